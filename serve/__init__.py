@@ -1,0 +1,1 @@
+"""Serve: HTTP, DICOM and a page around one classifier."""

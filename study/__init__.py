@@ -1,0 +1,1 @@
+"""The study: architectures, pretraining, truncation, training, statistics, report."""

@@ -1,0 +1,1 @@
+"""Score chest radiographs with small, well-measured networks. For research, not a medical device."""

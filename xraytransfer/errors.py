@@ -1,0 +1,99 @@
+"""Errors that people read: what was found, what was expected, what to do."""
+
+from __future__ import annotations
+
+__all__ = [
+    "REASONS",
+    "DeviceError",
+    "ExportError",
+    "MissingExtraError",
+    "ModelFileError",
+    "OutputError",
+    "RadiographError",
+    "ServeError",
+    "StudyError",
+    "XrayTransferError",
+]
+
+REASONS: dict[str, str] = {
+    "not-found": "no such file",
+    "unreadable": "the file cannot be opened or read",
+    "unsupported-format": "neither DICOM, PNG nor JPEG",
+    "corrupt": "the file is damaged",
+    "no-pixels": "the object holds no picture",
+    "truncated-pixels": "the pixel data end too early",
+    "unsupported-transfer-syntax": "no decoder for this transfer syntax",
+    "decode-failed": "the compressed pixels cannot be decoded",
+    "invalid-attribute": "an attribute that the picture depends on is absent or invalid",
+    "not-a-radiograph": "not a projection radiograph",
+    "not-frontal": "not a frontal view",
+    "colour": "a colour picture",
+    "multi-frame": "more than one frame",
+    "constant": "every pixel has the same value",
+    "too-large": "larger than the limit",
+    "too-small": "too small to be a radiograph",
+    "not-accepted": "the model judged the film unfit to be scored",
+}
+"""Every reason a film may be refused for: the same words in CLI, JSON, HTTP problems and metrics."""
+
+
+class XrayTransferError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class RadiographError(XrayTransferError):
+    """A film is refused.
+
+    Parameters
+    ----------
+    reason : str
+        A key of `REASONS`: stable, for programs.
+    message : str
+        What was found, what was expected and what to do: for people. Holds no patient data.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        if reason not in REASONS:
+            raise ValueError(f"unknown reason {reason!r}; known: {', '.join(REASONS)}")
+        super().__init__(message)
+        self.reason = reason
+
+
+class ModelFileError(XrayTransferError):
+    """A model file does not fulfil the contract, is damaged, or is newer than this version reads."""
+
+
+class DeviceError(XrayTransferError):
+    """The execution provider that was asked for does not run here."""
+
+
+class OutputError(XrayTransferError):
+    """Results cannot be written."""
+
+
+class StudyError(XrayTransferError):
+    """A study's data, configuration or run folder does not allow what was asked."""
+
+
+class ExportError(XrayTransferError):
+    """A model file cannot be written, or fails one of its gates."""
+
+
+class ServeError(XrayTransferError):
+    """The server, or one of its DICOM connections, cannot do what was asked."""
+
+
+class MissingExtraError(XrayTransferError):
+    """A heavy part is not installed.
+
+    Parameters
+    ----------
+    extra : str
+        Name of the extra, such as ``study``.
+    missing : str
+        The module that could not be imported.
+    """
+
+    def __init__(self, extra: str, missing: str) -> None:
+        super().__init__(f"{missing} is not installed; run: pip install 'xraytransfer[{extra}]'")
+        self.extra = extra
