@@ -1,11 +1,14 @@
-"""Fixtures: where tests find real films (the data folder beside the checkout, the package pydicom-data)."""
+"""Fixtures: where tests find real films, and the smallest true model file."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 
@@ -29,8 +32,105 @@ def _sample_film(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         pytest.skip("the package pydicom-data is not installed: pip install 'xraytransfer[sample]'")
     for root in spec.submodule_search_locations:
-        for suffix in ("", ".dcm"):
-            path = Path(root) / "data" / f"{name}{suffix}"
-            if path.is_file():
-                return path
-    pytest.skip(f"pydicom-data holds no file {name}")
+        path = Path(root) / "data" / f"{name}.dcm"
+        if path.is_file():
+            return path
+    pytest.skip(f"pydicom-data holds no file {name}.dcm")
+
+
+@pytest.fixture(scope="session")
+def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small model file that fulfils the whole contract: two members of one convolution each."""
+    path = tmp_path_factory.mktemp("model") / "toy.onnx"
+    write_toy_model(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def toy_model_writer() -> Callable[..., None]:
+    """Return `write_toy_model`, for tests that need a changed or broken model file."""
+    return write_toy_model
+
+
+def write_toy_model(
+    path: Path, *, resolution: int = 32, outputs: tuple[str, ...] | None = None, **changes: Any
+) -> None:
+    """Write a toy model file; `changes` replace entries of its metadata, `outputs` names the graph's."""
+    onnx = pytest.importorskip("onnx")
+    from xraytransfer.model_file import METADATA_KEY, graph_sha256
+
+    model = _toy_graph(onnx, resolution, outputs)
+    metadata = toy_metadata(resolution)
+    metadata["graph_sha256"] = graph_sha256(model.SerializeToString())
+    metadata.update(changes)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, json.dumps(metadata)
+    path.write_bytes(model.SerializeToString())
+
+
+def toy_metadata(resolution: int) -> dict[str, Any]:
+    """Return metadata of schema version 1 for the toy model."""
+    from xraytransfer.observations import OBSERVATIONS
+
+    return {
+        "schema_version": 1,
+        "name": "toy",
+        "version": "1",
+        "created": "2026-01-01T00:00:00Z",
+        "writer": "tests",
+        "observations": [{"identifier": row.identifier, "name": row.name} for row in OBSERVATIONS],
+        "input": {"resolution": [resolution, resolution], "intensity": "voi"},
+        "members": [{"architecture": "toy", "sha256": "0" * 64}] * 2,
+        "metrics": [],
+        "operating_points": [
+            {"name": "youden", "observation": row.identifier, "threshold": 0.4 + 0.02 * i}
+            for i, row in enumerate(OBSERVATIONS)
+        ],
+        "default_operating_point": "youden",
+        "precision": "float32",
+        "licence": "Apache-2.0",
+    }
+
+
+def _toy_graph(onnx: Any, resolution: int, outputs: tuple[str, ...] | None) -> Any:
+    rng = np.random.default_rng(7)
+    helper, numpy_helper, kind = onnx.helper, onnx.numpy_helper, onnx.TensorProto
+    constants = {
+        "sizes": np.array([resolution, resolution], np.int64),
+        "scale": np.array(1 / 255, np.float32),
+        "one": np.array([1], np.int64),
+        "spatial": np.array([2, 3], np.int64),
+    }
+    for member in "ab":
+        constants[f"weight_{member}"] = rng.normal(0, 0.5, (6, 1, 3, 3)).astype(np.float32)
+    node = helper.make_node
+    nodes = [
+        node("Cast", ["image"], ["float"], to=kind.FLOAT),
+        node("Resize", ["float", "", "", "sizes"], ["small"], mode="linear", antialias=1, axes=[2, 3]),
+        node("Mul", ["small", "scale"], ["input"]),
+    ]
+    for member in "ab":
+        nodes += [
+            node("Conv", ["input", f"weight_{member}"], [f"map_{member}"]),
+            node("ReduceMean", [f"map_{member}", "spatial"], [f"logit_{member}"], keepdims=0),
+            node("Sigmoid", [f"logit_{member}"], [f"flat_{member}"]),
+            node("Unsqueeze", [f"flat_{member}", "one"], [f"probability_{member}"]),
+        ]
+    nodes += [
+        node("Concat", ["probability_a", "probability_b"], ["member_probability"], axis=1),
+        node("Mean", ["flat_a", "flat_b"], ["probability"]),
+        node("Mean", ["map_a", "map_b"], ["activation_map"]),
+    ]
+    shapes = {
+        "probability": ["batch", 6],
+        "member_probability": ["batch", 2, 6],
+        "activation_map": ["batch", 6, resolution - 2, resolution - 2],
+    }
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("image", kind.UINT8, ["batch", 1, "height", "width"])],
+        [helper.make_tensor_value_info(name, kind.FLOAT, shapes[name]) for name in outputs or shapes],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)

@@ -1,0 +1,5 @@
+"""``python -m xraytransfer``."""
+
+from xraytransfer.cli import main
+
+main()

@@ -1,0 +1,280 @@
+"""The classifier: radiographs in, predictions out, one at a time or in any number."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytransfer import model_file, runtime
+from xraytransfer.errors import DeviceError, RadiographError
+from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
+
+if TYPE_CHECKING:  # pydicom loads in a third of a second: beside the model, not before it
+    from pydicom import Dataset
+
+    from xraytransfer.radiograph import Radiograph
+
+    Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Dataset | Radiograph
+
+__all__ = ["Classifier", "load"]
+
+CPU_PROVIDER = "CPUExecutionProvider"
+DEFAULT_BATCH = 16
+
+
+def load(
+    model: str | os.PathLike[str] = "default", *, device: str = "auto", threads: int | None = None
+) -> Classifier:
+    """Load a model.
+
+    Parameters
+    ----------
+    model : path-like
+        A model file, or the name of a shipped model.
+    device : {'auto', 'cuda', 'tensorrt', 'cpu'}
+        Where to score; ``auto`` takes CUDA if a session really runs on it, else the CPU.
+    threads : int, optional
+        Threads on the CPU; the cores that this process may use where absent.
+
+    Returns
+    -------
+    Classifier
+
+    Raises
+    ------
+    ModelFileError
+        No such file, not ours, damaged, or newer than this version reads.
+    DeviceError
+        The device asked for does not run here.
+    """
+    return Classifier(model, device=device, threads=threads)
+
+
+class Classifier:
+    """One model, ready to score; safe to use from many threads.
+
+    Parameters
+    ----------
+    model, device, threads
+        As `load`.
+
+    Attributes
+    ----------
+    description : ModelDescription
+        What the model file says of itself.
+    provider : str
+        The execution provider that runs.
+    """
+
+    def __init__(
+        self, model: str | os.PathLike[str] = "default", *, device: str = "auto", threads: int | None = None
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise DeviceError(f"threads is {threads}, expected at least 1")
+        self.description, data = model_file.read(model, verify=True)
+        self._threads = threads or runtime.cpu_limit()
+        self._session, self.provider = runtime.open_session(data, device, self._threads)
+        self._data: bytes | None = data if self.provider == CPU_PROVIDER and self._threads > 1 else None
+        self._narrow_session = self._session if self._threads == 1 else None
+        self._lock = Lock()
+        self._thresholds = tuple(self.description.thresholds())
+        self._identity = ModelIdentity(self.description.name, self.description.version, self.description.sha256)
+
+    def read(self, source: Source, *, any_modality: bool = False) -> Radiograph:
+        """Read a radiograph with the intensity recipe that the model was trained with.
+
+        Parameters
+        ----------
+        source
+            What `xraytransfer.read_radiograph` takes; a `Radiograph` is returned as it is.
+        any_modality : bool
+            Read films that the header says are no chest radiographs.
+
+        Raises
+        ------
+        RadiographError
+            The film is refused.
+        """
+        from xraytransfer.radiograph import Radiograph, read_radiograph
+
+        if isinstance(source, Radiograph):
+            return source
+        return read_radiograph(source, intensity=self.description.intensity, any_modality=any_modality)
+
+    def predict(self, source: Source, *, any_modality: bool = False, keep_pixels: bool = False) -> Prediction:
+        """Score one radiograph.
+
+        Parameters
+        ----------
+        source : path-like, bytes, binary file, pydicom Dataset or Radiograph
+        any_modality : bool
+            Score films that the header says are no chest radiographs.
+        keep_pixels : bool
+            Keep the film's pixels in `Prediction.pixels`, for an overlay.
+
+        Returns
+        -------
+        Prediction
+
+        Raises
+        ------
+        RadiographError
+            The film is refused; ``.reason`` says why, for programs.
+        """
+        return self._score(self._session, [self.read(source, any_modality=any_modality)], keep_pixels)[0]
+
+    def predict_radiographs(
+        self, radiographs: Sequence[Radiograph], *, keep_pixels: bool = False
+    ) -> list[Prediction]:
+        """Score radiographs of any sizes as one batch; results in their order."""
+        return self._score(self._session, radiographs, keep_pixels) if radiographs else []
+
+    def predict_many(
+        self,
+        sources: Iterable[Source],
+        *,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        any_modality: bool = False,
+        keep_pixels: bool = False,
+    ) -> Iterator[Prediction | Refusal]:
+        """Score any number of radiographs, lazily, in order, in bounded memory.
+
+        Parameters
+        ----------
+        sources : iterable
+            What `predict` takes; drawn a little ahead of the results.
+        batch_size : int, optional
+            Radiographs scored together: 1 on the CPU, where films run side by side instead,
+            16 on the GPU.
+        workers : int, optional
+            Threads that read films; the number of usable cores where absent.
+        any_modality, keep_pixels
+            As `predict`.
+
+        Yields
+        ------
+        Prediction or Refusal
+            One for each source, in their order; a refused film never stops the rest.
+        """
+        on_cpu = self.provider == CPU_PROVIDER
+        size = batch_size or (1 if on_cpu else DEFAULT_BATCH)
+        workers = workers or self._threads
+        if size < 1 or workers < 1:
+            raise ValueError("batch_size and workers must be at least 1")
+
+        def read(source: Source) -> Radiograph | Refusal:
+            return self._read_or_refuse(source, any_modality)
+
+        def read_and_score(source: Source) -> Prediction | Refusal:
+            film = read(source)
+            return film if isinstance(film, Refusal) else self._score(narrow, [film], keep_pixels)[0]
+
+        if on_cpu and size == 1:
+            narrow = self._session_for_one_thread()
+            yield from _in_order(read_and_score, sources, workers, ahead=workers + 2)
+        else:
+            films = _in_order(read, sources, workers, ahead=workers + size)
+            yield from self._in_batches(films, size, keep_pixels)
+
+    def _in_batches(
+        self, films: Iterator[Radiograph | Refusal], size: int, keep_pixels: bool
+    ) -> Iterator[Prediction | Refusal]:
+        """Score films `size` at a time; refusals keep their places."""
+        waiting: list[Radiograph | Refusal] = []
+
+        def flush() -> Iterator[Prediction | Refusal]:
+            read = [film for film in waiting if not isinstance(film, Refusal)]
+            scored = iter(self.predict_radiographs(read, keep_pixels=keep_pixels))
+            for film in waiting:
+                yield film if isinstance(film, Refusal) else next(scored)
+            waiting.clear()
+
+        for film in films:
+            waiting.append(film)
+            if sum(not isinstance(item, Refusal) for item in waiting) == size or len(waiting) == 4 * size:
+                yield from flush()
+        yield from flush()
+
+    def _read_or_refuse(self, source: Source, any_modality: bool) -> Radiograph | Refusal:
+        try:
+            return self.read(source, any_modality=any_modality)
+        except RadiographError as error:
+            return Refusal(_name(source), error.reason, str(error))
+
+    def _session_for_one_thread(self) -> Any:
+        """Return a session whose calls use one thread: on the CPU, films side by side beat threads within one."""
+        with self._lock:
+            if self._narrow_session is None:
+                if self._data is None:
+                    return self._session
+                self._narrow_session, _ = runtime.open_session(self._data, "cpu", 1)
+            return self._narrow_session
+
+    def _score(self, session: Any, films: Sequence[Radiograph], keep_pixels: bool) -> list[Prediction]:
+        probability, members, maps = session.run(
+            list(model_file.OUTPUTS), {model_file.INPUT: self._batch(films)}
+        )
+        return [
+            Prediction(
+                source=film.source,
+                probability=probability[i],
+                member_probability=members[i],
+                activation_map=maps[i],
+                thresholds=self._thresholds,
+                operating_point=self.description.document.get("default_operating_point"),
+                radiograph=film.provenance(),
+                model=self._identity,
+                provider=self.provider,
+                pixels=film.pixels if keep_pixels else None,
+            )
+            for i, film in enumerate(films)
+        ]
+
+    def _batch(self, films: Sequence[Radiograph]) -> NDArray[np.uint8]:
+        """Return uint8 (films, 1, rows, columns) at the model's resolution.
+
+        The graph resizes too; doing it here lets films of different sizes share a batch, and its
+        answer is the same (both resize like Pillow).
+        """
+        from xraytransfer.resize import resize
+
+        for film in films:
+            if film.intensity != self.description.intensity:
+                raise RadiographError(
+                    "invalid-attribute",
+                    f"{film.source}: read with intensity recipe {film.intensity!r}, the model "
+                    f"{self.description.name} expects {self.description.intensity!r}: read it with Classifier.read",
+                )
+        return np.stack([resize(film.pixels, self.description.resolution) for film in films])[:, None]
+
+
+def _in_order(
+    work: Callable[[Any], Any], items: Iterable[Any], workers: int, ahead: int
+) -> Iterator[Any]:
+    """Yield work(item) for each item, in order, computed in threads, never more than `ahead` unfinished."""
+    pending: deque[Future[Any]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="xraytransfer")
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) >= ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:  # also when the caller stops early or presses Ctrl-C: start nothing more
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _name(source: Any) -> str:
+    """Return what to call a source that could not be read."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    return f"<{type(source).__name__.lower()}>"

@@ -1,0 +1,384 @@
+"""The model file: one ONNX file with its own description; read, checked and described here.
+
+Conventions
+-----------
+A model file is an ONNX ``ModelProto``. Its ``metadata_props`` (field 14) hold, under the key
+`METADATA_KEY`, one JSON document that fulfils ``model_file.schema.json``. The document names the
+SHA-256 of everything else in the file, so weights cannot change unnoticed and descriptions can be
+read without loading the graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xraytransfer.errors import ModelFileError
+from xraytransfer.intensity import INTENSITIES
+from xraytransfer.observations import OBSERVATIONS
+
+__all__ = [
+    "INPUT",
+    "METADATA_KEY",
+    "OUTPUTS",
+    "SCHEMA_VERSION",
+    "ModelDescription",
+    "check_metadata",
+    "describe",
+    "graph_sha256",
+    "parse",
+    "read",
+    "schema",
+    "shipped_models",
+]
+
+METADATA_KEY = "xraytransfer"
+SCHEMA_VERSION = 1
+INPUT = "image"
+OUTPUTS = ("probability", "member_probability", "activation_map")
+MAX_BYTES = 2**31 - 1
+"""Protobuf cannot hold more in one message."""
+
+_METADATA_FIELD = 14  # ModelProto.metadata_props, onnx.proto
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a model file says of itself.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    document : dict
+        The whole metadata document.
+    """
+
+    path: Path
+    document: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Return the model's name."""
+        return str(self.document["name"])
+
+    @property
+    def version(self) -> str:
+        """Return the model's own version, not this package's."""
+        return str(self.document["version"])
+
+    @property
+    def sha256(self) -> str:
+        """Return the checksum of graph and weights, 64 hexadecimal digits."""
+        return str(self.document["graph_sha256"])
+
+    @property
+    def observations(self) -> tuple[str, ...]:
+        """Return the observations' identifiers in the order of every output."""
+        return tuple(str(row["identifier"]) for row in self.document["observations"])
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """Return (rows, columns) that the graph resizes every radiograph to."""
+        rows, columns = self.document["input"]["resolution"]
+        return int(rows), int(columns)
+
+    @property
+    def intensity(self) -> str:
+        """Return the intensity recipe that the model was trained with."""
+        return str(self.document["input"]["intensity"])
+
+    @property
+    def members(self) -> list[dict[str, Any]]:
+        """Return one dict for each member of the ensemble."""
+        return list(self.document["members"])
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the measured metrics, empty where none were measured."""
+        return list(self.document.get("metrics", []))
+
+    @property
+    def operating_points(self) -> list[dict[str, Any]]:
+        """Return the stored operating points, empty where there are none."""
+        return list(self.document.get("operating_points", []))
+
+    def thresholds(self, name: str | None = None) -> list[float | None]:
+        """Return one decision threshold on the calibrated probability for each observation.
+
+        Parameters
+        ----------
+        name : str, optional
+            An operating point's name; the file's default where absent.
+
+        Returns
+        -------
+        list of float or None
+            In observation order; None where the file holds no such operating point.
+        """
+        wanted = name or self.document.get("default_operating_point")
+        rows = {row["observation"]: row["threshold"] for row in self.operating_points if row["name"] == wanted}
+        return [rows.get(observation) for observation in self.observations]
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return the models that ship with the package: name -> path."""
+    folder = Path(str(importlib.resources.files("xraytransfer.models")))
+    return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of the metadata document."""
+    text = importlib.resources.files("xraytransfer").joinpath("model_file.schema.json").read_text("utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def describe(path: str | os.PathLike[str]) -> ModelDescription:
+    """Read a model file's description without loading its graph; the checksum is not verified.
+
+    Parameters
+    ----------
+    path : path-like
+        A model file, or the name of a shipped model such as ``default``.
+
+    Returns
+    -------
+    ModelDescription
+
+    Raises
+    ------
+    ModelFileError
+        No such file, not an ONNX file of ours, or a schema newer than this version reads.
+    """
+    return read(path)[0]
+
+
+def read(path: str | os.PathLike[str], *, verify: bool = False) -> tuple[ModelDescription, bytes]:
+    """Read a model file's description and its bytes.
+
+    Parameters
+    ----------
+    path : path-like
+        A model file, or the name of a shipped model.
+    verify : bool
+        Compare the checksum of graph and weights with the one that the file states.
+
+    Returns
+    -------
+    ModelDescription, bytes
+        The bytes are the whole file, for `xraytransfer.runtime.open_session`.
+
+    Raises
+    ------
+    ModelFileError
+        As `describe`; with `verify`, also where the checksum differs.
+    """
+    file = _locate(path)
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise ModelFileError(f"{file}: larger than 2 GB, which an ONNX file cannot be")
+        data = file.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{file}: cannot be read: {error.strerror}") from error
+    return parse(data, file, verify=verify), data
+
+
+def parse(data: bytes, path: Path, *, verify: bool = False) -> ModelDescription:
+    """Read the description out of a model file's bytes; `path` only names the file in messages."""
+    try:
+        document = _metadata_document(data)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: not a model file of xraytransfer: {error}") from error
+    try:
+        check_metadata(document)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    if verify and graph_sha256(data) != document["graph_sha256"]:
+        raise ModelFileError(
+            f"{path}: damaged: graph and weights have the checksum {graph_sha256(data)[:12]}..., "
+            f"the file states {document['graph_sha256'][:12]}...; fetch or export it again"
+        )
+    return ModelDescription(path, document)
+
+
+def _locate(path: str | os.PathLike[str]) -> Path:
+    file = Path(path)
+    if file.is_file():
+        return file
+    shipped = shipped_models()
+    if str(path) in shipped:
+        return shipped[str(path)]
+    known = ", ".join(shipped) or "none"
+    raise ModelFileError(f"{path}: no such model file, nor a shipped model (shipped: {known})")
+
+
+def graph_sha256(data: bytes | memoryview) -> str:
+    """Return the SHA-256 of a model file without its metadata.
+
+    Parameters
+    ----------
+    data : bytes
+        A serialised ONNX ``ModelProto``.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits, over every top-level field but ``metadata_props``, in file order.
+
+    Raises
+    ------
+    ValueError
+        `data` is not a protobuf message.
+    """
+    digest = hashlib.sha256()
+    view = memoryview(data)
+    for field, start, _, end in _fields(view):
+        if field != _METADATA_FIELD:
+            digest.update(view[start:end])
+    return digest.hexdigest()
+
+
+def _metadata_document(data: bytes) -> dict[str, Any]:
+    """Return our JSON document; ValueError says what is wrong."""
+    view = memoryview(data)
+    for field, _, body, end in _fields(view):
+        if field != _METADATA_FIELD:
+            continue
+        pair = view[body:end]
+        entry = {number: pair[inner:stop] for number, _, inner, stop in _fields(pair)}
+        if bytes(entry.get(1, b"")) == METADATA_KEY.encode():  # StringStringEntryProto: 1 key, 2 value
+            document = json.loads(bytes(entry.get(2, b"")).decode("utf-8"))
+            if not isinstance(document, dict):
+                raise ValueError("its metadata is not a JSON object")
+            return document
+    raise ValueError(f"no metadata entry named {METADATA_KEY!r}")
+
+
+def _fields(view: memoryview) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (field number, start, start of its body, end) of each top-level protobuf field."""
+    position = 0
+    while position < len(view):
+        start = position
+        key, position = _varint(view, position)
+        wire_type = key & 7
+        body = position
+        if wire_type == 0:
+            _, position = _varint(view, position)
+        elif wire_type == 1:
+            position += 8
+        elif wire_type == 2:
+            length, body = _varint(view, position)
+            position = body + length
+        elif wire_type == 5:
+            position += 4
+        else:
+            raise ValueError("it is not an ONNX file")
+        if position > len(view) or key >> 3 == 0:
+            raise ValueError("it is not an ONNX file, or it is cut short")
+        yield key >> 3, start, body, position
+
+
+def _varint(view: memoryview, position: int) -> tuple[int, int]:
+    """Return a base-128 number and the position after it."""
+    value = 0
+    for shift in range(0, 64, 7):
+        if position >= len(view):
+            break
+        byte = view[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise ValueError("it is not an ONNX file, or it is cut short")
+
+
+def check_metadata(document: dict[str, Any]) -> None:
+    """Refuse a metadata document that this version cannot rely on.
+
+    Checks what scoring needs by hand, so that the core needs no schema library; the published JSON
+    Schema says the same and more (a test holds the two together).
+
+    Parameters
+    ----------
+    document : dict
+        The parsed metadata.
+
+    Raises
+    ------
+    ModelFileError
+        A newer schema, a missing or mistyped entry, or other observations than ours.
+    """
+    version = document.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ModelFileError(f"metadata: schema_version is {version!r}, expected a positive integer")
+    if version > SCHEMA_VERSION:
+        raise ModelFileError(
+            f"written for schema version {version}, this version of xraytransfer reads up to {SCHEMA_VERSION}; "
+            "upgrade with: pip install -U xraytransfer"
+        )
+    for key, kind in _REQUIRED.items():
+        if not isinstance(document.get(key), kind):
+            raise ModelFileError(f"metadata: {key} is {_short(document.get(key))}, expected {_kind_name(kind)}")
+    _check_observations(document["observations"])
+    _check_input(document["input"])
+    if not document["members"] or not all(isinstance(row, dict) for row in document["members"]):
+        raise ModelFileError("metadata: members is empty or not a list of objects")
+    sha256 = document["graph_sha256"]
+    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise ModelFileError(f"metadata: graph_sha256 is {_short(sha256)}, expected 64 hexadecimal digits")
+    for row in document.get("operating_points", []):
+        if not isinstance(row, dict) or not {"name", "observation", "threshold"} <= set(row):
+            raise ModelFileError(f"metadata: operating point {_short(row)} lacks name, observation or threshold")
+
+
+_REQUIRED: dict[str, type] = {
+    "name": str,
+    "version": str,
+    "writer": str,
+    "observations": list,
+    "input": dict,
+    "members": list,
+    "graph_sha256": str,
+    "precision": str,
+    "licence": str,
+}
+
+
+def _check_observations(rows: list[Any]) -> None:
+    found = [row.get("identifier") if isinstance(row, dict) else None for row in rows]
+    expected = [observation.identifier for observation in OBSERVATIONS]
+    if found != expected:
+        raise ModelFileError(f"metadata: observations are {_short(found)}, expected {expected}")
+
+
+def _check_input(entry: dict[str, Any]) -> None:
+    resolution = entry.get("resolution")
+    if (
+        not isinstance(resolution, list)
+        or len(resolution) != 2
+        or not all(isinstance(side, int) and 1 <= side <= 8192 for side in resolution)
+    ):
+        raise ModelFileError(
+            f"metadata: input resolution is {_short(resolution)}, expected [rows, columns] of 1 to 8192"
+        )
+    if entry.get("intensity") not in INTENSITIES:
+        raise ModelFileError(
+            f"metadata: intensity recipe {_short(entry.get('intensity'))} is unknown; "
+            f"known: {', '.join(INTENSITIES)}"
+        )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _kind_name(kind: type) -> str:
+    return {str: "a string", list: "a list", dict: "an object"}[kind]

@@ -1,0 +1,51 @@
+"""A film with an activation map laid over it: where a model looked, as a picture."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+__all__ = ["overlay"]
+
+# anchors of a perceptually even dark-to-bright ramp (violet, magenta, orange, yellow): readable for
+# colour-blind eyes and never a grey that could be anatomy
+_RAMP = np.array([[45, 10, 90], [140, 30, 130], [220, 70, 80], [250, 150, 40], [252, 245, 120]], np.float32)
+_STRENGTH = 0.55
+
+
+def overlay(
+    pixels: NDArray[np.uint8], activation_map: NDArray[np.float32], *, size: int | None = 1024
+) -> Image.Image:
+    """Return the film with the map's positive part laid over it.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        uint8, shape (rows, columns), MONOCHROME2 sense.
+    activation_map : ndarray
+        float32, shape (h, w), in logits; stretched over the whole film. Where nothing is positive,
+        the film is returned plain: nothing spoke for the observation.
+    size : int or None
+        Longer side of the picture in pixels; smaller films are not enlarged. None keeps the film's size.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB. The brightest colour stands at the map's own maximum, so pictures show where, not how much.
+    """
+    film = Image.fromarray(pixels)
+    if size is not None and max(film.size) > size:
+        film.thumbnail((size, size), Image.Resampling.BILINEAR)
+    heat = np.maximum(activation_map.astype(np.float32), 0.0)
+    peak = float(heat.max(initial=0.0))
+    if not np.isfinite(peak) or peak <= 0:
+        return film.convert("RGB")
+    smooth = Image.fromarray(heat / peak).resize(film.size, Image.Resampling.BICUBIC)
+    level = np.clip(np.asarray(smooth), 0.0, 1.0)[..., None]
+    position = level[..., 0] * (len(_RAMP) - 1)
+    low = np.minimum(position.astype(int), len(_RAMP) - 2)
+    colour = _RAMP[low] + (_RAMP[low + 1] - _RAMP[low]) * (position - low)[..., None]
+    grey = np.asarray(film, np.float32)[..., None]
+    blended = grey * (1 - _STRENGTH * level) + colour * (_STRENGTH * level)
+    return Image.fromarray(blended.round().astype(np.uint8))

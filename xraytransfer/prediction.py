@@ -1,0 +1,153 @@
+"""A prediction, or a refusal, and how each is written down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytransfer.observations import OBSERVATIONS
+
+__all__ = ["RESEARCH_NOTICE", "ModelIdentity", "Prediction", "Refusal"]
+
+RESEARCH_NOTICE = "For research use only. Not a medical device: never a basis for diagnosis or treatment."
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model answered.
+
+    Attributes
+    ----------
+    name, version : str
+        The model's own, as in its file.
+    sha256 : str
+        Checksum of graph and weights.
+    """
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model answers about one radiograph.
+
+    Vectors follow the order of `xraytransfer.OBSERVATIONS`.
+
+    Attributes
+    ----------
+    source : str
+        The film's file name, or ``<bytes>`` and the like.
+    probability : ndarray
+        float32, shape (6,), in [0, 1]: the ensemble's calibrated probability.
+    member_probability : ndarray
+        float32, shape (members, 6), in [0, 1]: each member's own, not calibrated.
+    activation_map : ndarray
+        float32, shape (6, h, w): class activation maps (Zhou et al. 2016), mean over members, in
+        logits; low resolution, to be laid over the whole film.
+    thresholds : tuple of (float or None)
+        Decision threshold on `probability` at the model's default operating point, for each
+        observation; None where the model holds none.
+    operating_point : str or None
+        Name of that operating point.
+    radiograph : dict
+        What the film was and what was done to its pixels.
+    model : ModelIdentity
+    provider : str
+        The execution provider that ran, such as ``CPUExecutionProvider``.
+    pixels : ndarray or None
+        uint8, shape (rows, columns): the film as it was read, where it was asked to be kept.
+    """
+
+    source: str
+    probability: NDArray[np.float32]
+    member_probability: NDArray[np.float32]
+    activation_map: NDArray[np.float32]
+    thresholds: tuple[float | None, ...]
+    operating_point: str | None
+    radiograph: dict[str, Any]
+    model: ModelIdentity
+    provider: str
+    pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
+
+    ok = True
+
+    @property
+    def raw_probability(self) -> NDArray[np.float32]:
+        """Return the plain mean over members, float32 (6,), before calibration."""
+        mean: NDArray[np.float32] = self.member_probability.mean(axis=0)
+        return mean
+
+    @property
+    def spread(self) -> NDArray[np.float32]:
+        """Return the standard deviation over members, float32 (6,): the ensemble's disagreement."""
+        deviation: NDArray[np.float32] = self.member_probability.std(axis=0)
+        return deviation
+
+    @property
+    def decision(self) -> tuple[bool | None, ...]:
+        """Return for each observation whether `probability` reaches its threshold; None without one."""
+        return tuple(
+            None if threshold is None else bool(probability >= threshold)
+            for probability, threshold in zip(self.probability, self.thresholds, strict=True)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the arrays of pixels and maps, ready for `json.dumps`."""
+        decision, raw, spread = self.decision, self.raw_probability, self.spread
+        return {
+            "source": self.source,
+            "ok": True,
+            "observations": [
+                {
+                    "identifier": observation.identifier,
+                    "name": observation.name,
+                    "probability": _rounded(self.probability[i]),
+                    "raw_probability": _rounded(raw[i]),
+                    "member_probability": [_rounded(value) for value in self.member_probability[:, i]],
+                    "spread": _rounded(spread[i]),
+                    "threshold": self.thresholds[i],
+                    "decision": decision[i],
+                }
+                for i, observation in enumerate(OBSERVATIONS)
+            ],
+            "operating_point": self.operating_point,
+            "radiograph": self.radiograph,
+            "model": vars(self.model),
+            "provider": self.provider,
+            "notice": RESEARCH_NOTICE,
+        }
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why one item of a batch was not scored.
+
+    Attributes
+    ----------
+    source : str
+        The film's file name.
+    reason : str
+        A key of `xraytransfer.errors.REASONS`.
+    message : str
+        The same for people.
+    """
+
+    source: str
+    reason: str
+    message: str
+
+    ok = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the refusal ready for `json.dumps`."""
+        return {"source": self.source, "ok": False, "reason": self.reason, "message": self.message}
+
+
+def _rounded(value: Any) -> float:
+    """Six decimals: float32 holds no more."""
+    return round(float(value), 6)

@@ -1,0 +1,193 @@
+"""Sessions of ONNX Runtime: which execution provider really runs, on how many threads.
+
+Conventions
+-----------
+``onnxruntime.get_available_providers()`` lists what was compiled in, not what works: on a machine
+without a GPU the CUDA build still lists CUDA and silently scores on the CPU. The truth is what a
+created session says of itself, after it has scored once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from xraytransfer.errors import DeviceError, ModelFileError
+from xraytransfer.model_file import INPUT, OUTPUTS
+
+__all__ = ["DEVICES", "cpu_limit", "gpu_problem", "open_session"]
+
+DEVICES = ("auto", "cuda", "tensorrt", "cpu")
+
+_CPU = "CPUExecutionProvider"
+_CUDA: tuple[str, dict[str, str]] = (
+    "CUDAExecutionProvider",
+    # TF32 moves probabilities by 1e-3, and an exhaustive search for algorithms makes first runs slow
+    {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
+)
+_TENSORRT: tuple[str, dict[str, str]] = ("TensorrtExecutionProvider", {})
+_CURE = (
+    "install NVIDIA's driver and the CUDA libraries (pip install 'xraytransfer[gpu]'), "
+    "see `xraytransfer doctor`, or use --device cpu"
+)
+
+_log = logging.getLogger(__name__)
+
+
+def open_session(
+    model: bytes | str | os.PathLike[str], device: str = "auto", threads: int | None = None
+) -> tuple[ort.InferenceSession, str]:
+    """Open a model for scoring and say which execution provider runs it.
+
+    Parameters
+    ----------
+    model : bytes or path-like
+        A model file or its bytes.
+    device : {'auto', 'cuda', 'tensorrt', 'cpu'}
+        ``auto`` takes CUDA where a session really scores on it, else the CPU.
+    threads : int, optional
+        Threads within one call on the CPU; `cpu_limit()` where absent.
+
+    Returns
+    -------
+    onnxruntime.InferenceSession
+    str
+        Name of the provider that runs, such as ``CPUExecutionProvider``.
+
+    Raises
+    ------
+    DeviceError
+        `device` is unknown, or was asked for and does not run; the message says why and what to do.
+    ModelFileError
+        ONNX Runtime cannot load the graph, or its inputs and outputs are not the contract's.
+    """
+    if device not in DEVICES:
+        raise DeviceError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
+    if device == "cpu":
+        return _checked(_create(model, [_CPU], threads)), _CPU
+    problem = gpu_problem()
+    if problem is None:
+        preload = getattr(ort, "preload_dlls", None)  # absent before ONNX Runtime 1.21
+        if preload is not None:
+            preload()
+        try:
+            return _open_on_gpu(model, device, threads)
+        except DeviceError as error:
+            problem = str(error)
+    if device != "auto":
+        raise DeviceError(f"--device {device}: {problem}; {_CURE}")
+    _log.debug("scoring on the CPU: %s", problem)
+    return _checked(_create(model, [_CPU], threads)), _CPU
+
+
+def _open_on_gpu(
+    model: bytes | str | os.PathLike[str], device: str, threads: int | None
+) -> tuple[ort.InferenceSession, str]:
+    """Open on TensorRT or CUDA; DeviceError unless the provider asked for is the one that scores."""
+    wanted = [_TENSORRT, _CUDA] if device == "tensorrt" else [_CUDA]
+    name = wanted[0][0]
+    if name not in ort.get_available_providers():
+        raise DeviceError(f"this build of ONNX Runtime has no {name}")
+    # operations without a GPU kernel (shapes, the antialiased resize) stay on the CPU provider, so
+    # session.disable_cpu_ep_fallback would refuse every model; the session's own list is the proof
+    try:
+        session = _checked(_create(model, [*wanted, _CPU], threads))
+        running = session.get_providers()[0]
+        if running == name:
+            session.run(None, {INPUT: np.zeros((1, 1, 64, 64), np.uint8)})
+            return session, name
+    except ModelFileError:
+        raise
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no base class
+        raise DeviceError(f"{name} fails: {_first_line(error)}") from error
+    raise DeviceError(f"{name} could not be loaded, the session runs on {running}")
+
+
+def _create(
+    model: bytes | str | os.PathLike[str], providers: list[Any], threads: int | None
+) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or cpu_limit()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # refusals are raised and worded by us, not printed by the library
+    # idle threads that spin take the cores from decoding and from neighbours
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    source = model if isinstance(model, bytes) else os.fspath(model)
+    try:
+        return ort.InferenceSession(source, options, providers=providers)
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise ModelFileError(f"ONNX Runtime {ort.__version__} cannot load the graph: {_first_line(error)}") from error
+
+
+def _checked(session: ort.InferenceSession) -> ort.InferenceSession:
+    """Refuse a graph whose inputs and outputs are not the contract's."""
+    inputs = {value.name: value.type for value in session.get_inputs()}
+    outputs = {value.name: value.type for value in session.get_outputs()}
+    if inputs != {INPUT: "tensor(uint8)"}:
+        raise ModelFileError(f"the graph's inputs are {inputs}, expected {INPUT} of uint8 alone")
+    missing = [name for name in OUTPUTS if outputs.get(name) != "tensor(float)"]
+    if missing:
+        raise ModelFileError(f"the graph lacks the float32 output {missing[0]}; it has {', '.join(outputs) or 'none'}")
+    return session
+
+
+def gpu_problem() -> str | None:
+    """Return why NVIDIA's driver offers no GPU here, or None where it does.
+
+    Asks the driver itself, which is quick and silent, before ONNX Runtime is made to try.
+
+    References
+    ----------
+    CUDA driver API: cuInit, cuDeviceGetCount.
+    """
+    if sys.platform == "darwin":
+        return "there is no CUDA on macOS"
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError:
+        return f"NVIDIA's driver ({library}) is not installed"
+    status = driver.cuInit(0)
+    if status != 0:
+        return f"NVIDIA's driver does not start (cuInit: error {status})"
+    count = ctypes.c_int(0)
+    status = driver.cuDeviceGetCount(ctypes.byref(count))
+    if status != 0 or count.value < 1:
+        return "NVIDIA's driver finds no GPU"
+    return None
+
+
+def cpu_limit() -> int:
+    """Return how many cores this process may use: the smaller of its affinity and its cgroup's quota."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else (os.cpu_count() or 1)
+    quota = _cgroup_quota(Path("/sys/fs/cgroup"))
+    return max(1, min(cores, int(quota)) if quota is not None else cores)
+
+
+def _cgroup_quota(root: Path) -> float | None:
+    """Return the cores that a Linux control group allows, None where there is no limit."""
+    try:
+        words = (root / "cpu.max").read_text("ascii").split()  # version 2: "quota period" or "max period"
+        if len(words) == 2 and words[0] != "max":
+            return int(words[0]) / int(words[1])
+        return None
+    except (OSError, ValueError, ZeroDivisionError):
+        pass  # no version 2: look for version 1
+    try:
+        quota = int((root / "cpu" / "cpu.cfs_quota_us").read_text("ascii"))
+        period = int((root / "cpu" / "cpu.cfs_period_us").read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+    return quota / period if quota > 0 and period > 0 else None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
