@@ -1,0 +1,210 @@
+"""The table of a data set: one row per radiograph, whatever the layout on disk."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytransfer.errors import StudyError
+from xraytransfer.observations import OBSERVATIONS
+
+__all__ = ["FilmTable", "identifier", "parse_age", "parse_label", "read_csv"]
+
+Strings = NDArray[np.str_]
+
+
+def identifier(name: str) -> str:
+    """Return the identifier of an observation's printed name: ``Pleural Effusion`` -> ``pleural_effusion``."""
+    return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
+
+
+@dataclass(eq=False)
+class FilmTable:
+    """Radiographs and what is known about them. All arrays have one entry per radiograph.
+
+    Attributes
+    ----------
+    name : str
+        Of the data set: ``nih``, ``chexpert``, or the mapping file's word.
+    observations : list of str
+        Identifiers of the columns of `label`.
+    image : NDArray
+        Unique names, as the data set's own table gives them.
+    path : list of Path
+        The files.
+    patient, examination : NDArray
+        Identifiers; a split never divides a patient.
+    view : NDArray
+        ``PA``, ``AP``, ``LATERAL`` or empty.
+    sex : NDArray
+        ``F``, ``M`` or empty.
+    age : NDArray
+        float32, years; NaN if absent.
+    label : NDArray
+        float32, shape (images, observations): 1, 0, -1 uncertain, NaN not mentioned.
+    official_split : NDArray
+        ``train``, ``validation``, ``test`` or empty.
+    source_width : NDArray
+        int32, pixels of the picture that a film was made from; 0 if not said.
+    notes : list of str
+        What was left out and why.
+    """
+
+    name: str
+    observations: list[str]
+    image: Strings
+    path: list[Path]
+    patient: Strings
+    examination: Strings
+    view: Strings
+    sex: Strings
+    age: NDArray[np.float32]
+    label: NDArray[np.float32]
+    official_split: Strings
+    source_width: NDArray[np.int32]
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    def subset(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> FilmTable:
+        """Return the rows that a mask or a list of row numbers selects."""
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        return FilmTable(
+            self.name,
+            list(self.observations),
+            self.image[index],
+            [self.path[i] for i in index],
+            self.patient[index],
+            self.examination[index],
+            self.view[index],
+            self.sex[index],
+            self.age[index],
+            self.label[index],
+            self.official_split[index],
+            self.source_width[index],
+            list(self.notes),
+        )
+
+    def select(self, observations: Sequence[str]) -> NDArray[np.float32]:
+        """Return raw labels of some observations, float32, shape (images, observations).
+
+        Raises
+        ------
+        StudyError
+            If the data set has no such column.
+        """
+        if missing := [name for name in observations if name not in self.observations]:
+            raise StudyError(f"{self.name}: no labels for {', '.join(missing)}; it has {', '.join(self.observations)}")
+        return self.label[:, [self.observations.index(name) for name in observations]]
+
+    def outputs(self, head: str) -> list[str]:
+        """Return the observations that a head trains.
+
+        Parameters
+        ----------
+        head : str
+            ``product`` for the six, ``paper`` for the six followed by every other column of the data set.
+
+        Raises
+        ------
+        StudyError
+            If the head is unknown, or none of the six is labelled.
+        """
+        if head not in ("product", "paper"):
+            raise StudyError(f"head {head!r} is neither product nor paper")
+        six = [o.identifier for o in OBSERVATIONS if o.identifier in self.observations]
+        if not six:
+            raise StudyError(f"{self.name}: none of the six observations is labelled")
+        return six if head == "product" else [*six, *(name for name in self.observations if name not in six)]
+
+
+def read_csv(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
+    """Read a CSV file's rows.
+
+    Raises
+    ------
+    StudyError
+        If it cannot be read, lacks a required column, or has no row.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or [])
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise StudyError(f"{path}: cannot be read as CSV: {error}") from error
+    if missing := [name for name in required if name not in columns]:
+        raise StudyError(f"{path}: lacks the columns {missing}; it has {columns}")
+    if not rows:
+        raise StudyError(f"{path}: has no rows")
+    return rows
+
+
+def parse_label(text: str | None, where: str) -> float:
+    """Return 1, 0, -1 or NaN from a cell.
+
+    Raises
+    ------
+    StudyError
+        If the cell holds anything else.
+    """
+    if text is None or not text.strip():
+        return float("nan")
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("inf")
+    if value not in (1.0, 0.0, -1.0) and not np.isnan(value):
+        raise StudyError(f"{where}: label {text!r} is none of 1, 0, -1 and blank")
+    return value
+
+
+def parse_age(text: str | None) -> float:
+    """Return years from ``58``, ``058Y``, ``011M`` or ``023D``; NaN if absent, implausible or another word."""
+    match = re.fullmatch(r"\s*(\d+)(?:\.\d*)?\s*([YMWD]?)\s*", text or "")
+    if not match:
+        return float("nan")
+    years = int(match[1]) / {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}[match[2]]
+    return years if years <= 120 else float("nan")
+
+
+def build_table(
+    name: str, observations: Sequence[str], rows: Sequence[Mapping[str, object]], notes: Sequence[str] = ()
+) -> FilmTable:
+    """Assemble a table from rows of ``image, path, patient, examination, view, sex, age, label, ...``.
+
+    Raises
+    ------
+    StudyError
+        If two rows have one image's name.
+    """
+
+    def text(key: str) -> Strings:
+        return np.array([str(row.get(key, "")) for row in rows], dtype=np.str_)
+
+    image = text("image")
+    if len(np.unique(image)) != len(image):
+        names, counts = np.unique(image, return_counts=True)
+        raise StudyError(f"{name}: {int((counts > 1).sum())} images are listed twice, first {names[counts > 1][0]}")
+    return FilmTable(
+        name,
+        list(observations),
+        image,
+        [Path(str(row["path"])) for row in rows],
+        text("patient"),
+        text("examination"),
+        text("view"),
+        text("sex"),
+        np.array([row.get("age", np.nan) for row in rows], dtype=np.float32),
+        np.array([row["label"] for row in rows], dtype=np.float32).reshape(len(rows), len(observations)),
+        text("official_split"),
+        np.array([row.get("source_width", 0) for row in rows], dtype=np.int32),
+        list(notes),
+    )

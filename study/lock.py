@@ -1,0 +1,76 @@
+"""A lock that ends with its process: one run per folder, one builder per cache."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from xraytransfer.errors import StudyError
+
+__all__ = ["FolderLock"]
+
+
+class FolderLock:
+    """Hold ``<folder>/lock`` while the block runs.
+
+    The operating system drops the lock when the process ends, however it ends.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if absent.
+    wait : bool
+        Whether to wait for the holder, instead of refusing.
+
+    Raises
+    ------
+    StudyError
+        On entering, if another process holds the lock and `wait` is false.
+    """
+
+    def __init__(self, folder: Path, *, wait: bool = False) -> None:
+        self.path = folder / "lock"
+        self.wait = wait
+        self._file: int | None = None
+
+    def __enter__(self) -> FolderLock:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _lock(file, self.wait)
+        except OSError as error:
+            os.close(file)
+            raise StudyError(
+                f"{self.path.parent}: another process works in this folder; wait for it, or end it"
+            ) from error
+        self._file = file
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: int, wait: bool) -> None:
+        # LK_LOCK gives up after ten tries of a second
+        while True:
+            try:
+                msvcrt.locking(file, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+            except OSError:
+                if not wait:
+                    raise
+            else:
+                return
+else:
+    import fcntl
+
+    def _lock(file: int, wait: bool) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
