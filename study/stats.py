@@ -28,6 +28,7 @@ __all__ = [
     "auprc",
     "auroc",
     "macro_auroc",
+    "midranks",
     "weighted_auprc",
     "weighted_auroc",
 ]
@@ -68,7 +69,7 @@ def auroc(label: ArrayLike, probability: ArrayLike) -> float:
     negatives = len(truth) - positives
     if positives == 0 or negatives == 0:
         return float("nan")
-    rank_sum = float(_midranks(score)[truth].sum())
+    rank_sum = float(midranks(score)[truth].sum())
     return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
 
 
@@ -186,9 +187,20 @@ def _judged(label: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.bool_]
     return truth.astype(bool), score
 
 
-def _midranks(score: Floats) -> Floats:
-    """Rank from 1, equal values sharing the mean of their ranks."""
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+def midranks(values: ArrayLike) -> Floats:
+    """Return ranks from 1, equal values sharing the mean of their ranks.
+
+    Parameters
+    ----------
+    values : array_like
+        float, shape (n,), none of them NaN.
+
+    Returns
+    -------
+    ndarray
+        float64, shape (n,), in [1, n].
+    """
+    _, inverse, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     middle: Floats = last - (counts - 1) / 2
     return middle[inverse.reshape(-1)]

@@ -29,9 +29,7 @@ CPU_PROVIDER = "CPUExecutionProvider"
 DEFAULT_BATCH = 16
 
 
-def load(
-    model: str | os.PathLike[str] = "default", *, device: str = "auto", threads: int | None = None
-) -> Classifier:
+def load(model: str | os.PathLike[str] = "default", *, device: str = "auto", threads: int | None = None) -> Classifier:
     """Load a model.
 
     Parameters
@@ -130,9 +128,7 @@ class Classifier:
         """
         return self._score(self._session, [self.read(source, any_modality=any_modality)], keep_pixels)[0]
 
-    def predict_radiographs(
-        self, radiographs: Sequence[Radiograph], *, keep_pixels: bool = False
-    ) -> list[Prediction]:
+    def predict_radiographs(self, radiographs: Sequence[Radiograph], *, keep_pixels: bool = False) -> list[Prediction]:
         """Score radiographs of any sizes as one batch; results in their order."""
         return self._score(self._session, radiographs, keep_pixels) if radiographs else []
 
@@ -219,9 +215,7 @@ class Classifier:
             return self._narrow_session
 
     def _score(self, session: Any, films: Sequence[Radiograph], keep_pixels: bool) -> list[Prediction]:
-        probability, members, maps = session.run(
-            list(model_file.OUTPUTS), {model_file.INPUT: self._batch(films)}
-        )
+        probability, members, maps = session.run(list(model_file.OUTPUTS), {model_file.INPUT: self._batch(films)})
         return [
             Prediction(
                 source=film.source,
@@ -256,9 +250,7 @@ class Classifier:
         return np.stack([resize(film.pixels, self.description.resolution) for film in films])[:, None]
 
 
-def _in_order(
-    work: Callable[[Any], Any], items: Iterable[Any], workers: int, ahead: int
-) -> Iterator[Any]:
+def _in_order(work: Callable[[Any], Any], items: Iterable[Any], workers: int, ahead: int) -> Iterator[Any]:
     """Yield work(item) for each item, in order, computed in threads, never more than `ahead` unfinished."""
     pending: deque[Future[Any]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="xraytransfer")

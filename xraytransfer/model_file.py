@@ -10,15 +10,14 @@ read without loading the graph.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.resources
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xraytransfer import onnx_bytes
 from xraytransfer.errors import ModelFileError
 from xraytransfer.intensity import INTENSITIES
 from xraytransfer.observations import OBSERVATIONS
@@ -44,8 +43,6 @@ INPUT = "image"
 OUTPUTS = ("probability", "member_probability", "activation_map")
 MAX_BYTES = 2**31 - 1
 """Protobuf cannot hold more in one message."""
-
-_METADATA_FIELD = 14  # ModelProto.metadata_props, onnx.proto
 
 
 @dataclass(frozen=True)
@@ -220,83 +217,25 @@ def _locate(path: str | os.PathLike[str]) -> Path:
 
 
 def graph_sha256(data: bytes | memoryview) -> str:
-    """Return the SHA-256 of a model file without its metadata.
-
-    Parameters
-    ----------
-    data : bytes
-        A serialised ONNX ``ModelProto``.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits, over every top-level field but ``metadata_props``, in file order.
+    """Return the SHA-256 of a model file without its metadata: 64 hexadecimal digits.
 
     Raises
     ------
     ValueError
-        `data` is not a protobuf message.
+        `data` is not an ONNX file.
     """
-    digest = hashlib.sha256()
-    view = memoryview(data)
-    for field, start, _, end in _fields(view):
-        if field != _METADATA_FIELD:
-            digest.update(view[start:end])
-    return digest.hexdigest()
+    return onnx_bytes.sha256_without_metadata(data)
 
 
 def _metadata_document(data: bytes) -> dict[str, Any]:
     """Return our JSON document; ValueError says what is wrong."""
-    view = memoryview(data)
-    for field, _, body, end in _fields(view):
-        if field != _METADATA_FIELD:
-            continue
-        pair = view[body:end]
-        entry = {number: pair[inner:stop] for number, _, inner, stop in _fields(pair)}
-        if bytes(entry.get(1, b"")) == METADATA_KEY.encode():  # StringStringEntryProto: 1 key, 2 value
-            document = json.loads(bytes(entry.get(2, b"")).decode("utf-8"))
-            if not isinstance(document, dict):
-                raise ValueError("its metadata is not a JSON object")
-            return document
-    raise ValueError(f"no metadata entry named {METADATA_KEY!r}")
-
-
-def _fields(view: memoryview) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (field number, start, start of its body, end) of each top-level protobuf field."""
-    position = 0
-    while position < len(view):
-        start = position
-        key, position = _varint(view, position)
-        wire_type = key & 7
-        body = position
-        if wire_type == 0:
-            _, position = _varint(view, position)
-        elif wire_type == 1:
-            position += 8
-        elif wire_type == 2:
-            length, body = _varint(view, position)
-            position = body + length
-        elif wire_type == 5:
-            position += 4
-        else:
-            raise ValueError("it is not an ONNX file")
-        if position > len(view) or key >> 3 == 0:
-            raise ValueError("it is not an ONNX file, or it is cut short")
-        yield key >> 3, start, body, position
-
-
-def _varint(view: memoryview, position: int) -> tuple[int, int]:
-    """Return a base-128 number and the position after it."""
-    value = 0
-    for shift in range(0, 64, 7):
-        if position >= len(view):
-            break
-        byte = view[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise ValueError("it is not an ONNX file, or it is cut short")
+    entries = onnx_bytes.metadata(data)
+    if METADATA_KEY.encode() not in entries:
+        raise ValueError(f"no metadata entry named {METADATA_KEY!r}")
+    document = json.loads(entries[METADATA_KEY.encode()].decode("utf-8"))
+    if not isinstance(document, dict):
+        raise ValueError("its metadata is not a JSON object")
+    return document
 
 
 def check_metadata(document: dict[str, Any]) -> None:
@@ -325,7 +264,7 @@ def check_metadata(document: dict[str, Any]) -> None:
         )
     for key, kind in _REQUIRED.items():
         if not isinstance(document.get(key), kind):
-            raise ModelFileError(f"metadata: {key} is {_short(document.get(key))}, expected {_kind_name(kind)}")
+            raise ModelFileError(f"metadata: {key} is {_short(document.get(key))}, expected {_KIND_NAMES[kind]}")
     _check_observations(document["observations"])
     _check_input(document["input"])
     if not document["members"] or not all(isinstance(row, dict) for row in document["members"]):
@@ -338,7 +277,7 @@ def check_metadata(document: dict[str, Any]) -> None:
             raise ModelFileError(f"metadata: operating point {_short(row)} lacks name, observation or threshold")
 
 
-_REQUIRED: dict[str, type] = {
+_REQUIRED: dict[str, type[Any]] = {
     "name": str,
     "version": str,
     "writer": str,
@@ -370,8 +309,7 @@ def _check_input(entry: dict[str, Any]) -> None:
         )
     if entry.get("intensity") not in INTENSITIES:
         raise ModelFileError(
-            f"metadata: intensity recipe {_short(entry.get('intensity'))} is unknown; "
-            f"known: {', '.join(INTENSITIES)}"
+            f"metadata: intensity recipe {_short(entry.get('intensity'))} is unknown; known: {', '.join(INTENSITIES)}"
         )
 
 
@@ -380,5 +318,4 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _kind_name(kind: type) -> str:
-    return {str: "a string", list: "a list", dict: "an object"}[kind]
+_KIND_NAMES: dict[type[Any], str] = {str: "a string", list: "a list", dict: "an object"}

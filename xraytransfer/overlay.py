@@ -14,9 +14,7 @@ _RAMP = np.array([[45, 10, 90], [140, 30, 130], [220, 70, 80], [250, 150, 40], [
 _STRENGTH = 0.55
 
 
-def overlay(
-    pixels: NDArray[np.uint8], activation_map: NDArray[np.float32], *, size: int | None = 1024
-) -> Image.Image:
+def overlay(pixels: NDArray[np.uint8], activation_map: NDArray[np.float32], *, size: int | None = 1024) -> Image.Image:
     """Return the film with the map's positive part laid over it.
 
     Parameters

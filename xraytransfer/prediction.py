@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytransfer.notice import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS
 
 __all__ = ["RESEARCH_NOTICE", "ModelIdentity", "Prediction", "Refusal"]
-
-RESEARCH_NOTICE = "For research use only. Not a medical device: never a basis for diagnosis or treatment."
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from xraytransfer.choices import DEVICES
 from xraytransfer.errors import DeviceError, ModelFileError
 from xraytransfer.model_file import INPUT, OUTPUTS
 
-__all__ = ["DEVICES", "cpu_limit", "gpu_problem", "open_session"]
-
-DEVICES = ("auto", "cuda", "tensorrt", "cpu")
+__all__ = ["cpu_limit", "gpu_problem", "open_session"]
 
 _CPU = "CPUExecutionProvider"
 _CUDA: tuple[str, dict[str, str]] = (
@@ -105,14 +104,12 @@ def _open_on_gpu(
             return session, name
     except ModelFileError:
         raise
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no base class
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise DeviceError(f"{name} fails: {_first_line(error)}") from error
     raise DeviceError(f"{name} could not be loaded, the session runs on {running}")
 
 
-def _create(
-    model: bytes | str | os.PathLike[str], providers: list[Any], threads: int | None
-) -> ort.InferenceSession:
+def _create(model: bytes | str | os.PathLike[str], providers: list[Any], threads: int | None) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or cpu_limit()
     options.inter_op_num_threads = 1

@@ -1,0 +1,183 @@
+"""The command line as scripts and people use it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from PIL import Image
+
+from xraytransfer.cli import _COMMANDS, cli
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "xraytransfer", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+
+
+def commands(group: click.Group, prefix: str = "") -> list[tuple[str, click.Command]]:
+    context = click.Context(group)
+    found = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found.append((f"{prefix}{name}", command))
+        if isinstance(command, click.Group):
+            found += commands(command, f"{prefix}{name} ")
+    return found
+
+
+ALL = commands(cli)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("films") / "film.png"
+    ramp = np.add.outer(np.arange(200), np.arange(180)) % 256
+    Image.fromarray(ramp.astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(("name", "command"), ALL, ids=[name for name, _ in ALL])
+def test_every_command_and_option_has_help(name, command):
+    assert command.help, f"{name} says nothing of itself"
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name} {parameter.opts[0]} has no help"
+
+
+@pytest.mark.parametrize("name", [name for name, _ in ALL])
+def test_every_command_stands_in_the_docs(name):
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(page.read_text("utf-8") for page in pages)
+    assert re.search(rf"xraytransfer {name}\b", text), f"`xraytransfer {name}` stands in no page"
+
+
+def test_predict_table(toy_model, film):
+    result = run("predict", film, "--model", toy_model)
+    assert result.returncode == 0, result.stderr
+    assert "Pleural Effusion" in result.stdout
+    assert str(film) in result.stdout
+    assert "CPUExecutionProvider" in result.stdout or "CUDA" in result.stdout
+    assert result.stdout.count("Not a medical device") == 1
+
+
+def test_predict_standard_input(toy_model, film):
+    result = subprocess.run(
+        [sys.executable, "-m", "xraytransfer", "predict", "-", "--model", toy_model, "--format", "json"],
+        input=film.read_bytes(),
+        capture_output=True,
+        check=True,
+    )
+    (row,) = json.loads(result.stdout)["results"]
+    assert row["ok"]
+    assert row["source"] == "<stdin>"
+
+
+def test_folder_with_refusals_overlays_and_resume(toy_model, film, tmp_path):
+    folder = tmp_path / "in"
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        shutil.copy(film, folder / name / "film.png")
+    (folder / "notes.txt").write_text("no film")
+    out, overlays = tmp_path / "out.csv", tmp_path / "overlays"
+    arguments = ["predict", folder, "--model", toy_model, "--format", "csv", "-o", out]
+    result = run(*arguments, "--overlay", overlays, "--observation", "edema")
+    assert result.returncode == 1
+    assert result.stderr.count("refused (unsupported-format)") == 1
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [row["status"] for row in rows] == ["ok", "ok", "unsupported-format"] or len(rows) == 3
+    pictures = sorted(overlays.iterdir())
+    assert len(pictures) == 2
+    assert all(Image.open(path).mode == "RGB" for path in pictures)
+
+    before = out.read_bytes()
+    shutil.copy(film, folder / "c.png")
+    result = run(*arguments, "--resume")
+    assert result.returncode == 0
+    assert out.read_bytes().startswith(before)
+    assert len(list(csv.DictReader(out.read_text().splitlines()))) == 4
+    assert run(*arguments).returncode == 3
+
+
+def test_exit_codes(toy_model, tmp_path):
+    assert run("predict").returncode == 2
+    assert run("predict", tmp_path / "none.dcm", "--model", toy_model).returncode == 1
+    assert run("predict", tmp_path, "--model", toy_model).returncode == 3
+    missing = run("predict", tmp_path, "--model", tmp_path / "none.onnx")
+    assert missing.returncode == 3
+    assert "no such model file" in missing.stderr
+    assert "Traceback" not in missing.stderr
+    assert run("nonsense").returncode == 2
+
+
+def test_interruption_keeps_what_is_done(toy_model, film, tmp_path):
+    """A pipe that never ends stands for a long run; results written before Ctrl-C stay readable."""
+    for i in range(4000):
+        os.link(film, tmp_path / f"{i:05}.png")
+    out = tmp_path.parent / "interrupted.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xraytransfer", "predict", tmp_path, "--model", toy_model, "--format", "jsonl", "-o", out],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while (not out.exists() or not out.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert rows
+    assert all(row["ok"] for row in rows)
+
+
+def test_a_reader_that_leaves_is_no_error(toy_model, film, tmp_path):
+    command = f"{sys.executable} -m xraytransfer predict {film} {film} --model {toy_model} --format jsonl | head -c 10"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in result.stderr
+
+
+def test_models_and_doctor(toy_model):
+    shown = run("models", "show", toy_model)
+    assert shown.returncode == 0
+    assert "toy, version 1" in shown.stdout
+    assert json.loads(run("models", "show", toy_model, "--json").stdout)["name"] == "toy"
+    assert "answers are right" in run("models", "verify", toy_model).stdout
+    page = run("doctor")
+    assert "Decoders" in page.stdout
+    assert "JPEG 2000" in page.stdout
+
+
+def test_missing_extra_names_the_pip_command(tmp_path):
+    """A package that is absent from the interpreter, as in a plain installation."""
+    code = (
+        "import sys, xraytransfer.cli as c\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'matplotlib', 'scipy', 'starlette', 'uvicorn'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name}', name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "c.main(['serve'])\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 3
+    assert "pip install 'xraytransfer[serve]'" in result.stderr
+
+
+def test_commands_are_listed_in_order_of_use():
+    assert cli.list_commands(click.Context(cli)) == list(_COMMANDS)

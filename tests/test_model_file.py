@@ -1,0 +1,107 @@
+"""The model file: what is read, what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xraytransfer import model_file
+from xraytransfer.errors import ModelFileError
+
+
+def test_description_and_checksum(toy_model):
+    description, data = model_file.read(toy_model, verify=True)
+    assert description.name == "toy"
+    assert description.resolution == (32, 32)
+    assert description.observations[-1] == "pleural_effusion"
+    assert description.thresholds()[0] == pytest.approx(0.4)
+    assert description.thresholds("unknown") == [None] * 6
+    assert model_file.graph_sha256(data) == description.sha256
+
+
+def test_checksum_covers_everything_but_the_metadata(toy_model, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    before = model_file.graph_sha256(toy_model.read_bytes())
+    model = onnx.load(toy_model)
+    model.metadata_props[0].value = json.dumps({**json.loads(model.metadata_props[0].value), "name": "renamed"})
+    assert model_file.graph_sha256(model.SerializeToString()) == before
+    model.graph.initializer[-1].raw_data = model.graph.initializer[-1].raw_data[:-4] + b"\0\0\0\0"
+    changed = tmp_path / "changed.onnx"
+    changed.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match="damaged"):
+        model_file.read(changed, verify=True)
+
+
+def test_newer_schema_is_refused(toy_model_writer, tmp_path):
+    path = tmp_path / "newer.onnx"
+    toy_model_writer(path, schema_version=model_file.SCHEMA_VERSION + 1)
+    with pytest.raises(ModelFileError, match="upgrade with"):
+        model_file.describe(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": "1"}, "schema_version is '1'"),
+        ({"schema_version": True}, "schema_version is True"),
+        ({"observations": []}, "observations"),
+        ({"observations": [{"identifier": "atelectasis"}]}, "observations"),
+        ({"input": {"resolution": [0, 3], "intensity": "voi"}}, "resolution"),
+        ({"input": {"resolution": [3, 3], "intensity": "magic"}}, "intensity recipe 'magic'"),
+        ({"members": []}, "members"),
+        ({"graph_sha256": "abc"}, "graph_sha256"),
+        ({"licence": None}, "licence is None"),
+        ({"operating_points": [{"name": "x"}]}, "operating point"),
+    ],
+)
+def test_incomplete_metadata_is_refused(toy_model_writer, tmp_path, change, message):
+    path = tmp_path / "bad.onnx"
+    toy_model_writer(path, **change)
+    with pytest.raises(ModelFileError, match=message):
+        model_file.describe(path)
+    jsonschema = pytest.importorskip("jsonschema")
+    if "operating_points" not in change:
+        document = json.loads(json.dumps(_toy_document(path)))
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(document, model_file.schema())
+
+
+def _toy_document(path):
+    onnx = pytest.importorskip("onnx")
+    return json.loads(onnx.load(path).metadata_props[0].value)
+
+
+def test_toy_and_shipped_models_fulfil_the_published_schema(toy_model):
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft202012Validator.check_schema(model_file.schema())
+    for path in [toy_model, *model_file.shipped_models().values()]:
+        jsonschema.validate(model_file.describe(path).document, model_file.schema())
+
+
+def test_absent_empty_and_foreign_files(tmp_path):
+    with pytest.raises(ModelFileError, match="no such model file"):
+        model_file.describe(tmp_path / "none.onnx")
+    for name, content in {"empty": b"", "text": b"hello, world", "zeros": bytes(100)}.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError, match="not a model file of xraytransfer"):
+            model_file.describe(path)
+
+
+def test_every_truncation_is_refused(toy_model, tmp_path):
+    data = toy_model.read_bytes()
+    for length in range(0, len(data), 97):
+        with pytest.raises(ModelFileError):
+            model_file.parse(data[:length], tmp_path, verify=True)
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_never_crash_the_reader(data):
+    try:
+        digest = model_file.graph_sha256(data)
+    except ValueError:
+        return
+    assert len(digest) == 64

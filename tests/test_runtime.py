@@ -1,0 +1,60 @@
+"""Execution providers: what runs is what is said, what cannot run says why."""
+
+from __future__ import annotations
+
+import pytest
+
+from xraytransfer import runtime
+from xraytransfer.errors import DeviceError, ModelFileError
+
+
+def test_cpu_session_says_what_runs(toy_model):
+    session, provider = runtime.open_session(toy_model, "cpu", 1)
+    assert provider == session.get_providers()[0] == "CPUExecutionProvider"
+    assert session.get_session_options().intra_op_num_threads == 1
+
+
+def test_auto_says_what_the_session_says(toy_model):
+    session, provider = runtime.open_session(toy_model.read_bytes(), "auto")
+    assert session.get_providers()[0] == provider
+
+
+@pytest.mark.skipif(runtime.gpu_problem() is None, reason="this machine has an NVIDIA GPU")
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_gpu_without_gpu_fails_with_cause_and_cure(toy_model, device):
+    with pytest.raises(DeviceError, match=f"--device {device}: .*pip install 'xraytransfer\\[gpu\\]'"):
+        runtime.open_session(toy_model, device)
+
+
+def test_unknown_device(toy_model):
+    with pytest.raises(DeviceError, match="unknown device 'tpu'"):
+        runtime.open_session(toy_model, "tpu")
+
+
+def test_foreign_graphs_are_refused(toy_model_writer, tmp_path):
+    path = tmp_path / "partial.onnx"
+    toy_model_writer(path, outputs=("probability", "member_probability"))
+    with pytest.raises(ModelFileError, match="lacks the float32 output activation_map"):
+        runtime.open_session(path, "cpu")
+    with pytest.raises(ModelFileError, match="cannot load the graph"):
+        runtime.open_session(b"\x08\x0a\x12\x03abc", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu.max": "150000 100000"}, 1.5),
+        ({"cpu.max": "garbage"}, None),
+        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2.0),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+    ],
+)
+def test_cgroup_quota(tmp_path, files, expected):
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert runtime._cgroup_quota(tmp_path) == expected
+    assert runtime.cpu_limit() >= 1

@@ -1,0 +1,52 @@
+"""``xraytransfer models``: list, show and verify model files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+__all__ = ["models"]
+
+
+@click.group()
+def models() -> None:
+    """List, show and verify model files."""
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the models that ship with the package."""
+    from xraytransfer.model_file import describe, shipped_models
+
+    for name, path in shipped_models().items():
+        model = describe(path)
+        size = path.stat().st_size / 1e6
+        click.echo(f"{name}  version {model.version}  {len(model.members)} members  {size:.1f} MB  {model.sha256[:12]}")
+
+
+@models.command()
+@click.argument("model", default="default")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole metadata document.")
+def show(model: str, as_json: bool) -> None:
+    """Show the card of MODEL: a shipped model's name or a model file."""
+    from xraytransfer.model_file import describe
+    from xraytransfer.model_summary import summary
+
+    description = describe(model)
+    card = Path(description.path).with_suffix(".md")
+    if as_json:
+        click.echo(json.dumps(description.document, indent=2))
+    else:
+        click.echo(card.read_text("utf-8") if card.is_file() else summary(description))
+
+
+@models.command()
+@click.argument("model", default="default")
+@click.option("--device", default="auto", show_default=True, help="Where to score: auto, cuda, tensorrt or cpu.")
+def verify(model: str, device: str) -> None:
+    """Verify MODEL: metadata, checksum of graph and weights, and that it scores."""
+    from xraytransfer.model_summary import verified
+
+    click.echo(verified(model, device))

@@ -1,0 +1,188 @@
+"""``xraytransfer predict``: films in, a table or file of results out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xraytransfer.choices import DEVICES, FORMATS
+from xraytransfer.errors import OutputError
+from xraytransfer.notice import RESEARCH_NOTICE
+from xraytransfer.observations import OBSERVATIONS
+
+if TYPE_CHECKING:
+    from xraytransfer.classifier import Classifier
+    from xraytransfer.prediction import Prediction, Refusal
+
+__all__ = ["Job", "predict", "run"]
+
+IDENTIFIERS = [observation.identifier for observation in OBSERVATIONS]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one call of ``predict`` was asked to do; the command's options by the same names."""
+
+    paths: tuple[str, ...]
+    model: str
+    device: str
+    threads: int | None
+    batch_size: int | None
+    form: str
+    output: Path | None
+    resume: bool
+    overwrite: bool
+    overlay: Path | None
+    observations: tuple[str, ...]
+    any_modality: bool
+
+
+@click.command(epilog="Exit code: 0 all scored, 1 some refused, 2 wrong usage, 3 nothing could run, 130 interrupted.")
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@click.option("--sample", is_flag=True, help="Score the real film that the extra `sample` installs.")
+@click.option("--model", default="default", show_default=True, help="Model file, or the name of a shipped model.")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to score.")
+@click.option("--threads", type=click.IntRange(1), help="Threads on the CPU. Default: the cores we may use.")
+@click.option("--batch-size", type=click.IntRange(1), help="Films scored together. Default: 1 on the CPU, 16 on a GPU.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="Form of the results.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write results here as they come."
+)
+@click.option("--resume", is_flag=True, help="Skip the films that the output file (jsonl or csv) already holds.")
+@click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
+@click.option(
+    "--overlay",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write film plus activation map as PNG into this folder.",
+)
+@click.option(
+    "--observation",
+    "observations",
+    multiple=True,
+    type=click.Choice(IDENTIFIERS),
+    help="Overlay for this observation; may be repeated. Default: all six.",
+)
+@click.option(
+    "--any-modality", is_flag=True, help="Score films whose header says they are no frontal chest radiograph."
+)
+def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
+    """Score radiographs: six probabilities for each film.
+
+    PATH is a DICOM, PNG or JPEG file, a folder (with everything below it), or - for one film on
+    standard input. One line on standard error for each film that is refused.
+    """
+    if not paths and not sample:
+        raise click.UsageError("name at least one PATH, or use --sample")
+    if sample:
+        from xraytransfer.film_list import sample_film
+
+        paths = (*paths, sample_film())
+    click.get_current_context().exit(run(Job(paths=paths, **options)))
+
+
+def run(job: Job) -> int:
+    """Score a job's films and return the exit code.
+
+    Raises
+    ------
+    XrayTransferError
+        Nothing could run: no such model or device, or the results cannot be written.
+    """
+    from xraytransfer.film_list import films
+    from xraytransfer.results_file import ResultsFile
+
+    classifier = _load_beside_pydicom(job)
+    scored = refused = 0
+    with ResultsFile(job.output, job.form, resume=job.resume, overwrite=job.overwrite) as results:
+        sources = (film for film in films(job.paths) if not isinstance(film, str) or film not in results.done)
+        outcomes = classifier.predict_many(
+            sources,
+            batch_size=job.batch_size,
+            any_modality=job.any_modality,
+            keep_pixels=job.overlay is not None,
+        )
+        for outcome in _with_progress(outcomes, job, len(results.done)):
+            results.write(outcome)
+            if outcome.ok:
+                scored += 1
+                _write_overlays(outcome, job)
+            else:
+                refused += 1
+                _say_refused(outcome)
+        if scored:
+            results.note(_footer(classifier))
+        if scored + refused + len(results.done) == 0:
+            raise OutputError(f"no films below {', '.join(job.paths)}")
+    return 1 if refused else 0
+
+
+def _load_beside_pydicom(job: Job) -> Classifier:
+    """Load the model in one thread while this one imports pydicom: each takes about as long."""
+    from xraytransfer.classifier import load
+
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load, job.model, device=job.device, threads=job.threads)
+        import xraytransfer.radiograph
+        import xraytransfer.resize  # noqa: F401
+
+        return loading.result()
+
+
+def _with_progress(outcomes: Iterator[Prediction | Refusal], job: Job, done: int) -> Iterator[Prediction | Refusal]:
+    """Show a progress bar on a terminal; elsewhere pass results through."""
+    if not sys.stderr.isatty() or (len(job.paths) == 1 and not os.path.isdir(job.paths[0])):
+        yield from outcomes
+        return
+    from xraytransfer.film_list import films
+
+    total = sum(1 for _ in films(path for path in job.paths if path != "-")) + job.paths.count("-") - done
+    with click.progressbar(outcomes, length=max(total, 0), label="scoring", file=sys.stderr) as bar:
+        yield from bar
+
+
+def _say_refused(refusal: Any) -> None:
+    message = " ".join(refusal.message.split())
+    prefix = "" if refusal.source in message else f"{refusal.source}: "
+    click.echo(f"refused ({refusal.reason}): {prefix}{message}", err=True)
+
+
+def _footer(classifier: Classifier) -> str:
+    model = classifier.description
+    return (
+        f"\n* at or above the threshold. Model {model.name} {model.version} ({model.sha256[:12]}) "
+        f"on {classifier.provider}.\n{RESEARCH_NOTICE}"
+    )
+
+
+def _write_overlays(outcome: Any, job: Job) -> None:
+    """Write one PNG per observation asked for, named so that films of one name in two folders keep apart."""
+    if job.overlay is None:
+        return
+    from xraytransfer.overlay import overlay
+
+    mark = hashlib.sha256(os.path.abspath(outcome.source).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    stem = Path(outcome.source).stem.strip("<>") or "film"
+    try:
+        job.overlay.mkdir(parents=True, exist_ok=True)
+        for identifier in job.observations or IDENTIFIERS:
+            picture = overlay(outcome.pixels, outcome.activation_map[IDENTIFIERS.index(identifier)])
+            part = job.overlay / f".{stem}-{mark}.{identifier}.{os.getpid()}.part"
+            picture.save(part, format="PNG")
+            part.replace(job.overlay / f"{stem}-{mark}.{identifier}.png")
+    except OSError as error:
+        raise OutputError(f"{job.overlay}: an overlay cannot be written: {error.strerror}") from error

@@ -1,0 +1,108 @@
+"""One page on what works here: versions, execution providers, decoders, models."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import onnxruntime as ort
+
+from xraytransfer import model_file, runtime
+from xraytransfer.decode import decoders
+from xraytransfer.errors import XrayTransferError
+from xraytransfer.model_summary import verified
+
+__all__ = ["clashing_distributions", "page"]
+
+_PACKAGES = ("numpy", "pydicom", "pillow", "imagecodecs", "pylibjpeg", "click")
+_EXTRAS = ("torch", "timm", "onnx", "starlette", "pynetdicom", "highdicom")
+_ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+
+
+def page() -> tuple[str, bool]:
+    """Look at this installation.
+
+    Returns
+    -------
+    str
+        One page of text.
+    bool
+        Whether films can be scored: a shipped model is whole and scores here.
+    """
+    models, works = _models()
+    parts = [
+        ("Versions", _versions()),
+        ("ONNX Runtime", _onnx_runtime()),
+        ("Where films can be scored", _devices()),
+        ("Models", models),
+        ("Decoders", _decoders()),
+    ]
+    return "\n\n".join(f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in parts), works
+
+
+def clashing_distributions() -> list[str]:
+    """Return the distributions of ONNX Runtime that are installed, each as ``name version``.
+
+    More than one share one import folder: the last one installed wins, silently.
+    """
+    return [f"{name} {installed}" for name in _ONNX_RUNTIMES if (installed := _version(name)) is not None]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _versions() -> list[str]:
+    installed = [f"{name} {_version(name) or 'missing'}" for name in _PACKAGES]
+    extras = [f"{name} {_version(name) or 'not installed'}" for name in _EXTRAS]
+    return [
+        f"xraytransfer {version('xraytransfer')}, Python {platform.python_version()}, {platform.platform()}",
+        ", ".join(installed),
+        "of the extras: " + ", ".join(extras),
+        f"cores that this process may use: {runtime.cpu_limit()}",
+    ]
+
+
+def _onnx_runtime() -> list[str]:
+    found = clashing_distributions()
+    lines = [f"{', '.join(found) or 'not installed by pip'}; imported: {ort.__version__}"]
+    if len(found) > 1:
+        names = " ".join(line.split()[0] for line in found)
+        keep = "onnxruntime-gpu" if sys.platform in ("linux", "win32") else "onnxruntime"
+        lines.append(f"PROBLEM: these overwrite each other. Run: pip uninstall -y {names} && pip install {keep}")
+    return lines
+
+
+def _devices() -> list[str]:
+    """Try each device for real, on a shipped model."""
+    shipped = list(model_file.shipped_models().values())
+    lines = [f"NVIDIA's driver: {runtime.gpu_problem() or 'works'}"]
+    if not shipped:
+        return [*lines, "no shipped model to try them with"]
+    for device in ("cpu", "cuda", "tensorrt"):
+        try:
+            _, provider = runtime.open_session(shipped[0].read_bytes(), device)
+            lines.append(f"--device {device}: works ({provider})")
+        except XrayTransferError as error:
+            lines.append(f"--device {device}: {error}")
+    return lines
+
+
+def _models() -> tuple[list[str], bool]:
+    lines, works = [], False
+    for name, path in model_file.shipped_models().items():
+        try:
+            verified(path, "cpu")
+            lines.append(f"{name}: whole, scores")
+            works = True
+        except XrayTransferError as error:
+            lines.append(f"{name}: PROBLEM: {error}")
+    return lines or ["PROBLEM: no model ships with this installation"], works
+
+
+def _decoders() -> list[str]:
+    return [f"{uid:<24} {name}: {', '.join(available) if available else 'NONE'}" for uid, name, available in decoders()]

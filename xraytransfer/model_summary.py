@@ -1,0 +1,94 @@
+"""A model file in a few lines of text, and the proof that it works here."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from xraytransfer import model_file, runtime
+from xraytransfer.errors import ModelFileError
+from xraytransfer.model_file import ModelDescription
+
+__all__ = ["summary", "verified"]
+
+
+def summary(model: ModelDescription) -> str:
+    """Return what a model file says of itself: members, input, metrics.
+
+    Parameters
+    ----------
+    model : ModelDescription
+
+    Returns
+    -------
+    str
+        Several lines; metrics as stored, with n and 95 % interval, none where none are stored.
+    """
+    rows, columns = model.resolution
+    lines = [
+        f"{model.name}, version {model.version}, written by {model.document['writer']}",
+        f"checksum of graph and weights: {model.sha256}",
+        f"input: {rows} x {columns}, intensity recipe {model.intensity}; precision {model.document['precision']}",
+        f"licence: {model.document['licence']}",
+        f"members: {len(model.members)}",
+    ]
+    lines += [f"  {_member_line(member)}" for member in model.members]
+    lines += [
+        f"{row['metric']} {row['observation']} ({row['data']}, {row['subset']}): {_interval(row)}"
+        for row in model.metrics
+    ]
+    return "\n".join(lines)
+
+
+def _member_line(member: dict[str, object]) -> str:
+    parts = [str(member.get("timm") or member.get("architecture") or "?")]
+    parts += [f"{key} {member[key]}" for key in ("initialisation", "truncation", "fusion", "run") if key in member]
+    return ", ".join(parts)
+
+
+def _interval(row: dict[str, object]) -> str:
+    value, lower, upper = row["value"], row.get("lower"), row.get("upper")
+    text = "undefined" if value is None else f"{value:.3f}"
+    if lower is not None and upper is not None:
+        text += f" ({lower:.3f} to {upper:.3f})"
+    return f"{text}, n {row.get('n', '?')}, positive {row.get('positives', '?')}"
+
+
+def verified(model: str | os.PathLike[str], device: str = "auto") -> str:
+    """Check a model file whole and say what was checked.
+
+    Parameters
+    ----------
+    model : path-like
+        A model file or a shipped model's name.
+    device : str
+        As `xraytransfer.load`.
+
+    Returns
+    -------
+    str
+        One line.
+
+    Raises
+    ------
+    ModelFileError
+        Damaged, newer than this version reads, or its answers are no probabilities.
+    DeviceError
+        The device asked for does not run.
+    """
+    description, data = model_file.read(model, verify=True)
+    session, provider = runtime.open_session(data, device)
+    ramp = np.linspace(0, 255, 300 * 200).reshape(1, 1, 300, 200).astype(np.uint8)
+    probability, members, maps = session.run(list(model_file.OUTPUTS), {model_file.INPUT: ramp})
+    count = len(description.observations)
+    if probability.shape != (1, count) or members.shape != (1, len(description.members), count):
+        raise ModelFileError(
+            f"{description.path}: answers of shape {probability.shape} and {members.shape}, expected "
+            f"(1, {count}) and (1, {len(description.members)}, {count})"
+        )
+    if maps.ndim != 4 or not all(np.isfinite(array).all() for array in (probability, members, maps)):
+        raise ModelFileError(f"{description.path}: its answers are not finite numbers")
+    if min(probability.min(), members.min()) < 0 or max(probability.max(), members.max()) > 1:
+        raise ModelFileError(f"{description.path}: its answers are no probabilities")
+    return f"{description.path}: metadata, checksum {description.sha256[:12]} and answers are right, on {provider}"

@@ -1,0 +1,232 @@
+"""A file of results: written as they come, kept whatever happens, continued where it stopped."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TypeAlias
+
+from xraytransfer.errors import OutputError
+from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.prediction import RESEARCH_NOTICE, Prediction, Refusal
+
+__all__ = ["ResultsFile"]
+
+RESUMABLE = ("jsonl", "csv")
+
+Result: TypeAlias = Prediction | Refusal
+
+_COLUMNS = (
+    "source",
+    "status",
+    *(observation.identifier for observation in OBSERVATIONS),
+    *(f"{observation.identifier}_decision" for observation in OBSERVATIONS),
+    *(f"{observation.identifier}_spread" for observation in OBSERVATIONS),
+    "view_position",
+    "provider",
+    "model",
+    "model_sha256",
+    "message",
+)
+
+
+class ResultsFile:
+    """Results on disk or on standard output; a context manager.
+
+    Each result reaches the file before the next is computed. A full disk or a kill loses at most the
+    line being written, and that line is cut off, so that what stays can be read and resumed.
+
+    Parameters
+    ----------
+    path : Path or None
+        None writes to standard output.
+    form : {'table', 'json', 'jsonl', 'csv'}
+    resume : bool
+        Continue a ``jsonl`` or ``csv`` file; `done` then holds the sources in it.
+    overwrite : bool
+        Replace a file that exists. Without `resume` or this, an existing file is refused.
+
+    Attributes
+    ----------
+    done : set of str
+        Sources that the file held when it was opened.
+
+    Raises
+    ------
+    OutputError
+        The file exists, is in use by another process, is no results file, or cannot be written.
+    """
+
+    def __init__(self, path: Path | None, form: str, *, resume: bool = False, overwrite: bool = False) -> None:
+        self.done: set[str] = set()
+        self.path = path
+        self._form = form
+        self._count = 0
+        self._render: Callable[[Result], str] = {
+            "table": _table_row,
+            "json": self._json_item,
+            "jsonl": lambda result: json.dumps(result.to_dict()) + "\n",
+            "csv": _csv_row,
+        }[form]
+        if resume and (path is None or form not in RESUMABLE):
+            raise OutputError(f"--resume needs -o FILE and --format {' or '.join(RESUMABLE)}")
+        self._stream: IO[bytes] = sys.stdout.buffer if path is None else self._open(path, resume, overwrite)
+        if not self.done and (path is None or self._stream.tell() == 0):
+            self._put(_HEADERS[form])
+
+    def __enter__(self) -> ResultsFile:
+        """Return the file."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the document and close the file, also after an interruption."""
+        try:
+            if self._form == "json" and not isinstance(error, OutputError):
+                self._put("\n]}\n")
+        finally:
+            if self.path is not None:
+                self._stream.close()
+
+    def write(self, result: Result) -> None:
+        """Add one result. Tables hold scored films only; the refused stand on standard error."""
+        if self._form == "table" and isinstance(result, Refusal):
+            return
+        self._put(self._render(result))
+        self._count += 1
+
+    def note(self, text: str) -> None:
+        """Add a line of text below a table; the other forms say the same in their records."""
+        if self._form == "table":
+            self._put(text + "\n")
+
+    def _json_item(self, result: Result) -> str:
+        document = {key: value for key, value in result.to_dict().items() if key != "notice"}
+        return (",\n" if self._count else "") + json.dumps(document)
+
+    def _put(self, text: str) -> None:
+        """Write all of it or none of it."""
+        data = memoryview(text.encode("utf-8", "surrogateescape"))
+        start = self._stream.tell() if self.path is not None else 0
+        try:
+            while data:  # an unbuffered write may be partial
+                data = data[self._stream.write(data) :]
+            self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if self.path is not None:
+                self._stream.truncate(start)
+            raise OutputError(
+                f"{self.path or 'standard output'}: {error.strerror} after {self._count} results, which are kept"
+                + ("; make room and continue with --resume" if self._form in RESUMABLE else "")
+            ) from error
+
+    def _open(self, path: Path, resume: bool, overwrite: bool) -> IO[bytes]:
+        if path.exists() and path.stat().st_size and not (resume or overwrite):
+            raise OutputError(f"{path}: exists already; --resume continues it, --overwrite replaces it")
+        try:
+            stream: IO[bytes] = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)  # noqa: SIM115 - closed by __exit__
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        try:
+            _lock(stream, path)
+            if resume:
+                self._continue(stream, path)
+            else:
+                stream.truncate(0)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def _continue(self, stream: IO[bytes], path: Path) -> None:
+        """Cut off a half-written last line and learn which sources are there."""
+        kept = stream.read()
+        kept = kept[: kept.rfind(b"\n") + 1]
+        text = kept.decode("utf-8", "surrogateescape")
+        try:
+            if self._form == "jsonl":
+                self.done = {json.loads(line)["source"] for line in text.splitlines()}
+            elif text:
+                rows = csv.DictReader(io.StringIO(text))
+                if tuple(rows.fieldnames or ()) != _COLUMNS:
+                    raise ValueError("other columns")
+                self.done = {row["source"] for row in rows}
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
+            raise OutputError(f"{path}: not a {self._form} file of results, so it cannot be resumed") from error
+        stream.truncate(len(kept))
+        stream.seek(len(kept))
+
+
+def _lock(stream: IO[bytes], path: Path) -> None:
+    """Keep every other process from writing to the same file until it is closed."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise OutputError(f"{path}: another process is writing to it") from error
+
+
+def _csv_line(values: list[object]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(values)
+    return buffer.getvalue()
+
+
+def _csv_row(result: Result) -> str:
+    source = result.source.replace("\r", "\\r").replace("\n", "\\n")  # one line per film, whatever its name
+    if isinstance(result, Refusal):
+        empty = [""] * (len(_COLUMNS) - 3)
+        return _csv_line([source, result.reason, *empty, " ".join(result.message.split())])
+    decisions = ["" if value is None else int(value) for value in result.decision]
+    return _csv_line(
+        [
+            source,
+            "ok",
+            *(f"{value:.6f}" for value in result.probability),
+            *decisions,
+            *(f"{value:.6f}" for value in result.spread),
+            result.radiograph.get("view_position") or "",
+            result.provider,
+            f"{result.model.name} {result.model.version}",
+            result.model.sha256,
+            "",
+        ]
+    )
+
+
+_TABLE_WIDTHS = [max(len(observation.name), 7) for observation in OBSERVATIONS]
+
+
+def _table_row(result: Result) -> str:
+    """One film a line; a star marks a probability at or above its threshold."""
+    if isinstance(result, Refusal):
+        return ""
+    cells = [
+        f"{probability:.3f}{'*' if decision else ' '}".rjust(width)
+        for probability, decision, width in zip(result.probability, result.decision, _TABLE_WIDTHS, strict=True)
+    ]
+    return "  ".join([*cells, result.source]) + "\n"
+
+
+_HEADERS = {
+    "table": "  ".join([o.name.rjust(width) for o, width in zip(OBSERVATIONS, _TABLE_WIDTHS, strict=True)] + ["film"])
+    + "\n",
+    "json": json.dumps({"notice": RESEARCH_NOTICE})[:-1] + ', "results": [\n',
+    "jsonl": "",
+    "csv": _csv_line(list(_COLUMNS)),
+}
