@@ -1,0 +1,206 @@
+"""The identity of a film: whose it is and which examination it belongs to, ready to be copied into results.
+
+Headers lie and break rules: dates that are no dates, accession numbers that are too long, a sex of "W".
+Identifiers and names are copied as they stand, valid or not, because a changed identifier would file the
+result under somebody else; dates, times and codes that break their rules are left empty.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydicom import Dataset, config
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.tag import Tag
+from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
+
+from xraytransfer.errors import ServeError
+
+__all__ = ["Identity", "identify"]
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+
+
+def _is_date(value: str) -> bool:
+    try:
+        datetime.strptime(value, "%Y%m%d")
+    except ValueError:
+        return False
+    return len(value) == 8
+
+
+def _is_time(value: str) -> bool:
+    return re.fullmatch(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?", value) is not None
+
+
+def _is_age(value: str) -> bool:
+    return re.fullmatch(r"\d{3}[DWMY]", value) is not None
+
+
+def _is_sex(value: str) -> bool:
+    return value in {"M", "F", "O"}
+
+
+def _is_offset(value: str) -> bool:
+    return re.fullmatch(r"[+-](0\d|1[0-4])[0-5]\d", value) is not None
+
+
+def _any(_: str) -> bool:
+    return True
+
+
+# keyword -> (rule that a value must keep, whether the result must hold the attribute even if empty)
+_COPIED: dict[str, tuple[Callable[[str], bool], bool]] = {
+    "StudyDate": (_is_date, True),
+    "StudyTime": (_is_time, True),
+    "AccessionNumber": (_any, True),
+    "ReferringPhysicianName": (_any, True),
+    "StudyDescription": (_any, False),
+    "PatientName": (_any, True),
+    "PatientID": (_any, True),
+    "IssuerOfPatientID": (_any, False),
+    "PatientBirthDate": (_is_date, True),
+    "PatientSex": (_is_sex, True),
+    "PatientAge": (_is_age, False),
+    "StudyID": (_any, True),
+    "TimezoneOffsetFromUTC": (_is_offset, False),
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a result inherits from the film that it is about.
+
+    Attributes
+    ----------
+    study_uid, series_uid, sop_instance_uid, sop_class_uid : str
+        The film's examination, series, own UID and SOP class.
+    instance_number : int
+        The film's number in its series, which its results take over; 1 where it has none.
+    values : dict
+        Keyword -> text of the patient's and the examination's attributes; empty where the film has
+        none or breaks the attribute's rule.
+    """
+
+    study_uid: str
+    series_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    instance_number: int
+    values: dict[str, str]
+
+    def evidence(self) -> Dataset:
+        """Return a film without pixels and without a patient, for libraries that need one to refer to."""
+        film = Dataset()
+        film.SOPClassUID, film.SOPInstanceUID = self.sop_class_uid, self.sop_instance_uid
+        film.StudyInstanceUID, film.SeriesInstanceUID = self.study_uid, self.series_uid
+        film.Modality = "DX"
+        film.Rows = film.Columns = 1
+        for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"):
+            setattr(film, keyword, "")
+        for keyword in ("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"):
+            setattr(film, keyword, "")
+        return film
+
+    def stamp(self, result: Dataset) -> None:
+        """Write patient and examination into a result, with a character set that holds them.
+
+        Every Type 2 attribute of the Patient and General Study modules is present afterwards
+        (PS3.3 C.7.1.1, C.7.2.1), empty where the film does not say.
+        """
+        result.StudyInstanceUID = self.study_uid
+        for keyword, (_, required) in _COPIED.items():
+            value = self.values[keyword]
+            if value or required:
+                # As it stands: an identifier that breaks a rule must still be the same identifier.
+                result.add(DataElement(Tag(keyword), dictionary_VR(Tag(keyword)), value, validation_mode=config.IGNORE))
+        result.SpecificCharacterSet = _character_set("".join(self.values.values()))
+
+
+def identify(dataset: Dataset) -> Identity:
+    """Return a film's identity.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        The film; pixels are not needed.
+
+    Raises
+    ------
+    ServeError
+        The film lacks a valid UID of its own, its class, its series or its examination: nothing can
+        refer to it.
+    """
+    names = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+    found = {name: _text(dataset, name).strip(" \0") for name in names}
+    for name, value in found.items():
+        if len(value) > 64 or not _UID.fullmatch(value):
+            state = "absent" if not value else "not a valid UID"
+            raise ServeError(f"the film's {name} is {state}: no DICOM result can refer to it")
+    values = {}
+    for keyword, (keeps_rule, _) in _COPIED.items():
+        value = _text(dataset, keyword).strip(" \0\r\n")
+        values[keyword] = value if keeps_rule(value) else ""
+    return Identity(
+        study_uid=found["StudyInstanceUID"],
+        series_uid=found["SeriesInstanceUID"],
+        sop_instance_uid=found["SOPInstanceUID"],
+        sop_class_uid=found["SOPClassUID"],
+        instance_number=_instance_number(_text(dataset, "InstanceNumber").strip(" \0")),
+        values=values,
+    )
+
+
+def _instance_number(text: str) -> int:
+    """Return the number where it is a positive one that an Integer String holds, else 1."""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) and int(text) > 0 else 1
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    """Return an attribute's text; empty where absent.
+
+    Reads the raw bytes where pydicom has not converted them yet: its conversion warns about invalid
+    values and prints them, and a warning that holds a patient's name ends up in a log.
+    """
+    element: Any = dataset.get_item(Tag(keyword))
+    if element is None or not element.value:
+        return ""
+    if not isinstance(element, RawDataElement):
+        value = element.value
+        many = isinstance(value, list | tuple) or type(value).__name__ == "MultiValue"
+        return "\\".join(map(str, value)) if many else str(value)
+    delimiters = PN_DELIMS if dictionary_VR(Tag(keyword)) == "PN" else TEXT_VR_DELIMS
+    with warnings.catch_warnings():  # an unknown character set falls back to a default; nothing to add
+        warnings.simplefilter("ignore")
+        return str(decode_bytes(element.value, _encodings(dataset), delimiters))
+
+
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
+def _encodings(dataset: Dataset) -> list[str]:
+    element: Any = dataset.get_item("SpecificCharacterSet")
+    value = element.value if element is not None else None
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace").strip(" \0").split("\\")
+    try:
+        return list(convert_encodings(value or ["ISO_IR 6"]))
+    except LookupError:
+        return ["iso8859"]
+
+
+def _character_set(text: str) -> str:
+    """Return Latin-1 where it does, since every archive reads it, else UTF-8 (PS3.3 C.12.1.1.2)."""
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        return "ISO_IR 192"
+    return "ISO_IR 100"
