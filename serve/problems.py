@@ -1,0 +1,141 @@
+"""Problems: every refusal over HTTP as a problem document, with the reasons that the CLI uses.
+
+References
+----------
+RFC 9457, Problem Details for HTTP APIs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from xraytransfer.errors import REASONS, RadiographError
+from xraytransfer.serve.engine import DeadlineError, DrainingError, QueueFullError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+__all__ = ["PROBLEMS", "Problem", "ProblemError", "as_problem", "handle", "problem_response"]
+
+MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of refusal: its HTTP status and its short title."""
+
+    status: int
+    title: str
+
+
+_FILM_STATUS = {"unsupported-format": 415, "too-large": 413}
+
+PROBLEMS: dict[str, Problem] = {
+    **{reason: Problem(_FILM_STATUS.get(reason, 422), title) for reason, title in REASONS.items()},
+    "bad-request": Problem(400, "the request cannot be understood"),
+    "bad-multipart": Problem(400, "the multipart body is malformed or cut short"),
+    "empty-body": Problem(400, "the request carries no film"),
+    "client-left": Problem(400, "the client left before its answer"),
+    "unauthorized": Problem(401, "the token is missing or wrong"),
+    "cross-origin": Problem(403, "a web page of another origin may not call this server"),
+    "unknown-path": Problem(404, "nothing is served at this path"),
+    "method-not-allowed": Problem(405, "this path does not answer this method"),
+    "not-acceptable": Problem(406, "the answer cannot be given in the form that was asked for"),
+    "slow-upload": Problem(408, "the body came too slowly"),
+    "body-too-large": Problem(413, "the body is larger than the limit"),
+    "too-many-files": Problem(413, "more films in one request than the limit"),
+    "unsupported-media-type": Problem(415, "the Content-Type is none that is read here, or not the film's"),
+    "unsupported-encoding": Problem(415, "compressed bodies are not read"),
+    "wrong-host": Problem(421, "the Host header names another server"),
+    "internal": Problem(500, "the server failed; the film may be fine"),
+    "busy": Problem(503, "every place is taken"),
+    "stopping": Problem(503, "the server is being stopped"),
+    "not-ready": Problem(503, "the server cannot score a film"),
+    "deadline": Problem(504, "the film's time was up before it was scored"),
+}
+"""Every reason: a film's (`xraytransfer.errors.REASONS`) and the server's own."""
+
+
+class ProblemError(Exception):
+    """A request, or one film of it, is refused.
+
+    Parameters
+    ----------
+    reason : str
+        A key of `PROBLEMS`.
+    detail : str
+        What was found, what was expected, what to do. Holds no patient data.
+    headers : dict, optional
+        Headers that go with the answer, such as ``Retry-After``.
+    """
+
+    def __init__(self, reason: str, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.headers = headers or {}
+        self.status = PROBLEMS[reason].status
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the problem document's members."""
+        return {
+            "type": f"/reference#{self.reason}",
+            "title": PROBLEMS[self.reason].title,
+            "status": self.status,
+            "detail": self.detail,
+            "reason": self.reason,
+        }
+
+
+def as_problem(error: BaseException) -> ProblemError:
+    """Return what to tell the client about an error; what is unexpected is logged without its message."""
+    match error:
+        case ProblemError():
+            problem = error
+        case RadiographError():
+            problem = ProblemError(error.reason, str(error))
+        case QueueFullError():
+            problem = ProblemError("busy", str(error), {"Retry-After": str(error.retry_after)})
+        case DrainingError():
+            problem = ProblemError("stopping", str(error), {"Retry-After": "10"})
+        case DeadlineError() | asyncio.TimeoutError():
+            problem = ProblemError("deadline", str(DeadlineError()))
+        case ClientDisconnect():
+            problem = ProblemError("client-left", PROBLEMS["client-left"].title)
+        case HTTPException():
+            reason = {404: "unknown-path", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
+            problem = ProblemError(reason, PROBLEMS[reason].title, dict(error.headers or {}))
+        case _:
+            _log_unexpected(error)
+            problem = ProblemError("internal", "an unexpected error; the server's log names its place")
+    return problem
+
+
+def _log_unexpected(error: BaseException) -> None:
+    """Log type and place only: messages of other libraries' errors may quote a header's values."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"
+    _log.error("unexpected %s at %s", type(error).__name__, place)
+
+
+def problem_response(problem: ProblemError) -> Response:
+    """Return the problem document as a response."""
+    return JSONResponse(problem.to_dict(), problem.status, problem.headers, MEDIA_TYPE)
+
+
+async def handle(request: Request, error: Exception) -> Response:
+    """Answer a request that raised: Starlette's exception handler."""
+    problem = as_problem(error)
+    metrics = request.app.state.server.metrics
+    metrics.refusals.labels(problem.reason).inc()
+    return problem_response(problem)

@@ -1,0 +1,115 @@
+"""Run: one process from the first film, scored before anyone is let in, to the last one after SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from xraytransfer.classifier import load
+from xraytransfer.errors import RadiographError, ServeError
+from xraytransfer.serve.app import create_app
+from xraytransfer.serve.connections import watch_connections
+from xraytransfer.serve.engine import Engine
+from xraytransfer.serve.metrics import Metrics
+
+if TYPE_CHECKING:
+    import socket
+
+    from xraytransfer.serve.settings import Settings
+
+__all__ = ["HttpServer", "run"]
+
+_log = logging.getLogger(__name__)
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn with our limits.
+
+    Parameters
+    ----------
+    engine : Engine
+        Runs already, and outlives the server.
+    settings : Settings
+    metrics : Metrics
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
+        self._idle_s = settings.idle_timeout_s
+        app = create_app(engine, settings, metrics)
+        self.readiness = app.state.server.readiness
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                ssl_certfile=settings.tls_certificate,
+                ssl_keyfile=settings.tls_key,
+                lifespan="off",
+                ws="none",
+                access_log=False,  # it would log paths and queries as clients wrote them
+                log_config=None,
+                server_header=False,
+                # the address that a proxy claims is not used, so none is believed
+                proxy_headers=False,
+                limit_concurrency=settings.max_connections,
+                timeout_keep_alive=max(1, int(settings.idle_timeout_s)),
+                timeout_graceful_shutdown=settings.drain_s,
+                h11_max_incomplete_event_size=16 * 1024,
+            )
+        )
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop; then answer what was accepted."""
+        watching = asyncio.create_task(watch_connections(self, self._idle_s))
+        try:
+            await super().serve(sockets)
+        finally:
+            watching.cancel()
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain: accepted films are answered, new ones refused.
+
+    Raises
+    ------
+    ServeError
+        The model does not score a film, the address is taken, or the DICOM side cannot start.
+    ModelFileError, DeviceError
+        As `xraytransfer.load`.
+    """
+    metrics = Metrics()
+    # One thread within a run: films run side by side on the CPU, and a GPU does not use them.
+    classifier = load(settings.model, device=settings.device, threads=1)
+    with ExitStack() as stack:
+        engine = stack.enter_context(closing(Engine(classifier, settings, metrics)))
+        server = HttpServer(engine, settings, metrics)
+        try:
+            server.readiness.score_now()
+        except RadiographError as error:
+            raise ServeError(
+                f"the model {classifier.description.name} does not score the first film: {error}"
+            ) from error
+        if settings.dicom is not None:
+            from xraytransfer.serve.dicom_service import DicomService
+
+            service = stack.enter_context(closing(DicomService(settings.dicom, engine, metrics)))
+            service.start()
+        scheme = "https" if settings.tls_certificate else "http"
+        _log.info(
+            "%s on %s, %d side by side, batches of %d; listening on %s://%s:%d",
+            classifier.description.name,
+            classifier.provider,
+            engine.workers,
+            engine.batch_size,
+            scheme,
+            settings.host,
+            settings.port,
+        )
+        try:
+            server.run()
+        except SystemExit as error:  # uvicorn's way to say that it cannot listen
+            raise ServeError(f"cannot listen on {settings.host}:{settings.port}: is another server there?") from error
