@@ -19,7 +19,7 @@ from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.tag import Tag
-from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
+from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 
 from xraytransfer.errors import ServeError
 
@@ -176,14 +176,12 @@ def _text(dataset: Dataset, keyword: str) -> str:
         value = element.value
         many = isinstance(value, list | tuple) or type(value).__name__ == "MultiValue"
         return "\\".join(map(str, value)) if many else str(value)
-    delimiters = PN_DELIMS if dictionary_VR(Tag(keyword)) == "PN" else TEXT_VR_DELIMS
     with warnings.catch_warnings():  # an unknown character set falls back to a default; nothing to add
         warnings.simplefilter("ignore")
-        return str(decode_bytes(element.value, _encodings(dataset), delimiters))
-
-
-def _tag(keyword: str) -> BaseTag:
-    return Tag(keyword)
+        encodings = _encodings(dataset)
+        if dictionary_VR(Tag(keyword)) == "PN":
+            return str(PersonName(element.value, encodings))
+        return str(decode_bytes(element.value, encodings, TEXT_VR_DELIMS))
 
 
 def _encodings(dataset: Dataset) -> list[str]:
