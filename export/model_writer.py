@@ -1,0 +1,171 @@
+"""The model file on disk: graph and description in one file, written whole or not at all."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import onnx
+from torch import nn
+
+from xraytransfer.errors import ExportError
+from xraytransfer.model_file import (
+    MAX_BYTES,
+    METADATA_KEY,
+    SCHEMA_VERSION,
+    check_metadata,
+    graph_sha256,
+)
+from xraytransfer.observations import OBSERVATIONS
+
+__all__ = ["check_size", "observation_rows", "serialise", "write_atomically", "writer"]
+
+_BYTES_PER_WEIGHT = {"float32": 4, "float16-weights": 2, "float16": 2, "int8": 1}
+_NODES_BYTES = 1_000_000
+"""Room for nodes and description beside the weights: a DenseNet-201's nodes take 0.4 MB."""
+
+
+def writer() -> str:
+    """Return this program's name and version, as files state it."""
+    return f"xraytransfer {importlib.metadata.version('xraytransfer')}"
+
+
+def observation_rows() -> list[dict[str, Any]]:
+    """Return the six observations as the model file's metadata lists them."""
+    return [
+        {
+            "identifier": row.identifier,
+            "name": row.name,
+            "code": {"value": row.code.value, "scheme": row.code.scheme, "meaning": row.code.meaning},
+        }
+        for row in OBSERVATIONS
+    ]
+
+
+def check_size(networks: Sequence[nn.Module], precision: str) -> int:
+    """Return the bytes that the file will take, or refuse before any work is done.
+
+    Parameters
+    ----------
+    networks : sequence of nn.Module
+        The members.
+    precision : {'float32', 'float16-weights', 'float16', 'int8'}
+        How weights are stored.
+
+    Raises
+    ------
+    ExportError
+        More than an ONNX file can hold; the message says what would fit.
+    """
+    per_weight = _BYTES_PER_WEIGHT[precision]
+    each = [
+        sum(value.numel() for value in network.state_dict().values()) * per_weight + _NODES_BYTES
+        for network in networks
+    ]
+    total = sum(each)
+    if total > MAX_BYTES:
+        fitting = MAX_BYTES // max(each)
+        advice = f"at most {fitting} such members fit" if fitting else "not even one such member fits"
+        half = "; --precision float16-weights halves the size" if per_weight == 4 else ""
+        raise ExportError(
+            f"{len(networks)} members take about {total / 1e9:.1f} GB, an ONNX file holds 2.1 GB: "
+            f"{advice}; export fewer (--checkpoints) or average them (--fuse soup){half}"
+        )
+    return total
+
+
+def serialise(model: onnx.ModelProto, document: Mapping[str, Any]) -> bytes:
+    """Return a model file's bytes: the graph with its description inside.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The graph; metadata that it already holds are replaced.
+    document : mapping
+        The description; ``schema_version``, ``writer``, ``created`` and ``graph_sha256`` are filled in,
+        numbers that are not finite become null.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    ExportError
+        Larger than 2 GB.
+    ModelFileError
+        The description does not fulfil the schema.
+    """
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.metadata_props[:]
+    if bare.ByteSize() > MAX_BYTES:
+        raise ExportError(f"the graph takes {bare.ByteSize() / 1e9:.1f} GB, an ONNX file holds 2.1 GB")
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    complete = {
+        "schema_version": SCHEMA_VERSION,
+        "created": now,
+        **_finite(dict(document)),
+        "writer": writer(),
+        "graph_sha256": graph_sha256(bare.SerializeToString(deterministic=True)),
+    }
+    check_metadata(complete)
+    bare.metadata_props.add(key=METADATA_KEY, value=json.dumps(complete, allow_nan=False, ensure_ascii=False))
+    return bytes(bare.SerializeToString(deterministic=True))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that its name never stands for half of it.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder must exist; a file of that name is replaced.
+    data : bytes
+        The whole content.
+
+    Raises
+    ------
+    ExportError
+        The folder is absent or not writable, or the disk is full; nothing is left behind.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
+    part = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
+        part.replace(path)
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be written: {error.strerror}; nothing was left behind") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with each number that is not finite replaced by None."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

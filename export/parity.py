@@ -1,0 +1,223 @@
+"""The parity gate: the file answers as the trained networks do, on real and on random films.
+
+Conventions
+-----------
+The reference is torch in float32, fed with films that Pillow resized, as in training. The candidate is the
+finished graph in ONNX Runtime, fed twice: with the same resized films as one batch, which compares the
+networks alone; and with the whole films one by one, which compares the resize inside the graph with Pillow's.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from xraytransfer.errors import ExportError
+from xraytransfer.model_file import INPUT, OUTPUTS
+from xraytransfer.resize import resize
+
+__all__ = ["TOLERANCES", "Parity", "measure_parity", "random_films"]
+
+TOLERANCES = {"float32": 1e-4, "float16-weights": 1e-2, "float16": 2e-2, "int8": 1e-1}
+"""Largest difference of a probability that a precision may have. float32: rounding in another order moves
+probabilities by 1e-6; 1e-4 is far below any threshold's meaning. The others: float16 keeps 11 bits of a
+weight, int8 8 bits; what they cost in AUROC is gated apart."""
+
+_MAP_TOLERANCE = 10.0
+"""The activation map is on the logit's scale, of which the sigmoid takes at most a quarter, and is spread
+over all positions: it may differ by this many times the probability's tolerance, relative to its range."""
+
+_RESIZE_TOLERANCE = 1e-3
+"""The resize in the graph may differ from Pillow's by one grey level in a few pixels: this much of a
+probability on real films, an order below what one compression step of JPEG does."""
+
+Film = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What was measured.
+
+    Attributes
+    ----------
+    films : int
+        Films compared.
+    real : int
+        How many of them are real radiographs.
+    probability : float
+        Largest difference of a member's probability, the networks alone.
+    activation_map : float
+        Largest difference of an activation map, as a share of that map's range.
+    whole_film : float
+        Largest difference between a real film given whole and given resized by Pillow; 0 without any.
+    tolerance : float
+        Allowed for `probability`.
+    provider : str
+        Execution provider of the candidate.
+    """
+
+    films: int
+    real: int
+    probability: float
+    activation_map: float
+    whole_film: float
+    tolerance: float
+    provider: str
+
+    @property
+    def passed(self) -> bool:
+        """Return whether all differences are within their tolerances; never true for NaN."""
+        return (
+            self.probability <= self.tolerance
+            and self.activation_map <= _MAP_TOLERANCE * self.tolerance
+            and self.whole_film <= max(_RESIZE_TOLERANCE, self.tolerance)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the model file stores."""
+        return {
+            "films": self.films,
+            "real_films": self.real,
+            "max_abs_difference": self.probability,
+            "max_map_difference": self.activation_map,
+            "max_whole_film_difference": self.whole_film,
+            "tolerance": self.tolerance,
+            "provider": self.provider,
+            "torch": torch.__version__,
+            "onnxruntime": ort.__version__,
+            "machine": platform.machine(),
+        }
+
+
+def random_films(resolution: tuple[int, int], generator: np.random.Generator, count: int = 6) -> list[Film]:
+    """Return films that no scanner makes: noise, gradients, black with a bright border, of several sizes.
+
+    Parameters
+    ----------
+    resolution : tuple of int
+        Rows and columns of the model; films are at least as large.
+    generator : numpy.random.Generator
+        Source of chance.
+    count : int
+        How many.
+
+    Returns
+    -------
+    list of ndarray
+        uint8, shape (rows, columns) each.
+    """
+    films = []
+    for index in range(count):
+        rows, columns = (int(size * generator.uniform(1, 3)) for size in resolution)
+        if index % 3 == 0:
+            film = generator.integers(0, 256, (rows, columns), dtype=np.uint8)
+        elif index % 3 == 1:
+            ramp = np.linspace(0, 255, rows)[:, None] * np.linspace(0.2, 1, columns)[None, :]
+            film = ramp.astype(np.uint8)
+        else:  # zero padding at the border is where a folded normalisation shows
+            film = np.zeros((rows, columns), np.uint8)
+            film[: rows // 8], film[:, : columns // 8] = 255, 255
+        films.append(film)
+    return films
+
+
+def measure_parity(
+    networks: Sequence[nn.Module],
+    session: ort.InferenceSession,
+    real: Sequence[Film],
+    made: Sequence[Film],
+    resolution: tuple[int, int],
+    *,
+    tolerance: float,
+) -> Parity:
+    """Compare a graph with the networks it was made of.
+
+    Parameters
+    ----------
+    networks : sequence of nn.Module
+        The members, with ``forward_with_map``.
+    session : onnxruntime.InferenceSession
+        The finished graph.
+    real : sequence of ndarray
+        uint8, shape (rows, columns), any sizes: real radiographs.
+    made : sequence of ndarray
+        As `real`: films from `random_films`.
+    resolution : tuple of int
+        The model's rows and columns.
+    tolerance : float
+        Allowed difference of a probability.
+
+    Returns
+    -------
+    Parity
+
+    Raises
+    ------
+    ExportError
+        No films at all.
+    """
+    films = [*real, *made]
+    if not films:
+        raise ExportError("parity needs at least one film")
+    small = np.stack([resize(film, resolution) for film in films])[:, None]
+    expected, maps = _reference(networks, small)
+    found = _answer(session, small)
+    spread = np.ptp(maps, axis=(2, 3), keepdims=True) + 1e-6
+    whole = [
+        _difference(_answer(session, film[None, None])["member_probability"], opinion[None])
+        for film, opinion in zip(real, found["member_probability"], strict=False)
+    ]
+    return Parity(
+        films=len(films),
+        real=len(real),
+        probability=_difference(found["member_probability"], expected),
+        activation_map=_difference(found["activation_map"] / spread, maps / spread),
+        whole_film=max(whole, default=0.0),
+        tolerance=tolerance,
+        provider=session.get_providers()[0],
+    )
+
+
+def _reference(
+    networks: Sequence[nn.Module], pixels: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return member probabilities [films, members, k] and the mean map [films, k, h, w], from torch."""
+    probability, maps = [], []
+    with torch.no_grad():
+        for network in networks:
+            was_training = network.training
+            network.eval()
+            device = next(network.parameters()).device
+            pairs = [
+                network.forward_with_map(torch.from_numpy(film[None]).float().to(device))  # type: ignore[operator]
+                for film in pixels
+            ]
+            network.train(was_training)
+            probability.append(torch.cat([torch.sigmoid(logits) for logits, _ in pairs]).cpu())
+            maps.append(torch.cat([activation for _, activation in pairs]).cpu())
+    size = max(tuple(activation.shape[2:]) for activation in maps)
+    scaled = [
+        activation
+        if tuple(activation.shape[2:]) == size
+        else nn.functional.interpolate(activation, size=size, mode="bilinear", align_corners=False)
+        for activation in maps
+    ]
+    return torch.stack(probability, 1).numpy(), torch.stack(scaled).mean(0).numpy()
+
+
+def _answer(session: ort.InferenceSession, image: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
+    return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {INPUT: image}), strict=True))
+
+
+def _difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    if found.shape != expected.shape:
+        return float("inf")
+    return float(np.abs(found - expected).max())
