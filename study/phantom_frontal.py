@@ -6,15 +6,12 @@ Conventions and signs are those of `xraytransfer.study.phantoms`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from xraytransfer.study.phantom_anatomy import Anatomy
 from xraytransfer.study.phantom_shapes import Field, bar, cloud, edge, ellipse, grid
-
-if TYPE_CHECKING:
-    from xraytransfer.study.phantoms import Anatomy
 
 __all__ = ["Frontal"]
 

@@ -24,11 +24,11 @@ Hansell et al., Fleischner Society: Glossary of Terms for Thoracic Imaging, Radi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytransfer.study.phantom_anatomy import Anatomy
 from xraytransfer.study.phantom_frontal import Frontal
 from xraytransfer.study.phantom_shapes import edge, ellipse, expose, grid
 
@@ -36,48 +36,6 @@ __all__ = ["SIGNS", "Anatomy", "draw_frontal", "draw_lateral"]
 
 SIGNS = ("atelectasis", "cardiomegaly", "consolidation", "edema", "pleural_effusion")
 """What can be drawn; a phantom without any is No Finding."""
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """One phantom patient. Lengths are shares of the picture's side.
-
-    Attributes
-    ----------
-    width : float
-        Half width of the chest inside the ribs, about .36.
-    apex, base : float
-        Upper end of the lungs, and height of the diaphragm's domes.
-    heart : float
-        Cardiothoracic ratio without disease, .40 to .49.
-    tilt : float
-        Shift of the midline from top to bottom.
-    tissue : float
-        Thickness of the chest wall, about 1.
-    side : int
-        Which side one-sided signs are on.
-    """
-
-    width: float
-    apex: float
-    base: float
-    heart: float
-    tilt: float
-    tissue: float
-    side: int
-
-    @classmethod
-    def draw(cls, generator: np.random.Generator) -> Anatomy:
-        """Return a patient drawn at random."""
-        return cls(
-            width=float(generator.uniform(0.33, 0.39)),
-            apex=float(generator.uniform(0.09, 0.14)),
-            base=float(generator.uniform(0.72, 0.80)),
-            heart=float(generator.uniform(0.40, 0.485)),
-            tilt=float(generator.normal(0, 0.015)),
-            tissue=float(generator.uniform(0.85, 1.2)),
-            side=int(generator.choice((-1, 1))),
-        )
 
 
 def draw_frontal(
