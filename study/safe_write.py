@@ -19,6 +19,7 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
     A full disk, or the process's end at any moment, leaves the old file, if there was one.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         write(temporary)
         with temporary.open("rb") as file:

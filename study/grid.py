@@ -1,0 +1,211 @@
+"""The grid: which runs a study consists of, and the configuration of each.
+
+A grid is architectures x initialisations x truncations x seeds at one setting of everything else. It is
+stored as ``<results>/grid.json`` (several grids may share a results folder: each adds its runs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from xraytransfer.errors import StudyError
+from xraytransfer.study.architectures import Architecture, find_architecture, read_architectures
+from xraytransfer.study.cache import Progress
+from xraytransfer.study.labels import parse_policy
+from xraytransfer.study.presets import Preset, change_preset
+from xraytransfer.study.run_folder import place_config
+from xraytransfer.study.split import FRACTIONS, SALT
+
+__all__ = ["Cell", "Grid", "cells", "place_runs", "run_config"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid."""
+
+    architecture: Architecture
+    initialisation: str
+    truncation: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The run's name: ``resnet18-pretrained-t0-s0``."""
+        return f"{self.architecture.name}-{self.initialisation}-t{self.truncation}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What `study plan` and `study run` are told.
+
+    Attributes
+    ----------
+    results : Path
+        Where everything is written.
+    data, folder, mapping, views
+        As `datasets.read_dataset`.
+    architectures : tuple of str
+        Names of rows; ``study`` stands for all sixteen.
+    architecture_file : Path or None
+        CSV file with rows of the user's own.
+    initialisations, truncations, seeds : tuple
+        See `network.build_network`.
+    preset : str
+        See `presets.PRESETS`.
+    changes : mapping
+        Settings changed, see `presets.parse_changes`.
+    resolution : int or None
+        Side in pixels; None for the preset's.
+    head : str
+        ``product`` or ``paper``.
+    label_policy : str
+        See `labels.parse_policy`.
+    intensity : str
+        Recipe.
+    split, fractions, salt, evaluation_minimum_width
+        As `split.split_films`.
+    weights : Path or None
+        Folder or file of pretrained weights; None for timm's hub.
+    cache : Path or None
+        Folder of caches; None for ``<results>/cache``.
+    """
+
+    results: Path
+    data: str
+    folder: Path
+    architectures: tuple[str, ...]
+    mapping: Path | None = None
+    views: str = "frontal"
+    architecture_file: Path | None = None
+    initialisations: tuple[str, ...] = ("pretrained",)
+    truncations: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0,)
+    preset: str = "modern"
+    changes: Mapping[str, object] | None = None
+    resolution: int | None = None
+    head: str = "product"
+    label_policy: str = "u_zeros"
+    intensity: str = "voi"
+    split: str = "patient-hash"
+    fractions: tuple[float, ...] = FRACTIONS
+    salt: str = SALT
+    evaluation_minimum_width: int = 0
+    weights: Path | None = None
+    cache: Path | None = None
+
+    def training(self) -> Preset:
+        """Return the preset with the changes made."""
+        changes = dict(self.changes or {})
+        if self.resolution is not None:
+            changes["resolution"] = self.resolution
+        return change_preset(self.preset, changes)
+
+    def cache_root(self) -> Path:
+        """Return the folder of caches."""
+        return (self.cache or self.results / "cache").resolve()
+
+
+def cells(grid: Grid) -> list[Cell]:
+    """Return the runs, seed by seed, so that a first answer over all architectures comes early.
+
+    Raises
+    ------
+    StudyError
+        If an architecture is unknown.
+    """
+    from xraytransfer.study.architectures import ARCHITECTURES
+
+    more = read_architectures(grid.architecture_file) if grid.architecture_file else ()
+    names: list[str] = []
+    for name in grid.architectures:
+        names += [row.name for row in ARCHITECTURES if row.group == "study"] if name == "study" else [name]
+    rows = [find_architecture(name, more) for name in dict.fromkeys(names)]
+    return [
+        Cell(row, initialisation, truncation, seed)
+        for seed in dict.fromkeys(grid.seeds)
+        for truncation in dict.fromkeys(grid.truncations)
+        for initialisation in dict.fromkeys(grid.initialisations)
+        for row in rows
+    ]
+
+
+def run_config(
+    grid: Grid, cell: Cell, outputs: Sequence[str], data: Mapping[str, Any], split: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return config.json of a run.
+
+    Parameters
+    ----------
+    grid, cell
+        What to train.
+    outputs : sequence of str
+        Observations trained.
+    data, split : mapping
+        From `run_data.describe_data`.
+    """
+    preset = grid.training()
+    pretrained = cell.initialisation == "pretrained"
+    return {
+        "schema": 1,
+        "writer": f"xraytransfer {version('xraytransfer')}",
+        "architecture": cell.architecture.name,
+        "timm": cell.architecture.timm,
+        "family": cell.architecture.family,
+        "row": cell.architecture.to_dict(),
+        "initialisation": cell.initialisation,
+        "truncation": cell.truncation,
+        "seed": cell.seed,
+        "outputs": list(outputs),
+        "resolution": [preset.resolution, preset.resolution],
+        "intensity": grid.intensity,
+        "preset": preset.to_dict(),
+        "label_policy": grid.label_policy,
+        "weights": {"path": str(grid.weights.resolve()) if pretrained and grid.weights else None},
+        "data": dict(data),
+        "split": dict(split),
+    }
+
+
+def place_runs(grid: Grid, *, workers: int = 1, progress: Progress | None = None) -> list[Path]:
+    """Build the cache and write each run's config.json; return the run folders.
+
+    Raises
+    ------
+    StudyError
+        If data or settings do not fit, or a run exists with other settings.
+    """
+    from xraytransfer.study.run_data import describe_data
+
+    preset = grid.training()
+    wanted = cells(grid)
+    if not wanted:
+        raise StudyError("the grid holds no run: name at least one architecture")
+    source = {
+        "name": grid.data,
+        "folder": str(grid.folder.resolve()),
+        "mapping": str(grid.mapping.resolve()) if grid.mapping else None,
+        "views": grid.views,
+        "cache": str(grid.cache_root()),
+    }
+    division = {
+        "method": grid.split,
+        "fractions": list(grid.fractions),
+        "salt": grid.salt,
+        "evaluation_minimum_width": grid.evaluation_minimum_width,
+    }
+    resolution = (preset.resolution, preset.resolution)
+    table, data, split = describe_data(
+        source, division, resolution, grid.intensity, workers=workers, progress=progress
+    )
+    outputs = table.outputs(grid.head)
+    parse_policy(grid.label_policy, outputs)
+    folders = []
+    for cell in wanted:
+        folder = grid.results / "runs" / cell.name
+        place_config(folder, run_config(grid, cell, outputs, data, split))
+        folders.append(folder)
+    return folders

@@ -1,0 +1,93 @@
+"""One run in this process: lock, threads, training, and the reason if it fails."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+
+from xraytransfer.errors import DeviceError, StudyError
+from xraytransfer.study.lock import FolderLock
+from xraytransfer.study.safe_write import read_json, write_json
+from xraytransfer.study.train import train
+
+__all__ = ["run_one"]
+
+
+def run_one(
+    folder: Path, *, device: str = "auto", threads: int | None = None, say: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Run, or go on with, the run in a folder; return done.json's content.
+
+    Parameters
+    ----------
+    folder : Path
+        A run folder with its config.json.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    threads : int or None
+        Threads of torch in this process; None leaves torch's choice.
+    say : callable or None
+        Takes each line of the log.
+
+    Raises
+    ------
+    StudyError
+        If the run fails; ``failed.json`` holds the reason. Or if another process runs it.
+    Interrupted
+        On SIGINT or SIGTERM, after the state was saved.
+    """
+    device = resolve_device(device)
+    with FolderLock(folder):
+        if (folder / "done.json").is_file():
+            done: dict[str, Any] = read_json(folder / "done.json")
+            return done
+        config = read_json(folder / "config.json")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            return train(folder, config, device=device, say=say)
+        except (StudyError, RuntimeError, OSError, MemoryError, safetensors.SafetensorError) as error:
+            reason = explain(error)
+            note_failure(folder, reason, error)
+            raise StudyError(f"{folder.name}: {reason}") from error
+
+
+def resolve_device(device: str) -> str:
+    """Return ``cpu`` or ``cuda:N``.
+
+    Raises
+    ------
+    DeviceError
+        If a GPU is asked for and torch has none.
+    """
+    if device == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceError("torch finds no CUDA device here; take --device cpu, or install torch built for CUDA")
+    return "cuda:0" if device == "cuda" else device
+
+
+def explain(error: BaseException) -> str:
+    """Return why a run failed, in words that say what to do."""
+    if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or isinstance(error, MemoryError):
+        return "out of memory; a smaller batch or resolution may help"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full"
+    # safetensors reports the system's error as text
+    if "No space left" in str(error):
+        return "the disk is full"
+    return str(error) or type(error).__name__
+
+
+def note_failure(folder: Path, reason: str, error: BaseException) -> None:
+    """Write failed.json; on a full disk that may be impossible, and the reason then stands on the terminal only."""
+    try:
+        write_json(folder / "failed.json", {"reason": reason, "error": type(error).__name__})
+    except OSError as full:
+        if full.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise

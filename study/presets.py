@@ -1,0 +1,196 @@
+"""Presets: every setting of training, as data.
+
+``paper``: the published settings, as far as they are known.
+``modern``: what we found to work; `docs/study.md` has the comparison.
+``tiny``: seconds on one core, for tests and the demo; learns little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+
+from xraytransfer.errors import StudyError
+
+__all__ = ["PRESETS", "Preset", "change_preset", "parse_changes"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of training. One line each, with its unit.
+
+    Attributes
+    ----------
+    name : str
+        What it was derived from; changed settings are visible as such in config.json.
+    resolution : int
+        Side of the picture, pixels.
+    batch : int
+        Radiographs per step.
+    epochs : int
+        Passes over the training films; an incomplete last batch is left out of each.
+    evaluate_every : int
+        Examples (not steps) between evaluations on the validation patients.
+    keep : int
+        Best checkpoints kept.
+    optimizer : str
+        ``adam`` or ``adamw``.
+    learning_rate : float
+        Peak learning rate.
+    weight_decay : float
+        Of adamw: on matrices and kernels, not on biases and normalisation.
+    schedule : str
+        ``constant`` or ``cosine`` (to zero).
+    warmup : float
+        Share of all steps over which the learning rate rises linearly.
+    ema : float
+        Decay of the moving average of the weights, which is then what is judged and kept; 0 for none.
+    dropout : float
+        Before the head.
+    positive_weight : str
+        ``none``, or ``sqrt``: positives weigh the square root of negatives / positives (at most 5).
+    prior_bias : bool
+        Whether the head's bias starts at the training films' log odds.
+    precision : str
+        ``float32``, ``bfloat16`` (autocast), or ``auto``: what is faster on the device for the family.
+        Evaluation is always float32.
+    compile : bool
+        Whether to use torch.compile.
+    rotation : float
+        Augmentation: up to so many degrees.
+    scale : float
+        Zoom by up to this share.
+    shift : float
+        Move by up to this share of the side.
+    brightness, contrast, gamma : float
+        Up to so much: share of the grey range; factor 1 +- contrast; exponent exp(+- gamma).
+    soften : float
+        Share of films that are scaled down by up to 2.5 and up again, so that the softness of a source tells
+        nothing.
+    erase : float
+        Share of films of which a random rectangle is blanked.
+    """
+
+    name: str
+    resolution: int = 320
+    batch: int = 16
+    epochs: int = 3
+    evaluate_every: int = 8192
+    keep: int = 10
+    optimizer: str = "adam"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup: float = 0.0
+    ema: float = 0.0
+    dropout: float = 0.0
+    positive_weight: str = "none"
+    prior_bias: bool = False
+    precision: str = "auto"
+    compile: bool = False
+    rotation: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    gamma: float = 0.0
+    soften: float = 0.0
+    erase: float = 0.0
+
+    def to_dict(self) -> dict[str, object]:
+        """Return all settings, for config.json."""
+        return asdict(self)
+
+
+PRESETS: dict[str, Preset] = {
+    # Ke et al. 2021: 320 px, Adam 1e-4, batch 16, 3 epochs, evaluation every 8,192 examples, no augmentation
+    "paper": Preset("paper"),
+    "modern": Preset(
+        "modern",
+        resolution=224,
+        batch=32,
+        epochs=12,
+        evaluate_every=4096,
+        optimizer="adamw",
+        learning_rate=5e-4,
+        weight_decay=0.05,
+        schedule="cosine",
+        warmup=0.05,
+        ema=0.998,
+        dropout=0.2,
+        positive_weight="sqrt",
+        prior_bias=True,
+        rotation=10.0,
+        scale=0.12,
+        shift=0.06,
+        brightness=0.12,
+        contrast=0.2,
+        gamma=0.25,
+        soften=0.5,
+    ),
+    "tiny": Preset(
+        "tiny",
+        resolution=64,
+        batch=16,
+        epochs=2,
+        evaluate_every=64,
+        keep=3,
+        optimizer="adamw",
+        learning_rate=2e-3,
+        schedule="cosine",
+        precision="float32",
+        prior_bias=True,
+        shift=0.05,
+    ),
+}
+
+
+def parse_changes(items: Sequence[str]) -> dict[str, object]:
+    """Return ``{"epochs": 5}`` from ``["epochs=5"]``.
+
+    Raises
+    ------
+    StudyError
+        If an item names no setting, or its value is of another type.
+    """
+    types = {field.name: type(getattr(PRESETS["paper"], field.name)) for field in fields(Preset)}
+    changes: dict[str, object] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals or name not in types or name == "name":
+            raise StudyError(f"--set {item!r}: NAME=VALUE expected, NAME one of {', '.join(sorted(set(types) - {'name'}))}")
+        try:
+            changes[name] = {"true": True, "false": False}[text.lower()] if types[name] is bool else types[name](text)
+        except (ValueError, KeyError) as error:
+            raise StudyError(f"--set {item!r}: a {types[name].__name__} expected") from error
+    return changes
+
+
+_CHOICES = {
+    "optimizer": ("adam", "adamw"),
+    "schedule": ("constant", "cosine"),
+    "positive_weight": ("none", "sqrt"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
+
+
+def change_preset(name: str, changes: Mapping[str, object]) -> Preset:
+    """Return a preset with some settings changed.
+
+    Raises
+    ------
+    StudyError
+        If the preset is unknown, or a value makes no sense.
+    """
+    if name not in PRESETS:
+        raise StudyError(f"preset {name!r} is none of {', '.join(PRESETS)}")
+    preset = replace(PRESETS[name], **changes)  # type: ignore[arg-type]
+    for setting, choices in _CHOICES.items():
+        if getattr(preset, setting) not in choices:
+            raise StudyError(f"{setting} {getattr(preset, setting)!r} is none of {', '.join(choices)}")
+    for setting in ("resolution", "batch", "epochs", "evaluate_every", "keep", "learning_rate"):
+        if not getattr(preset, setting) > 0:
+            raise StudyError(f"{setting} must be greater than 0, found {getattr(preset, setting)}")
+    if not (0 <= preset.ema < 1 and 0 <= preset.dropout < 1 and 0 <= preset.warmup < 1):
+        raise StudyError("ema, dropout and warmup must be at least 0 and less than 1")
+    return preset
