@@ -1,0 +1,200 @@
+"""Compressed frames: finding the one frame of a film, and what its codestream says before it is decoded.
+
+References
+----------
+DICOM PS3.5 annex A.4 (encapsulated pixel data) and G (run length); ITU-T T.81 (JPEG), T.87 (JPEG-LS),
+T.800 and T.814 (JPEG 2000, high throughput).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from xraytransfer.errors import RadiographError
+
+__all__ = ["StreamHeader", "frame", "read_header", "segments"]
+
+_ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_SOI = b"\xff\xd8"
+_J2K = b"\xff\x4f\xff\x51"
+_JP2 = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
+# A progressive JPEG of eight bits needs about ten scans; thousands are a way to keep a decoder busy.
+_MAX_SCANS = 100
+_MAX_FRAGMENTS = 100_000
+
+
+@dataclass(frozen=True)
+class StreamHeader:
+    """What a codestream says about itself.
+
+    Attributes
+    ----------
+    rows, columns, components : int
+        Size of the picture.
+    precision : int
+        Bits per sample.
+    signed : bool
+        Whether samples are signed (JPEG 2000 only).
+    process : str
+        Kind of coding: ``baseline``, ``extended``, ``progressive``, ``lossless``, ``jpeg-ls``, ``jpeg-2000``.
+    """
+
+    rows: int
+    columns: int
+    components: int
+    precision: int
+    signed: bool
+    process: str
+
+
+def frame(pixels: memoryview, *, run_length: bool) -> tuple[bytes, list[str]]:
+    """Return the one frame of encapsulated pixel data, its fragments joined, and notes on oddities.
+
+    Parameters
+    ----------
+    pixels : memoryview
+        The value of (7FE0,0010): items, the first of which is the offset table.
+    run_length : bool
+        In run length encoding each fragment is a frame.
+
+    Raises
+    ------
+    RadiographError
+        corrupt, truncated-pixels, no-pixels or multi-frame.
+    """
+    fragments, notes = _fragments(pixels)
+    if not fragments:
+        raise RadiographError("corrupt", "compressed pixel data without the items that hold them")
+    offsets, *parts = fragments
+    parts = [part for part in parts if part]
+    if not parts:
+        raise RadiographError("no-pixels", "the compressed pixel data are empty")
+    starts = sum(part[:2] == _SOI or part[:4] == _J2K or part[:12] == _JP2 for part in parts)
+    frames = max(len(offsets) // 4, len(parts) if run_length else starts, 1)
+    if frames > 1:
+        raise RadiographError("multi-frame", f"{frames} compressed frames; a film has one")
+    return (parts[0] if len(parts) == 1 else b"".join(parts)), notes
+
+
+def _fragments(pixels: memoryview) -> tuple[list[bytes], list[str]]:
+    found: list[bytes] = []
+    at = 0
+    for _ in range(_MAX_FRAGMENTS):
+        tag = bytes(pixels[at : at + 4])
+        if len(pixels) < at + 8 or tag == _SEQUENCE_END:
+            return found, [] if tag == _SEQUENCE_END else ["the delimiter after the pixels is missing"]
+        if tag != _ITEM:
+            raise RadiographError("corrupt", "the compressed pixel data are not divided into items")
+        (length,) = struct.unpack_from("<I", pixels, at + 4)
+        if at + 8 + length > len(pixels):
+            raise RadiographError(
+                "truncated-pixels", f"a fragment of {length:,} bytes, of which the file holds {len(pixels) - at - 8:,}"
+            )
+        found.append(bytes(pixels[at + 8 : at + 8 + length]))
+        at += 8 + length
+    raise RadiographError("corrupt", f"pixel data in more than {_MAX_FRAGMENTS:,} fragments")
+
+
+def read_header(stream: bytes, *, whole: bool = True) -> StreamHeader:
+    """Return what a JPEG, JPEG-LS or JPEG 2000 codestream says of itself.
+
+    Parameters
+    ----------
+    stream : bytes
+        The codestream.
+    whole : bool
+        Refuse one that does not end with its end marker: decoders fill what is missing with grey and say
+        nothing. False for files, which may hold more after it.
+
+    Raises
+    ------
+    RadiographError
+        decode-failed if this is none of them; truncated-pixels.
+    """
+    try:
+        if stream[:2] == _SOI:
+            header = _jpeg_header(stream)
+        elif stream[:4] == _J2K:
+            header = _j2k_header(stream, 0)
+        elif stream[:12] == _JP2:
+            header = _j2k_header(stream, stream.index(_J2K))
+        else:
+            raise RadiographError("decode-failed", "the compressed pixels begin with no known codestream")
+    except (struct.error, ValueError, IndexError):
+        raise RadiographError("truncated-pixels", "the codestream ends inside its header") from None
+    if whole and b"\xff\xd9" not in stream[-64:].rstrip(b"\0")[-4:]:
+        raise RadiographError("truncated-pixels", "the codestream ends before its end marker")
+    return header
+
+
+def segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield (marker, start, end) of each segment of a JPEG before its first scan; start is at the marker.
+
+    Raises
+    ------
+    RadiographError
+        decode-failed: the segments are damaged.
+    IndexError, struct.error
+        The stream ends before the first scan.
+    """
+    at = 2
+    while True:
+        if stream[at] != 0xFF:
+            raise RadiographError("decode-failed", "the JPEG codestream is damaged in its header")
+        marker = stream[at + 1]
+        if marker in (0xDA, 0xD9):
+            return
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers that stand alone
+            at += 2
+        else:
+            (length,) = struct.unpack_from(">H", stream, at + 2)
+            if length < 2:
+                raise RadiographError("decode-failed", "the JPEG codestream is damaged in its header")
+            yield marker, at, at + 2 + length
+            at += 2 + length
+
+
+def _jpeg_header(stream: bytes) -> StreamHeader:
+    """Read the frame header (T.81 B.2.2)."""
+    for marker, start, end in segments(stream):
+        if marker in _PROCESSES:
+            precision, rows, columns, components = struct.unpack_from(">BHHB", stream, start + 4)
+            if stream.count(b"\xff\xda", end) > _MAX_SCANS:
+                raise RadiographError("decode-failed", f"a JPEG codestream of more than {_MAX_SCANS} scans")
+            return StreamHeader(rows, columns, components, precision, False, _PROCESSES[marker])
+    raise RadiographError("decode-failed", "the JPEG codestream has no frame header")
+
+
+# Kind of coding by marker (T.81 table B.1, T.87 C.1.1).
+_PROCESSES = {
+    0xC0: "baseline",
+    0xC1: "extended",
+    0xC2: "progressive",
+    0xC3: "lossless",
+    0xC9: "extended",
+    0xCA: "progressive",
+    0xCB: "lossless",
+    0xF7: "jpeg-ls",
+}
+
+
+def _j2k_header(stream: bytes, at: int) -> StreamHeader:
+    """Read SIZ (T.800 A.5.1)."""
+    x1, y1, x0, y0, tile_x, tile_y, _, _, components = struct.unpack_from(">8IH", stream, at + 8)
+    depths = struct.unpack_from(">BBB", stream, at + 42)
+    if x1 <= x0 or y1 <= y0 or not tile_x or not tile_y:
+        raise RadiographError("decode-failed", "the JPEG 2000 codestream is damaged in its header")
+    if components == 1 and depths[1:] != (1, 1):
+        raise RadiographError("decode-failed", "a subsampled JPEG 2000 codestream")
+    return StreamHeader(
+        rows=y1 - y0,
+        columns=x1 - x0,
+        components=components,
+        precision=(depths[0] & 0x7F) + 1,
+        signed=bool(depths[0] & 0x80),
+        process="jpeg-2000",
+    )

@@ -1,0 +1,273 @@
+"""Any supported file to a radiograph: an 8-bit grey picture, what it is and what was done to it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytransfer.errors import RadiographError
+from xraytransfer.intensity import INTENSITIES, Grey, grey_levels
+
+if TYPE_CHECKING:
+    import pydicom
+
+__all__ = ["MAX_PIXELS", "Radiograph", "Source", "read_radiograph"]
+
+Source = str | os.PathLike[str] | bytes | BinaryIO
+"""What is read: a path, the file's bytes, a binary file, or a pydicom data set."""
+
+MAX_PIXELS = 100_000_000
+"""Limit on rows times columns, about ten times the largest detectors."""
+
+_HEADROOM = 64 << 20
+_MIN_SIDE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Radiograph:
+    """A radiograph, read right.
+
+    Attributes
+    ----------
+    pixels : ndarray of uint8, shape (rows, columns)
+        Grey levels in MONOCHROME2 sense: air dark, bone bright.
+    source : str
+        The path as it was given, the name of a file object, ``<bytes>`` or ``<dataset>``.
+    format : str
+        ``dicom``, ``png`` or ``jpeg``.
+    intensity : str
+        The recipe: ``voi``, ``minmax`` or ``chexpert`` (see `xraytransfer.intensity`).
+    inverted : bool
+        Whether MONOCHROME1 was inverted.
+    window : str
+        Where the grey window came from: ``voi-lut``, ``window``, ``full-range``, ``min-max``,
+        ``min-max, equalised``, or ``fallback: `` and why.
+    view_position : str or None
+        ``PA``, ``AP``, another term of the header; None if the file does not say.
+    modality, photometric_interpretation, transfer_syntax : str or None
+        As the header says; None for PNG and JPEG.
+    bits_stored : int or None
+        Bits of a stored sample.
+    notes : tuple of str
+        What a reader should know: oddities of the header, fallbacks. Holds no patient data.
+    """
+
+    pixels: NDArray[np.uint8]
+    source: str
+    format: str
+    intensity: str
+    inverted: bool
+    window: str
+    view_position: str | None
+    modality: str | None
+    photometric_interpretation: str | None
+    bits_stored: int | None
+    transfer_syntax: str | None
+    notes: tuple[str, ...]
+
+    def provenance(self) -> dict[str, object]:
+        """Return everything but the pixels, with their shape, as JSON can hold it."""
+        return {
+            "source": self.source,
+            "format": self.format,
+            "rows": int(self.pixels.shape[0]),
+            "columns": int(self.pixels.shape[1]),
+            "intensity": self.intensity,
+            "inverted": self.inverted,
+            "window": self.window,
+            "view_position": self.view_position,
+            "modality": self.modality,
+            "photometric_interpretation": self.photometric_interpretation,
+            "bits_stored": self.bits_stored,
+            "transfer_syntax": self.transfer_syntax,
+            "notes": list(self.notes),
+        }
+
+
+def read_radiograph(
+    source: Source | pydicom.Dataset,
+    *,
+    intensity: str = "voi",
+    any_modality: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Radiograph:
+    """Return the radiograph in a DICOM, PNG or JPEG file.
+
+    Parameters
+    ----------
+    source : path, bytes, binary file or pydicom.Dataset
+        A file is read from where it stands to its end, but no further than four bytes for each of
+        `max_pixels` and 64 MiB more.
+    intensity : str
+        Recipe from stored values to grey levels: ``voi``, ``minmax`` or ``chexpert``. Feed a model the
+        recipe that it was trained with.
+    any_modality : bool
+        Read DICOM objects that are no chest radiographs by SOP class, Modality or body part, too.
+    max_pixels : int
+        Limit on rows times columns, held against the header before anything is decoded.
+
+    Raises
+    ------
+    RadiographError
+        The film is refused; `reason` says why, in a word of `errors.REASONS`.
+    ValueError
+        `intensity` is unknown, or `max_pixels` is not positive.
+
+    Notes
+    -----
+    Thread-safe: no global state is touched.
+    """
+    if intensity not in INTENSITIES:
+        raise ValueError(f"unknown intensity recipe {intensity!r}; known: {', '.join(INTENSITIES)}")
+    if max_pixels < 1:
+        raise ValueError(f"max_pixels is {max_pixels}; expected at least 1")
+    name = _name(source)
+    try:
+        if name == "<dataset>":
+            return _from_dataset(cast("pydicom.Dataset", source), name, intensity, any_modality, max_pixels)
+        data = _read(cast(Source, source), 4 * max_pixels + _HEADROOM)
+        return _from_bytes(data, name, intensity, any_modality, max_pixels)
+    except RadiographError as error:
+        raise RadiographError(error.reason, f"{name}: {error}") from None
+    except MemoryError:
+        raise RadiographError("too-large", f"{name}: not enough memory to read it") from None
+
+
+def _name(source: Any) -> str:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "<bytes>"
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    # pydicom takes longer to import than a film to read: only who made a Dataset has imported it.
+    pydicom_dataset = sys.modules.get("pydicom.dataset")
+    if pydicom_dataset is not None and isinstance(source, pydicom_dataset.Dataset):
+        return "<dataset>"
+    if hasattr(source, "read"):
+        name = getattr(source, "name", None)
+        return name if isinstance(name, str) else "<bytes>"
+    raise TypeError(f"expected a path, bytes, a binary file or a pydicom Dataset, got {type(source).__name__}")
+
+
+def _read(source: Source, limit: int) -> bytes:
+    """Return the bytes of a file, up to a limit."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+    elif isinstance(source, str | os.PathLike):
+        data = _read_path(Path(source), limit)
+    else:
+        try:
+            data = source.read(limit + 1)
+        except (OSError, ValueError) as error:
+            raise RadiographError("unreadable", f"the file cannot be read ({type(error).__name__})") from None
+        if not isinstance(data, bytes):
+            raise TypeError("expected a file opened in binary mode")
+    if len(data) > limit:
+        raise RadiographError("too-large", f"larger than {limit:,} bytes")
+    return data
+
+
+def _read_path(path: Path, limit: int) -> bytes:
+    try:
+        # A pipe or a device might never end; a regular file does.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise RadiographError("unreadable", "not a regular file")
+        with path.open("rb") as file:
+            first = file.read(132)
+            if _sniff(first) is None:
+                raise _unsupported(first)
+            file.seek(0)
+            return file.read(limit + 1)
+    except FileNotFoundError:
+        raise RadiographError("not-found", "no such file") from None
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or type(error).__name__
+        raise RadiographError("unreadable", f"the file cannot be read ({what})") from None
+
+
+def _sniff(data: bytes) -> str | None:
+    """Return the format by the first 132 bytes; None if it is none that is read."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "png"
+    if data[:3] == b"\xff\xd8\xff":
+        return "jpeg"
+    if data[128:132] == b"DICM":
+        return "dicom"
+    # Without a preamble: the first element of file meta information, or of group 8.
+    if data[:2] in (b"\x02\x00", b"\x08\x00") and len(data) > 8 and data[3] == 0 and data[2] <= 0x18:
+        return "dicom"
+    return None
+
+
+def _unsupported(data: bytes) -> RadiographError:
+    found = "an empty file" if not data else "the file begins like none of them"
+    return RadiographError("unsupported-format", f"neither DICOM, PNG nor JPEG: {found}")
+
+
+def _from_bytes(data: bytes, name: str, intensity: str, any_modality: bool, max_pixels: int) -> Radiograph:
+    kind = _sniff(data[:132])
+    if kind is None:
+        raise _unsupported(data)
+    if kind == "dicom":
+        from xraytransfer.elements import parse_file
+
+        header, notes = parse_file(memoryview(data), max_bytes=4 * max_pixels + _HEADROOM)
+        return _from_header(header, notes, name, intensity, any_modality, max_pixels)
+    from xraytransfer.raster import read_raster
+
+    words, fmt, notes = read_raster(data, kind, max_pixels=max_pixels)
+    if min(words.shape) < _MIN_SIDE:
+        raise RadiographError(
+            "too-small", f"{words.shape[1]} x {words.shape[0]} pixels; expected at least {_MIN_SIDE} a side"
+        )
+    grey: Grey = grey_levels(words, fmt, recipe=intensity)
+    return Radiograph(
+        pixels=grey.pixels,
+        source=name,
+        format=kind,
+        intensity=intensity,
+        inverted=False,
+        window=grey.window,
+        view_position=None,
+        modality=None,
+        photometric_interpretation=None,
+        bits_stored=fmt.bits_stored,
+        transfer_syntax=None,
+        notes=tuple(notes),
+    )
+
+
+def _from_dataset(
+    dataset: pydicom.Dataset, name: str, intensity: str, any_modality: bool, max_pixels: int
+) -> Radiograph:
+    from xraytransfer.elements import from_dataset
+
+    return _from_header(from_dataset(dataset), [], name, intensity, any_modality, max_pixels)
+
+
+def _from_header(
+    header: Any, notes: list[str], name: str, intensity: str, any_modality: bool, max_pixels: int
+) -> Radiograph:
+    from xraytransfer.dicom import read_film
+
+    film = read_film(header, notes, intensity=intensity, any_modality=any_modality, max_pixels=max_pixels)
+    return Radiograph(
+        pixels=film.grey.pixels,
+        source=name,
+        format="dicom",
+        intensity=intensity,
+        inverted=film.inverted,
+        window=film.grey.window,
+        view_position=film.view_position,
+        modality=film.modality,
+        photometric_interpretation=film.photometric_interpretation,
+        bits_stored=film.bits_stored,
+        transfer_syntax=film.transfer_syntax,
+        notes=film.notes,
+    )

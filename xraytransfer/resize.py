@@ -1,0 +1,42 @@
+"""The one resize: whole film to the model's resolution."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+__all__ = ["resize"]
+
+
+def resize(pixels: NDArray[np.uint8], resolution: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the picture at another resolution: Pillow's BILINEAR, which averages over all that shrinks.
+
+    The whole film is stretched to the resolution, its aspect is not kept: the model's graph does the same,
+    to rounding, with what it is given.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (rows, columns)
+    resolution : (int, int)
+        Rows and columns wanted, each at least 1.
+
+    Returns
+    -------
+    ndarray of uint8, shape `resolution`
+        `pixels` itself if it has that resolution already.
+
+    Raises
+    ------
+    ValueError
+        `pixels` is no picture of uint8 with two axes, or `resolution` is not positive.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 2 or not pixels.size:
+        raise ValueError(f"expected uint8 pixels of shape (rows, columns), got {pixels.dtype} {pixels.shape}")
+    rows, columns = resolution
+    if rows < 1 or columns < 1:
+        raise ValueError(f"expected a resolution of at least 1 x 1, got {rows} x {columns}")
+    if pixels.shape == (rows, columns):
+        return pixels
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(image.resize((columns, rows), Image.Resampling.BILINEAR))
