@@ -8,7 +8,6 @@ result under somebody else; dates, times and codes that break their rules are le
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -176,12 +175,10 @@ def _text(dataset: Dataset, keyword: str) -> str:
         value = element.value
         many = isinstance(value, list | tuple) or type(value).__name__ == "MultiValue"
         return "\\".join(map(str, value)) if many else str(value)
-    with warnings.catch_warnings():  # an unknown character set falls back to a default; nothing to add
-        warnings.simplefilter("ignore")
-        encodings = _encodings(dataset)
-        if dictionary_VR(Tag(keyword)) == "PN":
-            return str(PersonName(element.value, encodings))
-        return str(decode_bytes(element.value, encodings, TEXT_VR_DELIMS))
+    encodings = _encodings(dataset)
+    if dictionary_VR(Tag(keyword)) == "PN":
+        return str(PersonName(element.value, encodings))
+    return str(decode_bytes(element.value, encodings, TEXT_VR_DELIMS))
 
 
 def _encodings(dataset: Dataset) -> list[str]:

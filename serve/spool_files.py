@@ -1,0 +1,110 @@
+"""The spool's files: written under random names, flushed to the disk, buried with a note when nothing helps."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Collection
+from datetime import datetime, timezone
+from pathlib import Path
+
+from xraytransfer.errors import ServeError
+
+__all__ = ["DATABASE", "SpoolFiles"]
+
+DATABASE = "spool.sqlite3"
+
+
+class SpoolFiles:
+    """The folder of a spool, open to its user alone (0700, files 0600).
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it does not exist. A folder that holds other things is refused.
+
+    Raises
+    ------
+    ServeError
+        The folder holds other things.
+    OSError
+        It cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / DATABASE).is_file():
+            raise ServeError(f"{folder} holds other files: give an empty folder, or a new one, as spool")
+        self.folder = folder
+        self.dead = folder / "dead"
+        self._live = folder / "files"
+        for part in (folder, self._live, self.dead):
+            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            part.chmod(0o700)
+        (folder / DATABASE).touch(mode=0o600)
+
+    def path(self, name: str) -> Path:
+        """Return where a file of this name lies."""
+        return self._live / name
+
+    def write(self, data: bytes) -> str:
+        """Write a new file and flush it; return its name. `flush` makes the name itself last."""
+        name = f"{secrets.token_hex(16)}.dcm"
+        path = self._live / name
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        return name
+
+    def flush(self) -> None:
+        """Flush the names of the files written."""
+        _flush_folder(self._live)
+
+    def remove(self, name: str) -> None:
+        """Remove a file that no longer counts."""
+        self.path(name).unlink(missing_ok=True)
+
+    def sweep(self, known: Collection[str]) -> None:
+        """Remove every file but those known."""
+        for path in self._live.iterdir():
+            if path.name not in known:
+                path.unlink()
+
+    def bury(self, name: str, note: dict[str, object]) -> None:
+        """Copy a file into the folder ``dead``, with a note beside it, and flush both.
+
+        The file itself is forgotten afterwards, by the caller: dying in between leaves a copy too many,
+        never one too few.
+        """
+        target = self.dead / name
+        if self.path(name).exists():
+            shutil.copyfile(self.path(name), target)
+            _flush_file(target)
+        note = {**note, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        beside = target.with_suffix(".json")
+        beside.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+        _flush_file(beside)
+        _flush_folder(self.dead)
+
+
+def _flush_file(path: Path) -> None:
+    path.chmod(0o600)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name == "nt":  # no handles on folders there; their entries are flushed with the files
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
