@@ -71,25 +71,24 @@ class Syntax:
     little: bool = True
 
 
-# Measured on a 2500 x 2048 film (docs/reading.md): the fastest right decoder stands first. "pydicom:..." is
-# a plugin of pydicom's; those of gdcm, pyjpegls and pylibjpeg-libjpeg are used only where somebody has
-# installed them.
-_JPEG = ("imagecodecs.jpeg8", "pydicom:pylibjpeg", "pydicom:gdcm")
-_JPEG_LS = ("imagecodecs.jpegls", "pydicom:pyjpegls", "pydicom:pylibjpeg", "pydicom:gdcm")
-_JPEG_2000 = ("imagecodecs.jpeg2k", "pydicom:pylibjpeg", "pydicom:gdcm")
+# Measured on a 2500 x 2048 film (docs/reading.md): the fastest right decoder stands first.
+_JPEG = ("imagecodecs.jpeg8",)
+_LOSSLESS = ("imagecodecs.jpeg8", "imagecodecs.ljpeg")
+_JPEG_LS = ("imagecodecs.jpegls",)
+_JPEG_2000 = ("imagecodecs.jpeg2k", "pydicom:pylibjpeg")
 _HTJ2K = ("imagecodecs.htj2k", "pydicom:pylibjpeg")
 SYNTAXES: dict[str, Syntax] = {
     "1.2.840.10008.1.2": Syntax("Implicit VR Little Endian"),
     "1.2.840.10008.1.2.1": Syntax("Explicit VR Little Endian"),
     "1.2.840.10008.1.2.1.99": Syntax("Deflated Explicit VR Little Endian"),
     "1.2.840.10008.1.2.2": Syntax("Explicit VR Big Endian", little=False),
-    "1.2.840.10008.1.2.5": Syntax("RLE Lossless", ("imagecodecs.dicomrle", "pydicom:pylibjpeg", "pydicom:pydicom")),
+    "1.2.840.10008.1.2.5": Syntax("RLE Lossless", ("imagecodecs.dicomrle", "pydicom:pylibjpeg")),
     "1.2.840.10008.1.2.4.50": Syntax("JPEG Baseline (Process 1)", ("pillow", *_JPEG)),
     "1.2.840.10008.1.2.4.51": Syntax("JPEG Extended (Process 2 and 4)", _JPEG),
-    "1.2.840.10008.1.2.4.53": Syntax("JPEG Spectral Selection (Process 6 and 8)", _JPEG[:1]),
-    "1.2.840.10008.1.2.4.55": Syntax("JPEG Full Progression (Process 10 and 12)", _JPEG[:1]),
-    "1.2.840.10008.1.2.4.57": Syntax("JPEG Lossless (Process 14)", _JPEG),
-    "1.2.840.10008.1.2.4.70": Syntax("JPEG Lossless (Process 14, Selection Value 1)", _JPEG),
+    "1.2.840.10008.1.2.4.53": Syntax("JPEG Spectral Selection (Process 6 and 8)", _JPEG),
+    "1.2.840.10008.1.2.4.55": Syntax("JPEG Full Progression (Process 10 and 12)", _JPEG),
+    "1.2.840.10008.1.2.4.57": Syntax("JPEG Lossless (Process 14)", _LOSSLESS),
+    "1.2.840.10008.1.2.4.70": Syntax("JPEG Lossless (Process 14, Selection Value 1)", _LOSSLESS),
     "1.2.840.10008.1.2.4.80": Syntax("JPEG-LS Lossless", _JPEG_LS),
     "1.2.840.10008.1.2.4.81": Syntax("JPEG-LS Near-lossless", _JPEG_LS),
     "1.2.840.10008.1.2.4.90": Syntax("JPEG 2000 Lossless", _JPEG_2000),
@@ -145,9 +144,8 @@ def decode(
             "unsupported-transfer-syntax",
             f"no decoder for the transfer syntax {syntax[:64]!r}; xraytransfer doctor lists those that are read",
         )
-    if encapsulated != bool(known.tries):
-        found = "divided into items" if encapsulated else "not divided into items"
-        raise RadiographError("corrupt", f"the transfer syntax is {known.name}, but the pixel data are {found}")
+    if encapsulated and not known.tries:
+        raise RadiographError("corrupt", f"the transfer syntax is {known.name}, but the pixels are compressed")
     if not known.tries:
         return _stored_words(pixels, fmt, known.little, swapped_bytes)
     run_length = known.name.startswith("RLE")
@@ -276,24 +274,22 @@ def _pydicom(
 ) -> NDArray[Any]:
     """Decode with a plugin of pydicom's, told what the codestream itself says."""
     from pydicom.encaps import encapsulate
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     bits = fmt.bits_allocated if header.process == "run-length" else 8 * (1 + (header.precision > 8))
-    array, _ = get_decoder(syntax).as_array(
-        encapsulate([stream]),
-        raw=True,
-        decoding_plugin=plugin,
-        rows=fmt.rows,
-        columns=fmt.columns,
-        number_of_frames=1,
-        samples_per_pixel=1,
-        bits_allocated=bits,
-        bits_stored=min(header.precision, bits),
-        pixel_representation=int(header.signed),
-        photometric_interpretation="MONOCHROME2",
-        pixel_keyword="PixelData",
-    )
-    return cast(NDArray[Any], array)
+    options: dict[str, Any] = {
+        "rows": fmt.rows,
+        "columns": fmt.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "bits_allocated": bits,
+        "bits_stored": min(header.precision, bits),
+        "pixel_representation": int(header.signed),
+        "photometric_interpretation": "MONOCHROME2",
+        "pixel_keyword": "PixelData",
+    }
+    array, _ = get_decoder(syntax).as_array(encapsulate([stream]), raw=True, decoding_plugin=plugin, **options)
+    return array
 
 
 def _is_available(name: str, syntax: str) -> bool:
@@ -305,7 +301,7 @@ def _is_available(name: str, syntax: str) -> bool:
         import imagecodecs
 
         return bool(getattr(getattr(imagecodecs, _CODEC_CLASSES[name]), "available", True))
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     try:
         decoder = get_decoder(syntax)
@@ -319,5 +315,6 @@ _CODEC_CLASSES = {
     "imagecodecs.jpegls": "JPEGLS",
     "imagecodecs.jpeg2k": "JPEG2K",
     "imagecodecs.htj2k": "HTJ2K",
+    "imagecodecs.ljpeg": "LJPEG",
     "imagecodecs.dicomrle": "DICOMRLE",
 }

@@ -191,7 +191,7 @@ def _pixel_format(header: Elements, max_pixels: int) -> tuple[PixelFormat, list[
     if allocated not in (8, 16, 32) or not 2 <= stored <= allocated or not stored - 1 <= high < allocated:
         raise RadiographError(
             "invalid-attribute",
-            f"{allocated} bits allocated, {stored} stored, high bit {high}; expected 8, 16 or 32, and the others within",
+            f"{allocated} bits allocated, {stored} stored, high bit {high}; expected 8, 16 or 32, and what fits",
         )
     if representation not in (0, 1, None):
         raise RadiographError("invalid-attribute", f"Pixel Representation is {representation}; expected 0 or 1")
@@ -241,7 +241,7 @@ def _voi(
     header: Elements, fmt: PixelFormat, modality: Rescale | LookupTable | None
 ) -> tuple[Window | LookupTable | None, list[str]]:
     """Return the VOI LUT if there is one, else the first window; the last note says why there is none."""
-    notes = []
+    notes: list[str] = []
     if "VOILUTSequence" in header:
         # The input is what the modality LUT gives: a table's entries are never negative.
         signed = fmt.signed and not isinstance(modality, LookupTable)

@@ -13,59 +13,18 @@ DICOM PS3.5 section 7 (data elements, sequences), PS3.10 section 7 (file meta in
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from xraytransfer.attributes import ATTRIBUTES, KEYWORDS, PIXELS
 from xraytransfer.errors import RadiographError
 
 if TYPE_CHECKING:
     import pydicom
 
-__all__ = ["Element", "Elements", "from_dataset", "parse_file"]
+__all__ = ["Element", "Elements", "from_dataset", "is_explicit", "walk"]
 
-# Keyword: (tag, value representation where the file does not write one).
-_DICTIONARY: dict[str, tuple[int, str]] = {
-    "MediaStorageSOPClassUID": (0x00020002, "UI"),
-    "TransferSyntaxUID": (0x00020010, "UI"),
-    "SOPClassUID": (0x00080016, "UI"),
-    "Modality": (0x00080060, "CS"),
-    "CodeValue": (0x00080100, "SH"),
-    "CodingSchemeDesignator": (0x00080102, "SH"),
-    "CodeMeaning": (0x00080104, "LO"),
-    "AnatomicRegionSequence": (0x00082218, "SQ"),
-    "BodyPartExamined": (0x00180015, "CS"),
-    "ViewPosition": (0x00185101, "CS"),
-    "PatientOrientation": (0x00200020, "CS"),
-    "SamplesPerPixel": (0x00280002, "US"),
-    "PhotometricInterpretation": (0x00280004, "CS"),
-    "NumberOfFrames": (0x00280008, "IS"),
-    "Rows": (0x00280010, "US"),
-    "Columns": (0x00280011, "US"),
-    "BitsAllocated": (0x00280100, "US"),
-    "BitsStored": (0x00280101, "US"),
-    "HighBit": (0x00280102, "US"),
-    "PixelRepresentation": (0x00280103, "US"),
-    "PixelPaddingValue": (0x00280120, "US"),
-    "PixelPaddingRangeLimit": (0x00280121, "US"),
-    "WindowCenter": (0x00281050, "DS"),
-    "WindowWidth": (0x00281051, "DS"),
-    "RescaleIntercept": (0x00281052, "DS"),
-    "RescaleSlope": (0x00281053, "DS"),
-    "VOILUTFunction": (0x00281056, "CS"),
-    "ModalityLUTSequence": (0x00283000, "SQ"),
-    "LUTDescriptor": (0x00283002, "US"),
-    "LUTData": (0x00283006, "OW"),
-    "VOILUTSequence": (0x00283010, "SQ"),
-    "ViewCodeSequence": (0x00540220, "SQ"),
-    "PresentationLUTShape": (0x20500020, "CS"),
-    "FloatPixelData": (0x7FE00008, "OF"),
-    "DoubleFloatPixelData": (0x7FE00009, "OD"),
-    "PixelData": (0x7FE00010, "OW"),
-}
-_KEYWORDS = {tag: keyword for keyword, (tag, _) in _DICTIONARY.items()}
-_PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
 # Value representations whose length field has 32 bits (PS3.5 table 7.1-1).
 _LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
@@ -79,10 +38,6 @@ _MAX_ELEMENTS = 500_000
 _MAX_DEPTH = 64
 # Text longer than this is not decoded: the values that we read are codes of 16 and UIDs of 64 characters.
 _MAX_TEXT = 1024
-
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-_BIG_ENDIAN = "1.2.840.10008.1.2.2"
-_IMPLICIT = "1.2.840.10008.1.2"
 
 
 @dataclass(frozen=True)
@@ -138,7 +93,7 @@ class Element:
             order = "<" if self.little else ">"
             found = struct.unpack_from(f"{order}{count}{code}", self.value)
             return [value if abs(value) < float("inf") else None for value in found]
-        if isinstance(self.value, memoryview) or isinstance(self.value, str):
+        if isinstance(self.value, memoryview | str):
             return [_number(text) for text in self.texts()]
         return [_number(str(value)) for value in _listed(self.value)]
 
@@ -180,62 +135,30 @@ class Elements(dict[str, Element]):
         return element.items() if element is not None else []
 
 
-def parse_file(data: memoryview, *, max_bytes: int) -> tuple[Elements, list[str]]:
-    """Return the elements of a DICOM file up to its pixels, and notes on oddities.
-
-    Parameters
-    ----------
-    data : memoryview
-        The whole file. With or without the preamble of 128 bytes and ``DICM``.
-    max_bytes : int
-        A deflated data set is inflated to this size at most.
-
-    Raises
-    ------
-    RadiographError
-        corrupt, or too-large.
-    """
-    notes: list[str] = []
-    if data[128:132] == b"DICM":
-        start = 132
-    else:
-        start = 0
-        notes.append("no preamble")
-    elements = Elements()
-    start = _walk(data, start, elements, implicit=False, little=True, while_group=0x0002)
-    syntax = elements.text("TransferSyntaxUID")
-    if not syntax:
-        notes.append("no transfer syntax in the header: taken for little endian")
-    if syntax == _DEFLATED:
-        data, start = memoryview(_inflate(data[start:], max_bytes)), 0
-    little = syntax != _BIG_ENDIAN
-    implicit = not (data[start + 4 : start + 6].tobytes().isalpha() and data[start + 4 : start + 6].tobytes().isupper())
-    if syntax and len(data) > start and implicit != (syntax == _IMPLICIT):
-        notes.append(f"the value representation is {'implicit' if implicit else 'explicit'}, not as the header says")
-    _walk(data, start, elements, implicit=implicit, little=little)
-    if not elements:
-        raise RadiographError("corrupt", "a DICOM header without any element that a picture needs")
-    return elements, notes
-
-
 def from_dataset(dataset: pydicom.Dataset) -> Elements:
     """Return the elements of a pydicom data set, without decoding what pydicom has not yet decoded."""
     elements = Elements()
     little = dataset.original_encoding[1] is not False
-    for part in (dataset, getattr(dataset, "file_meta", None)):
-        for keyword, (tag, vr) in _DICTIONARY.items() if part is not None else ():
+    parts = [dataset, *([dataset.file_meta] if hasattr(dataset, "file_meta") else [])]
+    for part in parts:
+        for keyword, (tag, vr) in ATTRIBUTES.items():
             if keyword in elements or tag not in part:
                 continue
             found = part.get_item(tag)
-            value = memoryview(found.value) if isinstance(found.value, bytes | bytearray) else found.value
+            value = found.value.read() if hasattr(found.value, "read") else found.value
             elements[keyword] = Element(
                 vr=str(found.VR or vr),
-                value=b"" if value is None else value,
+                value=memoryview(value or b"") if value is None or isinstance(value, bytes | bytearray) else value,
                 little=getattr(found, "is_little_endian", little),
                 implicit=bool(getattr(found, "is_implicit_VR", False)),
-                defined=not (getattr(found, "is_undefined_length", False) or getattr(found, "length", 0) == _UNDEFINED),
+                defined=not getattr(found, "is_undefined_length", False) and getattr(found, "length", 0) != _UNDEFINED,
             )
     return elements
+
+
+def is_explicit(vr: bytes) -> bool:
+    """Return whether two bytes after a tag are a value representation: two capitals."""
+    return vr.isalpha() and vr.isupper()
 
 
 def _listed(value: Any) -> Sequence[Any]:
@@ -252,18 +175,6 @@ def _number(text: str) -> float | int | None:
     return number if abs(number) < float("inf") else None
 
 
-def _inflate(data: memoryview, max_bytes: int) -> bytes:
-    """Inflate a raw deflate stream (PS3.5 annex A.5), to a limit."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = inflater.decompress(data, max_bytes)
-    except zlib.error:
-        raise RadiographError("corrupt", "the header says that the data set is deflated, but it is not") from None
-    if inflater.unconsumed_tail:
-        raise RadiographError("too-large", f"the deflated data set holds more than {max_bytes:,} bytes")
-    return inflated
-
-
 def _header(data: memoryview, at: int, implicit: bool, little: bool) -> tuple[int, bytes, int, int]:
     """Return tag, value representation (empty if none is written), length and start of the value."""
     order = "<" if little else ">"
@@ -272,7 +183,7 @@ def _header(data: memoryview, at: int, implicit: bool, little: bool) -> tuple[in
         tag = group << 16 | number
         vr = data[at + 4 : at + 6].tobytes()
         # Items have no representation; some writers fall back to implicit inside an explicit file.
-        if implicit or group == 0xFFFE or not (vr.isalpha() and vr.isupper()):
+        if implicit or group == 0xFFFE or not is_explicit(vr):
             (length,) = struct.unpack_from(f"{order}I", data, at + 4)
             return tag, b"", length, at + 8
         if vr in _LONG:
@@ -284,35 +195,53 @@ def _header(data: memoryview, at: int, implicit: bool, little: bool) -> tuple[in
         raise RadiographError("corrupt", "the file ends inside its header") from None
 
 
-def _walk(
+def walk(
     data: memoryview, at: int, found: Elements, *, implicit: bool, little: bool, while_group: int | None = None
 ) -> int:
-    """Put the known elements from `at` on into `found`; stop after the pixels; return where the walk ended."""
+    """Put the known elements from `at` on into `found`, up to the pixels; return where the walk ended.
+
+    Parameters
+    ----------
+    data : memoryview
+    at : int
+        Where the first element begins.
+    found : Elements
+        An element that it holds already is kept: the first one counts.
+    implicit, little : bool
+        Encoding of the elements.
+    while_group : int, optional
+        Stop before the first element of another group.
+
+    Raises
+    ------
+    RadiographError
+        corrupt.
+    """
     for _ in range(_MAX_ELEMENTS):
         if at + 8 > len(data):
             return len(data)
         tag, vr, length, start = _header(data, at, implicit, little)
         if while_group is not None and tag >> 16 != while_group:
             return at
-        keyword = _KEYWORDS.get(tag)
+        keyword = KEYWORDS.get(tag)
         if length == _UNDEFINED:
             nested_implicit = implicit or vr in (b"", b"UN")
-            end = start if tag in _PIXELS else _end_of_items(data, start, nested_implicit, little)
-            at = len(data) if tag in _PIXELS else end + 8
-            end = len(data) if tag in _PIXELS else end
+            end = start if tag in PIXELS else _end_of_items(data, start, nested_implicit, little)
+            at = len(data) if tag in PIXELS else end + 8
+            end = len(data) if tag in PIXELS else end
         else:
             nested_implicit = implicit or vr == b"UN"
             at = end = start + length
-        if end > len(data) and tag not in _PIXELS:
+        if end > len(data) and tag not in PIXELS:
             raise RadiographError(
                 "corrupt", f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) runs past the end of the file"
             )
         if keyword is not None and keyword not in found:
-            name = vr.decode("ascii") if vr not in (b"", b"UN") else _DICTIONARY[keyword][1]
+            name = vr.decode("ascii") if vr not in (b"", b"UN") else ATTRIBUTES[keyword][1]
             found[keyword] = Element(
                 name, data[start:end], little, nested_implicit, length != _UNDEFINED, end <= len(data)
             )
-        if tag in _PIXELS:
+        if tag in PIXELS:
             return len(data)
     raise RadiographError("corrupt", f"a header of more than {_MAX_ELEMENTS:,} elements")
 
@@ -359,7 +288,7 @@ def _each_item(element: Element) -> Iterator[Elements]:
         else:
             at = end = min(start + length, len(data))
         found = Elements()
-        _walk(data[start:end], 0, found, implicit=element.implicit, little=element.little)
+        walk(data[start:end], 0, found, implicit=element.implicit, little=element.little)
         yield found
 
 

@@ -126,7 +126,8 @@ class Padding:
 
     def covers(self, words: Words, samples: Values) -> NDArray[np.bool_]:
         """Return which are padding."""
-        return ((samples >= self.low) & (samples <= self.high)) | (words == self.word)
+        covered: NDArray[np.bool_] = ((samples >= self.low) & (samples <= self.high)) | (words == self.word)
+        return covered
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,13 +187,13 @@ def grey_levels(
     if recipe == "chexpert":
         return _chexpert(words, fmt, invert)
     rule = _Rule(fmt, modality or Rescale(), padding, invert)
-    window, shade = "min-max", None
+    window = "min-max"
+    shade: Callable[[Values], Values] | None = None
     if recipe == "voi":
         if voi is not None:
             window, shade = ("voi-lut" if isinstance(voi, LookupTable) else "window"), voi.shade
         elif fmt.bits_stored <= 8 and modality is None:
-            low, high = _sample_range(fmt)
-            window, shade = "full-range", _stretch(low, high)
+            window, shade = "full-range", _stretch(*_sample_range(fmt))
     if shade is not None:
         pixels = _apply(words, rule, shade)
         if not _is_constant(pixels, words, rule):
@@ -240,7 +241,7 @@ class _Rule:
 
     def levels(self, words: Words, shade: Callable[[Values], Values]) -> NDArray[np.uint8]:
         values, padded = self.values(words)
-        levels = np.rint(shade(values) * 255).clip(0, 255).astype(np.uint8)
+        levels: NDArray[np.uint8] = np.rint(shade(values) * 255).clip(0, 255).astype(np.uint8)
         if self.invert:
             levels = 255 - levels
         if padded is not None:

@@ -18,6 +18,8 @@ from xraytransfer.intensity import INTENSITIES, Grey, grey_levels
 if TYPE_CHECKING:
     import pydicom
 
+    from xraytransfer.elements import Elements
+
 __all__ = ["MAX_PIXELS", "Radiograph", "Source", "read_radiograph"]
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
@@ -128,16 +130,28 @@ def read_radiograph(
         raise ValueError(f"unknown intensity recipe {intensity!r}; known: {', '.join(INTENSITIES)}")
     if max_pixels < 1:
         raise ValueError(f"max_pixels is {max_pixels}; expected at least 1")
-    name = _name(source)
+    options = _Options(_name(source), intensity, any_modality, max_pixels)
     try:
-        if name == "<dataset>":
-            return _from_dataset(cast("pydicom.Dataset", source), name, intensity, any_modality, max_pixels)
-        data = _read(cast(Source, source), 4 * max_pixels + _HEADROOM)
-        return _from_bytes(data, name, intensity, any_modality, max_pixels)
+        if options.name == "<dataset>":
+            return _from_dataset(cast("pydicom.Dataset", source), options)
+        return _from_bytes(_read(cast(Source, source), options.max_bytes), options)
     except RadiographError as error:
-        raise RadiographError(error.reason, f"{name}: {error}") from None
+        raise RadiographError(error.reason, f"{options.name}: {error}") from None
     except MemoryError:
-        raise RadiographError("too-large", f"{name}: not enough memory to read it") from None
+        raise RadiographError("too-large", f"{options.name}: not enough memory to read it") from None
+
+
+@dataclass(frozen=True)
+class _Options:
+    name: str
+    intensity: str
+    any_modality: bool
+    max_pixels: int
+
+    @property
+    def max_bytes(self) -> int:
+        """The widest pixels have four bytes; the rest is for header, overlays and icons."""
+        return 4 * self.max_pixels + _HEADROOM
 
 
 def _name(source: Any) -> str:
@@ -210,28 +224,28 @@ def _unsupported(data: bytes) -> RadiographError:
     return RadiographError("unsupported-format", f"neither DICOM, PNG nor JPEG: {found}")
 
 
-def _from_bytes(data: bytes, name: str, intensity: str, any_modality: bool, max_pixels: int) -> Radiograph:
+def _from_bytes(data: bytes, options: _Options) -> Radiograph:
     kind = _sniff(data[:132])
     if kind is None:
         raise _unsupported(data)
     if kind == "dicom":
-        from xraytransfer.elements import parse_file
+        from xraytransfer.dicom_file import parse_file
 
-        header, notes = parse_file(memoryview(data), max_bytes=4 * max_pixels + _HEADROOM)
-        return _from_header(header, notes, name, intensity, any_modality, max_pixels)
+        header, notes = parse_file(memoryview(data), max_bytes=options.max_bytes)
+        return _from_header(header, notes, options)
     from xraytransfer.raster import read_raster
 
-    words, fmt, notes = read_raster(data, kind, max_pixels=max_pixels)
+    words, fmt, notes = read_raster(data, kind, max_pixels=options.max_pixels)
     if min(words.shape) < _MIN_SIDE:
         raise RadiographError(
             "too-small", f"{words.shape[1]} x {words.shape[0]} pixels; expected at least {_MIN_SIDE} a side"
         )
-    grey: Grey = grey_levels(words, fmt, recipe=intensity)
+    grey: Grey = grey_levels(words, fmt, recipe=options.intensity)
     return Radiograph(
         pixels=grey.pixels,
-        source=name,
+        source=options.name,
         format=kind,
-        intensity=intensity,
+        intensity=options.intensity,
         inverted=False,
         window=grey.window,
         view_position=None,
@@ -243,25 +257,27 @@ def _from_bytes(data: bytes, name: str, intensity: str, any_modality: bool, max_
     )
 
 
-def _from_dataset(
-    dataset: pydicom.Dataset, name: str, intensity: str, any_modality: bool, max_pixels: int
-) -> Radiograph:
+def _from_dataset(dataset: pydicom.Dataset, options: _Options) -> Radiograph:
     from xraytransfer.elements import from_dataset
 
-    return _from_header(from_dataset(dataset), [], name, intensity, any_modality, max_pixels)
+    return _from_header(from_dataset(dataset), [], options)
 
 
-def _from_header(
-    header: Any, notes: list[str], name: str, intensity: str, any_modality: bool, max_pixels: int
-) -> Radiograph:
+def _from_header(header: Elements, notes: list[str], options: _Options) -> Radiograph:
     from xraytransfer.dicom import read_film
 
-    film = read_film(header, notes, intensity=intensity, any_modality=any_modality, max_pixels=max_pixels)
+    film = read_film(
+        header,
+        notes,
+        intensity=options.intensity,
+        any_modality=options.any_modality,
+        max_pixels=options.max_pixels,
+    )
     return Radiograph(
         pixels=film.grey.pixels,
-        source=name,
+        source=options.name,
         format="dicom",
-        intensity=intensity,
+        intensity=options.intensity,
         inverted=film.inverted,
         window=film.grey.window,
         view_position=film.view_position,
