@@ -102,7 +102,7 @@ function stateOf(film) {
   return { text: { waiting: "waiting", scoring: "scoring…", busy: "server busy" }[film.state], kind: "" };
 }
 
-let shown = null; // the result that is on the screen
+let shown; // the result that is on the screen; null when there is none to show
 
 function renderResult() {
   const result = current?.result ?? null;
@@ -294,4 +294,4 @@ addEventListener("keydown", (event) => {
 });
 
 const state = await ready();
-$("served").textContent = state.ready ? `Ready, on ${state.provider.replace("ExecutionProvider", "")}` : "The server cannot score films now";
+$("served").textContent = state.ready ? `Model ${state.model}, ready on ${state.provider.replace("ExecutionProvider", "")}` : "The server cannot score films now";

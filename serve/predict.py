@@ -190,7 +190,7 @@ def _make_room(window: asyncio.Semaphore, share: Share, size: int, _: asyncio.Ta
 
 
 async def _all_unless_left(request: Request, films: list[asyncio.Task[bytes]]) -> list[bytes | BaseException]:
-    answers = asyncio.gather(*films, return_exceptions=True)
+    answers = asyncio.create_task(_outcomes(films))
     leaving = asyncio.ensure_future(_left(request))
     try:
         await asyncio.wait((answers, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -200,6 +200,10 @@ async def _all_unless_left(request: Request, films: list[asyncio.Task[bytes]]) -
     finally:
         leaving.cancel()
         answers.cancel()
+
+
+async def _outcomes(films: list[asyncio.Task[bytes]]) -> list[bytes | BaseException]:
+    return await asyncio.gather(*films, return_exceptions=True)
 
 
 async def _one_of_many(server: Server, options: Options, index: int, part: Part) -> bytes:

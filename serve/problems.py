@@ -101,7 +101,7 @@ def as_problem(error: BaseException) -> ProblemError:
         case ProblemError():
             problem = error
         case RadiographError():
-            problem = ProblemError(error.reason, str(error))
+            problem = ProblemError(error.reason, str(error).removeprefix("<bytes>: "))
         case QueueFullError():
             problem = ProblemError("busy", str(error), {"Retry-After": str(error.retry_after)})
         case DrainingError():

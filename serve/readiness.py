@@ -71,6 +71,7 @@ class Readiness:
         age = time.monotonic() - self._engine.last_scored
         state: dict[str, Any] = {
             "ready": ready,
+            "model": self._engine.classifier.description.name,
             "provider": self._engine.classifier.provider,
             "film": "drawn phantom" if self._own else "the site's own",
             "last_scored_s": round(age, 3) if age < float("inf") else None,
@@ -109,7 +110,7 @@ def _draw(side: int = 512) -> NDArray[np.uint16]:
 
     def ellipse(column: float, row: float, width: float, height: float) -> NDArray[np.float64]:
         distance = ((x - column) / width) ** 2 + ((y - row) / height) ** 2
-        return np.asarray(1 / (1 + np.exp(12 * (distance - 1))))  # a soft edge, like a shadow's
+        return np.asarray(0.5 - 0.5 * np.tanh(6 * (distance - 1)))  # a soft edge, like a shadow's
 
     body = ellipse(0, 0.25, 0.95, 1.2)
     lungs = ellipse(-0.42, -0.05, 0.33, 0.68) + ellipse(0.42, -0.05, 0.33, 0.68)

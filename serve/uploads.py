@@ -69,7 +69,8 @@ class Share:
         self._memory.change(size)
 
     def shrink(self, size: int) -> None:
-        """Give back."""
+        """Give back; no more than is left of it, for films may end after their request has."""
+        size = min(size, self.size)
         self.size -= size
         self._memory.change(-size)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +138,49 @@ def _toy_graph(onnx: Any, resolution: int, outputs: tuple[str, ...] | None) -> A
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A real HTTP server on a port of its own, around a real engine."""
+
+    port: int
+    engine: Any
+    metrics: Any
+    http: Any
+
+    @property
+    def url(self) -> str:
+        """Return where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture
+def serve_http(toy_model: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Return a function that starts a server with given settings; all are stopped after the test."""
+    pytest.importorskip("uvicorn")
+    from xraytransfer import load
+    from xraytransfer.serve.engine import Engine
+    from xraytransfer.serve.metrics import Metrics
+    from xraytransfer.serve.run import HttpServer
+    from xraytransfer.serve.settings import Settings
+
+    with contextlib.ExitStack() as stack:
+
+        def start(**options: Any) -> RunningServer:
+            options = {"workers": 2, "model": str(toy_model), **options}
+            settings = Settings(**options)
+            metrics = Metrics()
+            engine = Engine(load(settings.model, device="cpu", threads=1), settings, metrics)
+            stack.callback(engine.close)
+            http = HttpServer(engine, settings, metrics)
+            listener = socket.create_server(("127.0.0.1", 0))
+            thread = threading.Thread(target=http.run, kwargs={"sockets": [listener]})
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(lambda: setattr(http, "should_exit", True))
+            while not http.started:
+                thread.join(0.01)
+            return RunningServer(listener.getsockname()[1], engine, metrics, http)
+
+        yield start

@@ -1,0 +1,311 @@
+"""Hostile and unlucky clients: bodies too large, too slow, malformed, compressed; clients that leave."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("starlette")
+httpx = pytest.importorskip("httpx")
+
+PATIENCE = 20
+PNG = {"Content-Type": "image/png"}
+GIB = 1 << 30
+
+
+def picture(seed: int = 0) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 250, (64, 64), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+class Raw:
+    """A client that may break every rule."""
+
+    def __init__(self, port: int, head: str, body: bytes = b"") -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self.socket.sendall(head.replace("\n", "\r\n").encode() + body)
+
+    def answer(self) -> tuple[int, dict]:
+        """Read one answer."""
+        data = b""
+        while b"\r\n\r\n" not in data:
+            chunk = self.socket.recv(65536)
+            assert chunk, "the connection ended before an answer"
+            data += chunk
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
+        while len(body) < length:
+            body += self.socket.recv(65536)
+        return int(head.split()[1]), json.loads(body)
+
+    def ended(self) -> bool:
+        """Wait for the server to end the connection."""
+        try:
+            while self.socket.recv(65536):
+                pass
+        except ConnectionResetError:
+            pass
+        return True
+
+
+@pytest.fixture
+def connect():
+    """Return a function that opens a raw connection; all are closed after the test."""
+    clients = []
+
+    def make(server, head: str, body: bytes = b"") -> Raw:
+        clients.append(Raw(server.port, head, body))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.socket.close()
+
+
+def head(length: str, kind: str = "image/png", extra: str = "") -> str:
+    return f"POST /v1/predict HTTP/1.1\nHost: localhost\nContent-Type: {kind}\n{length}\n{extra}\n"
+
+
+def scores_still(server) -> bool:
+    answer = httpx.post(f"{server.url}/v1/predict", content=picture(), headers=PNG, timeout=PATIENCE)
+    return answer.status_code == 200
+
+
+def test_ten_gigabytes_are_refused_before_they_are_sent(serve_http, connect):
+    server = serve_http()
+    status, problem = connect(server, head(f"Content-Length: {10 * GIB}")).answer()
+    assert (status, problem["reason"]) == (413, "body-too-large")
+    kind = "multipart/form-data; boundary=b"
+    status, problem = connect(server, head(f"Content-Length: {10 * GIB}", kind)).answer()
+    assert (status, problem["reason"]) == (413, "body-too-large")
+
+
+def test_a_refused_body_that_still_comes_is_not_read_for_ever(serve_http, connect):
+    server = serve_http(idle_timeout_s=0.5)
+    client = connect(server, head(f"Content-Length: {10 * GIB}"))
+    assert client.answer()[0] == 413
+    with pytest.raises((ConnectionError, BrokenPipeError)):
+        while True:
+            client.socket.sendall(bytes(1 << 20))
+    assert scores_still(server)
+
+
+def test_a_body_of_unknown_length_ends_at_the_limit(serve_http):
+    server = serve_http(max_file_bytes=100_000)
+
+    def chunks():
+        for _ in range(20):
+            yield bytes(10_000)
+
+    response = httpx.post(f"{server.url}/v1/predict", content=chunks(), headers=PNG, timeout=PATIENCE)
+    assert (response.status_code, response.json()["reason"]) == (413, "body-too-large")
+    assert server.metrics.registry.get_sample_value("xraytransfer_held_bytes") == 0
+
+
+def test_a_part_ends_at_the_limit(serve_http):
+    server = serve_http(max_file_bytes=100_000)
+    response = httpx.post(f"{server.url}/v1/predict", files={"film": bytes(200_000)}, timeout=PATIENCE)
+    assert (response.status_code, response.json()["reason"]) == (413, "body-too-large")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip"])
+def test_compressed_bodies_are_not_unpacked(serve_http, encoding):
+    response = httpx.post(
+        f"{serve_http().url}/v1/predict",
+        content=b"\x1f\x8b" + bytes(100),
+        headers={**PNG, "Content-Encoding": encoding},
+    )
+    assert (response.status_code, response.json()["reason"]) == (415, "unsupported-encoding")
+    assert response.headers["accept-encoding"] == "identity"
+
+
+def multipart(*parts: bytes, end: bool = True) -> bytes:
+    return b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + (b"--b--\r\n" if end else b"")
+
+
+FILE = b'Content-Disposition: form-data; name="f"; filename="a.png"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (multipart(FILE + b"x", end=False), "bad-multipart"),
+        (multipart(FILE + b"x")[:-12], "bad-multipart"),
+        (b"--wrong\r\n" + FILE + b"x\r\n--wrong--\r\n", "bad-multipart"),
+        (multipart(b'Content-Disposition: form-data; name="f"\r\n\r\nvalue'), "bad-multipart"),
+        (multipart(b"\r\nno headers"), "bad-multipart"),
+        (multipart(b"X-Long: " + b"a" * 20_000 + b"\r\n\r\nx"), "bad-multipart"),
+        (multipart(b"X-Long: " + b"a\r\nX: b" * 4000 + b"\r\n\r\nx"), "bad-multipart"),
+        (multipart(*[FILE + b"x"] * 4000), "too-many-files"),
+        (b"--b--\r\n", "empty-body"),
+        (b"", "bad-multipart"),
+        (b"\xff" * 1000, "bad-multipart"),
+    ],
+)
+def test_malformed_multipart(serve_http, body, reason):
+    server = serve_http(max_files=50)
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    response = httpx.post(f"{server.url}/v1/predict", content=body, headers=headers, timeout=PATIENCE)
+    assert response.json()["reason"] == reason
+    assert server.metrics.registry.get_sample_value("xraytransfer_held_bytes") == 0
+    assert server.engine.depth == 0
+
+
+@pytest.mark.parametrize("boundary", ["", "; boundary=", "; boundary=" + "b" * 71])
+def test_boundaries(serve_http, boundary):
+    headers = {"Content-Type": "multipart/form-data" + boundary}
+    response = httpx.post(f"{serve_http().url}/v1/predict", content=b"", headers=headers)
+    assert response.json()["reason"] == "bad-multipart"
+
+
+def test_a_head_that_never_ends(serve_http, connect):
+    server = serve_http(idle_timeout_s=0.5)
+    silent = connect(server, "")
+    dripping = connect(server, "POST /v1/predict HTTP/1.1\nHost: localhost\nX-Drip: ")
+    assert silent.ended()
+    assert dripping.ended()
+    assert scores_still(server)
+
+
+def test_a_body_that_stops(serve_http, connect):
+    server = serve_http(idle_timeout_s=0.5)
+    status, problem = connect(server, head("Content-Length: 1000"), b"abc").answer()
+    assert (status, problem["reason"]) == (408, "slow-upload")
+
+
+def test_a_body_that_drips(serve_http, connect):
+    server = serve_http(idle_timeout_s=0.5, min_upload_rate=1_000_000)
+    client = connect(server, head("Content-Length: 100000"))
+    dripping = threading.Event()
+
+    def drip() -> None:
+        try:
+            while not dripping.wait(0.05):
+                client.socket.sendall(b"x")
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    status, problem = client.answer()
+    dripping.set()
+    thread.join()
+    assert (status, problem["reason"]) == (408, "slow-upload")
+
+
+def test_nonsense_is_answered_or_ended(serve_http, connect):
+    server = serve_http()
+    for nonsense in (b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", bytes(1000), b"POST / HTTP/9.9\r\n\r\n"):
+        client = connect(server, "", nonsense + b"\r\n\r\n")
+        assert client.ended()
+    assert scores_still(server)
+
+
+class Gate:
+    """Holds workers inside their films until it is opened."""
+
+    def __init__(self, engine) -> None:
+        self._open = threading.Event()
+        self._reached = threading.Semaphore(0)
+        for _ in range(engine.workers):
+            engine.submit_with(picture(), self._hold)
+        for _ in range(engine.workers):
+            assert self._reached.acquire(timeout=PATIENCE)
+
+    def _hold(self, *_: object) -> None:
+        self._reached.release()
+        self._open.wait(PATIENCE)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+def until(condition) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_full_queue_refuses_before_the_body_is_sent(serve_http, connect):
+    server = serve_http(queue_size=2)
+    gate = Gate(server.engine)
+    client = connect(server, head("Content-Length: 1000000"))
+    status, problem = client.answer()
+    assert (status, problem["reason"]) == (503, "busy")
+    response = httpx.post(f"{server.url}/v1/predict", content=picture(), headers=PNG)
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) >= 1
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
+    gate.open()
+    until(lambda: server.engine.depth == 0)
+    assert scores_still(server)
+
+
+def test_a_client_that_leaves_frees_its_place(serve_http, connect):
+    server = serve_http(queue_size=4)
+    gate = Gate(server.engine)
+    film = picture()
+    client = connect(server, head(f"Content-Length: {len(film)}"), film)
+    many = multipart(FILE + film)
+    kind = "multipart/form-data; boundary=b"
+    other = connect(server, head(f"Content-Length: {len(many)}", kind), many)
+    until(lambda: server.engine.depth == 4)
+    client.socket.close()
+    until(lambda: server.engine.depth == 3)
+    other.socket.close()
+    until(lambda: server.engine.depth == 2)
+    gate.open()
+    until(lambda: server.metrics.registry.get_sample_value("xraytransfer_held_bytes") == 0)
+
+
+def test_a_client_that_leaves_while_it_sends(serve_http, connect):
+    server = serve_http()
+    many = multipart(*[FILE + picture()] * 5)
+    client = connect(server, head(f"Content-Length: {2 * len(many)}", "multipart/form-data; boundary=b"), many)
+    until(lambda: server.engine.last_scored > 0)
+    client.socket.close()
+    until(lambda: server.engine.depth == 0)
+    until(lambda: server.metrics.registry.get_sample_value("xraytransfer_held_bytes") == 0)
+    assert scores_still(server)
+
+
+def test_a_film_whose_time_is_up(serve_http):
+    server = serve_http(deadline_s=0.2)
+    gate = Gate(server.engine)
+    response = httpx.post(f"{server.url}/v1/predict", content=picture(), headers=PNG, timeout=PATIENCE)
+    assert (response.status_code, response.json()["reason"]) == (504, "deadline")
+    parts = httpx.post(f"{server.url}/v1/predict", files={"film": picture()}, timeout=PATIENCE).json()
+    assert parts["results"][0]["status"] == 504
+    gate.open()
+
+
+def test_bodies_share_a_limit_of_memory(serve_http):
+    server = serve_http(max_held_bytes=1000)
+    response = httpx.post(f"{server.url}/v1/predict", content=picture(), headers=PNG)
+    assert (response.status_code, response.json()["reason"]) == (503, "busy")
+    assert server.metrics.registry.get_sample_value("xraytransfer_held_bytes") == 0
+
+
+def test_pixels_are_limited(serve_http):
+    response = httpx.post(f"{serve_http(max_pixels=1000).url}/v1/predict", content=picture(), headers=PNG)
+    assert (response.status_code, response.json()["reason"]) == (413, "too-large")
+
+
+def test_connections_are_limited(serve_http, connect):
+    server = serve_http(max_connections=3)
+    held = [connect(server, "") for _ in range(4)]
+    until(lambda: len(server.http.server_state.connections) >= 4)
+    assert httpx.get(f"{server.url}/healthz").status_code == 503
+    for client in held:
+        client.socket.close()
+    until(lambda: not server.http.server_state.connections)
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
