@@ -54,7 +54,7 @@ LOG_STEPS = 20
 EVALUATION_BATCH = 64
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
+class Interrupted(KeyboardInterrupt):
     """The user, or the system, asked the run to stop; its state is saved."""
 
 
