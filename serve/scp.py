@@ -24,6 +24,8 @@ from pydicom.uid import (
     DigitalXRayImageStorageForProcessing,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, evt
@@ -50,6 +52,8 @@ SOP_CLASSES = (
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,  # how many archives and all public collections hold radiographs
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,  # with one frame
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
 )
 """Storage SOP classes that are accepted."""
 
