@@ -29,6 +29,7 @@ MAX_PIXELS = 100_000_000
 """Limit on rows times columns, about ten times the largest detectors."""
 
 _HEADROOM = 64 << 20
+_PIECE = 16 << 20
 _MIN_SIDE = 32
 
 
@@ -176,28 +177,40 @@ def _read(source: Source, limit: int) -> bytes:
     elif isinstance(source, str | os.PathLike):
         data = _read_path(Path(source), limit)
     else:
-        try:
-            data = source.read(limit + 1)
-        except (OSError, ValueError) as error:
-            raise RadiographError("unreadable", f"the file cannot be read ({type(error).__name__})") from None
-        if not isinstance(data, bytes):
-            raise TypeError("expected a file opened in binary mode")
+        data = _read_file(source, limit)
     if len(data) > limit:
         raise RadiographError("too-large", f"larger than {limit:,} bytes")
     return data
 
 
+def _read_file(file: BinaryIO, limit: int) -> bytes:
+    """Return what a file object holds from where it stands, and one byte more than the limit at most."""
+    parts: list[bytes] = []
+    left = limit + 1
+    try:
+        # In pieces: asking for the limit at once would set that much memory aside for every file.
+        while left and (part := file.read(min(left, _PIECE))):
+            if not isinstance(part, bytes):
+                raise TypeError("expected a file opened in binary mode")
+            parts.append(part)
+            left -= len(part)
+    except (OSError, ValueError) as error:
+        raise RadiographError("unreadable", f"the file cannot be read ({type(error).__name__})") from None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 def _read_path(path: Path, limit: int) -> bytes:
     try:
+        found = path.stat()
         # A pipe or a device might never end; a regular file does.
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(found.st_mode):
             raise RadiographError("unreadable", "not a regular file")
         with path.open("rb") as file:
             first = file.read(132)
             if _sniff(first) is None:
                 raise _unsupported(first)
             file.seek(0)
-            return file.read(limit + 1)
+            return file.read(min(found.st_size, limit) + 1)
     except FileNotFoundError:
         raise RadiographError("not-found", "no such file") from None
     except (OSError, ValueError) as error:
