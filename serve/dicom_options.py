@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from xraytransfer.serve.dicom_settings import DicomSettings
 
-__all__ = ["add_dicom_options", "dicom_settings"]
+__all__ = ["add_dicom_options"]
 
-F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 _OPTIONS = (
@@ -66,35 +66,25 @@ _NAMES = (
 )
 
 
-def add_dicom_options(command: F) -> F:
-    """Give a Click command the options that `dicom_settings` takes."""
+def add_dicom_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a Click command the DICOM options; its function gets them as ``dicom``, DicomSettings or None."""
+
+    @functools.wraps(command)
+    def with_settings(*arguments: Any, **options: Any) -> Any:
+        dicom = _settings({name: options.pop(name) for name in _NAMES})
+        return command(*arguments, dicom=dicom, **options)
+
+    decorated: Callable[..., Any] = with_settings
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+        decorated = option(decorated)
+    return decorated
 
 
-def dicom_settings(options: dict[str, Any]) -> DicomSettings | None:
-    """Take the DICOM options out of a command's options.
-
-    Parameters
-    ----------
-    options : dict
-        The command's keyword arguments; those of `add_dicom_options` are removed.
-
-    Returns
-    -------
-    DicomSettings or None
-        None without ``--dicom-spool``.
-
-    Raises
-    ------
-    ServeError
-        The options contradict each other, or a value is wrong.
-    """
+def _settings(taken: dict[str, Any]) -> DicomSettings | None:
+    """Return the settings that the options say, None without ``--dicom-spool``."""
     from xraytransfer.errors import ServeError
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
 
-    taken = {name: options.pop(name) for name in _NAMES}
     if taken["dicom_spool"] is None:
         if taken["send_to"]:
             raise ServeError("--send-to needs --dicom-spool: the folder where films and results wait")
