@@ -170,7 +170,7 @@ def measure_parity(
     small = np.stack([resize(film, resolution) for film in films])[:, None]
     expected, maps = _reference(networks, small)
     found = _answer(session, small)
-    spread = np.ptp(maps, axis=(2, 3), keepdims=True) + 1e-6
+    spread = np.ptp(maps, axis=(1, 2, 3), keepdims=True) + 1e-6
     whole = [
         _difference(_answer(session, film[None, None])["member_probability"], opinion[None])
         for film, opinion in zip(real, found["member_probability"], strict=False)

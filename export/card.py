@@ -1,0 +1,319 @@
+"""The model card: what a model file says of itself, for people, as Markdown and as one HTML page.
+
+A card is a function of the description inside the file and of nothing else, so it can be made again from
+any file and never says more than the file does.
+
+References
+----------
+Mitchell et al., Model Cards for Model Reporting, 2019. Garbin and Marques, Radiology: AI 2022 (for chest
+radiographs). CLAIM checklist, Radiology: AI 2020.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xraytransfer.export.model_writer import write_atomically
+from xraytransfer.export.reliability_plot import reliability_svg
+from xraytransfer.model_file import describe
+from xraytransfer.notice import RESEARCH_NOTICE
+
+__all__ = ["Section", "html_card", "markdown_card", "sections", "write_cards"]
+
+_INTENDED = (
+    "Intended use: research on frontal (PA or AP) chest radiographs of adults: comparing methods, triage "
+    "simulations, teaching, and as a component to be validated on a site's own films.",
+    "Not intended for: diagnosis or treatment, children, lateral views, ruling anything out, or any use in "
+    "which a person is not reading the film. A negative answer never excludes a finding.",
+    "The activation map says what moved the number. It is an explanation of the model, no finding, and it "
+    "points at no lesion.",
+)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the card.
+
+    Attributes
+    ----------
+    title : str
+        Its heading.
+    paragraphs : list of str
+        Plain text.
+    head : list of str
+        The table's column names; empty where there is no table.
+    rows : list of list of str
+        The table's cells.
+    """
+
+    title: str
+    paragraphs: list[str] = field(default_factory=list)
+    head: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+
+
+def write_cards(model: Path) -> list[Path]:
+    """Write ``NAME.md`` and ``NAME.html`` beside a model file, and return their paths.
+
+    Raises
+    ------
+    ModelFileError
+        Not a model file.
+    ExportError
+        The cards cannot be written.
+    """
+    document = describe(model).document
+    cards = {".md": markdown_card(document), ".html": html_card(document)}
+    for suffix, text in cards.items():
+        write_atomically(model.with_suffix(suffix), text.encode())
+    return [model.with_suffix(suffix) for suffix in cards]
+
+
+def markdown_card(document: Row) -> str:
+    """Return the card as Markdown."""
+    lines = [f"# {_title(document)}", "", RESEARCH_NOTICE, ""]
+    for section in sections(document):
+        lines += [f"## {section.title}", ""]
+        for paragraph in section.paragraphs:
+            lines += [paragraph, ""]
+        if section.rows:
+            table = [section.head, ["---"] * len(section.head), *section.rows]
+            lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in table]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def html_card(document: Row) -> str:
+    """Return the card as one HTML page with nothing to load, reliability plots inside."""
+    parts = [f"<h1>{html.escape(_title(document))}</h1>", f"<p><strong>{html.escape(RESEARCH_NOTICE)}</strong></p>"]
+    for section in sections(document):
+        parts.append(f"<h2>{html.escape(section.title)}</h2>")
+        parts += [f"<p>{html.escape(paragraph)}</p>" for paragraph in section.paragraphs]
+        if section.title == "Calibration":
+            parts.append(_plots(document))
+        if section.rows:
+            head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in section.head)
+            body = "".join(
+                "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in section.rows
+            )
+            table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            parts.append(f'<div class="scroll" tabindex="0">{table}</div>')
+    return _PAGE.format(title=html.escape(_title(document)), style=_STYLE, body="\n".join(parts))
+
+
+def sections(document: Row) -> list[Section]:
+    """Return the card's parts; what the file does not know is said to be unknown, not left out."""
+    return [
+        Section("Intended use and limits", [*_INTENDED, *document.get("notes", [])]),
+        _data(document),
+        _members(document),
+        *_metrics(document),
+        _calibration(document),
+        _operating_points(document),
+        _parity(document),
+        _identity(document),
+    ]
+
+
+def _title(document: Row) -> str:
+    return f"Model card: {document['name']}, version {document['version']}"
+
+
+def _data(document: Row) -> Section:
+    training = document.get("training") or {}
+    split = training.get("split") or {}
+    rows = [
+        [name, str(split[name].get("images")), str(split[name].get("patients"))]
+        for name in ("train", "validation", "test")
+        if isinstance(split.get(name), Mapping)
+    ]
+    preset = training.get("preset")
+    text = [
+        f"Films: {training.get('data', 'unknown')}. Uncertain and missing labels: policy "
+        f"{training.get('label_policy', 'unknown')}. Initial weights: {training.get('initial_weights', 'unknown')}.",
+        f"Patients were divided by {split.get('method', 'an unknown method')}; no patient is in two parts.",
+        f"Input: grey levels after the intensity recipe {document['input']['intensity']}, stretched to "
+        f"{document['input']['resolution'][0]} x {document['input']['resolution'][1]} inside the file.",
+    ]
+    if isinstance(preset, Mapping):
+        text.append("Training: " + ", ".join(f"{key} {value}" for key, value in preset.items()) + ".")
+    return Section("Data", text, ["part", "images", "patients"], rows)
+
+
+def _members(document: Row) -> Section:
+    ensemble = document.get("ensemble") or {}
+    text = [f"{len(document['members'])} members; the answer is the mean of their probabilities, calibrated."]
+    if ensemble.get("validation_auroc") is not None:
+        text.append(f"Macro AUROC of the ensemble on the validation patients: {ensemble['validation_auroc']:.4f}.")
+    if ensemble.get("checkpoints_validation_auroc") is not None:
+        text.append(
+            "The same checkpoints as an ensemble, not averaged: "
+            f"{ensemble['checkpoints_validation_auroc']:.4f}."
+        )
+    head = ["architecture", "initialisation", "truncation", "run", "checkpoints", "fusion", "validation AUROC"]
+    rows = [
+        [
+            f"{row.get('architecture')} ({row.get('timm')})",
+            str(row.get("initialisation")),
+            str(row.get("truncation")),
+            str(row.get("run")),
+            str(len(row.get("checkpoint_steps", []))),
+            str(row.get("fusion")),
+            _number(row.get("validation_auroc")),
+        ]
+        for row in document["members"]
+    ]
+    return Section("Members", text, head, rows)
+
+
+def _metrics(document: Row) -> list[Section]:
+    found = []
+    metrics: Sequence[Row] = document.get("metrics") or []
+    for data in dict.fromkeys(str(row["data"]) for row in metrics):
+        here = [row for row in metrics if row["data"] == data]
+        for subset in dict.fromkeys(str(row["subset"]) for row in here):
+            rows = [
+                [_name(document, row["observation"]), str(row["metric"]), _interval(row), *_counts(row)]
+                for row in here
+                if row["subset"] == subset
+            ]
+            head = ["observation", "metric", "value [95 % interval]", "images", "positive", "patients"]
+            found.append(Section(f"Metrics: {data}, {subset}", [], head, rows))
+    if not found:
+        return [Section("Metrics", ["None were measured for this file."])]
+    found[0].paragraphs.append(
+        "Intervals: percentiles of bootstrap replicates drawn by patient. AUROC: chance is 0.5. AUPRC: chance is the share of positives. "
+        "View position alone predicts some observations, so AP and PA are also given apart."
+    )
+    return found
+
+
+def _calibration(document: Row) -> Section:
+    calibration = document.get("calibration") or {"method": "none"}
+    text = [
+        f"Method: {calibration['method']}; fitted on: {calibration.get('data', 'nothing')}. Formula: "
+        f"{calibration.get('formula', 'none')}. The order of films, and so every AUROC, is as without it."
+    ]
+    errors = calibration.get("expected_calibration_error") or {}
+    rows = [[method, _number(value)] for method, value in errors.items()]
+    return Section("Calibration", text, ["method", "expected calibration error, patients left out"], rows)
+
+
+def _operating_points(document: Row) -> Section:
+    rows = [
+        [
+            str(row["name"]),
+            _name(document, row["observation"]),
+            _number(row["threshold"]),
+            _share(row, "sensitivity"),
+            _share(row, "specificity"),
+            str(row.get("n")),
+        ]
+        for row in document.get("operating_points") or []
+    ]
+    text = [
+        f"Default: {document.get('default_operating_point') or 'none'}. Thresholds apply to the calibrated "
+        "probability and were found on the films named under calibration; they are optimistic there and wrong "
+        "elsewhere until found anew."
+    ]
+    head = ["operating point", "observation", "threshold", "sensitivity", "specificity", "images"]
+    return Section("Operating points", text, head, rows)
+
+
+def _parity(document: Row) -> Section:
+    parity, accuracy = document.get("parity") or {}, document.get("accuracy") or {}
+    text = []
+    if parity:
+        text.append(
+            f"{parity.get('films')} films ({parity.get('real_films')} real): the file's probabilities differ from "
+            f"the trained networks' by at most {_short(parity.get('max_abs_difference'))} "
+            f"(allowed {_short(parity.get('tolerance'))}), on {parity.get('provider')}, torch {parity.get('torch')}, "
+            f"ONNX Runtime {parity.get('onnxruntime')}."
+        )
+    if accuracy:
+        text.append(
+            f"Precision {document['precision']} against float32 on the {accuracy['data']}: macro AUROC "
+            f"{accuracy['macro_auroc_difference']:+.4f} [{accuracy['lower']:+.4f}, {accuracy['upper']:+.4f}], "
+            f"{accuracy['margin']} may be lost."
+        )
+    for name, row in (("parity", parity), ("accuracy", accuracy)):
+        if row and not row.get("passed", True):
+            text.append(f"The {name} gate was failed; the file was written because it was forced.")
+    return Section("Parity and precision", text or ["Not measured."])
+
+
+def _identity(document: Row) -> Section:
+    rows = [
+        ["sha256 of graph and weights", str(document["graph_sha256"])],
+        ["precision", str(document["precision"])],
+        ["written by", str(document["writer"])],
+        ["written on", str(document.get("created", "unknown"))],
+        ["licence", str(document["licence"])],
+    ]
+    rows += [[f"sha256 of member {i}'s weights", str(row.get("sha256"))] for i, row in enumerate(document["members"])]
+    return Section("Identity and licence", [], ["what", "value"], rows)
+
+
+def _plots(document: Row) -> str:
+    reliability = (document.get("calibration") or {}).get("reliability") or {}
+    figures = []
+    for row in document["observations"]:
+        curves = reliability.get(row["identifier"])
+        if curves:
+            svg = reliability_svg(curves, f"Reliability of {row['name']}")
+            figures.append(f"<figure>{svg}<figcaption>{html.escape(row['name'])}</figcaption></figure>")
+    if not figures:
+        return ""
+    legend = (
+        f"On {html.escape(str(reliability.get('data', '')))}: share of films with the observation against mean "
+        "probability, ten bins of equally many films. Filled: calibrated, with 95 % intervals. Open: not calibrated."
+    )
+    return f'<div class="plots">{"".join(figures)}</div><p>{legend}</p>'
+
+
+def _name(document: Row, identifier: str) -> str:
+    names = {row["identifier"]: row["name"] for row in document["observations"]}
+    return str(names.get(identifier, "Macro (mean of the six)" if identifier == "macro" else identifier))
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _short(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.2g}"
+
+
+def _interval(row: Row) -> str:
+    if row.get("lower") is None or row.get("value") is None:
+        return _number(row.get("value"))
+    return f"{row['value']:.3f} [{row['lower']:.3f}, {row['upper']:.3f}]"
+
+
+def _share(row: Row, name: str) -> str:
+    bounds = row.get(f"{name}_interval")
+    return _interval({"value": row.get(name), **dict(zip(("lower", "upper"), bounds or (None, None), strict=True))})
+
+
+def _counts(row: Row) -> list[str]:
+    return ["" if row.get(key) is None else str(row[key]) for key in ("n", "positives", "patients")]
+
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; background: #fff; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #ccc; vertical-align: top; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; } figure { margin: 0; }
+@media (prefers-color-scheme: dark) { body { color: #e8e8e8; background: #161616; } th, td { border-color: #444; } }
+"""
+_PAGE = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    "<title>{title}</title><style>{style}</style></head><body><main>{body}</main></body></html>\n"
+)

@@ -1,0 +1,69 @@
+"""Commands: ``xraytransfer export`` and ``xraytransfer calibrate``.
+
+Light on purpose: everything heavy is imported inside the command bodies.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["calibrate", "export"]
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=FOLDER)
+@click.option("-o", "--output", type=FILE, required=True, help="The model file; its cards are written beside it.")
+@click.option(
+    "--checkpoints", default="all", show_default=True, metavar="all|best|N", help="Of each run: all kept, or the N best."
+)
+@click.option(
+    "--fuse",
+    type=click.Choice(["none", "soup"]),
+    default="none",
+    show_default=True,
+    help="soup: average the weights of each run's checkpoints to one member.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float16-weights", "float16", "int8"]),
+    default="float32",
+    show_default=True,
+    help="float16-weights halves the file; float16 is for GPUs; int8 for CPUs.",
+)
+@click.option(
+    "--calibration",
+    type=click.Choice(["auto", "none", "temperature", "platt", "beta"]),
+    default="auto",
+    show_default=True,
+    help="auto takes the method with the least calibration error on patients left out.",
+)
+@click.option("--margin", type=click.FloatRange(0, 1), help="AUROC that the precision may cost.  [default: by precision]")
+@click.option("--name", default="default", show_default=True, help="Name of the model.")
+@click.option("--model-version", "version", default="1", show_default=True, help="Version of the model.")
+@click.option("--licence", default="Apache-2.0", show_default=True, help="SPDX identifier of the weights' licence.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
+    default="auto",
+    show_default=True,
+    help="Where the file is checked.",
+)
+@click.option("--data-folder", "folder", type=FOLDER, help="Where the data set lies now.  [default: where the run says]")
+@click.option("--cache", type=FOLDER, help="Where the folder of caches lies now.  [default: where the run says]")
+@click.option("--triton", type=click.Path(file_okay=False, path_type=Path), help="Also write a Triton model repository here.")
+@click.option("--force", is_flag=True, help="Replace the file, and write it even if a gate is failed.")
+def export(runs: tuple[Path, ...], output: Path, triton: Path | None, **options: Any) -> None:
+    """Write the ensemble of RUNS (run folders) as one ONNX file that needs no code of ours."""
+    from xraytransfer.export.exporter import ExportOptions, export_runs
+
+    export_runs(runs, output, ExportOptions(**options), click.echo)
+    if triton is not None:
+        from xraytransfer.export.triton import write_repository
+
+        click.echo(f"Triton: {write_repository(output, triton)}")

@@ -1,0 +1,261 @@
+"""Export: runs in, one model file out, through every gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from torch import nn
+
+from xraytransfer.errors import ExportError, StudyError
+from xraytransfer.export import precision as precisions
+from xraytransfer.export.calibration import fit, identity
+from xraytransfer.export.card import write_cards
+from xraytransfer.export.document import describe_model
+from xraytransfer.export.gates import Gate, accuracy_gate, parity_gate
+from xraytransfer.export.members import Ensemble, choose_members
+from xraytransfer.export.model_writer import check_size, serialise, write_atomically
+from xraytransfer.export.scoring import member_probability, set_calibration
+from xraytransfer.export.to_onnx import build_graph
+from xraytransfer.radiograph import read_radiograph
+from xraytransfer.runtime import open_session
+from xraytransfer.study.predictions import Predictions, combine, predictions_of
+from xraytransfer.study.run_data import RunData, load_data
+from xraytransfer.study.stats import macro_auroc
+
+__all__ = ["ExportOptions", "export_members", "export_runs"]
+
+PARITY_FILMS = 32
+"""Whole real films that parity is measured on, from the validation patients."""
+
+Film = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is wanted of an export.
+
+    Attributes
+    ----------
+    name, version : str
+        The model's, not this program's.
+    checkpoints, fuse : str
+        As `xraytransfer.export.members.choose_members`.
+    precision : str
+        One of `xraytransfer.export.precision.PRECISIONS`.
+    calibration : str
+        ``auto`` or a method of `xraytransfer.export.calibration`.
+    margin : float or None
+        AUROC that the precision may cost; the precision's own where None.
+    device : str
+        Where the graph is checked: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
+    folder, cache : Path or None
+        Where the data set and its cache lie now; where the run says if None.
+    licence : str
+        SPDX identifier of the weights' licence.
+    force : bool
+        Write although a gate is failed, and replace a file that exists.
+    """
+
+    name: str = "default"
+    version: str = "1"
+    checkpoints: str = "all"
+    fuse: str = "none"
+    precision: str = "float32"
+    calibration: str = "auto"
+    margin: float | None = None
+    device: str = "auto"
+    folder: Path | None = None
+    cache: Path | None = None
+    licence: str = "Apache-2.0"
+    force: bool = False
+
+
+def export_members(
+    networks: Sequence[nn.Module],
+    metadata: Mapping[str, Any],
+    out_path: Path,
+    precision: str = "float32",
+    films: Sequence[Film] = (),
+) -> None:
+    """Write networks as a model file, with parity but without data: no calibration and no metrics.
+
+    Parameters
+    ----------
+    networks : sequence of nn.Module
+        With ``forward_with_map`` and six outputs each.
+    metadata : mapping
+        The model file's description; needs ``input.resolution``.
+    out_path : Path
+        The file.
+    precision : str
+        One of `xraytransfer.export.precision.PRECISIONS`.
+    films : sequence of ndarray
+        uint8, shape (rows, columns): whole real films for parity, and for int8.
+
+    Raises
+    ------
+    ExportError
+        Too large, not to be traced, beyond the parity tolerance, or not to be written.
+    """
+    check_size(networks, precision)
+    rows, columns = metadata["input"]["resolution"]
+    model = precisions.lower(build_graph(networks, (rows, columns)), precision, films)
+    session, _ = open_session(model.SerializeToString(), "cpu")
+    gate = Gate(force=False, say=lambda _: None)
+    parity = parity_gate(networks, session, films, (rows, columns), precision, gate)
+    write_atomically(out_path, serialise(model, {**metadata, "precision": precision, "parity": parity}))
+
+
+def export_runs(
+    folders: Sequence[Path],
+    out: Path,
+    options: ExportOptions,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Write the ensemble of runs as a model file, with its cards beside it.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Run folders.
+    out : Path
+        The model file; the cards take its name with ``.md`` and ``.html``.
+    options : ExportOptions
+        What is wanted.
+    say : callable
+        Takes each line for the user.
+
+    Returns
+    -------
+    dict
+        The description as it stands in the file.
+
+    Raises
+    ------
+    ExportError
+        Runs that do not fit together, a file that exists, one that would be too large, or a failed gate.
+    StudyError
+        Runs or data that cannot be read.
+    """
+    _check_output(out, options)
+    gate = Gate(options.force, say)
+    ensemble = choose_members(folders, options.checkpoints, options.fuse)
+    size = check_size(ensemble.networks, options.precision)
+    say(f"{len(ensemble.members)} members, about {size / 1e6:.0f} MB")
+    data = _data(ensemble.config, options)
+    films = _whole_films(data, ensemble.config["intensity"])
+    full = build_graph(ensemble.networks, ensemble.resolution)
+    session = _open(full, options.device)
+    parity = parity_gate(ensemble.networks, session, films, ensemble.resolution, "float32", gate)
+    validation = _judge(session, data, "validation", ensemble.config)
+    model, accuracy = full, None
+    if options.precision != "float32":
+        model = precisions.lower(full, options.precision, _training_films(data))
+        session = _open(model, options.device)
+        parity = parity_gate(ensemble.networks, session, films, ensemble.resolution, options.precision, gate)
+        lowered = _judge(session, data, "validation", ensemble.config)
+        pair = (lowered.probability, validation.probability)
+        accuracy = accuracy_gate(validation, *pair, options.precision, gate, options.margin)
+        validation = lowered
+    test = _judge(session, data, "test", ensemble.config)
+    calibration = identity(test.label.shape[1])
+    if options.calibration != "none":
+        arrays = (validation.label, validation.ensemble(), validation.patient)
+        calibration = fit(*arrays, np.random.default_rng(0), options.calibration)
+    say(f"calibration: {calibration.method}")
+    set_calibration(model, calibration)
+    document = describe_model(
+        ensemble, options, validation=validation, test=test, calibration=calibration, parity=parity
+    )
+    document["accuracy"] = accuracy
+    document["ensemble"] = _compare(ensemble, validation, say)
+    file = serialise(model, document)
+    write_atomically(out, file)
+    written = write_cards(out)
+    say(f"{out}: {len(file) / 1e6:.1f} MB; card: {', '.join(path.name for path in written)}")
+    return document
+
+
+def _check_output(out: Path, options: ExportOptions) -> None:
+    if not out.parent.is_dir():
+        raise ExportError(f"{out}: the folder {out.parent} does not exist")
+    if out.exists() and not options.force:
+        raise ExportError(f"{out}: exists; --force replaces it")
+    if options.precision not in precisions.PRECISIONS:
+        raise ExportError(f"unknown precision {options.precision!r}; known: {', '.join(precisions.PRECISIONS)}")
+
+
+def _data(config: Mapping[str, Any], options: ExportOptions) -> RunData:
+    """Open the films that the runs were trained on, where they lie now."""
+    places = {"folder": options.folder, "cache": options.cache}
+    moved = {key: str(path) for key, path in places.items() if path is not None}
+    try:
+        return load_data({**config, "data": {**config["data"], **moved}})
+    except StudyError as error:
+        raise ExportError(
+            f"calibration, parity and metrics need the run's films: {error} (--data-folder and --cache say "
+            f"where they are now)"
+        ) from error
+
+
+def _whole_films(data: RunData, intensity: str) -> list[Film]:
+    """Return whole validation films, evenly spread."""
+    rows = data.rows["validation"]
+    spread = rows[np.linspace(0, len(rows) - 1, min(PARITY_FILMS, len(rows))).astype(int)]
+    return [read_radiograph(data.table.path[row], intensity=intensity).pixels for row in spread]
+
+
+def _training_films(data: RunData) -> list[Film]:
+    """Return films for int8's ranges, from training patients: the validation patients judge the result."""
+    rows = data.rows["train"]
+    count = min(precisions.CALIBRATION_FILMS, len(rows))
+    return [np.asarray(data.pixels[row]) for row in rows[np.linspace(0, len(rows) - 1, count).astype(int)]]
+
+
+def _open(model: onnx.ModelProto, device: str) -> ort.InferenceSession:
+    return open_session(model.SerializeToString(), device)[0]
+
+
+def _judge(session: ort.InferenceSession, data: RunData, split: str, config: Mapping[str, Any]) -> Predictions:
+    rows = data.rows[split]
+    probability = member_probability(session, data.pixels, rows)
+    members = [-1] * probability.shape[1]
+    return predictions_of(data.table.subset(rows), config["outputs"], data.label[rows], probability, members)
+
+
+def _compare(ensemble: Ensemble, validation: Predictions, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return the validation AUROC of this file, of its members, and of its checkpoints not averaged."""
+    label = validation.label
+    members = [macro_auroc(label, validation.probability[:, m]) for m in range(len(ensemble.members))]
+    found = {
+        "validation_auroc": macro_auroc(label, validation.ensemble()),
+        "member_validation_auroc": members,
+        "checkpoints_validation_auroc": None,
+    }
+    say(f"macro AUROC on validation patients: {found['validation_auroc']:.4f}, members {np.mean(members):.4f}")
+    if any(member.description["fusion"] == "soup" for member in ensemble.members):
+        unfused = _unfused(ensemble)
+        columns = [list(unfused.observations).index(name) for name in ensemble.config["outputs"]]
+        value = macro_auroc(unfused.label[:, columns], unfused.ensemble()[:, columns])
+        found["checkpoints_validation_auroc"] = value
+        say(f"the same checkpoints as an ensemble, not averaged: {value:.4f}")
+    return found
+
+
+def _unfused(ensemble: Ensemble) -> Predictions:
+    """Return what the chosen checkpoints said when the runs ended, each run one member."""
+    parts = []
+    for run in ensemble.runs:
+        stored = run.predictions("validation")
+        chosen = [list(stored.checkpoint_steps).index(kept.step) for kept in run.checkpoints]
+        probability = stored.probability[:, chosen]
+        steps = stored.checkpoint_steps[chosen]
+        parts.append(Predictions(**{**vars(stored), "probability": probability, "checkpoint_steps": steps}))
+    return combine(parts)

@@ -1,0 +1,194 @@
+"""The members of an ensemble: which runs, which of their checkpoints, averaged or not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from xraytransfer.errors import ExportError
+from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.study.checkpoints import Checkpoint
+from xraytransfer.study.run_folder import Run, load_run
+
+__all__ = ["FUSIONS", "Ensemble", "Member", "choose_members", "weights_sha256"]
+
+FUSIONS = ("none", "soup")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of an ensemble.
+
+    Attributes
+    ----------
+    network : nn.Module
+        In evaluation mode, with six outputs in the order of the observations.
+    description : dict
+        A row of the model file's ``members``.
+    """
+
+    network: nn.Module
+    description: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Members that were trained on the same films, and how.
+
+    Attributes
+    ----------
+    members : list of Member
+        In the order of the runs given, best checkpoint first.
+    config : dict
+        config.json of the first run; data, split, outputs, resolution and intensity are the same for all.
+    runs : list of Run
+        Where the members come from, with their checkpoints chosen.
+    """
+
+    members: list[Member]
+    config: dict[str, Any]
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """Return the members' networks."""
+        return [member.network for member in self.members]
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """Return rows and columns that the members take."""
+        rows, columns = self.config["resolution"]
+        return int(rows), int(columns)
+
+
+def choose_members(folders: Sequence[Path], checkpoints: str = "all", fuse: str = "none") -> Ensemble:
+    """Load the members.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Run folders, all trained on the same data, split, resolution and intensity recipe.
+    checkpoints : str
+        ``all`` kept ones, ``best``, or a number: so many of the best, of each run.
+    fuse : {'none', 'soup'}
+        ``soup`` averages the weights of each run's chosen checkpoints to one member.
+
+    Returns
+    -------
+    Ensemble
+
+    Raises
+    ------
+    ExportError
+        No runs, a run without checkpoints, runs that do not fit together, or one that lacks an observation.
+    StudyError
+        A folder that holds no finished run, or a damaged file. Weights are safetensors: nothing is unpickled.
+    """
+    if fuse not in FUSIONS:
+        raise ExportError(f"unknown fusion {fuse!r}; known: {', '.join(FUSIONS)}")
+    if not folders:
+        raise ExportError("an ensemble needs at least one run")
+    runs = [_chosen(load_run(folder), checkpoints) for folder in folders]
+    for run in runs[1:]:
+        _check_same(runs[0], run)
+    members = [member for run in runs for member in _members(run, fuse)]
+    config = {**runs[0].config, "outputs": [row.identifier for row in OBSERVATIONS]}
+    return Ensemble(members, config, runs)
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """Return the SHA-256 over a network's weights: names, shapes and numbers, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        array = value.detach().cpu().contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _chosen(run: Run, checkpoints: str) -> Run:
+    """Return the run with the checkpoints that are wanted of it."""
+    count = {"all": len(run.checkpoints), "best": 1}.get(checkpoints)
+    if count is None:
+        if not checkpoints.isdigit() or int(checkpoints) < 1:
+            raise ExportError(f"--checkpoints {checkpoints!r}: expected all, best or a number from 1")
+        count = int(checkpoints)
+    if not run.checkpoints:
+        raise ExportError(f"{run.folder}: the run keeps no checkpoints; train it again")
+    if count > len(run.checkpoints):
+        raise ExportError(f"{run.folder}: {count} checkpoints wanted, {len(run.checkpoints)} are kept")
+    return replace(run, checkpoints=run.checkpoints[:count])
+
+
+_SHARED = (
+    ("resolution", "they cannot share one input"),
+    ("intensity", "they were fed differently windowed films"),
+    ("label_policy", "they mean different things by the same observation"),
+)
+
+
+def _check_same(first: Run, other: Run) -> None:
+    for key, why in _SHARED:
+        if first.config[key] != other.config[key]:
+            raise ExportError(
+                f"{first.name} and {other.name} differ in {key} ({first.config[key]} and {other.config[key]}): {why}"
+            )
+    same_films = first.config["data"]["cache_key"] == other.config["data"]["cache_key"]
+    if not same_films or first.config["split"]["sha256"] != other.config["split"]["sha256"]:
+        raise ExportError(
+            f"{first.name} and {other.name} divided patients differently: one's test patients may be "
+            f"another's training patients, so no number of the ensemble would be honest"
+        )
+
+
+def _members(run: Run, fuse: str) -> list[Member]:
+    if fuse == "soup" and len(run.checkpoints) > 1:
+        network = _six(run.load_soup(), run)
+        return [Member(network, _describe(run, network, run.checkpoints, "soup"))]
+    networks = [(_six(run.load_network(checkpoint), run), checkpoint) for checkpoint in run.checkpoints]
+    return [Member(network, _describe(run, network, [kept], "none")) for network, kept in networks]
+
+
+def _six(network: nn.Module, run: Run) -> nn.Module:
+    """Return the network with the head's rows of our six observations, in our order."""
+    trained: list[str] = list(run.config["outputs"])
+    wanted = [row.identifier for row in OBSERVATIONS]
+    missing = [name for name in wanted if name not in trained]
+    if missing:
+        raise ExportError(f"{run.folder}: was not trained for {', '.join(missing)}; a model file needs all six")
+    if trained == wanted:
+        return network
+    rows = torch.tensor([trained.index(name) for name in wanted])
+    old = network.get_submodule("head")
+    if not isinstance(old, nn.Linear):
+        raise ExportError(f"{run.folder}: its head is no linear layer, rows cannot be chosen")
+    head = nn.Linear(old.in_features, len(wanted))
+    with torch.no_grad():
+        head.weight.copy_(old.weight[rows])
+        head.bias.copy_(old.bias[rows])
+    network.set_submodule("head", head.eval())
+    return network
+
+
+def _describe(run: Run, network: nn.Module, kept: Sequence[Checkpoint], fusion: str) -> dict[str, Any]:
+    row: Mapping[str, Any] = run.config["row"]
+    return {
+        "architecture": row["name"],
+        "timm": row["timm"],
+        "family": row["family"],
+        "initialisation": run.config["initialisation"],
+        "truncation": int(run.config["truncation"]),
+        "seed": run.config.get("seed"),
+        "run": run.name,
+        "checkpoint_steps": [checkpoint.step for checkpoint in kept],
+        "checkpoint_sha256": [checkpoint.sha256 for checkpoint in kept],
+        "fusion": fusion,
+        "validation_auroc": kept[0].validation_auroc if fusion == "none" else None,
+        "sha256": weights_sha256(network),
+    }
