@@ -120,12 +120,11 @@ def spearman_interval(rho: float, n: int, level: float = 0.95) -> tuple[float, f
     Returns
     -------
     tuple of float
-        Lower and upper bound; both NaN with fewer than four models or an undefined rho.
+        Lower and upper bound; both NaN with fewer than four models, and where rho is undefined or exactly 1
+        or -1, where the method has no answer.
     """
-    if n < 4 or math.isnan(rho):
+    if n < 4 or math.isnan(rho) or abs(rho) >= 1:
         return float("nan"), float("nan")
-    if abs(rho) >= 1:
-        return rho, rho
     reach = _NORMAL.inv_cdf((1 + level) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
     return math.tanh(math.atanh(rho) - reach), math.tanh(math.atanh(rho) + reach)
 

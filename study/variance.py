@@ -10,7 +10,8 @@ Metrics
 Variance components : from the three sums of squares and their expectations, solved for this very, usually
     unbalanced, grid (Henderson's first method); negative estimates are set to 0.
 Share of family : family / (family + size within family).
-Interval : parametric bootstrap from the fitted components. With six families it is wide, as it should be.
+Interval : generalised (fiducial): each sum of squares is divided by a drawn chi-square over its degrees of
+    freedom and the components solved again. With few families it is wide, as it should be.
 p : architectures are dealt anew to families of the same sizes; how often do families then explain as much?
 
 Differences from the paper
@@ -21,6 +22,7 @@ range grows with the number of models, and one run per architecture cannot tell 
 References
 ----------
 Searle, Casella and McCulloch, Variance Components, 1992, chapter 5.
+Weerahandi, Journal of the American Statistical Association 88, 1993, 899-905 (generalised intervals).
 """
 
 from __future__ import annotations
@@ -87,7 +89,7 @@ def variance_split(
     generator : numpy.random.Generator
         Source of chance.
     replicates : int
-        Bootstrap replicates, and permutations.
+        Draws for the interval, and permutations.
 
     Returns
     -------
@@ -112,8 +114,11 @@ def variance_split(
         return VarianceSplit(nan, nan, nan, nan, nan, nan, nan, families, architectures, runs)
     in_family, in_architecture = _indicator(family), _indicator(architecture)
     design = _Design.of(in_family, in_architecture)
-    parts = design.components(y[None])[0]
-    drawn = design.components(_simulate(parts, in_family, in_architecture, generator, replicates))
+    sums = design.sums(y)
+    parts = design.components(sums[:, None])[0]
+    freedom = np.array([families - 1, architectures - families, runs - architectures][: len(sums)])
+    chance = generator.chisquare(freedom[:, None], (len(sums), replicates)) / freedom[:, None]
+    drawn = design.components(sums[:, None] / chance)
     with np.errstate(invalid="ignore"):
         share = parts[0] / (parts[0] + parts[1])
         shares = drawn[:, 0] / (drawn[:, 0] + drawn[:, 1])
@@ -154,9 +159,12 @@ class _Design:
         system = np.array([[np.sum(form * effect) for effect in effects] for form in forms])
         return cls(tuple(forms), system)
 
-    def components(self, rows: Floats) -> Floats:
-        """Return variances, float64, shape (rows, 3): family, size, seed; none below 0."""
-        sums = np.stack([np.einsum("rn,nm,rm->r", rows, form, rows, optimize=True) for form in self.forms])
+    def sums(self, y: Floats) -> Floats:
+        """Return the sums of squares: float64, shape (2,), or (3,) with more than one seed."""
+        return np.array([y @ form @ y for form in self.forms])
+
+    def components(self, sums: Floats) -> Floats:
+        """Return variances, float64, shape (draws, 3): family, size, seed; none below 0."""
         solved = np.linalg.solve(self.system, sums)
         if len(solved) == 2:
             solved = np.vstack([solved, np.zeros(solved.shape[1])])
@@ -174,19 +182,6 @@ def _projection(indicator: Floats) -> Floats:
     """Return the matrix that replaces each value by its group's mean."""
     answer: Floats = indicator / indicator.sum(axis=0) @ indicator.T
     return answer
-
-
-def _simulate(
-    parts: Floats, in_family: Floats, in_architecture: Floats, generator: np.random.Generator, rows: int
-) -> Floats:
-    """Draw grids of the same shape from the fitted components."""
-    family, size, seed = np.sqrt(parts)
-    drawn: Floats = (
-        generator.normal(0, 1, (rows, in_family.shape[1])) * family @ in_family.T
-        + generator.normal(0, 1, (rows, in_architecture.shape[1])) * size @ in_architecture.T
-        + generator.normal(0, 1, (rows, len(in_family))) * seed
-    )
-    return drawn
 
 
 def _permutation_p(
