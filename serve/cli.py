@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from xraytransfer.serve.dicom_settings import dicom_options
 
 from xraytransfer.choices import DEVICES
 from xraytransfer.errors import ServeError
+from xraytransfer.serve.dicom_options import add_dicom_options
 from xraytransfer.serve.settings import MIB, Settings
 
 __all__ = ["serve"]
@@ -50,7 +50,7 @@ _DEFAULT = Settings()
               help="Pixels of one film.")  # fmt: skip
 @click.option("--ready-film", type=_FILE, help="Film that /readyz scores. [default: a drawn phantom]")
 @click.option("--verbose", is_flag=True, help="Log every request: route, status, time; nothing else.")
-@dicom_options
+@add_dicom_options
 def serve(
     token_file: Path | None,
     max_file_mib: int,
@@ -64,6 +64,7 @@ def serve(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("xraytransfer.serve.traffic").setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     run(
         Settings(
             token=read_token(token_file),

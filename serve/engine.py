@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from xraytransfer.errors import ServeError
 from xraytransfer.radiograph import read_radiograph
 
-from xraytransfer.errors import ServeError
-
 if TYPE_CHECKING:
-    from xraytransfer.radiograph import Radiograph
+    from pydicom import Dataset
 
-    from xraytransfer.classifier import Classifier, Source
+    from xraytransfer.classifier import Classifier
     from xraytransfer.prediction import Prediction
+    from xraytransfer.radiograph import Radiograph, Source
     from xraytransfer.serve.metrics import Metrics
     from xraytransfer.serve.settings import Settings
 
@@ -61,7 +61,7 @@ class DeadlineError(ServeError):
 class _Job(Generic[T]):
     """One film on its way: what to read, until when, what to make of the answer, and whom to tell."""
 
-    source: Source | None
+    source: Source | Dataset | None
     deadline: float
     finish: Callable[[Radiograph, Prediction], T]
     any_modality: bool = False
@@ -130,7 +130,7 @@ class Engine:
         """Seconds until the films that wait now are likely to be answered; at least 1."""
         return max(1, min(60, math.ceil(self._taken * self._film_s / self.workers)))
 
-    def submit(self, source: Source, deadline: float | None = None) -> Future[Prediction]:
+    def submit(self, source: Source | Dataset, deadline: float | None = None) -> Future[Prediction]:
         """Accept a film.
 
         Parameters
@@ -157,7 +157,7 @@ class Engine:
 
     def submit_with(
         self,
-        source: Source,
+        source: Source | Dataset,
         finish: Callable[[Radiograph, Prediction], T],
         deadline: float | None = None,
         *,

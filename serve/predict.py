@@ -33,9 +33,9 @@ from xraytransfer.serve.uploads import (
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
     from starlette.requests import Request
-    from xraytransfer.radiograph import Radiograph
 
     from xraytransfer.prediction import Prediction
+    from xraytransfer.radiograph import Radiograph
     from xraytransfer.serve.app import Server
 
 __all__ = ["Options", "predict", "structured_report"]

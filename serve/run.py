@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,12 @@ from xraytransfer.serve.engine import Engine
 from xraytransfer.serve.metrics import Metrics
 
 if TYPE_CHECKING:
-    import socket
-
     from xraytransfer.serve.settings import Settings
 
 __all__ = ["HttpServer", "run"]
 
 _log = logging.getLogger(__name__)
+_BACKLOG = 1024  # connections that wait to be accepted
 
 
 class HttpServer(uvicorn.Server):
@@ -98,18 +98,29 @@ def run(settings: Settings) -> None:
 
             service = stack.enter_context(closing(DicomService(settings.dicom, engine, metrics)))
             service.start()
-        scheme = "https" if settings.tls_certificate else "http"
+        listener = stack.enter_context(_listen(settings))
         _log.info(
             "%s on %s, %d side by side, batches of %d; listening on %s://%s:%d",
             classifier.description.name,
             classifier.provider,
             engine.workers,
             engine.batch_size,
-            scheme,
-            settings.host,
-            settings.port,
+            "https" if settings.tls_certificate else "http",
+            f"[{settings.host}]" if ":" in settings.host else settings.host,
+            listener.getsockname()[1],
         )
-        try:
-            server.run()
-        except SystemExit as error:  # uvicorn's way to say that it cannot listen
-            raise ServeError(f"cannot listen on {settings.host}:{settings.port}: is another server there?") from error
+        server.run(sockets=[listener])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Return a socket that listens, or raise `ServeError`."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=socket.AddressFamily(family), backlog=_BACKLOG)
+    except OSError as error:
+        raise ServeError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
+            "give another --host or --port, or stop the server that is there"
+        ) from error

@@ -155,9 +155,9 @@ class RunningServer:
         return f"http://127.0.0.1:{self.port}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def serve_http(toy_model: Path) -> Iterator[Callable[..., RunningServer]]:
-    """Return a function that starts a server with given settings; all are stopped after the test."""
+    """Return a function that starts a server with given settings; all are stopped after the tests of the file."""
     pytest.importorskip("uvicorn")
     from xraytransfer import load
     from xraytransfer.serve.engine import Engine
@@ -165,22 +165,26 @@ def serve_http(toy_model: Path) -> Iterator[Callable[..., RunningServer]]:
     from xraytransfer.serve.run import HttpServer
     from xraytransfer.serve.settings import Settings
 
-    with contextlib.ExitStack() as stack:
+    running: list[tuple[HttpServer, threading.Thread]] = []
+    with contextlib.ExitStack() as engines:
 
         def start(**options: Any) -> RunningServer:
             options = {"workers": 2, "model": str(toy_model), **options}
             settings = Settings(**options)
             metrics = Metrics()
             engine = Engine(load(settings.model, device="cpu", threads=1), settings, metrics)
-            stack.callback(engine.close)
+            engines.callback(engine.close)
             http = HttpServer(engine, settings, metrics)
             listener = socket.create_server(("127.0.0.1", 0))
             thread = threading.Thread(target=http.run, kwargs={"sockets": [listener]})
             thread.start()
-            stack.callback(thread.join)
-            stack.callback(lambda: setattr(http, "should_exit", True))
-            while not http.started:
+            running.append((http, thread))
+            while not http.started and thread.is_alive():
                 thread.join(0.01)
             return RunningServer(listener.getsockname()[1], engine, metrics, http)
 
         yield start
+        for http, _ in running:
+            http.should_exit = True
+        for _, thread in running:
+            thread.join()

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("starlette")
-httpx = pytest.importorskip("httpx")
+pytest.importorskip("httpx")
+
+import httpx
 
 from xraytransfer import OBSERVATIONS, load
 from xraytransfer.serve.readiness import phantom
@@ -28,7 +30,7 @@ def picture(seed: int = 0, form: str = "PNG") -> bytes:
     return file.getvalue()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(serve_http):
     with httpx.Client(base_url=serve_http().url, timeout=PATIENCE) as client:
         yield client
