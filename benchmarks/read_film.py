@@ -48,7 +48,7 @@ def main() -> None:
         for side in (128, 320):
             wanted = (side, side)
             bare, ours = medians(
-                [lambda: floor(path, offset, wanted), lambda: resize(read_radiograph(path).pixels, wanted)], repeats
+                [lambda wanted=wanted: floor(path, offset, wanted), lambda wanted=wanted: resize(read_radiograph(path).pixels, wanted)], repeats
             )
             print(f"{side:>10} {bare:8.1f} {ours:13.1f} {ours / bare:6.2f}")
         print(f"\n{'transfer syntax':<50} {'MB':>6} {'read':>8}   (milliseconds)")

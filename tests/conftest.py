@@ -188,3 +188,59 @@ def serve_http(toy_model: Path) -> Iterator[Callable[..., RunningServer]]:
             http.should_exit = True
         for _, thread in running:
             thread.join()
+
+
+@pytest.fixture(scope="session")
+def dicom_film() -> Callable[..., bytes]:
+    """Return `write_dicom_film`."""
+    return write_dicom_film
+
+
+def write_dicom_film(
+    stored: np.ndarray, *, syntax: str = "1.2.840.10008.1.2.1", stream: bytes | None = None, **attributes: Any
+) -> bytes:
+    """Return a chest film as a DICOM file.
+
+    `stored` are the words; `stream` is their codestream where the transfer syntax is a compressed one. Further
+    attributes are set by keyword; None leaves one out.
+    """
+    import io
+
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import UID
+
+    bits = 8 * stored.itemsize
+    values = {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1",
+        "SOPInstanceUID": "1.2.3",
+        "Modality": "CR",
+        "PatientName": "Doe^Jane",
+        "BodyPartExamined": "CHEST",
+        "ViewPosition": "PA",
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "Rows": stored.shape[0],
+        "Columns": stored.shape[1],
+        "BitsAllocated": bits,
+        "BitsStored": bits,
+        "HighBit": int(attributes.get("BitsStored") or bits) - 1,
+        "PixelRepresentation": int(stored.dtype.kind == "i"),
+        **attributes,
+    }
+    dataset = Dataset()
+    for keyword, value in values.items():
+        if value is not None:
+            setattr(dataset, keyword, value)
+    order = ">" if syntax == "1.2.840.10008.1.2.2" else "<"
+    plain = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
+    dataset.PixelData = plain + b"\0" * (len(plain) % 2) if stream is None else encapsulate([stream])
+    dataset["PixelData"].VR = "OW" if stream is None else "OB"
+    dataset["PixelData"].is_undefined_length = stream is not None
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    dataset.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1")
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
