@@ -105,8 +105,8 @@ def start_scp(settings: DicomSettings, spool: Spool) -> ThreadedAssociationServe
     ServeError
         The address cannot be listened on, or the certificates cannot be used.
     """
-    # pynetdicom logs UIDs and peers' requests below this level
-    logging.getLogger("pynetdicom").setLevel(logging.ERROR)
+    # pynetdicom logs UIDs and peers' requests, and what goes wrong is logged here in our own words
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     entity = application_entity(settings)
     entity.maximum_associations = settings.max_associations
     entity.require_called_aet = True
@@ -116,6 +116,7 @@ def start_scp(settings: DicomSettings, spool: Spool) -> ThreadedAssociationServe
         entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
     handlers: list[Any] = [
         (evt.EVT_CONN_OPEN, _limit, [settings]),
+        (evt.EVT_CONN_CLOSE, _closed),
         (evt.EVT_DIMSE_RECV, _message_ended),
         (evt.EVT_REJECTED, _rejected),
         (evt.EVT_C_STORE, _store, [spool]),
@@ -158,6 +159,7 @@ class _LimitedReceive:
 
     def __init__(self, transport: Any, max_object_bytes: int) -> None:
         self._transport, self._receive = transport, transport.recv
+        self.socket = transport.socket
         self._limit, self.read = max_object_bytes, 0
 
     def __call__(self, count: int) -> bytearray:
@@ -176,6 +178,13 @@ def _limit(event: Any, settings: DicomSettings) -> None:
     transport = event.assoc.dul.socket
     transport.socket.settimeout(settings.idle_timeout_s)  # a PDU that stops half-way
     transport.recv = _LimitedReceive(transport, settings.max_object_bytes)
+
+
+def _closed(event: Any) -> None:
+    """Close a connection that its peer has left; pynetdicom leaves that to the garbage collector."""
+    transport = event.assoc.dul.socket
+    if transport is not None and isinstance(transport.recv, _LimitedReceive):
+        transport.recv.socket.close()
 
 
 def _message_ended(event: Any) -> None:

@@ -9,6 +9,7 @@ switched off. The maps explain a probability; they do not locate findings, and t
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -196,14 +197,19 @@ def _banner(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int]) -> None:
     """Burn the notice in: black on amber, over the whole width."""
     draw.rectangle(box, fill=_AMBER)
     middle = ((box[0] + box[2]) // 2, (box[1] + box[3]) // 2)
-    draw.text(middle, BANNER.upper(), fill=_BLACK, font=ImageFont.load_default(24), anchor="mm")
+    draw.text(middle, BANNER.upper(), fill=_BLACK, font=_font(24), anchor="mm")
+
+
+@functools.lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
 
 
 def _line(draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, text: str, style: _Style) -> None:
     """Write one line, smaller if it does not fit."""
     size, colour = style
-    font = ImageFont.load_default(size)
+    font = _font(size)
     while size > 9 and draw.textlength(text, font=font) > width:
         size -= 1
-        font = ImageFont.load_default(size)
+        font = _font(size)
     draw.text(corner, text, fill=colour, font=font)
