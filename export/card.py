@@ -1,4 +1,4 @@
-"""The model card: what a model file says of itself, for people, as Markdown and as one HTML page.
+"""The model card: what a model file says of itself, for people.
 
 A card is a function of the description inside the file and of nothing else, so it can be made again from
 any file and never says more than the file does.
@@ -11,18 +11,13 @@ radiographs). CLAIM checklist, Radiology: AI 2020.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from xraytransfer.export.model_writer import write_atomically
-from xraytransfer.export.reliability_plot import reliability_svg
-from xraytransfer.model_file import describe
 from xraytransfer.notice import RESEARCH_NOTICE
 
-__all__ = ["Section", "html_card", "markdown_card", "sections", "write_cards"]
+__all__ = ["Section", "markdown_card", "sections", "title"]
 
 _INTENDED = (
     "Intended use: research on frontal (PA or AP) chest radiographs of adults: comparing methods, triage "
@@ -58,26 +53,9 @@ class Section:
     rows: list[list[str]] = field(default_factory=list)
 
 
-def write_cards(model: Path) -> list[Path]:
-    """Write ``NAME.md`` and ``NAME.html`` beside a model file, and return their paths.
-
-    Raises
-    ------
-    ModelFileError
-        Not a model file.
-    ExportError
-        The cards cannot be written.
-    """
-    document = describe(model).document
-    cards = {".md": markdown_card(document), ".html": html_card(document)}
-    for suffix, text in cards.items():
-        write_atomically(model.with_suffix(suffix), text.encode())
-    return [model.with_suffix(suffix) for suffix in cards]
-
-
 def markdown_card(document: Row) -> str:
     """Return the card as Markdown."""
-    lines = [f"# {_title(document)}", "", RESEARCH_NOTICE, ""]
+    lines = [f"# {title(document)}", "", RESEARCH_NOTICE, ""]
     for section in sections(document):
         lines += [f"## {section.title}", ""]
         for paragraph in section.paragraphs:
@@ -87,24 +65,6 @@ def markdown_card(document: Row) -> str:
             lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in table]
             lines.append("")
     return "\n".join(lines)
-
-
-def html_card(document: Row) -> str:
-    """Return the card as one HTML page with nothing to load, reliability plots inside."""
-    parts = [f"<h1>{html.escape(_title(document))}</h1>", f"<p><strong>{html.escape(RESEARCH_NOTICE)}</strong></p>"]
-    for section in sections(document):
-        parts.append(f"<h2>{html.escape(section.title)}</h2>")
-        parts += [f"<p>{html.escape(paragraph)}</p>" for paragraph in section.paragraphs]
-        if section.title == "Calibration":
-            parts.append(_plots(document))
-        if section.rows:
-            head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in section.head)
-            body = "".join(
-                "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in section.rows
-            )
-            table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-            parts.append(f'<div class="scroll" tabindex="0">{table}</div>')
-    return _PAGE.format(title=html.escape(_title(document)), style=_STYLE, body="\n".join(parts))
 
 
 def sections(document: Row) -> list[Section]:
@@ -121,7 +81,8 @@ def sections(document: Row) -> list[Section]:
     ]
 
 
-def _title(document: Row) -> str:
+def title(document: Row) -> str:
+    """Return the card's heading."""
     return f"Model card: {document['name']}, version {document['version']}"
 
 
@@ -148,13 +109,12 @@ def _data(document: Row) -> Section:
 
 def _members(document: Row) -> Section:
     ensemble = document.get("ensemble") or {}
-    text = [f"{len(document['members'])} members; the answer is the mean of their probabilities, calibrated."]
+    text = [f"The answer is the mean of {len(document['members'])} members' probabilities (one: its own), calibrated."]
     if ensemble.get("validation_auroc") is not None:
         text.append(f"Macro AUROC of the ensemble on the validation patients: {ensemble['validation_auroc']:.4f}.")
     if ensemble.get("checkpoints_validation_auroc") is not None:
         text.append(
-            "The same checkpoints as an ensemble, not averaged: "
-            f"{ensemble['checkpoints_validation_auroc']:.4f}."
+            f"The same checkpoints as an ensemble, not averaged: {ensemble['checkpoints_validation_auroc']:.4f}."
         )
     head = ["architecture", "initialisation", "truncation", "run", "checkpoints", "fusion", "validation AUROC"]
     rows = [
@@ -188,7 +148,8 @@ def _metrics(document: Row) -> list[Section]:
     if not found:
         return [Section("Metrics", ["None were measured for this file."])]
     found[0].paragraphs.append(
-        "Intervals: percentiles of bootstrap replicates drawn by patient. AUROC: chance is 0.5. AUPRC: chance is the share of positives. "
+        "Intervals: percentiles of bootstrap replicates drawn by patient. "
+        "AUROC: chance is 0.5. AUPRC: chance is the share of positives. "
         "View position alone predicts some observations, so AP and PA are also given apart."
     )
     return found
@@ -260,23 +221,6 @@ def _identity(document: Row) -> Section:
     return Section("Identity and licence", [], ["what", "value"], rows)
 
 
-def _plots(document: Row) -> str:
-    reliability = (document.get("calibration") or {}).get("reliability") or {}
-    figures = []
-    for row in document["observations"]:
-        curves = reliability.get(row["identifier"])
-        if curves:
-            svg = reliability_svg(curves, f"Reliability of {row['name']}")
-            figures.append(f"<figure>{svg}<figcaption>{html.escape(row['name'])}</figcaption></figure>")
-    if not figures:
-        return ""
-    legend = (
-        f"On {html.escape(str(reliability.get('data', '')))}: share of films with the observation against mean "
-        "probability, ten bins of equally many films. Filled: calibrated, with 95 % intervals. Open: not calibrated."
-    )
-    return f'<div class="plots">{"".join(figures)}</div><p>{legend}</p>'
-
-
 def _name(document: Row, identifier: str) -> str:
     names = {row["identifier"]: row["name"] for row in document["observations"]}
     return str(names.get(identifier, "Macro (mean of the six)" if identifier == "macro" else identifier))
@@ -303,17 +247,3 @@ def _share(row: Row, name: str) -> str:
 
 def _counts(row: Row) -> list[str]:
     return ["" if row.get(key) is None else str(row[key]) for key in ("n", "positives", "patients")]
-
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; background: #fff; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #ccc; vertical-align: top; }
-.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; } figure { margin: 0; }
-@media (prefers-color-scheme: dark) { body { color: #e8e8e8; background: #161616; } th, td { border-color: #444; } }
-"""
-_PAGE = (
-    '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    "<title>{title}</title><style>{style}</style></head><body><main>{body}</main></body></html>\n"
-)

@@ -20,7 +20,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.argument("runs", nargs=-1, required=True, type=FOLDER)
 @click.option("-o", "--output", type=FILE, required=True, help="The model file; its cards are written beside it.")
 @click.option(
-    "--checkpoints", default="all", show_default=True, metavar="all|best|N", help="Of each run: all kept, or the N best."
+    "--checkpoints",
+    default="all",
+    show_default=True,
+    metavar="all|best|N",
+    help="Of each run: all kept, or the N best.",
 )
 @click.option(
     "--fuse",
@@ -43,7 +47,9 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="auto takes the method with the least calibration error on patients left out.",
 )
-@click.option("--margin", type=click.FloatRange(0, 1), help="AUROC that the precision may cost.  [default: by precision]")
+@click.option(
+    "--margin", type=click.FloatRange(0, 1), help="AUROC that the precision may cost.  [default: by precision]"
+)
 @click.option("--name", default="default", show_default=True, help="Name of the model.")
 @click.option("--model-version", "version", default="1", show_default=True, help="Version of the model.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="SPDX identifier of the weights' licence.")
@@ -54,16 +60,53 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="Where the file is checked.",
 )
-@click.option("--data-folder", "folder", type=FOLDER, help="Where the data set lies now.  [default: where the run says]")
+@click.option(
+    "--data-folder", "folder", type=FOLDER, help="Where the data set lies now.  [default: where the run says]"
+)
 @click.option("--cache", type=FOLDER, help="Where the folder of caches lies now.  [default: where the run says]")
-@click.option("--triton", type=click.Path(file_okay=False, path_type=Path), help="Also write a Triton model repository here.")
+@click.option(
+    "--triton", type=click.Path(file_okay=False, path_type=Path), help="Also write a Triton model repository here."
+)
 @click.option("--force", is_flag=True, help="Replace the file, and write it even if a gate is failed.")
 def export(runs: tuple[Path, ...], output: Path, triton: Path | None, **options: Any) -> None:
     """Write the ensemble of RUNS (run folders) as one ONNX file that needs no code of ours."""
-    from xraytransfer.export.exporter import ExportOptions, export_runs
+    from xraytransfer.export.exporter import export_runs
+    from xraytransfer.export.options import ExportOptions
 
     export_runs(runs, output, ExportOptions(**options), click.echo)
     if triton is not None:
         from xraytransfer.export.triton import write_repository
 
         click.echo(f"Triton: {write_repository(output, triton)}")
+
+
+@click.command()
+@click.argument("model")
+@click.argument("labelled", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", type=FILE, required=True, help="The copy of the model file, with its cards beside it.")
+@click.option(
+    "--calibration",
+    "method",
+    type=click.Choice(["auto", "none", "temperature", "platt", "beta"]),
+    default="auto",
+    show_default=True,
+    help="auto takes the method with the least calibration error on patients left out.",
+)
+@click.option("--name", help="Name of the copy.  [default: the model's]")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
+    default="auto",
+    show_default=True,
+    help="Where the films are scored.",
+)
+@click.option("--force", is_flag=True, help="Replace the copy if it exists.")
+def calibrate(model: str, labelled: Path, output: Path, **options: Any) -> None:
+    """Find calibration and thresholds of MODEL on a site's own films.
+
+    LABELLED is a CSV file: a column path, one column for each observation that was judged (1, 0 or empty),
+    and optionally patient.
+    """
+    from xraytransfer.export.site_calibration import calibrate_site
+
+    calibrate_site(model, labelled, output, say=click.echo, **options)

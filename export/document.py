@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +12,10 @@ from xraytransfer.export.evaluation import metric_rows
 from xraytransfer.export.members import Ensemble
 from xraytransfer.export.model_writer import observation_rows
 from xraytransfer.export.operating_points import DEFAULT, operating_points
+from xraytransfer.export.options import ExportOptions
 from xraytransfer.study.calibration_error import reliability_curve
 from xraytransfer.study.predictions import Predictions
 from xraytransfer.study.stats import macro_auroc
-
-if TYPE_CHECKING:
-    from xraytransfer.export.exporter import ExportOptions
 
 __all__ = ["describe_model", "reliability_rows"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ from torch import nn
 from xraytransfer.errors import ExportError, StudyError
 from xraytransfer.export import precision as precisions
 from xraytransfer.export.calibration import fit, identity
-from xraytransfer.export.card import write_cards
+from xraytransfer.export.card_file import write_cards
 from xraytransfer.export.document import describe_model
 from xraytransfer.export.gates import Gate, accuracy_gate, parity_gate
 from xraytransfer.export.members import Ensemble, choose_members
 from xraytransfer.export.model_writer import check_size, serialise, write_atomically
+from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.scoring import member_probability, set_calibration
 from xraytransfer.export.to_onnx import build_graph
 from xraytransfer.radiograph import read_radiograph
@@ -29,52 +29,12 @@ from xraytransfer.study.predictions import Predictions, combine, predictions_of
 from xraytransfer.study.run_data import RunData, load_data
 from xraytransfer.study.stats import macro_auroc
 
-__all__ = ["ExportOptions", "export_members", "export_runs"]
+__all__ = ["export_members", "export_runs"]
 
 PARITY_FILMS = 32
 """Whole real films that parity is measured on, from the validation patients."""
 
 Film = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What is wanted of an export.
-
-    Attributes
-    ----------
-    name, version : str
-        The model's, not this program's.
-    checkpoints, fuse : str
-        As `xraytransfer.export.members.choose_members`.
-    precision : str
-        One of `xraytransfer.export.precision.PRECISIONS`.
-    calibration : str
-        ``auto`` or a method of `xraytransfer.export.calibration`.
-    margin : float or None
-        AUROC that the precision may cost; the precision's own where None.
-    device : str
-        Where the graph is checked: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
-    folder, cache : Path or None
-        Where the data set and its cache lie now; where the run says if None.
-    licence : str
-        SPDX identifier of the weights' licence.
-    force : bool
-        Write although a gate is failed, and replace a file that exists.
-    """
-
-    name: str = "default"
-    version: str = "1"
-    checkpoints: str = "all"
-    fuse: str = "none"
-    precision: str = "float32"
-    calibration: str = "auto"
-    margin: float | None = None
-    device: str = "auto"
-    folder: Path | None = None
-    cache: Path | None = None
-    licence: str = "Apache-2.0"
-    force: bool = False
 
 
 def export_members(
@@ -109,7 +69,7 @@ def export_members(
     model = precisions.lower(build_graph(networks, (rows, columns)), precision, films)
     session, _ = open_session(model.SerializeToString(), "cpu")
     gate = Gate(force=False, say=lambda _: None)
-    parity = parity_gate(networks, session, films, (rows, columns), precision, gate)
+    parity = parity_gate(networks, session, films, resolution=(rows, columns), precision=precision, gate=gate)
     write_atomically(out_path, serialise(model, {**metadata, "precision": precision, "parity": parity}))
 
 
@@ -153,16 +113,23 @@ def export_runs(
     films = _whole_films(data, ensemble.config["intensity"])
     full = build_graph(ensemble.networks, ensemble.resolution)
     session = _open(full, options.device)
-    parity = parity_gate(ensemble.networks, session, films, ensemble.resolution, "float32", gate)
+    common: dict[str, Any] = {"resolution": ensemble.resolution, "gate": gate}
+    parity = parity_gate(ensemble.networks, session, films, precision="float32", **common)
     validation = _judge(session, data, "validation", ensemble.config)
     model, accuracy = full, None
     if options.precision != "float32":
         model = precisions.lower(full, options.precision, _training_films(data))
         session = _open(model, options.device)
-        parity = parity_gate(ensemble.networks, session, films, ensemble.resolution, options.precision, gate)
+        parity = parity_gate(ensemble.networks, session, films, precision=options.precision, **common)
         lowered = _judge(session, data, "validation", ensemble.config)
-        pair = (lowered.probability, validation.probability)
-        accuracy = accuracy_gate(validation, *pair, options.precision, gate, options.margin)
+        accuracy = accuracy_gate(
+            validation,
+            lowered.probability,
+            validation.probability,
+            precision=options.precision,
+            gate=gate,
+            margin=options.margin,
+        )
         validation = lowered
     test = _judge(session, data, "test", ensemble.config)
     calibration = identity(test.label.shape[1])

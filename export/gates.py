@@ -53,6 +53,7 @@ def parity_gate(
     networks: Sequence[nn.Module],
     session: ort.InferenceSession,
     films: Sequence[Film],
+    *,
     resolution: tuple[int, int],
     precision: str,
     gate: Gate,
@@ -93,6 +94,7 @@ def accuracy_gate(
     validation: Predictions,
     lowered: NDArray[np.float32],
     full: NDArray[np.float32],
+    *,
     precision: str,
     gate: Gate,
     margin: float | None = None,
@@ -123,8 +125,8 @@ def accuracy_gate(
         The loss, or the far end of its interval, is beyond the margin.
     """
     allowed = MARGINS[precision] if margin is None else margin
-    means = (values.mean(axis=1, dtype=np.float64) for values in (lowered, full))
-    difference = auroc_difference(validation, *means, np.random.default_rng(0))
+    ours, reference = (values.mean(axis=1, dtype=np.float64) for values in (lowered, full))
+    difference = auroc_difference(validation, ours, reference, np.random.default_rng(0))
     passed = bool(difference.lower >= -allowed)
     found = f"{difference.value:+.4f} [{difference.lower:+.4f}, {difference.upper:+.4f}]"
     gate.say(f"accuracy {precision}: macro AUROC against float32 {found}, may fall by {allowed}")

@@ -69,7 +69,7 @@ def check_size(networks: Sequence[nn.Module], precision: str) -> int:
         sum(value.numel() for value in network.state_dict().values()) * per_weight + _NODES_BYTES
         for network in networks
     ]
-    total = sum(each)
+    total: int = sum(each)
     if total > MAX_BYTES:
         fitting = MAX_BYTES // max(each)
         advice = f"at most {fitting} such members fit" if fitting else "not even one such member fits"

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from xraytransfer.errors import ExportError
-from xraytransfer.export.to_onnx import PIXELS, inside_member
+from xraytransfer.export.to_onnx import inside_member
+from xraytransfer.export.tracing import PIXELS
 from xraytransfer.model_file import INPUT
 
 __all__ = ["CALIBRATION_FILMS", "PRECISIONS", "float16_graph", "float16_weights", "int8_graph", "lower"]
@@ -46,9 +47,7 @@ _HALF_PIXELS = f"{PIXELS}/float16"
 Film = NDArray[np.uint8]
 
 
-def lower(
-    model: onnx.ModelProto, precision: str, films: Sequence[Film], *, head_depth: int = 2
-) -> onnx.ModelProto:
+def lower(model: onnx.ModelProto, precision: str, films: Sequence[Film], *, head_depth: int = 2) -> onnx.ModelProto:
     """Return the graph in another precision.
 
     Parameters

@@ -39,10 +39,10 @@ def reliability_svg(curves: Mapping[str, Curve], title: str) -> str:
     def y(value: float) -> str:
         return f"{_TOP + _PLOT * (1 - min(value, end) / end):.1f}"
 
-    parts = [f'<line x1="{x(0)}" y1="{y(0)}" x2="{x(end)}" y2="{y(end)}" stroke="currentColor" stroke-dasharray="4 4"/>']
-    parts.append(
-        f'<rect x="{x(0)}" y="{y(end)}" width="{_PLOT}" height="{_PLOT}" fill="none" stroke="currentColor" opacity=".4"/>'
-    )
+    parts = [
+        f'<line x1="{x(0)}" y1="{y(0)}" x2="{x(end)}" y2="{y(end)}" stroke="currentColor" stroke-dasharray="4 4"/>'
+    ]
+    parts.append(f'<rect x="{x(0)}" y="{y(end)}" width="{_PLOT}" height="{_PLOT}" fill="none" stroke="currentColor"/>')
     for value in (0.0, end / 2, end):
         label = f"{value:.2g}"
         parts.append(f'<text x="{x(value)}" y="{_SIDE - 14}" text-anchor="middle">{label}</text>')

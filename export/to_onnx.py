@@ -7,9 +7,9 @@ model's resolution, to logits [n, k] and class activation map [n, k, h', w'].
 
 The graph::
 
-    image -> Resize (uint8, antialiased) -> Cast -> member 0 .. m-1 -> Sigmoid -> member_probability
-                                                        |                             `- mean -> calibration -> probability
-                                                        `- maps -> mean -> activation_map
+    image -> Resize (uint8, antialiased) -> Cast -> members -> Sigmoid -> member_probability
+                                                    |                     `- mean -> calibration -> probability
+                                                    `- maps -> mean -> activation_map
 
 The resize runs on uint8 with the border weights renormalised (``exclude_outside``): ONNX Runtime's kernel
 is then Pillow's BILINEAR within one grey level, and for films of usual shape in all but a few pixels bit for
@@ -18,41 +18,31 @@ bit. Without ``exclude_outside`` the outermost rows and columns are wrong by up 
 The calibration is ``sigmoid(a * ln p - b * ln(1 - p) + c)`` for each observation, with p the members' mean
 probability (beta calibration, Kull et al. 2017). ``a = b = 1, c = 0`` is no calibration, ``a = b`` Platt's on
 the logit; a, b >= 0 keeps the order of films, and so every AUROC.
-
-One trace serves all members of one architecture: tracing takes 10 to 90 s, giving a traced graph other
-weights takes one.
 """
 
 from __future__ import annotations
 
-import logging
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from onnxscript import optimizer
 from torch import nn
 
 from xraytransfer.errors import ExportError
+from xraytransfer.export.tracing import OPSET, PIXELS, structure, trace, with_weights
 from xraytransfer.model_file import INPUT, OUTPUTS
 
-__all__ = ["CALIBRATION_INITIALISERS", "IR_VERSION", "OPSET", "PIXELS", "build_graph", "inside_member", "trace"]
+__all__ = ["CALIBRATION_INITIALISERS", "IR_VERSION", "build_graph", "inside_member"]
 
-OPSET = 20
 IR_VERSION = 10
 """The lowest that goes with opset 20: older runtimes refuse newer ones."""
 CALIBRATION_INITIALISERS = ("calibration_a", "calibration_b", "calibration_c")
 """float32 [k] each, so that a site's own calibration replaces numbers and not nodes."""
-
-PIXELS = "pixels"
-"""float32 [batch, 1, rows, columns], 0 to 255: what every member takes."""
 
 _MEMBER_NAME = re.compile(r"member\d+/")
 _SMALLEST = np.float32(1e-7)  # 1 - 1e-7 is still below 1 in float32: logarithms stay finite
@@ -67,18 +57,6 @@ class _Outputs:
     activation_map: str
     observations: int
     size: tuple[int, int]
-
-
-class _Member(nn.Module):
-    """A network whose forward pass gives logits and map, which is what the exporter calls."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits, activation_map = self.network.forward_with_map(pixels)  # type: ignore[operator]
-        return logits, activation_map
 
 
 def build_graph(
@@ -114,10 +92,10 @@ def build_graph(
     _front(graph, resolution)
     members = []
     for index, network in enumerate(networks):
-        key = _structure(network)
+        key = structure(network)
         if key not in traces:
             traces[key] = trace(network, resolution)
-        members.append(_append(graph, _with_weights(traces[key], network), f"member{index}/"))
+        members.append(_append(graph, with_weights(traces[key], network), f"member{index}/"))
     outputs = {member.observations for member in members}
     if len(outputs) > 1:
         raise ExportError(f"members answer for different numbers of observations: {sorted(outputs)}")
@@ -135,84 +113,6 @@ def build_graph(
 def inside_member(name: str) -> bool:
     """Return whether a node or weight belongs to a member, by its name: ``member3/features/conv``."""
     return _MEMBER_NAME.match(name) is not None
-
-
-def trace(network: nn.Module, resolution: tuple[int, int]) -> onnx.ModelProto:
-    """Trace one network; its weights keep their names from the state dict.
-
-    Parameters
-    ----------
-    network : nn.Module
-        With ``forward_with_map``; its training mode is left as it was.
-    resolution : tuple of int
-        Rows and columns, fixed in the trace; the batch is free.
-
-    Returns
-    -------
-    onnx.ModelProto
-        ``pixels`` to ``logits`` and ``map``, not yet optimised.
-
-    Raises
-    ------
-    ExportError
-        torch cannot export it; the message holds torch's first line.
-    """
-    was_training = network.training
-    member = _Member(network).eval()
-    # a batch of one would be baked in; two is the smallest that stays free
-    example = torch.zeros(2, 1, *resolution, device=next(network.parameters()).device)
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                member,
-                (example,),
-                dynamo=True,
-                opset_version=OPSET,
-                external_data=False,
-                optimize=False,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                input_names=[PIXELS],
-                output_names=["logits", "map"],
-                verbose=False,
-            )
-    except torch.onnx.errors.OnnxExporterError as error:
-        cause = str(error.__cause__ or error).strip().splitlines()[0]
-        raise ExportError(f"torch cannot write this network as ONNX: {cause}") from error
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        network.train(was_training)
-    if program is None:
-        raise ExportError("torch wrote no ONNX program for this network")
-    model: onnx.ModelProto = program.model_proto
-    return model
-
-
-def _structure(network: nn.Module) -> str:
-    """Return a text that is equal for networks which differ only in their weights."""
-    shapes = ";".join(f"{name}{tuple(value.shape)}" for name, value in network.state_dict().items())
-    return f"{type(network).__qualname__}|{network!r}|{shapes}"
-
-
-def _with_weights(traced: onnx.ModelProto, network: nn.Module) -> onnx.ModelProto:
-    """Return the traced graph with this network's weights, constants folded, batch norms merged."""
-    model = onnx.ModelProto()
-    model.CopyFrom(traced)
-    state = network.state_dict()
-    for tensor in model.graph.initializer:
-        name = tensor.name.removeprefix("network.")
-        if name in state:
-            value = state[name].detach().cpu().numpy()
-            if tuple(tensor.dims) != value.shape:
-                raise ExportError(f"weight {name} has shape {value.shape}, the trace {tuple(tensor.dims)}")
-            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
-    optimised: onnx.ModelProto = optimizer.optimize(model, onnx_shape_inference=True)
-    return optimised
 
 
 def _front(graph: onnx.GraphProto, resolution: tuple[int, int]) -> None:
@@ -284,8 +184,7 @@ def _back(
         return output
 
     rows = [
-        add("Unsqueeze", [member.logits, "member_axis"], f"logits_row{index}")
-        for index, member in enumerate(members)
+        add("Unsqueeze", [member.logits, "member_axis"], f"logits_row{index}") for index, member in enumerate(members)
     ]
     stacked = add("Concat", rows, "member_logits", axis=1)
     opinions = add("Sigmoid", [stacked], "member_probability")

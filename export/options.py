@@ -1,0 +1,48 @@
+"""What is wanted of an export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ExportOptions"]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is wanted of an export.
+
+    Attributes
+    ----------
+    name, version : str
+        The model's, not this program's.
+    checkpoints, fuse : str
+        As `xraytransfer.export.members.choose_members`.
+    precision : str
+        One of `xraytransfer.export.precision.PRECISIONS`.
+    calibration : str
+        ``auto`` or a method of `xraytransfer.export.calibration`.
+    margin : float or None
+        AUROC that the precision may cost; the precision's own where None.
+    device : str
+        Where the graph is checked: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
+    folder, cache : Path or None
+        Where the data set and its cache lie now; where the run says if None.
+    licence : str
+        SPDX identifier of the weights' licence.
+    force : bool
+        Write although a gate is failed, and replace a file that exists.
+    """
+
+    name: str = "default"
+    version: str = "1"
+    checkpoints: str = "all"
+    fuse: str = "none"
+    precision: str = "float32"
+    calibration: str = "auto"
+    margin: float | None = None
+    device: str = "auto"
+    folder: Path | None = None
+    cache: Path | None = None
+    licence: str = "Apache-2.0"
+    force: bool = False

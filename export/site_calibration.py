@@ -1,0 +1,230 @@
+"""A site's own calibration and operating points: a labelled folder in, a copy of the model file out.
+
+Conventions
+-----------
+The table is a CSV file with a column ``path`` (relative to the table's folder, or absolute), one column for
+each observation that was labelled (identifier or printed name; 1 present, 0 absent, empty not judged), and
+optionally ``patient``. Networks stay as they are: only the calibration's numbers, the operating points and
+the description change.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+import xraytransfer
+from xraytransfer.errors import ExportError
+from xraytransfer.export.calibration import Calibration, fit
+from xraytransfer.export.card_file import write_cards
+from xraytransfer.export.document import reliability_rows
+from xraytransfer.export.evaluation import metric_rows
+from xraytransfer.export.model_writer import serialise, write_atomically
+from xraytransfer.export.operating_points import DEFAULT, operating_points
+from xraytransfer.export.scoring import set_calibration
+from xraytransfer.export.to_onnx import CALIBRATION_INITIALISERS
+from xraytransfer.model_file import ModelDescription, read
+from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.study.predictions import Predictions
+
+__all__ = ["LabelledFilms", "calibrate_site", "read_labels"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledFilms:
+    """A site's films.
+
+    Attributes
+    ----------
+    path : list of Path
+        The films.
+    patient : ndarray
+        str, shape (films,); the path where the table has no such column.
+    label : ndarray
+        float32, shape (films, 6): 1, 0 or NaN.
+    """
+
+    path: list[Path]
+    patient: NDArray[np.str_]
+    label: NDArray[np.float32]
+
+
+def read_labels(table: Path) -> LabelledFilms:
+    """Read a site's table.
+
+    Parameters
+    ----------
+    table : Path
+        CSV, UTF-8, as the module's conventions define.
+
+    Raises
+    ------
+    ExportError
+        The table cannot be read, lacks a column, or holds another label than 1, 0 or nothing; the message
+        names the line.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            rows, columns = list(reader), list(reader.fieldnames or [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ExportError(f"{table}: cannot be read as CSV: {error}") from error
+    names = {alias: k for k, row in enumerate(OBSERVATIONS) for alias in (row.identifier, row.name)}
+    found = {column: names[column] for column in columns if column in names}
+    if "path" not in columns or not found:
+        raise ExportError(
+            f"{table}: needs a column path and at least one of {', '.join(row.identifier for row in OBSERVATIONS)}; "
+            f"it has {', '.join(columns) or 'no columns'}"
+        )
+    label = np.full((len(rows), len(OBSERVATIONS)), np.nan, np.float32)
+    for index, row in enumerate(rows):
+        for column, k in found.items():
+            label[index, k] = _label(row[column], f"{table}, line {index + 2}, {column}")
+    paths = [table.parent / (row["path"] or "") for row in rows]
+    patients = [row.get("patient") or str(path) for row, path in zip(rows, paths, strict=True)]
+    return LabelledFilms(paths, np.array(patients, dtype=np.str_), label)
+
+
+def calibrate_site(
+    model: str | Path,
+    table: Path,
+    out: Path,
+    *,
+    method: str = "auto",
+    name: str | None = None,
+    device: str = "auto",
+    force: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Write a copy of a model file with calibration and operating points found on a site's films.
+
+    Parameters
+    ----------
+    model : str or Path
+        A model file or the name of a shipped model.
+    table : Path
+        The site's table.
+    out : Path
+        The copy.
+    method : str
+        ``auto`` or a method of `xraytransfer.export.calibration`.
+    name : str, optional
+        The copy's name; the model's where absent.
+    device : str
+        As `xraytransfer.load`.
+    force : bool
+        Replace `out` if it exists.
+    say : callable
+        Takes each line for the user.
+
+    Returns
+    -------
+    dict
+        The copy's description.
+
+    Raises
+    ------
+    ExportError
+        A bad table, no film that can be scored, too few of every class, or a file that exists.
+    ModelFileError
+        Not a model file, or damaged.
+    """
+    if out.exists() and not force:
+        raise ExportError(f"{out}: exists; --force replaces it")
+    films = read_labels(table)
+    description, data = read(model, verify=True)
+    judged = _score(model, films, device, say)
+    graph = onnx.ModelProto.FromString(data)
+    found = fit(judged.label, judged.ensemble(), judged.patient, np.random.default_rng(0), method)
+    if not found.fitted.any():
+        raise ExportError(f"{table}: no observation has 5 films with it and 5 without: nothing to calibrate on")
+    merged = _keep_unfitted(found, _stored(graph))
+    set_calibration(graph, merged)
+    document = _describe(description, judged, merged, table.name)
+    document["name"] = name or description.name
+    write_atomically(out, serialise(graph, document))
+    write_cards(out)
+    fitted = [row.identifier for row, yes in zip(OBSERVATIONS, merged.fitted, strict=True) if yes]
+    say(f"{out}: {merged.method} calibration of {', '.join(fitted)} on {len(judged.image)} films")
+    return document
+
+
+def _label(text: str | None, where: str) -> float:
+    value = (text or "").strip()
+    if value in ("", "nan"):
+        return float("nan")
+    if value in ("1", "1.0", "0", "0.0"):
+        return float(value)
+    raise ExportError(f"{where}: {value!r} is no label; expected 1, 0 or nothing")
+
+
+def _score(model: str | Path, films: LabelledFilms, device: str, say: Callable[[str], None]) -> Predictions:
+    """Return what the model says of the films that it does not refuse."""
+    kept, answers, refused = [], [], 0
+    for index, answer in enumerate(xraytransfer.load(model, device=device).predict_many(films.path)):
+        if isinstance(answer, xraytransfer.Prediction):
+            kept.append(index)
+            answers.append(answer.member_probability)
+        else:
+            refused += 1
+            say(f"refused: {answer.source}: {answer.message}")
+    if not kept:
+        raise ExportError(f"none of the {len(films.path)} films could be scored")
+    count = len(kept)
+    unknown = np.array([""] * count)
+    return Predictions(
+        image=np.array([films.path[index].name for index in kept]),
+        patient=films.patient[kept],
+        examination=films.patient[kept],
+        view=unknown,
+        sex=unknown,
+        age=np.full(count, np.nan, np.float32),
+        observations=np.array([row.identifier for row in OBSERVATIONS]),
+        label=films.label[kept],
+        probability=np.stack(answers),
+        checkpoint_steps=np.full(answers[0].shape[0], -1, np.int64),
+    )
+
+
+def _stored(graph: onnx.ModelProto) -> Sequence[NDArray[np.float64]]:
+    """Return a, b and c as the graph holds them."""
+    held = {tensor.name: tensor for tensor in graph.graph.initializer}
+    if missing := [name for name in CALIBRATION_INITIALISERS if name not in held]:
+        raise ExportError(f"the model has no {missing[0]}: it was not written by xraytransfer export")
+    return [numpy_helper.to_array(held[name]).astype(np.float64) for name in CALIBRATION_INITIALISERS]
+
+
+def _keep_unfitted(found: Calibration, before: Sequence[NDArray[np.float64]]) -> Calibration:
+    """Return the new calibration, with the old numbers where the site has too few films."""
+    a, b, c = (np.where(found.fitted, new, old) for new, old in zip((found.a, found.b, found.c), before, strict=True))
+    return Calibration(found.method, a, b, c, found.errors, found.fitted)
+
+
+def _describe(
+    description: ModelDescription, judged: Predictions, calibration: Calibration, table: str
+) -> dict[str, Any]:
+    document = {key: value for key, value in description.document.items() if key != "created"}
+    data = f"{table}: {len(judged.image)} films of {len(np.unique(judged.patient))} patients"
+    calibrated = calibration.apply(judged.ensemble())
+    names = [str(name) for name in judged.observations]
+    fitted = {name for name, yes in zip(names, calibration.fitted, strict=True) if yes}
+    rows = operating_points(judged.label, calibrated, names)
+    fresh = [{**row, "data": data} for row in rows if row["observation"] in fitted]
+    kept = [row for row in description.operating_points if row["observation"] not in fitted]
+    metrics = metric_rows(data, judged, calibrated, np.random.default_rng(0))
+    return {
+        **document,
+        "operating_points": [*fresh, *kept],
+        "default_operating_point": description.document.get("default_operating_point") or DEFAULT,
+        "metrics": [*description.metrics, *metrics],
+        "calibration": {**calibration.to_dict(data), "reliability": reliability_rows(judged, calibrated, data)},
+        "calibrated_from": {"graph_sha256": description.sha256, "calibration": document.get("calibration")},
+    }
