@@ -107,7 +107,7 @@ def test_wrong_recipe_is_refused(classifier):
 
 def test_bad_options(classifier, toy_model):
     with pytest.raises(ValueError, match="at least 1"):
-        next(classifier.predict_many([], batch_size=0))
+        classifier.predict_many([], batch_size=0)
     with pytest.raises(DeviceError, match="threads is 0"):
         xraytransfer.load(toy_model, threads=0)
     with pytest.raises(ModelFileError, match="no such model file"):

@@ -102,7 +102,9 @@ def test_folder_with_refusals_overlays_and_resume(toy_model, film, tmp_path):
     assert [row["status"] for row in rows] == ["ok", "ok", "unsupported-format"] or len(rows) == 3
     pictures = sorted(overlays.iterdir())
     assert len(pictures) == 2
-    assert all(Image.open(path).mode == "RGB" for path in pictures)
+    for path in pictures:
+        with Image.open(path) as picture:
+            assert picture.mode == "RGB"
 
     before = out.read_bytes()
     shutil.copy(film, folder / "c.png")
@@ -130,7 +132,19 @@ def test_interruption_keeps_what_is_done(toy_model, film, tmp_path):
         os.link(film, tmp_path / f"{i:05}.png")
     out = tmp_path.parent / "interrupted.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-m", "xraytransfer", "predict", tmp_path, "--model", toy_model, "--format", "jsonl", "-o", out],
+        [
+            sys.executable,
+            "-m",
+            "xraytransfer",
+            "predict",
+            tmp_path,
+            "--model",
+            toy_model,
+            "--format",
+            "jsonl",
+            "-o",
+            out,
+        ],
         stderr=subprocess.PIPE,
         text=True,
     )

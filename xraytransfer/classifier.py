@@ -155,30 +155,30 @@ class Classifier:
         any_modality, keep_pixels
             As `predict`.
 
-        Yields
-        ------
-        Prediction or Refusal
+        Returns
+        -------
+        iterator of (Prediction or Refusal)
             One for each source, in their order; a refused film never stops the rest.
         """
         on_cpu = self.provider == CPU_PROVIDER
-        size = batch_size or (1 if on_cpu else DEFAULT_BATCH)
-        workers = workers or self._threads
+        size = (1 if on_cpu else DEFAULT_BATCH) if batch_size is None else batch_size
+        workers = self._threads if workers is None else workers
         if size < 1 or workers < 1:
             raise ValueError("batch_size and workers must be at least 1")
 
         def read(source: Source) -> Radiograph | Refusal:
             return self._read_or_refuse(source, any_modality)
 
+        if not (on_cpu and size == 1):
+            films = _in_order(read, sources, workers, ahead=workers + size)
+            return self._in_batches(films, size, keep_pixels)
+        narrow = self._session_for_one_thread()
+
         def read_and_score(source: Source) -> Prediction | Refusal:
             film = read(source)
             return film if isinstance(film, Refusal) else self._score(narrow, [film], keep_pixels)[0]
 
-        if on_cpu and size == 1:
-            narrow = self._session_for_one_thread()
-            yield from _in_order(read_and_score, sources, workers, ahead=workers + 2)
-        else:
-            films = _in_order(read, sources, workers, ahead=workers + size)
-            yield from self._in_batches(films, size, keep_pixels)
+        return _in_order(read_and_score, sources, workers, ahead=workers + 2)
 
     def _in_batches(
         self, films: Iterator[Radiograph | Refusal], size: int, keep_pixels: bool
