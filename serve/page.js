@@ -129,7 +129,7 @@ function lead(row) {
 
 function caption(film) {
   const { rows, columns } = film.result.picture;
-  return `${film.name} · ${columns} × ${rows} · as the model's reader sees it`;
+  return `${film.name} · ${columns} × ${rows} · as the model reads it`;
 }
 
 function renderMap() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from io import BytesIO
 
 import numpy as np
@@ -126,6 +128,33 @@ def test_no_patient_in_the_log(serve_http, caplog):
     ]
     assert any("/v1/predict 200" in line for line in ours)
     assert not [line for line in ours if "Doe" in line or "4711" in line]
+
+
+def test_films_never_touch_the_disk(serve_http):
+    server = serve_http()
+    films = [("f", (f"{i}.dcm", phantom())) for i in range(8)]
+    httpx.post(f"{server.url}/v1/predict", files=films)  # what is imported on first use is not of interest
+    with watched_writes() as written:
+        httpx.post(f"{server.url}/v1/predict", files=films)
+        httpx.post(f"{server.url}/v1/predict?map=all&picture=512", content=phantom(), headers=DICOM)
+    assert written == []
+
+
+@contextlib.contextmanager
+def watched_writes() -> Iterator[list[str]]:
+    """Collect the files that this process opens for writing."""
+    written: list[str] = []
+    watching = True
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if watching and event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):  # type: ignore[operator]
+            written.append(str(arguments[0]))
+
+    sys.addaudithook(watch)  # cannot be taken away again, only told to look away
+    try:
+        yield written
+    finally:
+        watching = False
 
 
 def test_an_error_of_ours_is_a_problem_and_its_message_stays_here(serve_http, monkeypatch, caplog):
