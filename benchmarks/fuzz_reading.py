@@ -26,6 +26,7 @@ import tempfile
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
-from xraytransfer.decode import SYNTAXES, PixelFormat
+from xraytransfer.decode import SYNTAXES
 from xraytransfer.errors import RadiographError
 from xraytransfer.intensity import INTENSITIES
 from xraytransfer.radiograph import read_radiograph
@@ -338,28 +339,39 @@ def written(film: Dataset, pixels: NDArray[Any], uid: str) -> bytes:
 
 def coded(pixels: NDArray[Any], uid: str, bits: int) -> bytes:
     """Return the codestream of a picture."""
-    if uid.endswith(".1.2.5"):
-        planes = [pixels.view(np.uint8)[:, plane :: pixels.itemsize] for plane in reversed(range(pixels.itemsize))]
-        parts = [b"".join(imagecodecs.packbits_encode(row.tobytes()) for row in plane) for plane in planes]
-        parts = [part + b"\0" * (len(part) % 2) for part in parts]
-        header = np.zeros(16, "<u4")
-        header[0] = len(parts)
-        header[1 : len(parts) + 1] = np.cumsum([64, *map(len, parts)])[:-1]
-        return header.tobytes() + b"".join(parts)
-    if uid.endswith((".80", ".81")):
-        return bytes(imagecodecs.jpegls_encode(pixels, 2 if uid.endswith(".81") else 0))
-    if uid.endswith((".90", ".91")):
-        return bytes(imagecodecs.jpeg2k_encode(pixels, reversible=uid.endswith(".90"), codecformat="j2k"))
-    if uid.endswith((".201", ".202", ".203")):
-        return bytes(imagecodecs.htj2k_encode(pixels, reversible=not uid.endswith(".203")))
-    if uid.endswith((".57", ".70")):
-        return bytes(imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=1, bitspersample=bits))
-    if uid.endswith(".53"):
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "jpeg", progressive=True)
-        return buffer.getvalue()
-    return bytes(imagecodecs.jpeg8_encode(pixels, 90, bitspersample=bits))
+    for endings, encode in ENCODERS.items():
+        if uid.endswith(endings):
+            return bytes(encode(pixels, uid, bits))
+    raise ValueError(f"no encoder for {uid}")
 
+
+def run_length(pixels: NDArray[Any], _: str, __: int) -> bytes:
+    """Return the picture run-length encoded (PS3.5 annex G)."""
+    planes = [pixels.view(np.uint8)[:, plane :: pixels.itemsize] for plane in reversed(range(pixels.itemsize))]
+    parts = [b"".join(imagecodecs.packbits_encode(row.tobytes()) for row in plane) for plane in planes]
+    parts = [part + b"\0" * (len(part) % 2) for part in parts]
+    header = np.zeros(16, "<u4")
+    header[0] = len(parts)
+    header[1 : len(parts) + 1] = np.cumsum([64, *map(len, parts)])[:-1]
+    return header.tobytes() + b"".join(parts)
+
+
+def progressive(pixels: NDArray[Any], _: str, __: int) -> bytes:
+    """Return the picture as a progressive JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "jpeg", progressive=True)
+    return buffer.getvalue()
+
+
+ENCODERS: dict[tuple[str, ...], Callable[[NDArray[Any], str, int], bytes]] = {
+    (".1.2.5",): run_length,
+    (".80", ".81"): lambda a, uid, _: imagecodecs.jpegls_encode(a, 2 if uid.endswith(".81") else 0),
+    (".90", ".91"): lambda a, uid, _: imagecodecs.jpeg2k_encode(a, reversible=uid.endswith(".90"), codecformat="j2k"),
+    (".201", ".202", ".203"): lambda a, uid, _: imagecodecs.htj2k_encode(a, reversible=not uid.endswith(".203")),
+    (".57", ".70"): lambda a, _, bits: imagecodecs.jpeg8_encode(a, lossless=True, predictor=1, bitspersample=bits),
+    (".53",): progressive,
+    (".50", ".51", ".55"): lambda a, _, bits: imagecodecs.jpeg8_encode(a, 90, bitspersample=bits),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -47,9 +47,11 @@ def main() -> None:
         print(f"{'resolution':>10} {'floor':>8} {'xraytransfer':>13} {'ratio':>6}")
         for side in (128, 320):
             wanted = (side, side)
-            bare, ours = medians(
-                [lambda wanted=wanted: floor(path, offset, wanted), lambda wanted=wanted: resize(read_radiograph(path).pixels, wanted)], repeats
-            )
+            both: list[Callable[[], Any]] = [
+                lambda wanted=wanted: floor(path, offset, wanted),
+                lambda wanted=wanted: resize(read_radiograph(path).pixels, wanted),
+            ]
+            bare, ours = medians(both, repeats)
             print(f"{side:>10} {bare:8.1f} {ours:13.1f} {ours / bare:6.2f}")
         print(f"\n{'transfer syntax':<50} {'MB':>6} {'read':>8}   (milliseconds)")
         for uid, encode in ENCODERS.items():

@@ -73,7 +73,6 @@ class Syntax:
 
 # Measured on a 2500 x 2048 film (docs/reading.md): the fastest right decoder stands first.
 _JPEG = ("imagecodecs.jpeg8",)
-_LOSSLESS = ("imagecodecs.jpeg8", "imagecodecs.ljpeg")
 _JPEG_LS = ("imagecodecs.jpegls",)
 # Not imagecodecs.htj2k, though twice as fast: it hands out a damaged picture with no error (docs/fuzzing.md).
 _JPEG_2000 = ("imagecodecs.jpeg2k", "pydicom:pylibjpeg")
@@ -87,8 +86,8 @@ SYNTAXES: dict[str, Syntax] = {
     "1.2.840.10008.1.2.4.51": Syntax("JPEG Extended (Process 2 and 4)", _JPEG),
     "1.2.840.10008.1.2.4.53": Syntax("JPEG Spectral Selection (Process 6 and 8)", _JPEG),
     "1.2.840.10008.1.2.4.55": Syntax("JPEG Full Progression (Process 10 and 12)", _JPEG),
-    "1.2.840.10008.1.2.4.57": Syntax("JPEG Lossless (Process 14)", _LOSSLESS),
-    "1.2.840.10008.1.2.4.70": Syntax("JPEG Lossless (Process 14, Selection Value 1)", _LOSSLESS),
+    "1.2.840.10008.1.2.4.57": Syntax("JPEG Lossless (Process 14)", _JPEG),
+    "1.2.840.10008.1.2.4.70": Syntax("JPEG Lossless (Process 14, Selection Value 1)", _JPEG),
     "1.2.840.10008.1.2.4.80": Syntax("JPEG-LS Lossless", _JPEG_LS),
     "1.2.840.10008.1.2.4.81": Syntax("JPEG-LS Near-lossless", _JPEG_LS),
     "1.2.840.10008.1.2.4.90": Syntax("JPEG 2000 Lossless", _JPEG_2000),
@@ -314,6 +313,5 @@ _CODEC_CLASSES = {
     "imagecodecs.jpeg8": "JPEG8",
     "imagecodecs.jpegls": "JPEGLS",
     "imagecodecs.jpeg2k": "JPEG2K",
-    "imagecodecs.ljpeg": "LJPEG",
     "imagecodecs.dicomrle": "DICOMRLE",
 }
