@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "predict", "run"]
 
+_FOLDER = click.Path(path_type=Path, file_okay=False)
 IDENTIFIERS = [observation.identifier for observation in OBSERVATIONS]
 
 
@@ -43,6 +46,11 @@ class Job:
     overlay: Path | None
     observations: tuple[str, ...]
     any_modality: bool
+    sr: Path | None = None
+    sc: Path | None = None
+    dicomweb: str | None = None
+    study_uid: str | None = None
+    dicomweb_token: str | None = None
 
 
 @click.command(epilog="Exit code: 0 all scored, 1 some refused, 2 wrong usage, 3 nothing could run, 130 interrupted.")
@@ -80,14 +88,21 @@ class Job:
 @click.option(
     "--any-modality", is_flag=True, help="Score films whose header says they are no frontal chest radiograph."
 )
+@click.option("--sr", type=_FOLDER, help="Write a DICOM structured report of each film into this folder.")
+@click.option("--sc", type=_FOLDER, help="Write a DICOM secondary capture of each film into this folder.")
+@click.option("--dicomweb", metavar="URL", help="Also score an examination of this DICOMweb service.")
+@click.option("--study-uid", help="Study Instance UID of that examination.")
+@click.option("--dicomweb-token", envvar="XRAYTRANSFER_DICOMWEB_TOKEN", help="Bearer token of that service.")
 def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
     """Score radiographs: six probabilities for each film.
 
     PATH is a DICOM, PNG or JPEG file, a folder (with everything below it), or - for one film on
     standard input. One line on standard error for each film that is refused.
     """
-    if not paths and not sample:
+    if not (paths or sample or options["dicomweb"]):
         raise click.UsageError("name at least one PATH, or use --sample")
+    if (options["dicomweb"] is None) != (options["study_uid"] is None):
+        raise click.UsageError("--dicomweb and --study-uid go together")
     if sample:
         from xraytransfer.film_list import sample_film
 
@@ -103,32 +118,58 @@ def run(job: Job) -> int:
     XrayTransferError
         Nothing could run: no such model or device, or the results cannot be written.
     """
-    from xraytransfer.film_list import films
+    from xraytransfer.prediction import Refusal
     from xraytransfer.results_file import ResultsFile
 
     classifier = _load_beside_pydicom(job)
     scored = refused = 0
     with ResultsFile(job.output, job.form, resume=job.resume, overwrite=job.overwrite) as results:
-        sources = (film for film in films(job.paths) if not isinstance(film, str) or film not in results.done)
+        drawn: deque[str | BinaryIO] = deque()  # films read ahead of their results, in order
+        keep_pixels = job.overlay is not None or job.sc is not None
         outcomes = classifier.predict_many(
-            sources,
+            _draw(job, results.done, drawn),
             batch_size=job.batch_size,
             any_modality=job.any_modality,
-            keep_pixels=job.overlay is not None,
+            keep_pixels=keep_pixels,
         )
         for outcome in _with_progress(outcomes, job, len(results.done)):
+            film = drawn.popleft()
             results.write(outcome)
-            if outcome.ok:
-                scored += 1
-                _write_overlays(outcome, job)
-            else:
+            if isinstance(outcome, Refusal):
                 refused += 1
                 _say_refused(outcome)
+            else:
+                scored += 1
+                _write_overlays(outcome, job)
+                _write_dicom(outcome, film, job)
         if scored:
             results.note(_footer(classifier))
         if scored + refused + len(results.done) == 0:
             raise OutputError(f"no films below {', '.join(job.paths)}")
     return 1 if refused else 0
+
+
+def _draw(job: Job, done: set[str], drawn: deque[str | BinaryIO]) -> Iterator[str | BinaryIO]:
+    """Yield the films to score, in order, and remember each until its result is there."""
+    from xraytransfer.film_list import films
+
+    sources: Iterator[str | BinaryIO] = films(job.paths)
+    if job.dicomweb is not None and job.study_uid is not None:
+        from xraytransfer.serve.dicomweb import films_of_examination
+
+        sources = itertools.chain(sources, films_of_examination(job.dicomweb, job.study_uid, job.dicomweb_token))
+    for film in sources:
+        if (film if isinstance(film, str) else str(film.name)) not in done:
+            drawn.append(film)
+            yield film
+
+
+def _write_dicom(outcome: Prediction, film: str | BinaryIO, job: Job) -> None:
+    """Write the results that a PACS reads, where they were asked for."""
+    if job.sr is not None or job.sc is not None:
+        from xraytransfer.serve.offline import ResultFolders, write_results
+
+        write_results(outcome, film, ResultFolders(job.sr, job.sc))
 
 
 def _load_beside_pydicom(job: Job) -> Classifier:
@@ -155,7 +196,7 @@ def _with_progress(outcomes: Iterator[Prediction | Refusal], job: Job, done: int
         yield from bar
 
 
-def _say_refused(refusal: Any) -> None:
+def _say_refused(refusal: Refusal) -> None:
     message = " ".join(refusal.message.split())
     prefix = "" if refusal.source in message else f"{refusal.source}: "
     click.echo(f"refused ({refusal.reason}): {prefix}{message}", err=True)
@@ -169,9 +210,9 @@ def _footer(classifier: Classifier) -> str:
     )
 
 
-def _write_overlays(outcome: Any, job: Job) -> None:
+def _write_overlays(outcome: Prediction, job: Job) -> None:
     """Write one PNG per observation asked for, named so that films of one name in two folders keep apart."""
-    if job.overlay is None:
+    if job.overlay is None or outcome.pixels is None:
         return
     from xraytransfer.overlay import overlay
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,18 @@ from xraytransfer.errors import MissingExtraError
 __all__ = ["STDIN", "films", "sample_film"]
 
 STDIN = "-"
+
+
+class _StandardInput(io.BytesIO):
+    """One film from standard input, in memory, so that it can be read twice; called ``<stdin>``."""
+
+    name = "<stdin>"
+
+    def __init__(self) -> None:
+        from xraytransfer.radiograph import MAX_PIXELS
+
+        # one byte more than the reader's limit, so that it is the reader who refuses
+        super().__init__(sys.stdin.buffer.read(4 * MAX_PIXELS + (64 << 20) + 1))
 
 
 def films(paths: Iterable[str]) -> Iterator[str | BinaryIO]:
@@ -33,7 +46,7 @@ def films(paths: Iterable[str]) -> Iterator[str | BinaryIO]:
     """
     for path in paths:
         if path == STDIN:
-            yield sys.stdin.buffer
+            yield _StandardInput()
         elif os.path.isdir(path):
             yield from _below(path)
         else:

@@ -77,7 +77,7 @@ class ResultsFile:
         if resume and (path is None or form not in RESUMABLE):
             raise OutputError(f"--resume needs -o FILE and --format {' or '.join(RESUMABLE)}")
         self._stream: IO[bytes] = sys.stdout.buffer if path is None else self._open(path, resume, overwrite)
-        if not self.done and (path is None or self._stream.tell() == 0):
+        if form != "table" and not self.done and (path is None or self._stream.tell() == 0):
             self._put(_HEADERS[form])
 
     def __enter__(self) -> ResultsFile:
@@ -97,8 +97,11 @@ class ResultsFile:
 
     def write(self, result: Result) -> None:
         """Add one result. Tables hold scored films only; the refused stand on standard error."""
-        if self._form == "table" and isinstance(result, Refusal):
-            return
+        if self._form == "table":
+            if isinstance(result, Refusal):
+                return
+            if self._count == 0:
+                self._put(_HEADERS["table"])
         self._put(self._render(result))
         self._count += 1
 
