@@ -93,9 +93,7 @@ class Architecture:
         """
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(row) - known):
-            raise StudyError(
-                f"architecture row {row.get('name')!r}: unknown columns {unknown}; known: {sorted(known)}"
-            )
+            raise StudyError(f"architecture row {row.get('name')!r}: unknown columns {unknown}; known: {sorted(known)}")
         if missing := [name for name in ("name", "timm", "family", "body") if not row.get(name)]:
             raise StudyError(f"architecture row {row.get('name')!r} lacks {', '.join(missing)}")
         values: dict[str, object] = {name: str(row.get(name) or "") for name in known}
@@ -109,9 +107,7 @@ class Architecture:
         except ValueError as error:
             raise StudyError(f"architecture row {row.get('name')!r}: {error}") from error
         if values["body"] not in BODIES:
-            raise StudyError(
-                f"architecture row {row['name']!r}: body {row['body']!r} is none of {', '.join(BODIES)}"
-            )
+            raise StudyError(f"architecture row {row['name']!r}: body {row['body']!r} is none of {', '.join(BODIES)}")
         return cls(**values)  # type: ignore[arg-type]
 
 

@@ -125,7 +125,7 @@ def build_cache(
         with FolderLock(folder, wait=True):
             _prepare(folder, table, resolution, intensity)
             _repair(folder, len(table), resolution)
-            _fill(folder, table, resolution, intensity, workers, progress)
+            _fill(folder, table, (resolution, intensity), workers, progress)
     except OSError as error:
         raise StudyError(f"{folder}: the cache cannot be written: {error.strerror or error}") from error
     return open_cache(folder, verify=False)
@@ -153,7 +153,7 @@ def _prepare(folder: Path, table: FilmTable, resolution: tuple[int, int], intens
     write_json(index, document)
 
 
-def _maps(folder: Path, films: int, resolution: tuple[int, int], mode: str) -> tuple[np.memmap, np.memmap, np.memmap]:  # type: ignore[type-arg]
+def _maps(folder: Path, films: int, resolution: tuple[int, int], mode: str) -> tuple[np.memmap, np.memmap, np.memmap]:
     try:
         pixels = np.memmap(folder / "pixels.u8", np.uint8, mode, shape=(films, *resolution))  # type: ignore[call-overload]
         state = np.memmap(folder / "state.u8", np.uint8, mode, shape=(films,))  # type: ignore[call-overload]
@@ -193,19 +193,17 @@ def _repair(folder: Path, films: int, resolution: tuple[int, int]) -> None:
 def _fill(
     folder: Path,
     table: FilmTable,
-    resolution: tuple[int, int],
-    intensity: str,
+    recipe: tuple[tuple[int, int], str],
     workers: int,
     progress: Progress | None,
 ) -> None:
+    resolution, intensity = recipe
     _, state, checksum = _maps(folder, len(table), resolution, "r+")
     todo = np.flatnonzero(state != DONE)
     finished = len(table) - len(todo)
     refused: list[tuple[str, str, str]] = []
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
-    tasks = (
-        (folder, len(table), resolution, intensity, chunk, [table.path[row] for row in chunk]) for chunk in chunks
-    )
+    tasks = ((folder, len(table), resolution, intensity, chunk, [table.path[row] for row in chunk]) for chunk in chunks)
     for chunk, answers in zip(chunks, _results(tasks, workers if len(chunks) > 1 else 1), strict=True):
         for row, (crc, reason, message) in zip(chunk, answers, strict=True):
             if reason:

@@ -32,74 +32,128 @@ def study() -> None:
 def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say what the grid is."""
     options = [
-        click.option("--data", type=click.Choice(["chexpert", "nih", "csv"]), required=True, help="Layout of the data set."),
         click.option(
-            "--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True, help="The data set."
+            "--data", type=click.Choice(["chexpert", "nih", "csv"]), required=True, help="Layout of the data set."
         ),
         click.option(
-            "--mapping", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Mapping file (JSON), for --data csv."
+            "--folder",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            required=True,
+            help="The data set.",
         ),
         click.option(
-            "--views", type=click.Choice(["frontal", "lateral", "all"]), default="frontal", show_default=True, help="Views used."
+            "--mapping",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Mapping file (JSON), for --data csv.",
+        ),
+        click.option(
+            "--views",
+            type=click.Choice(["frontal", "lateral", "all"]),
+            default="frontal",
+            show_default=True,
+            help="Views used.",
         ),
         RESULTS,
         click.option(
-            "--cache", type=click.Path(file_okay=False, path_type=Path), help="Folder of caches. [default: RESULTS/cache]"
+            "--cache",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Folder of caches. [default: RESULTS/cache]",
         ),
         click.option(
-            "--architecture", "architectures", multiple=True, required=True,
+            "--architecture",
+            "architectures",
+            multiple=True,
+            required=True,
             help="Name of a row, or 'study' for the sixteen; may be given several times.",
         ),
         click.option(
-            "--architecture-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            "--architecture-file",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="CSV file with rows of your own.",
         ),
         click.option(
-            "--initialisation", "initialisations", multiple=True, type=click.Choice(["pretrained", "random"]),
-            default=["pretrained"], show_default=True, help="Where the weights start; may be given several times.",
+            "--initialisation",
+            "initialisations",
+            multiple=True,
+            type=click.Choice(["pretrained", "random"]),
+            default=["pretrained"],
+            show_default=True,
+            help="Where the weights start; may be given several times.",
         ),
         click.option(
-            "--truncation", "truncations", multiple=True, type=click.IntRange(0, 4), default=[0], show_default=True,
+            "--truncation",
+            "truncations",
+            multiple=True,
+            type=click.IntRange(0, 4),
+            default=[0],
+            show_default=True,
             help="Final stages removed; may be given several times.",
         ),
         click.option(
-            "--seed", "seeds", multiple=True, type=click.IntRange(0), default=[0], show_default=True,
+            "--seed",
+            "seeds",
+            multiple=True,
+            type=click.IntRange(0),
+            default=[0],
+            show_default=True,
             help="Seed; may be given several times.",
         ),
         click.option("--preset", default="modern", show_default=True, help="paper, modern or tiny."),
         click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a setting of the preset."),
         click.option("--resolution", type=click.IntRange(32, 2048), help="Side in pixels. [default: the preset's]"),
         click.option(
-            "--head", type=click.Choice(["product", "paper"]), default="product", show_default=True,
+            "--head",
+            type=click.Choice(["product", "paper"]),
+            default="product",
+            show_default=True,
             help="Train the six observations, or all that are labelled.",
         ),
         click.option(
-            "--label-policy", default="u_zeros", show_default=True,
+            "--label-policy",
+            default="u_zeros",
+            show_default=True,
             help="u_zeros, u_ones or u_ignore; exceptions as u_zeros,edema=u_ones.",
         ),
         click.option(
-            "--intensity", type=click.Choice(["voi", "minmax", "chexpert"]), default="voi", show_default=True,
+            "--intensity",
+            type=click.Choice(["voi", "minmax", "chexpert"]),
+            default="voi",
+            show_default=True,
             help="Intensity recipe.",
         ),
         click.option(
-            "--split", type=click.Choice(["patient-hash", "official"]), default="patient-hash", show_default=True,
+            "--split",
+            type=click.Choice(["patient-hash", "official"]),
+            default="patient-hash",
+            show_default=True,
             help="How patients are divided.",
         ),
         click.option(
-            "--fractions", nargs=3, type=float, default=(0.70, 0.15, 0.15), show_default=True,
+            "--fractions",
+            nargs=3,
+            type=float,
+            default=(0.70, 0.15, 0.15),
+            show_default=True,
             help="Train, validation and test.",
         ),
-        click.option("--salt", default="xraytransfer", show_default=True, help="Of the hash: another salt, another split."),
         click.option(
-            "--evaluation-minimum-width", type=click.IntRange(0), default=0, show_default=True,
+            "--salt", default="xraytransfer", show_default=True, help="Of the hash: another salt, another split."
+        ),
+        click.option(
+            "--evaluation-minimum-width",
+            type=click.IntRange(0),
+            default=0,
+            show_default=True,
             help="Films made from narrower pictures are trained on but not judged.",
         ),
         click.option(
-            "--weights-dir", "weights", type=click.Path(exists=True, path_type=Path),
+            "--weights-dir",
+            "weights",
+            type=click.Path(exists=True, path_type=Path),
             help="Folder of pretrained weights, NAME.safetensors. [default: timm's hub]",
         ),
         click.option("--workers", type=click.IntRange(1), help="Processes that decode. [default: the cores allowed]"),
-    ]  # fmt: skip
+    ]
     for option in reversed(options):
         command = option(command)
     return command
@@ -112,25 +166,85 @@ def _grid(options: dict[str, Any]) -> Grid:
     return Grid(**{**options, "changes": parse_changes(options["changes"])})
 
 
+SLOTS = click.option("--slots", type=click.IntRange(1), help="Runs side by side. [default: one per GPU, or per core]")
+THREADS = click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each run on the CPU."
+)
+
+
+def _show(done: int, films: int) -> None:
+    if done == films or done % 1024 == 0:
+        click.echo(f"{done} of {films} films in the cache")
+
+
 @study.command()
 @_grid_options
 @DEVICE
-@click.option("--slots", type=click.IntRange(1), help="Runs side by side. [default: one per GPU, or per core]")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each run on the CPU.")
-def run(device: str, slots: int | None, threads: int, workers: int | None, **options: Any) -> None:
-    """Train every run of a grid that is not done; interrupt and repeat it as you like."""
-    from xraytransfer.study.grid import place_runs
-    from xraytransfer.study.one_run import run_one
+@SLOTS
+@THREADS
+@click.option(
+    "--probe", "seconds", type=click.FloatRange(0), default=2.0, show_default=True,
+    help="Seconds to measure each network; 0 measures nothing.",
+)  # fmt: skip
+def plan(device: str, slots: int | None, threads: int, seconds: float, workers: int | None, **options: Any) -> None:
+    """Print the runs of a grid, the disk and the time that they need; start nothing."""
+    from xraytransfer.study.placing import local_slots
+    from xraytransfer.study.probe import make_plan
 
-    folders = place_runs(_grid(options), workers=workers or 1)
-    for folder in folders:
-        run_one(folder, device=device, threads=threads, say=click.echo)
+    places = local_slots(device, slots, threads)
+    click.echo(make_plan(_grid(options), device=places[0].device, slots=len(places), seconds=seconds).table())
+
+
+@study.command()
+@_grid_options
+def cache(workers: int | None, **options: Any) -> None:
+    """Read every film once into a cache; repair one that is damaged. `run` does it by itself."""
+    from xraytransfer.runtime import cpu_limit
+    from xraytransfer.study.grid import build_grid_cache
+
+    built = build_grid_cache(_grid(options), workers=workers or cpu_limit(), progress=_show)
+    click.echo(f"{built.folder}: {int(built.done.sum())} films")
+    for image, reason in built.refused.items():
+        click.echo(f"left out: {image}: {reason}", err=True)
+
+
+@study.command()
+@_grid_options
+@DEVICE
+@SLOTS
+@THREADS
+def run(device: str, slots: int | None, threads: int, workers: int | None, **options: Any) -> int:
+    """Train every run of a grid that is not done; interrupt and repeat it as you like.
+
+    Exit code 1 if a run failed: the others go on, and its folder holds the reason.
+    """
+    from xraytransfer.runtime import cpu_limit
+    from xraytransfer.study.grid import place_runs
+    from xraytransfer.study.placing import local_slots, run_all
+
+    folders = place_runs(_grid(options), workers=workers or cpu_limit(), progress=_show)
+    failed = run_all(folders, local_slots(device, slots, threads), click.echo)
+    return 1 if failed else 0
+
+
+@study.command()
+@RESULTS
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def status(results: Path, as_json: bool) -> None:
+    """Print how far each run is; works while they run."""
+    import json
+
+    from xraytransfer.study.run_folder import list_runs
+    from xraytransfer.study.status import run_status, table
+
+    runs = [run_status(folder) for folder in list_runs(results)]
+    click.echo(json.dumps([one.to_dict() for one in runs], indent=1) if as_json else table(runs))
 
 
 @study.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @DEVICE
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of torch on the CPU.")
+@THREADS
 def train(folder: Path, device: str, threads: int) -> None:
     """Run, or go on with, the one run in FOLDER (RESULTS/runs/NAME)."""
     from xraytransfer.study.one_run import run_one

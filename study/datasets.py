@@ -87,7 +87,7 @@ def read_nih(folder: Path) -> FilmTable:
         raise StudyError(f"{folder}: no Data_Entry*.csv; expected NIH's official layout")
     rows = read_csv(tables[0], ("Image Index", "Finding Labels", "Patient ID"))
     files = {path.name: path for pattern in ("images*/*.png", "images*/images/*.png") for path in folder.glob(pattern)}
-    lists = {}
+    lists: dict[str, str] = {}
     for split, name in (("train", "train_val_list.txt"), ("test", "test_list.txt")):
         if (folder / name).is_file():
             lists |= dict.fromkeys((folder / name).read_text(encoding="utf-8").split(), split)
@@ -125,7 +125,9 @@ def read_chexpert(folder: Path) -> FilmTable:
     """
     found: list[dict[str, Any]] = []
     names = [("train.csv", "train"), ("valid.csv", "validation")]
-    names += [(name, "test") for name in ("test.csv", "test_labels.csv", "groundtruth.csv") if (folder / name).is_file()][:1]
+    names += [
+        (name, "test") for name in ("test.csv", "test_labels.csv", "groundtruth.csv") if (folder / name).is_file()
+    ][:1]
     notes = []
     for name, split in names:
         if not (folder / name).is_file():

@@ -13,10 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from xraytransfer.errors import StudyError
-from xraytransfer.study.architectures import Architecture, find_architecture, read_architectures
-from xraytransfer.study.cache import Progress
+from xraytransfer.study.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    find_architecture,
+    read_architectures,
+)
+from xraytransfer.study.cache import FilmCache, Progress, build_cache
 from xraytransfer.study.labels import parse_policy
 from xraytransfer.study.presets import Preset, change_preset
+from xraytransfer.study.run_data import describe_data, read_table
 from xraytransfer.study.run_folder import place_config
 from xraytransfer.study.split import FRACTIONS, SALT
 
@@ -117,8 +123,6 @@ def cells(grid: Grid) -> list[Cell]:
     StudyError
         If an architecture is unknown.
     """
-    from xraytransfer.study.architectures import ARCHITECTURES
-
     more = read_architectures(grid.architecture_file) if grid.architecture_file else ()
     names: list[str] = []
     for name in grid.architectures:
@@ -170,6 +174,24 @@ def run_config(
     }
 
 
+def data_source(grid: Grid) -> dict[str, Any]:
+    """Return the ``data`` part of a configuration, as far as the grid knows it."""
+    return {
+        "name": grid.data,
+        "folder": str(grid.folder.resolve()),
+        "mapping": str(grid.mapping.resolve()) if grid.mapping else None,
+        "views": grid.views,
+        "cache": str(grid.cache_root()),
+    }
+
+
+def build_grid_cache(grid: Grid, *, workers: int = 1, progress: Progress | None = None) -> FilmCache:
+    """Build, or repair, the cache that a grid's runs need."""
+    side = grid.training().resolution
+    table = read_table(data_source(grid))
+    return build_cache(grid.cache_root(), table, (side, side), grid.intensity, workers=workers, progress=progress)
+
+
 def place_runs(grid: Grid, *, workers: int = 1, progress: Progress | None = None) -> list[Path]:
     """Build the cache and write each run's config.json; return the run folders.
 
@@ -178,19 +200,10 @@ def place_runs(grid: Grid, *, workers: int = 1, progress: Progress | None = None
     StudyError
         If data or settings do not fit, or a run exists with other settings.
     """
-    from xraytransfer.study.run_data import describe_data
-
     preset = grid.training()
     wanted = cells(grid)
     if not wanted:
         raise StudyError("the grid holds no run: name at least one architecture")
-    source = {
-        "name": grid.data,
-        "folder": str(grid.folder.resolve()),
-        "mapping": str(grid.mapping.resolve()) if grid.mapping else None,
-        "views": grid.views,
-        "cache": str(grid.cache_root()),
-    }
     division = {
         "method": grid.split,
         "fractions": list(grid.fractions),
@@ -199,7 +212,7 @@ def place_runs(grid: Grid, *, workers: int = 1, progress: Progress | None = None
     }
     resolution = (preset.resolution, preset.resolution)
     table, data, split = describe_data(
-        source, division, resolution, grid.intensity, workers=workers, progress=progress
+        data_source(grid), division, resolution, grid.intensity, workers=workers, progress=progress
     )
     outputs = table.outputs(grid.head)
     parse_policy(grid.label_policy, outputs)

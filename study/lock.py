@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 
 from xraytransfer.errors import StudyError
 
-__all__ = ["FolderLock"]
+__all__ = ["FolderLock", "is_locked"]
 
 
 class FolderLock:
@@ -39,7 +40,7 @@ class FolderLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            _lock(file, self.wait)
+            _lock_patiently(file, self.wait)
         except OSError as error:
             os.close(file)
             raise StudyError(
@@ -54,6 +55,31 @@ class FolderLock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _lock_patiently(file: int, wait: bool) -> None:
+    # `is_locked` holds the lock for a moment, from another terminal: that must not refuse a run
+    for _ in range(5):
+        try:
+            return _lock(file, wait)
+        except OSError:
+            time.sleep(0.1)
+    return _lock(file, wait)
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether a process holds a folder's lock."""
+    path = folder / "lock"
+    if not path.is_file():
+        return False
+    file = os.open(path, os.O_RDWR)
+    try:
+        _lock(file, False)
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 if sys.platform == "win32":

@@ -48,9 +48,7 @@ _INCEPTION_V3 = (
 _INCEPTION_V4 = ((0, 3), (3, 4), (4, 10), (10, 18), (18, 22))
 
 
-def stages(
-    model: nn.Module, body: str
-) -> tuple[list[list[tuple[str, nn.Module]]], list[tuple[str, nn.Module]]]:
+def stages(model: nn.Module, body: str) -> tuple[list[list[tuple[str, nn.Module]]], list[tuple[str, nn.Module]]]:
     """Cut a timm model into its stages and its tail.
 
     Parameters
@@ -119,6 +117,7 @@ class Network(nn.Module):
     def __init__(
         self,
         features: nn.Sequential,
+        *,
         hidden: nn.Sequential | None,
         channels: int,
         outputs: int,
@@ -140,8 +139,8 @@ class Network(nn.Module):
         x = (x.float() - self.mean) / self.std
         if self.constant_channel:
             x = torch.cat([x, torch.ones_like(x)], dim=1)
-        x = self.features(x)
-        return x
+        features: Tensor = self.features(x)
+        return features
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits, float32 [n, outputs].
@@ -255,7 +254,15 @@ def build_network(
     mean, std = sum(architecture.mean) / 3, sum(architecture.std) / 3
     constant = _fold(first_convolution(features), architecture, mean, std)
     channels = _channels(features, hidden, 1 + constant)
-    return Network(features, hidden, channels, outputs, mean, std, constant)
+    return Network(
+        features,
+        hidden=hidden,
+        channels=channels,
+        outputs=outputs,
+        mean=mean,
+        std=std,
+        constant_channel=constant,
+    )
 
 
 def _move_strides(model: nn.Module) -> None:
@@ -295,9 +302,7 @@ def _fold(conv: nn.Conv2d, architecture: Architecture, mean: float, std: float) 
     """
     weight = conv.weight.detach()
     scale = weight.new_tensor([std / s for s in architecture.std])[None, :, None, None]
-    shift = weight.new_tensor(
-        [(mean - m) / s for m, s in zip(architecture.mean, architecture.std, strict=True)]
-    )
+    shift = weight.new_tensor([(mean - m) / s for m, s in zip(architecture.mean, architecture.std, strict=True)])
     folded = [(weight * scale).sum(1, keepdim=True)]
     constant = bool(shift.abs().max() > 1e-9)
     if constant:

@@ -15,7 +15,7 @@ from xraytransfer.study.lock import FolderLock
 from xraytransfer.study.safe_write import read_json, write_json
 from xraytransfer.study.train import train
 
-__all__ = ["run_one"]
+__all__ = ["gpu_count", "resolve_device", "run_one"]
 
 
 def run_one(
@@ -70,6 +70,11 @@ def resolve_device(device: str) -> str:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError("torch finds no CUDA device here; take --device cpu, or install torch built for CUDA")
     return "cuda:0" if device == "cuda" else device
+
+
+def gpu_count() -> int:
+    """Return how many GPUs torch sees."""
+    return torch.cuda.device_count()
 
 
 def explain(error: BaseException) -> str:

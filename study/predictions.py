@@ -52,7 +52,8 @@ class Predictions:
 
     def ensemble(self) -> NDArray[np.float32]:
         """Return the mean over the members: float32, shape (films, observations)."""
-        return self.probability.mean(axis=1, dtype=np.float64).astype(np.float32)
+        mean: NDArray[np.float32] = self.probability.mean(axis=1, dtype=np.float64).astype(np.float32)
+        return mean
 
     def by_examination(self) -> Predictions:
         """Return one row per examination: the largest probability and the largest label over its films.

@@ -158,7 +158,9 @@ def parse_changes(items: Sequence[str]) -> dict[str, object]:
     for item in items:
         name, equals, text = item.partition("=")
         if not equals or name not in types or name == "name":
-            raise StudyError(f"--set {item!r}: NAME=VALUE expected, NAME one of {', '.join(sorted(set(types) - {'name'}))}")
+            raise StudyError(
+                f"--set {item!r}: NAME=VALUE expected, NAME one of {', '.join(sorted(set(types) - {'name'}))}"
+            )
         try:
             changes[name] = {"true": True, "false": False}[text.lower()] if types[name] is bool else types[name](text)
         except (ValueError, KeyError) as error:

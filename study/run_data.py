@@ -45,7 +45,9 @@ class RunData:
 def read_table(data: Mapping[str, Any]) -> FilmTable:
     """Read the table that the ``data`` part of a configuration names."""
     mapping = data.get("mapping")
-    return read_dataset(data["name"], Path(data["folder"]), mapping=Path(mapping) if mapping else None, views=data["views"])
+    return read_dataset(
+        data["name"], Path(data["folder"]), mapping=Path(mapping) if mapping else None, views=data["views"]
+    )
 
 
 def _split(table: FilmTable, cache: FilmCache, options: Mapping[str, Any]) -> Split:

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import csv
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -44,18 +41,15 @@ from xraytransfer.study.presets import Preset
 from xraytransfer.study.run_data import RunData, load_data
 from xraytransfer.study.safe_write import write_json, write_with
 from xraytransfer.study.stats import auroc
+from xraytransfer.study.stopping import Interrupted, stoppable
 
-__all__ = ["Interrupted", "macro_auroc", "predict_rows", "train"]
+__all__ = ["macro_auroc", "predict_rows", "train"]
 
 SAVE_SECONDS = 120.0
 """Seconds of work that a kill may cost, besides evaluations, which always save."""
 LOG_STEPS = 20
 """Steps between looks at the loss: each look makes a GPU wait."""
 EVALUATION_BATCH = 64
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user, or the system, asked the run to stop; its state is saved."""
 
 
 def macro_auroc(label: NDArray[np.float32], probability: NDArray[np.float32]) -> tuple[float, list[float]]:
@@ -96,7 +90,11 @@ def resolve_precision(preset: Preset, family: str, device: torch.device) -> torc
 
 
 def predict_rows(
-    network: nn.Module, pixels: NDArray[np.uint8], rows: NDArray[np.intp], device: torch.device, stop: Callable[[], None]
+    network: nn.Module,
+    pixels: NDArray[np.uint8],
+    rows: NDArray[np.intp],
+    device: torch.device,
+    stop: Callable[[], None],
 ) -> NDArray[np.float32]:
     """Return probabilities of some rows of a cache, float32 arithmetic, shape (rows, outputs)."""
     network.eval()
@@ -175,28 +173,6 @@ def unpack(
         parameter = parameters[int(index)]
         moment = value.shape == parameter.shape and key != "step"
         optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(value) if moment else value
-
-
-@contextmanager
-def stoppable() -> Iterator[Callable[[], None]]:
-    """Yield a function that raises `Interrupted` once SIGINT or SIGTERM came; a second one ends at once."""
-    came: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        if len(came) > 1:
-            raise KeyboardInterrupt
-
-    def check() -> None:
-        if came:
-            raise Interrupted
-
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield check
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 class Metrics:
@@ -289,13 +265,13 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
     if preset.prior_bias:
         with torch.no_grad():
             network.head.bias.copy_(torch.from_numpy(np.log((positives + 1) / (negatives + 1))))
-    network = network.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(place).to(memory_format=torch.channels_last)
     average: Network | None = None
     if preset.ema:
         average = build_network(
             architecture, outputs=len(outputs), truncation=int(config["truncation"]), initialisation="random"
         )
-        average = average.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average = average.to(place).to(memory_format=torch.channels_last)
         average.load_state_dict(network.state_dict())
     optimizer = make_optimizer(network, preset)
     checkpoints: list[Checkpoint] = []
@@ -346,7 +322,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                     rate = (step - since) * preset.batch / max(time.monotonic() - clock, 1e-9)
                     judge = network if average is None else average
                     probability = predict_rows(judge, data.pixels, validation_rows, place, stop)
-                    macro, each = macro_auroc(validation_label[:, judged], probability[:, judged])
+                    macro, _ = macro_auroc(validation_label[:, judged], probability[:, judged])
                     if math.isnan(macro):
                         raise StudyError("no observation has positives and negatives among the validation films")
                     every = macro_auroc(validation_label, probability)[1]
@@ -390,7 +366,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                     logits = forward(x)
                 loss_now = masked_loss(logits, y, weight)
                 optimizer.zero_grad(set_to_none=True)
-                loss_now.backward()
+                torch.autograd.backward(loss_now)
                 optimizer.step()
                 step += 1
                 if average is not None:
@@ -402,7 +378,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                     if time.monotonic() - saved > SAVE_SECONDS:
                         save()
                         saved = time.monotonic()
-            done = _finish(folder, config, data, checkpoints, network, place, stop)
+            done = _finish(folder, outputs, data, checkpoints, network, stop=stop)
         except Interrupted:
             # predictions resume by their parts; the loop by its state
             if step < steps:
@@ -437,16 +413,17 @@ def np_save(path: Path, array: NDArray[np.float32]) -> None:
 
 def _finish(
     folder: Path,
-    config: dict[str, Any],
+    outputs: list[str],
     data: RunData,
     checkpoints: list[Checkpoint],
     network: Network,
-    device: torch.device,
+    *,
     stop: Callable[[], None],
 ) -> dict[str, Any]:
     """Predict validation and test films with every kept checkpoint; return the ensemble's AUROCs."""
     write_index(folder / "checkpoints", checkpoints)
     parts = folder / "predictions" / "parts"
+    device = network.head.weight.device
     done: dict[str, Any] = {"best_validation_auroc": checkpoints[0].validation_auroc}
     for split in ("validation", "test"):
         members = []
@@ -460,15 +437,15 @@ def _finish(
         rows = data.rows[split]
         predictions = predictions_of(
             data.table.subset(rows),
-            config["outputs"],
+            outputs,
             data.label[rows],
             np.stack(members, axis=1),
             [checkpoint.step for checkpoint in checkpoints],
         )
         write_predictions(folder / "predictions" / f"{split}.npz", predictions)
-        judged = [k for k, name in enumerate(config["outputs"]) if name in {o.identifier for o in OBSERVATIONS}]
+        judged = [k for k, name in enumerate(outputs) if name in {o.identifier for o in OBSERVATIONS}]
         macro, each = macro_auroc(predictions.label[:, judged], predictions.ensemble()[:, judged])
-        names = [config["outputs"][k] for k in judged]
+        names = [outputs[k] for k in judged]
         done[f"{split}_auroc"] = {
             name: None if math.isnan(value) else round(value, 6)
             for name, value in zip(["macro", *names], [macro, *each], strict=True)

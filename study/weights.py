@@ -64,16 +64,12 @@ def read_weights(architecture: Architecture, path: Path) -> dict[str, torch.Tens
     sha256 = file_sha256(path)
     owner = next((row.name for row in ARCHITECTURES if row.sha256 == sha256), architecture.name)
     if owner != architecture.name:
-        raise StudyError(
-            f"{path}: these are the weights of {owner}, not of {architecture.name}; train {owner} instead"
-        )
+        raise StudyError(f"{path}: these are the weights of {owner}, not of {architecture.name}; train {owner} instead")
     try:
         tensors = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise StudyError(f"{path}: cannot be read as safetensors: {error}") from error
-    return {
-        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
-    }
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
 def hub_weights(architecture: Architecture) -> dict[str, torch.Tensor]:

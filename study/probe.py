@@ -1,0 +1,196 @@
+"""What a grid will cost: a few measured steps of each network, before anything starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from xraytransfer.study.augment import augment
+from xraytransfer.study.cache import cache_bytes
+from xraytransfer.study.grid import Cell, Grid, cells
+from xraytransfer.study.network import build_network
+from xraytransfer.study.one_run import resolve_device
+from xraytransfer.study.presets import Preset
+from xraytransfer.study.run_data import read_table
+from xraytransfer.study.split import SPLITS, split_films
+from xraytransfer.study.train import make_optimizer, masked_loss, predict_rows, resolve_precision
+
+__all__ = ["CellPlan", "Plan", "make_plan", "probe"]
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """What one run will cost.
+
+    Attributes
+    ----------
+    name : str
+        Of the run.
+    parameters : int
+        See `Network.parameter_count`.
+    disk : int
+        Bytes of its checkpoints and resume state.
+    seconds : float or None
+        Of training, evaluation and prediction; None without a probe.
+    """
+
+    name: str
+    parameters: int
+    disk: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a grid will cost.
+
+    Attributes
+    ----------
+    runs : list of CellPlan
+        In the order in which they start.
+    films : dict
+        Split -> number of films.
+    cache : int
+        Bytes of the cache.
+    slots : int
+        Runs side by side that the time is reckoned with.
+    """
+
+    runs: list[CellPlan]
+    films: dict[str, int]
+    cache: int
+    slots: int
+
+    def table(self) -> str:
+        """Return the plan for people."""
+        width = max(len(run.name) for run in self.runs)
+        lines = [f"{'run':{width}}  parameters   disk MB  minutes"]
+        for run in self.runs:
+            minutes = "-" if run.seconds is None else f"{run.seconds / 60:.1f}"
+            lines.append(f"{run.name:{width}}  {run.parameters:>10,}  {run.disk / 1e6:>8.0f}  {minutes:>7}")
+        films = ", ".join(f"{count:,} {name}" for name, count in self.films.items())
+        disk = (sum(run.disk for run in self.runs) + self.cache) / 1e9
+        lines.append(
+            f"{len(self.runs)} runs on {films} films; {disk:.2f} GB of disk, {self.cache / 1e9:.2f} of it cache"
+        )
+        times = [run.seconds for run in self.runs if run.seconds is not None]
+        if times:
+            hours = max(sum(times) / self.slots, *times) / 3600
+            lines.append(f"about {hours:.1f} hours with {self.slots} side by side, measured here, load included")
+        return "\n".join(lines)
+
+
+def probe(cell: Cell, preset: Preset, outputs: int, device: str, seconds: float) -> tuple[float, float]:
+    """Return images per second of training and of evaluation, on random pictures.
+
+    Parameters
+    ----------
+    cell : Cell
+        What to build, with random weights.
+    preset : Preset
+        How it would be trained.
+    outputs : int
+        Observations.
+    device : str
+        ``cpu`` or ``cuda:N``.
+    seconds : float
+        To spend on each of the two; at least one batch is measured, after one to warm up.
+    """
+    place = torch.device(device)
+    network = build_network(cell.architecture, outputs=outputs, truncation=cell.truncation, initialisation="random").to(
+        place
+    )
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(network, preset)
+    dtype = resolve_precision(preset, cell.architecture.family, place)
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (preset.batch, preset.resolution, preset.resolution), dtype=np.uint8)
+    target = torch.from_numpy(random.integers(0, 2, (preset.batch, outputs)).astype(np.float32)).to(place)
+
+    def step() -> None:
+        network.train()
+        x = augment(torch.from_numpy(pixels)[:, None].to(place).float(), preset, torch.Generator().manual_seed(0))
+        with torch.autocast(place.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            logits = network(x.contiguous(memory_format=torch.channels_last))
+        loss = masked_loss(logits, target, None)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        loss.item()
+
+    def judge() -> None:
+        predict_rows(network, pixels, np.arange(preset.batch), place, lambda: None)
+
+    rates = []
+    for work in (step, judge):
+        work()
+        start, count = time.perf_counter(), 0
+        while count == 0 or time.perf_counter() - start < seconds:
+            work()
+            count += 1
+        rates.append(count * preset.batch / (time.perf_counter() - start))
+    return rates[0], rates[1]
+
+
+def make_plan(grid: Grid, *, device: str, slots: int, seconds: float = 2.0) -> Plan:
+    """Return what a grid will cost.
+
+    Parameters
+    ----------
+    grid : Grid
+        What would be run.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; of several GPUs one is probed.
+    slots : int
+        Runs side by side.
+    seconds : float
+        See `probe`; 0 for no probe. Networks that differ in nothing but initialisation and seed are probed
+        once.
+    """
+    preset, wanted = grid.training(), cells(grid)
+    table = read_table({"name": grid.data, "folder": grid.folder, "mapping": grid.mapping, "views": grid.views})
+    split = split_films(
+        table,
+        method=grid.split,
+        fractions=grid.fractions,
+        salt=grid.salt,
+        evaluation_minimum_width=grid.evaluation_minimum_width,
+    )
+    films = {name: len(split.rows(name)) for name in SPLITS}
+    outputs = len(table.outputs(grid.head))
+    measured: dict[tuple[str, int], tuple[int, float | None]] = {}
+    place = resolve_device(device)
+    for cell in wanted:
+        key = (cell.architecture.name, cell.truncation)
+        if key not in measured:
+            network = build_network(
+                cell.architecture, outputs=outputs, truncation=cell.truncation, initialisation="random"
+            )
+            time_needed = None
+            if seconds:
+                time_needed = _seconds(preset, films, *probe(cell, preset, outputs, place, seconds))
+            measured[key] = (network.parameter_count(), time_needed)
+    return Plan(_rows(wanted, preset, measured), films, cache_bytes(len(table), (preset.resolution,) * 2), slots)
+
+
+def _seconds(preset: Preset, films: dict[str, int], training: float, evaluation: float) -> float:
+    examples = films["train"] // preset.batch * preset.batch * preset.epochs
+    evaluations = examples // preset.evaluate_every + 1
+    judged = evaluations * films["validation"] + min(preset.keep, evaluations) * films["test"]
+    return examples / training + judged / evaluation
+
+
+def _rows(
+    wanted: Sequence[Cell], preset: Preset, measured: dict[tuple[str, int], tuple[int, float | None]]
+) -> list[CellPlan]:
+    # weights, two moments, perhaps the average; twice while the new state is written beside the old
+    states = 2 * (4 if preset.ema else 3)
+    rows = []
+    for cell in wanted:
+        parameters, needed = measured[cell.architecture.name, cell.truncation]
+        rows.append(CellPlan(cell.name, parameters, 4 * parameters * (preset.keep + 1 + states), needed))
+    return rows
