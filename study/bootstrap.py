@@ -67,9 +67,7 @@ class Interval:
     p: float = float("nan")
 
 
-def resample_patients(
-    patient: ArrayLike, replicates: int, generator: np.random.Generator
-) -> NDArray[np.uint16]:
+def resample_patients(patient: ArrayLike, replicates: int, generator: np.random.Generator) -> NDArray[np.uint16]:
     """Draw patients with replacement and say how often each image counts in each replicate.
 
     Parameters
@@ -88,10 +86,12 @@ def resample_patients(
     """
     _, index = np.unique(np.asarray(patient), return_inverse=True)
     patients = int(index.max()) + 1 if index.size else 0
-    counts = np.empty((replicates, patients), np.uint16)
-    for row in counts:
-        row[:] = np.bincount(generator.integers(0, patients, patients), minlength=patients)
-    return counts[:, index.reshape(-1)]
+    counts = np.empty((patients, replicates), np.uint16)
+    for replicate in range(replicates):
+        counts[:, replicate] = np.bincount(generator.integers(0, patients, patients), minlength=patients)
+    # stored image by image: that is how `stats` reads it
+    drawn: NDArray[np.uint16] = counts[index.reshape(-1)].T
+    return drawn
 
 
 def percentile_interval(value: float, replicates: ArrayLike, level: float = 0.95) -> Interval:

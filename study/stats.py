@@ -19,7 +19,9 @@ AUPRC : average precision, the step-wise sum of precision over gains in recall, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -120,9 +122,7 @@ def macro_auroc(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """
     label, probability = np.asarray(labels, float), np.asarray(probabilities, float)
     if label.ndim != 2 or label.shape != probability.shape:
-        raise ValueError(
-            f"two (images, observations) arrays expected, got {label.shape}, {probability.shape}"
-        )
+        raise ValueError(f"two (images, observations) arrays expected, got {label.shape}, {probability.shape}")
     each = [auroc(label[:, k], probability[:, k]) for k in range(label.shape[1])]
     defined = [value for value in each if not np.isnan(value)]
     return float(np.mean(defined)) if defined else float("nan")
@@ -143,14 +143,12 @@ def weighted_auroc(label: ArrayLike, probability: ArrayLike, weights: ArrayLike)
     ndarray
         float64, shape (replicates,); NaN where a row leaves a class without weight.
     """
-
-    def rows(positive: Floats, negative: Floats) -> Floats:
-        below = np.cumsum(negative, axis=1) - negative
-        area = np.einsum("rg,rg->r", positive, below + 0.5 * negative)
-        value: Floats = area / (positive.sum(axis=1) * negative.sum(axis=1))
-        return value
-
-    return _by_threshold(label, probability, weights, rows)
+    answer: Floats = np.full(len(np.asarray(weights)), np.nan)
+    for part, ranked in _ranked(label, probability, weights):
+        won = np.einsum("pr,pr->r", ranked.positive, 0.5 * (ranked.below + ranked.below_or_equal))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            answer[part] = won / (ranked.positives[-1] * ranked.negatives)
+    return answer
 
 
 def weighted_auprc(label: ArrayLike, probability: ArrayLike, weights: ArrayLike) -> Floats:
@@ -158,26 +156,40 @@ def weighted_auprc(label: ArrayLike, probability: ArrayLike, weights: ArrayLike)
 
     Parameters and return value are those of `weighted_auroc`.
     """
+    answer: Floats = np.full(len(np.asarray(weights)), np.nan)
+    for part, ranked in _ranked(label, probability, weights):
+        total = ranked.positives[-1]
+        found = total - ranked.positives[ranked.first_of_equal]  # positives at or above each positive's threshold
+        called = found + ranked.negatives - ranked.below
+        precision = np.divide(found, called, out=np.zeros_like(called), where=called > 0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.einsum("pr,pr->r", ranked.positive, precision) / total
+        answer[part] = np.where(ranked.negatives > 0, mean, np.nan)
+    return answer
 
-    def rows(positive: Floats, negative: Floats) -> Floats:
-        positive, negative = positive[:, ::-1], negative[:, ::-1]  # from the highest threshold down
-        found = np.cumsum(positive, axis=1)
-        called = found + np.cumsum(negative, axis=1)
-        precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-        total = np.where(found[:, -1] * negative.sum(axis=1) > 0, found[:, -1], np.nan)
-        value: Floats = np.einsum("rg,rg->r", positive, precision) / total
-        return value
 
-    return _by_threshold(label, probability, weights, rows)
+@dataclass(frozen=True, eq=False)
+class _Ranked:
+    """Weights of a chunk of replicates, the positives in rising order of probability.
+
+    All arrays are float64. `positive`, `below` (negatives of lower probability) and `below_or_equal` are
+    (positives, replicates), `positives` (their running sum from 0) is (positives + 1, replicates), `negatives`
+    (replicates,). `first_of_equal` (positives,) counts positives of lower probability.
+    """
+
+    positive: Floats
+    below: Floats
+    below_or_equal: Floats
+    positives: Floats
+    negatives: Floats
+    first_of_equal: NDArray[np.intp]
 
 
 def _judged(label: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
     """Check the two and leave out masked images."""
     truth, score = np.asarray(label, float), np.asarray(probability, float)
     if truth.ndim != 1 or truth.shape != score.shape:
-        raise ValueError(
-            f"label and probability must be two (images,) arrays, got {truth.shape}, {score.shape}"
-        )
+        raise ValueError(f"label and probability must be two (images,) arrays, got {truth.shape}, {score.shape}")
     known = ~np.isnan(truth)
     truth, score = truth[known], score[known]
     if not np.isin(truth, (0.0, 1.0)).all():
@@ -206,30 +218,45 @@ def midranks(values: ArrayLike) -> Floats:
     return middle[inverse.reshape(-1)]
 
 
-def _by_threshold(
-    label: ArrayLike, probability: ArrayLike, weights: ArrayLike, rows: Callable[[Floats, Floats], Floats]
-) -> Floats:
-    """Sum the weights of positives and negatives at each distinct probability, rising, and apply ``rows``."""
+def _ranked(label: ArrayLike, probability: ArrayLike, weights: ArrayLike) -> Iterator[tuple[slice, _Ranked]]:
+    """Yield chunks of replicates; nothing where a class is absent.
+
+    Images are rows here: running sums then go down rows of neighbouring replicates, which is what a processor
+    does fast, and only the fewer, the positives, are looked up in the running sum of the negatives.
+    """
     weight = np.asarray(weights)
     known = ~np.isnan(np.asarray(label, float))
     truth, score = _judged(label, probability)
     if weight.ndim != 2 or weight.shape[1] != len(known):
         raise ValueError(f"weights must be (replicates, {len(known)}), got {weight.shape}")
-    answer = np.full(len(weight), np.nan)
     if not truth.any() or truth.all():
-        return answer
+        return
+    image = np.flatnonzero(known)
     order = np.argsort(score, kind="stable")
-    column = np.flatnonzero(known)[order]
-    rising = score[order]
-    starts = np.flatnonzero(np.concatenate([[True], rising[1:] != rising[:-1]]))
-    positive = truth[order]
+    positive, negative = order[truth[order]], order[~truth[order]]
+    low = np.searchsorted(score[negative], score[positive], side="left")
+    high = np.searchsorted(score[negative], score[positive], side="right")
+    first = np.searchsorted(score[positive], score[positive], side="left")
     step = max(1, _CHUNK // len(order))
     for begin in range(0, len(weight), step):
-        drawn = weight[begin : begin + step, column].astype(np.float64)
-        hits, misses = drawn * positive, drawn * ~positive
-        if len(starts) < len(order):  # ties
-            hits = np.add.reduceat(hits, starts, axis=1)
-            misses = np.add.reduceat(misses, starts, axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            answer[begin : begin + step] = rows(hits, misses)
-    return answer
+        part = slice(begin, begin + step)
+        drawn = weight.T[:, part]
+        misses, hits = _running(drawn, image[negative]), _running(drawn, image[positive])
+        yield (
+            part,
+            _Ranked(
+                positive=drawn[image[positive]].astype(np.float64),
+                below=misses[low],
+                below_or_equal=misses[high],
+                positives=hits,
+                negatives=misses[-1],
+                first_of_equal=first,
+            ),
+        )
+
+
+def _running(drawn: NDArray[Any], rows: NDArray[np.intp]) -> Floats:
+    """Return running sums of some rows, from 0: float64, shape (rows + 1, replicates)."""
+    sums = np.zeros((len(rows) + 1, drawn.shape[1]))
+    sums[1:] = drawn[rows]
+    return np.cumsum(sums, axis=0, out=sums)
