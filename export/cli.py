@@ -70,10 +70,14 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--force", is_flag=True, help="Replace the file, and write it even if a gate is failed.")
 def export(runs: tuple[Path, ...], output: Path, triton: Path | None, **options: Any) -> None:
     """Write the ensemble of RUNS (run folders) as one ONNX file that needs no code of ours."""
-    from xraytransfer.export.exporter import export_runs
     from xraytransfer.export.options import ExportOptions
 
-    export_runs(runs, output, ExportOptions(**options), click.echo)
+    wanted = ExportOptions(**options)
+    wanted.check(output)  # before torch is loaded
+
+    from xraytransfer.export.exporter import export_runs
+
+    export_runs(runs, output, wanted, click.echo)
     if triton is not None:
         from xraytransfer.export.triton import write_repository
 

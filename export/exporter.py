@@ -104,7 +104,7 @@ def export_runs(
     StudyError
         Runs or data that cannot be read.
     """
-    _check_output(out, options)
+    options.check(out)
     gate = Gate(options.force, say)
     ensemble = choose_members(folders, options.checkpoints, options.fuse)
     size = check_size(ensemble.networks, options.precision)
@@ -148,15 +148,6 @@ def export_runs(
     written = write_cards(out)
     say(f"{out}: {len(file) / 1e6:.1f} MB; card: {', '.join(path.name for path in written)}")
     return document
-
-
-def _check_output(out: Path, options: ExportOptions) -> None:
-    if not out.parent.is_dir():
-        raise ExportError(f"{out}: the folder {out.parent} does not exist")
-    if out.exists() and not options.force:
-        raise ExportError(f"{out}: exists; --force replaces it")
-    if options.precision not in precisions.PRECISIONS:
-        raise ExportError(f"unknown precision {options.precision!r}; known: {', '.join(precisions.PRECISIONS)}")
 
 
 def _data(config: Mapping[str, Any], options: ExportOptions) -> RunData:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ExportOptions"]
+from xraytransfer.errors import ExportError
+
+__all__ = ["PRECISIONS", "ExportOptions"]
+
+PRECISIONS = ("float32", "float16-weights", "float16", "int8")
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class ExportOptions:
     checkpoints, fuse : str
         As `xraytransfer.export.members.choose_members`.
     precision : str
-        One of `xraytransfer.export.precision.PRECISIONS`.
+        One of `PRECISIONS`.
     calibration : str
         ``auto`` or a method of `xraytransfer.export.calibration`.
     margin : float or None
@@ -46,3 +50,18 @@ class ExportOptions:
     cache: Path | None = None
     licence: str = "Apache-2.0"
     force: bool = False
+
+    def check(self, out: Path) -> None:
+        """Refuse what cannot end well before anything heavy is loaded.
+
+        Raises
+        ------
+        ExportError
+            The file exists and is not to be replaced, its folder is absent, or the precision is unknown.
+        """
+        if self.precision not in PRECISIONS:
+            raise ExportError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
+        if not out.parent.is_dir():
+            raise ExportError(f"{out}: the folder {out.parent} does not exist")
+        if out.exists() and not self.force:
+            raise ExportError(f"{out}: exists; --force replaces it")

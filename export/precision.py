@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from xraytransfer.errors import ExportError
+from xraytransfer.export.options import PRECISIONS
 from xraytransfer.export.to_onnx import inside_member
 from xraytransfer.export.tracing import PIXELS
 from xraytransfer.model_file import INPUT
 
-__all__ = ["CALIBRATION_FILMS", "PRECISIONS", "float16_graph", "float16_weights", "int8_graph", "lower"]
+__all__ = ["CALIBRATION_FILMS", "float16_graph", "float16_weights", "int8_graph", "lower"]
 
-PRECISIONS = ("float32", "float16-weights", "float16", "int8")
 CALIBRATION_FILMS = 64
 """Films that activation ranges are observed on; with 64 the ranges of ResNet-18 no longer move by 2 %."""
 

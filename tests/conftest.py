@@ -244,3 +244,100 @@ def write_dicom_film(
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def toy_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return two finished run folders of timm's miniatures, with 3 and 2 checkpoints, on 300 made-up films."""
+    pytest.importorskip("timm")
+    from xraytransfer.study.grid import Grid, place_runs
+    from xraytransfer.study.presets import parse_changes
+
+    root = tmp_path_factory.mktemp("study")
+    _write_films(root / "films")
+    grid = Grid(
+        data="nih",
+        folder=root / "films",
+        results=root,
+        architectures=("toy_resnet", "toy_efficientnet"),
+        initialisations=("random",),
+        preset="tiny",
+        changes=parse_changes(("resolution=64",)),
+        fractions=(0.4, 0.3, 0.3),
+    )
+    folders = place_runs(grid)
+    for folder, checkpoints in zip(folders, (3, 2), strict=True):
+        _finish_run(folder, checkpoints)
+    return folders
+
+
+def _write_films(folder: Path) -> None:
+    """Write films in NIH's layout: noise, brighter in one quarter where there is an effusion."""
+    from PIL import Image
+
+    rng = np.random.default_rng(3)
+    names = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion")
+    (folder / "images").mkdir(parents=True)
+    lines = ["Image Index,Finding Labels,Patient ID,Patient Age,Patient Gender,View Position"]
+    for index in range(300):
+        found = [name for name in names if rng.random() < 0.3]
+        pixels = rng.normal(90, 30, (96, 80))
+        for quarter, name in enumerate(names[:4]):
+            rows, columns = divmod(quarter, 2)
+            pixels[rows * 48 :, columns * 40 :] += 40 * (name in found)
+        image = f"{index // 2:08d}_{index % 2:03d}.png"
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / "images" / image)
+        view, sex = ("PA", "AP")[index % 3 == 0], "MF"[index // 2 % 2]
+        lines.append(f"{image},{'|'.join(found) or 'No Finding'},{index // 2},{20 + index % 70},{sex},{view}")
+    (folder / "Data_Entry.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _finish_run(folder: Path, count: int) -> None:
+    """Write what training would have left: checkpoints, predictions, done.json."""
+    import torch
+
+    from xraytransfer.study.checkpoints import save_checkpoint, write_index
+    from xraytransfer.study.predictions import predictions_of, write_predictions
+    from xraytransfer.study.run_data import load_data
+    from xraytransfer.study.run_folder import Run
+    from xraytransfer.study.safe_write import read_json, write_json
+
+    config = read_json(folder / "config.json")
+    (folder / "checkpoints").mkdir()
+    torch.manual_seed(count)
+    network = Run(folder, config, [], {}).empty_network()
+    data, kept, said = load_data(config), [], []
+    pixels = torch.from_numpy(np.array(data.pixels[:, None])).float()
+    with torch.no_grad():
+        network.train()(pixels[:64])  # batch statistics that fit the films
+        for index in range(count):
+            network.eval().head.weight.mul_(1.05)
+            kept.append(save_checkpoint(folder / "checkpoints", 10 * index + 10, 0.6 - 0.01 * index, network))
+            said.append(torch.sigmoid(network(pixels)).numpy())
+    write_index(folder / "checkpoints", kept)
+    probability = np.stack(said, axis=1)
+    for split in ("validation", "test"):
+        rows = data.rows[split]
+        parts = (config["outputs"], data.label[rows], probability[rows], [row.step for row in kept])
+        write_predictions(folder / "predictions" / f"{split}.npz", predictions_of(data.table.subset(rows), *parts))
+    write_json(folder / "done.json", {"best_validation_auroc": 0.6})
+
+
+@pytest.fixture(scope="session")
+def remembered_traces() -> Iterator[None]:
+    """Let torch trace each toy network once for all tests: ten seconds each otherwise."""
+    pytest.importorskip("onnxscript")
+    from xraytransfer.export import to_onnx
+
+    known: dict[Any, Any] = {}
+    real = to_onnx.trace
+
+    def trace(network: Any, resolution: tuple[int, int]) -> Any:
+        key = (to_onnx.structure(network), resolution)
+        if key not in known:
+            known[key] = real(network, resolution)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(to_onnx, "trace", trace)
+        yield
