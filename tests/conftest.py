@@ -206,6 +206,9 @@ def write_dicom_film(
     """
     import io
 
+    from pydicom import config
+    from pydicom.datadict import dictionary_VR
+    from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.encaps import encapsulate
     from pydicom.uid import UID
@@ -231,7 +234,8 @@ def write_dicom_film(
     dataset = Dataset()
     for keyword, value in values.items():
         if value is not None:
-            setattr(dataset, keyword, value)
+            # Not checked: tests write what no valid file holds, too.
+            dataset.add(DataElement(keyword, dictionary_VR(keyword)[:2], value, validation_mode=config.IGNORE))
     order = ">" if syntax == "1.2.840.10008.1.2.2" else "<"
     plain = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
     dataset.PixelData = plain + b"\0" * (len(plain) % 2) if stream is None else encapsulate([stream])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -118,15 +119,9 @@ def test_every_compressed_syntax_has_a_case() -> None:
     assert {name for name, *_ in CASES} == {syntax.name for syntax in SYNTAXES.values() if syntax.tries}
 
 
-@pytest.mark.parametrize(("name", "encode", "pixels", "bits", "tolerance"), CASES)
-def test_every_decoder_of_the_table_agrees(
-    name: str,
-    encode: Callable[[np.ndarray], bytes],
-    pixels: np.ndarray,
-    bits: int,
-    tolerance: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_every_decoder_of_the_table_agrees(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, encode, pixels, bits, tolerance = case
     uid = NAMES[name]
     pixel_data = memoryview(encapsulate([encode(pixels)]))
     for decoder in SYNTAXES[uid].tries:
@@ -311,4 +306,4 @@ def test_decoders_are_listed_and_installed() -> None:
     rows = decode.decoders()
     assert [uid for uid, _, _ in rows] == list(SYNTAXES)
     assert all(available for _, _, available in rows)
-    assert dict((uid, available) for uid, _, available in rows)["1.2.840.10008.1.2.4.50"][0] == "pillow"
+    assert {uid: available for uid, _, available in rows}["1.2.840.10008.1.2.4.50"][0] == "pillow"

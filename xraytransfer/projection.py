@@ -109,10 +109,8 @@ def _check_class(sop_class: str, modality: str, header: Elements, part: str) -> 
             return [f"Modality is {modality or 'absent'} in a {_RADIOGRAPHY[sop_class]} object"]
         return []
     if sop_class not in _CAPTURES:
-        name = _OTHERS.get(sop_class) or (
-            f"SOP class {sop_class}" if re.fullmatch(r"[0-9.]{1,64}", sop_class) else "an unknown SOP class"
-        )
-        raise _refused(f"a {name} object" if sop_class in _OTHERS else name)
+        known = re.fullmatch(r"[0-9.]{1,64}", sop_class)
+        raise _refused(f"the SOP class is {_OTHERS.get(sop_class, sop_class if known else 'unknown')}")
     if modality in _FILM_MODALITIES:
         return [] if sop_class else ["no SOP class: taken for a film because of its Modality"]
     if modality not in _SILENT_MODALITIES:
