@@ -56,6 +56,8 @@ class DicomService:
             The spool, the address or the certificates cannot be used.
         """
         settings = self._settings
+        for library in ("highdicom", "pynetdicom", "dicomweb_client", "urllib3"):
+            logging.getLogger(library).setLevel(logging.CRITICAL)  # they log UIDs and URLs with UIDs
         with ExitStack() as stack:
             spool = Spool(settings.spool, capacity=settings.capacity, min_free_bytes=settings.min_free_bytes)
             stack.callback(spool.close)

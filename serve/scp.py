@@ -105,8 +105,6 @@ def start_scp(settings: DicomSettings, spool: Spool) -> ThreadedAssociationServe
     ServeError
         The address cannot be listened on, or the certificates cannot be used.
     """
-    # pynetdicom logs UIDs and peers' requests, and what goes wrong is logged here in our own words
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     entity = application_entity(settings)
     entity.maximum_associations = settings.max_associations
     entity.require_called_aet = True

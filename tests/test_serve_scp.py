@@ -48,7 +48,9 @@ from xraytransfer.serve.metrics import Metrics
 from xraytransfer.serve.settings import Settings
 
 # pynetdicom leaves the socket of a connection that failed to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <s(ocket|sl):pytest.PytestUnraisableExceptionWarning"
+)
 
 NAME = "Muster^Erika"
 
