@@ -1,4 +1,4 @@
-"""Commands: ``xraytransfer study plan | cache | run | train | status`` (and report, demo).
+"""Commands: ``xraytransfer study plan | cache | run | train | status | report | demo``.
 
 Light on purpose: everything heavy is imported inside the command bodies.
 """
@@ -250,3 +250,39 @@ def train(folder: Path, device: str, threads: int) -> None:
     from xraytransfer.study.one_run import run_one
 
     run_one(folder, device=device, threads=threads, say=click.echo)
+
+
+@study.command()
+@RESULTS
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the report. [default: RESULTS/report]"
+)
+@click.option(
+    "--replicates", type=click.IntRange(10), default=1000, show_default=True, help="Bootstrap replicates, by patient."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option(
+    "--measure/--no-measure", default=True, show_default=True,
+    help="Measure latency where none is stored and draw activation maps; needs torch.",
+)  # fmt: skip
+def report(results: Path, out: Path | None, replicates: int, seed: int, measure: bool) -> None:
+    """Write report.html, report.md, tables and figures from the runs that are done."""
+    from xraytransfer.runtime import cpu_limit
+    from xraytransfer.study.report import write_report
+
+    workers = cpu_limit()
+    page = write_report(
+        results, out, replicates=replicates, seed=seed, workers=workers, measure=measure, say=click.echo
+    )
+    click.echo(page)
+
+
+@study.command()
+@RESULTS
+@click.option("--patients", type=click.IntRange(40), default=320, show_default=True, help="Phantom patients drawn.")
+@click.option("--slots", type=click.IntRange(1), help="Runs side by side. [default: one per core]")
+def demo(results: Path, patients: int, slots: int | None) -> None:
+    """Run a whole small study on drawn chest phantoms, to a report, in a few minutes without any data."""
+    from xraytransfer.study.demo import run_demo
+
+    click.echo(run_demo(results, patients=patients, slots=slots, say=click.echo))

@@ -26,7 +26,7 @@ from xraytransfer.study.figure_parts import (
     styled,
     write_names,
 )
-from xraytransfer.study.question_accuracy import with_accuracy
+from xraytransfer.study.question_accuracy import accuracy_name, with_accuracy
 from xraytransfer.study.question_boost import pairs
 from xraytransfer.study.question_size import families
 from xraytransfer.study.question_truncation import series
@@ -57,7 +57,7 @@ def accuracy_figure(scored: Scored) -> Figure | None:
             point(axis, scored, cell, float(cell.row["imagenet_top1"]), cell)
         write_names(axis, cells, [(float(cell.row["imagenet_top1"]), cell.macro.value) for cell in cells])
         axis.set_title(f"{name} (n = {len(cells)})")
-        axis.set_xlabel("ImageNet top-1 accuracy, %")
+        axis.set_xlabel(f"{accuracy_name(scored)}, %")
         axis.margins(x=0.08)
     axes[0].set_ylabel("macro AUROC")
     family_legend(figure, scored, [cell for cells in shown.values() for cell in cells])

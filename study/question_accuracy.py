@@ -25,9 +25,15 @@ from xraytransfer.study.table import (
     text,
 )
 
-__all__ = ["QUESTION", "answer_accuracy", "relation", "with_accuracy"]
+__all__ = ["QUESTION", "accuracy_name", "answer_accuracy", "relation", "with_accuracy"]
 
 QUESTION = "Do better ImageNet models read chest films better?"
+
+
+def accuracy_name(scored: Scored) -> str:
+    """Return what the column of accuracies holds: ImageNet's, or in the demo that on drawn shapes."""
+    demo = all(cell.row.get("group") == "demo" for cell in scored.cells)
+    return "Accuracy on drawn shapes" if demo else "ImageNet top-1 accuracy"
 
 
 def with_accuracy(scored: Scored, initialisation: str) -> list[Cell]:
@@ -57,7 +63,9 @@ def answer_accuracy(scored: Scored) -> Answer:
     corrected = holm([found[name].p for name in found])
     verdicts, rows = [], []
     for (initialisation, one), p_holm in zip(found.items(), corrected, strict=True):
-        verdicts.append(f"{initialisation.capitalize()}: " + relation(one, float(p_holm), "ImageNet accuracy", "AUROC"))
+        verdicts.append(
+            f"{initialisation.capitalize()}: " + relation(one, float(p_holm), accuracy_name(scored), "AUROC")
+        )
         rows.append(
             {
                 "whose": "these runs",
@@ -168,7 +176,7 @@ def _architectures(scored: Scored) -> Table:
         Column("Architecture", text("architecture"), right=False),
         Column("Family", text("family"), right=False),
         Column("Weights", text("initialisation"), right=False),
-        Column("ImageNet top-1, %", number("imagenet_top1", 1)),
+        Column(f"{accuracy_name(scored)}, %", number("imagenet_top1", 1)),
         Column("Parameters, M", number("parameters", 2, times=1e-6)),
         Column("Seeds", text("seeds")),
         Column("Macro AUROC (95 %)", show_interval()),

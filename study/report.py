@@ -19,7 +19,7 @@ from xraytransfer.study.breakdown import (
 )
 from xraytransfer.study.cost import Cost, measure_costs, read_costs
 from xraytransfer.study.ensembling import ensemble_table
-from xraytransfer.study.question_accuracy import answer_accuracy
+from xraytransfer.study.question_accuracy import accuracy_name, answer_accuracy
 from xraytransfer.study.question_boost import answer_boost
 from xraytransfer.study.question_size import answer_size
 from xraytransfer.study.question_truncation import answer_truncation
@@ -107,7 +107,7 @@ def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], measure: bool)
 
     cell = reference_cell(scored)
     answers = (
-        (answer_accuracy(scored), figures.accuracy_figure(scored), "ImageNet top-1 accuracy against macro AUROC"),
+        (answer_accuracy(scored), figures.accuracy_figure(scored), f"{accuracy_name(scored)} against macro AUROC"),
         (answer_boost(scored), figures.boost_figure(scored), "Pretraining boost against parameters"),
         (answer_size(scored), figures.size_figure(scored), "Parameters against macro AUROC; lines join a family"),
         (
@@ -175,8 +175,8 @@ METHODS = (
 def _summary(answers: Sequence[Answer]) -> Section:
     sentences = []
     for answer in answers:
-        first = [verdict for verdict in answer.verdicts if not verdict.startswith("Published")][:1]
-        sentences += [f"{answer.question} {verdict}" for verdict in first]
+        about = [verdict for verdict in answer.verdicts if verdict.startswith("Pretrained")] or answer.verdicts[:1]
+        sentences += [f"{answer.question} {' '.join(about)}"]
     return Section("summary", "In short", sentences)
 
 

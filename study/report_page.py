@@ -64,7 +64,7 @@ def page_html(title: str, notice: str, sections: Sequence[Section]) -> str:
     for section in sections:
         body.append(f'<section id="{section.slug}"><h2>{html.escape(section.title)}</h2>')
         if section.sentences:
-            body.append("<ul>" + "".join(f"<li>{html.escape(s)}</li>" for s in section.sentences) + "</ul>")
+            body.append("<ul>" + "".join(f"<li>{_unbroken(s)}</li>" for s in section.sentences) + "</ul>")
         for picture in section.pictures:
             kind = "image/svg+xml" if picture.file.endswith(".svg") else "image/png"
             data = base64.b64encode(picture.data).decode()
@@ -77,6 +77,11 @@ def page_html(title: str, notice: str, sections: Sequence[Section]) -> str:
         body.append(f"<details><summary>Tables</summary>{tables}</details>" if section.folded else tables)
         body.append("</section>")
     return PAGE.format(title=html.escape(title), notice=html.escape(notice), links=links, body="\n".join(body))
+
+
+def _unbroken(sentence: str) -> str:
+    """Escape a sentence and keep ``p = .03`` on one line."""
+    return html.escape(sentence).replace(" = ", "&nbsp;=&nbsp;").replace(" &lt; ", "&nbsp;&lt;&nbsp;")
 
 
 PAGE = """<!doctype html>
