@@ -22,6 +22,13 @@ def read(data: bytes, **options: Any) -> Radiograph:
     return read_radiograph(data, **options)
 
 
+def outcome(data: bytes, **options: Any) -> Radiograph | RadiographError:
+    try:
+        return read(data, **options)
+    except RadiographError as error:
+        return error
+
+
 def lut(entries: np.ndarray, first: int, bits: int) -> Dataset:
     item = Dataset()
     item.add_new("LUTDescriptor", "US", [len(entries), first, bits])
@@ -377,11 +384,10 @@ def test_any_header_is_read_or_refused(dicom_film: Film, intensity: str, syntax:
         "frames": "NumberOfFrames",
     }
     header = {keywords[name]: value for name, value in attributes.items()}
-    try:
-        film = read(dicom_film(RAMP, syntax=syntax, **header), intensity=intensity)
-    except RadiographError as error:
-        assert error.reason in REASONS
-        assert "Doe" not in str(error)
+    film = outcome(dicom_film(RAMP, syntax=syntax, **header), intensity=intensity)
+    if isinstance(film, RadiographError):
+        assert film.reason in REASONS
+        assert "Doe" not in str(film)
     else:
         assert film.pixels.shape == (header["Rows"], header["Columns"])
         assert film.pixels.dtype == np.uint8

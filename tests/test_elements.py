@@ -176,19 +176,22 @@ def test_pixels_that_end_early_are_told() -> None:
 @given(st.binary(max_size=300))
 def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
     for whole in (data, file(data), file(data, syntax=b"1.2.840.10008.1.2.2\0"), file(ROWS, data)):
-        try:
-            header, _ = parse(whole)
-        except RadiographError as error:
-            assert error.reason in ("corrupt", "too-large")
-        else:
-            for keyword, found in header.items():
-                found.numbers()
-                found.texts()
-                header.integer(keyword)
-                try:
-                    found.items()
-                except RadiographError as error:
-                    assert error.reason == "corrupt"
+        header = outcome(lambda whole=whole: parse(whole)[0])
+        for keyword, found in header.items() if isinstance(header, Elements) else []:
+            found.numbers()
+            found.texts()
+            header.integer(keyword)
+            outcome(found.items)
+
+
+def outcome(function: Callable[[], object]) -> object:
+    """Return what a function returns; None if it refuses as it may."""
+    try:
+        return function()
+    except RadiographError as error:
+        if error.reason not in ("corrupt", "too-large"):
+            raise
+        return None
 
 
 def test_dataset_that_was_decoded_before() -> None:
