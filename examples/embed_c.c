@@ -1,0 +1,82 @@
+/* Score a grey film (binary PGM, 8 bits) with ONNX Runtime's C API.
+ *
+ *   cc embed_c.c -I <include> -L <lib> -l:libonnxruntime.so.1 -o embed_c
+ *   ./embed_c model.onnx film.pgm
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "onnxruntime_c_api.h"
+
+static const char *const OBSERVATIONS[] = {"atelectasis", "cardiomegaly", "consolidation",
+                                           "edema",       "no_finding",   "pleural_effusion"};
+static const OrtApi *api;
+
+static void check(OrtStatus *status) {
+  if (status != NULL) {
+    fprintf(stderr, "onnxruntime: %s\n", api->GetErrorMessage(status));
+    exit(3);
+  }
+}
+
+/* Returns rows * columns bytes, to be freed; air dark, bone bright. */
+static unsigned char *read_pgm(const char *path, int64_t *rows, int64_t *columns) {
+  FILE *file = fopen(path, "rb");
+  unsigned width = 0, height = 0, largest = 0;
+  if (file == NULL || fscanf(file, "P5 %u %u %u", &width, &height, &largest) != 3 || largest != 255 ||
+      width == 0 || height == 0 || width > 20000 || height > 20000 || fgetc(file) == EOF) {
+    fprintf(stderr, "%s: not a binary PGM file of 8 bits\n", path);
+    exit(1);
+  }
+  size_t size = (size_t)width * height;
+  unsigned char *pixels = malloc(size);
+  if (pixels == NULL || fread(pixels, 1, size, file) != size) {
+    fprintf(stderr, "%s: cut short\n", path);
+    exit(1);
+  }
+  fclose(file);
+  *rows = height;
+  *columns = width;
+  return pixels;
+}
+
+int main(int count, char **arguments) {
+  if (count != 3) {
+    fprintf(stderr, "usage: %s model.onnx film.pgm\n", arguments[0]);
+    return 2;
+  }
+  int64_t shape[4] = {1, 1, 0, 0}; /* any size: the graph resizes */
+  unsigned char *pixels = read_pgm(arguments[2], &shape[2], &shape[3]);
+
+  api = OrtGetApiBase()->GetApi(ORT_API_VERSION);
+  if (api == NULL) {
+    fprintf(stderr, "the library is older than the header that this was compiled with\n");
+    return 3;
+  }
+  OrtEnv *environment;
+  OrtSessionOptions *options;
+  OrtSession *session;
+  OrtMemoryInfo *memory;
+  OrtValue *image, *answer = NULL;
+  check(api->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "embed", &environment));
+  check(api->CreateSessionOptions(&options));
+  check(api->CreateSession(environment, arguments[1], options, &session));
+  check(api->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &memory));
+  check(api->CreateTensorWithDataAsOrtValue(memory, pixels, (size_t)(shape[2] * shape[3]), shape, 4,
+                                            ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, &image));
+  const char *inputs[] = {"image"}, *outputs[] = {"probability"};
+  const OrtValue *images[] = {image};
+  check(api->Run(session, NULL, inputs, images, 1, outputs, 1, &answer));
+  float *probability;
+  check(api->GetTensorMutableData(answer, (void **)&probability));
+  for (int i = 0; i < 6; i++) printf("%s %.6f\n", OBSERVATIONS[i], probability[i]);
+
+  api->ReleaseValue(answer);
+  api->ReleaseValue(image);
+  api->ReleaseMemoryInfo(memory);
+  api->ReleaseSession(session);
+  api->ReleaseSessionOptions(options);
+  api->ReleaseEnv(environment);
+  free(pixels);
+  return 0;
+}

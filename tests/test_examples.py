@@ -1,0 +1,168 @@
+"""Each example gives the same six numbers as `xraytransfer predict`, on the same real film."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import xraytransfer
+from xraytransfer.model_file import shipped_models
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+MODULES = EXAMPLES / "node_modules"
+HEADERS = Path(__file__).parent / "c_headers" / "node_modules" / "com.github.asus4.onnxruntime"
+TOLERANCE = 1e-5
+PATIENCE = 60
+
+
+@pytest.fixture(scope="module")
+def film(sample_film, tmp_path_factory):
+    """Return a real film as PNG: what programs without a DICOM reader take."""
+    radiograph = xraytransfer.read_radiograph(sample_film("RG1_UNCR"))
+    path = tmp_path_factory.mktemp("film") / "film.png"
+    Image.fromarray(radiograph.pixels).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(request, tmp_path_factory):
+    """Return the model that ships, or an ensemble of toys where none does."""
+    if "default" in shipped_models():
+        return shipped_models()["default"]
+    request.getfixturevalue("remembered_traces")
+    from xraytransfer.export.exporter import export_runs
+    from xraytransfer.export.options import ExportOptions
+
+    path = tmp_path_factory.mktemp("model") / "toys.onnx"
+    export_runs(request.getfixturevalue("toy_runs"), path, ExportOptions(device="cpu"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(film, model):
+    """Return what the command line answers."""
+    command = [sys.executable, "-m", "xraytransfer", "predict", str(film), "--model", str(model)]
+    done = subprocess.run(
+        [*command, "--format", "jsonl", "--device", "cpu"], capture_output=True, text=True, check=True
+    )
+    rows = json.loads(done.stdout.splitlines()[0])["observations"]
+    return {row["identifier"]: row["probability"] for row in rows}
+
+
+def assert_same(text, expected):
+    lines = [line.split() for line in text.strip().splitlines()]
+    assert [name for name, _ in lines] == list(expected)
+    np.testing.assert_allclose([float(value) for _, value in lines], list(expected.values()), atol=TOLERANCE)
+
+
+def run(*command, **options):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("example", ["embed_xraytransfer.py", "embed_python.py", "embed_openvino.py"])
+def test_python(example, film, model, expected):
+    if "openvino" in example:
+        pytest.importorskip("openvino")
+    assert_same(run(sys.executable, EXAMPLES / example, model, film), expected)
+
+
+def test_python_example_imports_nothing_of_ours():
+    assert "import xraytransfer" not in (EXAMPLES / "embed_python.py").read_text()
+
+
+def need_modules():
+    if not (MODULES / "onnxruntime-node").is_dir():
+        pytest.skip("the examples' npm packages are not installed: run npm ci --ignore-scripts in examples/")
+
+
+def test_node(film, model, expected):
+    need_modules()
+    node = shutil.which("node") or pytest.skip("node is not installed")
+    assert_same(run(node, EXAMPLES / "embed_node.mjs", model, film), expected)
+
+
+def c_include():
+    """Return the folder of ONNX Runtime's C headers, wherever this machine has them."""
+    packaged = next(HEADERS.glob("**/*simulator/onnxruntime.framework/Headers"), None)
+    places = [os.environ.get("ONNXRUNTIME_INCLUDE"), packaged, "/usr/include/onnxruntime"]
+    found = [Path(place) for place in places if place and (Path(place) / "onnxruntime_c_api.h").is_file()]
+    return found[0] if found else pytest.skip("ONNX Runtime's C headers are not here: npm ci in tests/c_headers/")
+
+
+def test_c(film, model, expected, tmp_path):
+    need_modules()
+    compiler = shutil.which("cc") or pytest.skip("no C compiler is installed")
+    library = MODULES / "onnxruntime-node" / "bin" / "napi-v6" / "linux" / "x64"
+    if sys.platform != "linux" or not (library / "libonnxruntime.so.1").is_file():
+        pytest.skip("no ONNX Runtime library for this platform in the npm package")
+    flags = ["-Wall", "-Wextra", "-Werror", "-L", library, "-l:libonnxruntime.so.1", f"-Wl,-rpath,{library}"]
+    run(compiler, EXAMPLES / "embed_c.c", "-isystem", c_include(), *flags, "-o", tmp_path / "embed_c")
+    Image.open(film).save(tmp_path / "film.pgm")
+    assert_same(run(tmp_path / "embed_c", model, tmp_path / "film.pgm"), expected)
+    (tmp_path / "cut.pgm").write_bytes((tmp_path / "film.pgm").read_bytes()[:5000])
+    cut = subprocess.run([tmp_path / "embed_c", model, tmp_path / "cut.pgm"], capture_output=True, check=False)
+    assert (cut.returncode, b"cut short" in cut.stderr) == (1, True)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def static_site(model, tmp_path):
+    """Serve the examples as plain files, with the model beside the page: a site without any program."""
+    need_modules()
+    site = tmp_path / "site"
+    shutil.copytree(EXAMPLES / "web", site / "web")
+    (site / "node_modules").symlink_to(MODULES)
+    shutil.copyfile(model, site / "web" / "model.onnx")
+    handler = functools.partial(Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/web/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.peer
+def test_web_page_in_a_real_browser(static_site, film, expected, tmp_path):
+    pytest.importorskip("selenium")
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    binary, service = shutil.which("chromium"), shutil.which("chromedriver")
+    if binary is None or service is None:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(service))
+    try:
+        driver.get(static_site)
+        state = driver.find_element(By.ID, "state")
+        WebDriverWait(driver, PATIENCE).until(lambda _: "Loading" not in state.text)
+        assert state.text == "Choose a film."
+        driver.find_element(By.ID, "film").send_keys(str(film))
+        WebDriverWait(driver, PATIENCE).until(lambda _: "Scored" in state.text or "cannot" in state.text)
+        assert state.text == "Scored film.png."
+        cells = [cell.text for cell in driver.find_elements(By.TAG_NAME, "td")]
+    finally:
+        driver.quit()
+    assert_same("\n".join(f"{name} {value}" for name, value in zip(cells[::2], cells[1::2], strict=True)), expected)
