@@ -70,21 +70,24 @@ def main() -> int:
         print(read_radiograph(data, max_pixels=MAX_PIXELS, **choices).provenance())
         return 0
     start = time.monotonic()
-    counts, finds, peak = run(seeds, options)
+    counts, finds, peak, slowest = run(seeds, options)
     for outcome, count in counts.most_common():
         print(f"{count:>8,}  {outcome}")
-    print(f"{sum(counts.values()):,} mutants, {len(finds)} finds, {time.monotonic() - start:.0f} s, peak {peak:,} MiB")
+    print(f"{sum(counts.values()):,} mutants, {len(finds)} finds, {time.monotonic() - start:.0f} s")
+    print(f"peak memory of a worker {peak:,} MiB, slowest mutant {slowest[0]:.2f} s (number {slowest[1]})")
     for number, what in finds[:50]:
         kind = names[int(np.random.default_rng([options.seed, number]).integers(len(seeds)))]
         print(f"\nmutant {number} ({kind}): {what}")
     return int(bool(finds))
 
 
-def run(seeds: list[bytes], options: argparse.Namespace) -> tuple[collections.Counter[str], list[Any], int]:
+def run(
+    seeds: list[bytes], options: argparse.Namespace
+) -> tuple[collections.Counter[str], list[Any], int, tuple[float, int]]:
     """Share the mutants out among workers; replace those that crash or hang."""
     counts: collections.Counter[str] = collections.Counter()
     finds: list[tuple[int, str]] = []
-    peak = 0
+    peak, slowest = 0, (0.0, 0)
     end = options.first + options.mutants
     active = {}
     for worker in range(options.workers):
@@ -95,8 +98,8 @@ def run(seeds: list[bytes], options: argparse.Namespace) -> tuple[collections.Co
             process, numbers, since = active[pipe]
             if pipe in ready:
                 try:
-                    outcome, find, peak_now = pipe.recv()
-                    peak = max(peak, peak_now)
+                    outcome, find, peak_now, spent = pipe.recv()
+                    peak, slowest = max(peak, peak_now), max(slowest, (spent, numbers[0]))
                 except EOFError:
                     process.join()
                     outcome = f"crash (exit {process.exitcode})"
@@ -118,7 +121,7 @@ def run(seeds: list[bytes], options: argparse.Namespace) -> tuple[collections.Co
                     launch(active, seeds, options, numbers)
             else:
                 active[pipe] = process, numbers, time.monotonic()
-    return counts, finds, peak
+    return counts, finds, peak, slowest
 
 
 def launch(active: dict[Connection, Any], seeds: list[bytes], options: argparse.Namespace, numbers: range) -> None:
@@ -135,7 +138,7 @@ def launch(active: dict[Connection, Any], seeds: list[bytes], options: argparse.
 
 
 def work(pipe: Connection, seeds: list[bytes], seed: int, numbers: range, memory: int) -> None:
-    """Read mutants under a memory limit; send (outcome, find or '', peak in MiB) for each."""
+    """Read mutants under a memory limit; send (outcome, find or '', peak in MiB, seconds) for each."""
     warnings.simplefilter("error")
     with tempfile.TemporaryFile() as silence:
         os.dup2(silence.fileno(), 2)
@@ -146,12 +149,15 @@ def work(pipe: Connection, seeds: list[bytes], seed: int, numbers: range, memory
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         silence.truncate(0)
         for number in numbers:
-            outcome, find = attempt(*mutant(seeds, seed, number))
+            data, choices = mutant(seeds, seed, number)
+            start = time.perf_counter()
+            outcome, find = attempt(data, choices)
+            spent = time.perf_counter() - start
             if os.fstat(silence.fileno()).st_size:
                 silence.seek(0)
                 outcome, find = "output on stderr", find + silence.read(500).decode(errors="replace")
                 silence.truncate(0)
-            pipe.send((outcome, find, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10))
+            pipe.send((outcome, find, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, spent))
 
 
 def warm_up(seeds: list[bytes]) -> None:
@@ -186,9 +192,10 @@ def mutant(seeds: list[bytes], seed: int, number: int) -> tuple[bytes, dict[str,
 
 
 def _place(data: bytearray, rng: np.random.Generator) -> int:
-    """Return a place, in the header more often than its share."""
-    span = min(len(data), int(rng.choice([200, 1500, len(data)])))
-    return int(rng.integers(span))
+    """Return a place: in the header and at the start of the pixels more often than their share."""
+    start = data.rfind(b"\xe0\x7f\x10\x00") if rng.random() < 0.3 else 0
+    span = min(len(data) - max(start, 0), int(rng.choice([200, 1500, len(data)])))
+    return max(start, 0) + int(rng.integers(span))
 
 
 def flip_bit(data: bytearray, rng: np.random.Generator, _: list[bytes]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from xraytransfer.errors import RadiographError
 
-__all__ = ["StreamHeader", "frame", "read_header", "segments"]
+__all__ = ["StreamHeader", "frame", "read_header", "segments", "without_metadata"]
 
 _ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _SOI = b"\xff\xd8"
@@ -156,6 +156,18 @@ def segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
                 raise RadiographError("decode-failed", "the JPEG codestream is damaged in its header")
             yield marker, at, at + 2 + length
             at += 2 + length
+
+
+def without_metadata(stream: bytes) -> bytes:
+    """Return a JPEG without EXIF, comments and the like, about which Pillow gives process-wide warnings.
+
+    APP0 and APP14 stay: they say what the components mean.
+    """
+    parts, end = [stream[:2]], 2
+    for marker, start, end in segments(stream):
+        if not (0xE1 <= marker <= 0xED or marker in (0xEF, 0xFE)):
+            parts.append(stream[start:end])
+    return b"".join([*parts, stream[end:]])
 
 
 def _jpeg_header(stream: bytes) -> StreamHeader:

@@ -264,7 +264,7 @@ def _pillow(stream: bytes, header: codestream.StreamHeader) -> NDArray[Any]:
         raise ValueError("Pillow decodes JPEG of 8 bits")
     from PIL import JpegImagePlugin
 
-    with JpegImagePlugin.JpegImageFile(BytesIO(stream)) as image:
+    with JpegImagePlugin.JpegImageFile(BytesIO(codestream.without_metadata(stream))) as image:
         return np.asarray(image)
 
 

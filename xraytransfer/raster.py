@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin, PngImagePlugin
+from PIL import Image, ImageChops, JpegImagePlugin, PngImagePlugin
 
-from xraytransfer.codestream import read_header, segments
+from xraytransfer.codestream import read_header, segments, without_metadata
 from xraytransfer.decode import PixelFormat
 from xraytransfer.errors import RadiographError
 
@@ -94,14 +94,12 @@ def _open_jpeg(data: bytes) -> tuple[Image.Image, bytes]:
     header = read_header(data, whole=False)
     if header.precision != 8:
         raise RadiographError("decode-failed", f"a JPEG file of {header.precision} bits; 8 were expected")
-    exif, kept, end = b"", [data[:2]], 2
-    for marker, start, end in segments(data):
-        if marker == 0xE1 and data[start + 4 : start + 10] == b"Exif\0\0":
-            exif = exif or data[start + 4 : end]
-        # Metadata is kept from Pillow, which warns about what it cannot parse. APP0 and APP14 say which colours.
-        if not (0xE1 <= marker <= 0xED or marker in (0xEF, 0xFE)):
-            kept.append(data[start:end])
-    return JpegImagePlugin.JpegImageFile(BytesIO(b"".join([*kept, data[end:]]))), exif
+    exif = (
+        data[start + 4 : end]
+        for marker, start, end in segments(data)
+        if marker == 0xE1 and data[start + 4 : start + 10] == b"Exif\0\0"
+    )
+    return JpegImagePlugin.JpegImageFile(BytesIO(without_metadata(data))), next(exif, b"")
 
 
 def _grey(image: Image.Image) -> tuple[Image.Image, list[str]]:
@@ -117,8 +115,8 @@ def _grey(image: Image.Image) -> tuple[Image.Image, list[str]]:
             notes.append("transparent pixels laid on black")
         image = image.convert("RGB")
     if image.mode == "RGB":
-        red, green, blue = (np.asarray(image.getchannel(name), np.int16) for name in "RGB")
-        if max(int(np.abs(red - green).max()), int(np.abs(green - blue).max())) > _GREY_TOLERANCE:
+        red, green, blue = image.split()
+        if max(int(np.asarray(ImageChops.difference(one, green)).max()) for one in (red, blue)) > _GREY_TOLERANCE:
             raise RadiographError("colour", "a colour picture; a film is grey")
         notes.append("three equal channels")
         return image.convert("L"), notes
