@@ -307,3 +307,33 @@ def test_decoders_are_listed_and_installed() -> None:
     assert [uid for uid, _, _ in rows] == list(SYNTAXES)
     assert all(available for _, _, available in rows)
     assert {uid: available for uid, _, available in rows}["1.2.840.10008.1.2.4.50"][0] == "pillow"
+
+
+def damaged(stream: bytes, number: int) -> bytes:
+    """The codestream with a few bytes overwritten behind its header, its end marker kept."""
+    rng = np.random.default_rng(number)
+    at = int(rng.integers(120, len(stream) - 40))
+    return stream[:at] + rng.bytes(8) + stream[at + 8 :]
+
+
+def survives(stream: bytes, name: str) -> bool:
+    try:
+        decode.decode(memoryview(encapsulate([stream])), fmt(SMOOTH, 12), NAMES[name], encapsulated=True)
+    except RadiographError:
+        return False
+    return True
+
+
+def test_damaged_htj2k_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    stream = imagecodecs.htj2k_encode(SMOOTH, reversible=True)
+    assert survives(stream, "High-Throughput JPEG 2000")
+    for number in range(60):
+        survives(damaged(stream, number), "High-Throughput JPEG 2000")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_damaged_run_length_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    for number in range(60):
+        survives(damaged(RLE, number), "RLE Lossless")
+        survives(RLE[: 64 + 40 * number], "RLE Lossless")
+    assert capfd.readouterr() == ("", "")
