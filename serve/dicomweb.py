@@ -45,8 +45,9 @@ class NamedFilm(BytesIO):
         self.name = name
 
 
-def open_client(url: str, token: str | None = None, timeout_s: float = _TIMEOUT_S) -> DICOMwebClient:
-    """Return a client of a DICOMweb service that never repeats a request by itself.
+@contextmanager
+def open_client(url: str, token: str | None = None, timeout_s: float = _TIMEOUT_S) -> Iterator[DICOMwebClient]:
+    """Open a client of a DICOMweb service that never repeats a request by itself.
 
     Parameters
     ----------
@@ -56,16 +57,22 @@ def open_client(url: str, token: str | None = None, timeout_s: float = _TIMEOUT_
         Sent as ``Authorization: Bearer <token>``.
     timeout_s : float
         Longest wait for a connection, and for data on it.
+
+    Raises
+    ------
+    ServeError
+        That is no such root.
     """
     # the client logs UIDs below this level
     logging.getLogger("dicomweb_client").setLevel(logging.ERROR)
     headers = {"Authorization": f"Bearer {token}"} if token else None
-    try:
-        client = DICOMwebClient(url, headers=headers, permissive_uid=True, timeout=timeout_s)
-    except (ValueError, TypeError) as error:
-        raise ServeError(f"{url}: not the URL of a DICOMweb service: {error}") from error
-    client.set_http_retry_params(retry=False)
-    return client
+    with requests.Session() as session:
+        try:
+            client = DICOMwebClient(url, session=session, headers=headers, permissive_uid=True, timeout=timeout_s)
+        except (ValueError, TypeError) as error:
+            raise ServeError(f"{url}: not the URL of a DICOMweb service") from error
+        client.set_http_retry_params(retry=False)
+        yield client
 
 
 def films_of_examination(url: str, study_uid: str, token: str | None = None) -> Iterator[NamedFilm]:
@@ -90,22 +97,40 @@ def films_of_examination(url: str, study_uid: str, token: str | None = None) -> 
     ServeError
         The service does not answer, refuses, or knows no such examination.
     """
-    client = open_client(url, token)
-    fields = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"]
-    with _errors(url):
-        found = client.search_for_instances(study_instance_uid=study_uid, fields=fields, get_remaining=True)
-    if not found:
-        raise ServeError(f"{url} holds no examination with this Study Instance UID")
-    rows = [Dataset.from_json(row) for row in found]
-    films = [row for row in rows if str(row.get("SOPClassUID", "")) in SOP_CLASSES]
-    if not films:
-        raise ServeError(f"the examination at {url} holds no radiograph: its {len(rows)} objects are of other kinds")
-    for film in films:
+    with open_client(url, token) as client:
         with _errors(url):
-            dataset = client.retrieve_instance(study_uid, film.SeriesInstanceUID, film.SOPInstanceUID)
-        buffer = BytesIO()
-        dataset.save_as(buffer, enforce_file_format=True)
-        yield NamedFilm(buffer.getvalue(), str(film.SOPInstanceUID))
+            rows = _search(client, study_uid)
+        if not rows:
+            raise ServeError(f"{url} holds no examination with this Study Instance UID")
+        films = [row for row in rows if str(row.get("SOPClassUID", "")) in SOP_CLASSES]
+        if not films:
+            raise ServeError(
+                f"the examination at {url} holds no radiograph: its {len(rows)} objects are of other kinds"
+            )
+        for film in films:
+            with _errors(url):
+                dataset = client.retrieve_instance(study_uid, film.SeriesInstanceUID, film.SOPInstanceUID)
+            buffer = BytesIO()
+            dataset.save_as(buffer, enforce_file_format=True)
+            yield NamedFilm(buffer.getvalue(), str(film.SOPInstanceUID))
+
+
+def _search(client: DICOMwebClient, study_uid: str) -> list[Dataset]:
+    """Return what an examination holds, page by page, until a page brings nothing new.
+
+    The client's own paging never ends with a service that ignores the offset.
+    """
+    fields = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"]
+    found: dict[str, Dataset] = {}
+    asked = 0
+    while True:
+        page = client.search_for_instances(study_uid, fields=fields, offset=asked or None)
+        rows = [Dataset.from_json(row) for row in page]
+        new = {str(row.SOPInstanceUID): row for row in rows if str(row.SOPInstanceUID) not in found}
+        if not new:
+            return list(found.values())
+        found |= new
+        asked += len(rows)
 
 
 @contextmanager
@@ -118,7 +143,7 @@ def _errors(url: str) -> Iterator[None]:
         raise ServeError(f"{url} answered with HTTP status {code}") from error
     except requests.RequestException as error:
         raise ServeError(f"{url} does not answer ({type(error).__name__})") from error
-    except (KeyError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ServeError(f"{url} does not answer like a DICOMweb service ({type(error).__name__})") from error
 
 
@@ -135,10 +160,10 @@ class _WebConnection:
             answer = self._client.store_instances([result], study_instance_uid=result.StudyInstanceUID)
         except requests.HTTPError as error:
             return _judge(error)
-        except requests.RequestException as error:
-            raise UnreachableError(f"no answer ({type(error).__name__})") from error
         except ValueError as error:  # an answer that is no JSON
             raise UnreachableError("the answer is not DICOMweb's") from error
+        except requests.RequestException as error:
+            raise UnreachableError(f"no answer ({type(error).__name__})") from error
         failed = answer.get("FailedSOPSequence")
         reason = failed[0].get("FailureReason", 0) if failed else None
         return _reason(reason) if reason is not None else (Answer.TAKEN, "stored")
@@ -184,4 +209,5 @@ def _reason(reason: int) -> tuple[Answer, str]:
 @contextmanager
 def web_connection(destination: Destination, settings: DicomSettings) -> Iterator[_WebConnection]:
     """Open a client of a DICOMweb destination."""
-    yield _WebConnection(open_client(destination.url, settings.dicomweb_token, settings.answer_timeout_s))
+    with open_client(destination.url, settings.dicomweb_token, settings.answer_timeout_s) as client:
+        yield _WebConnection(client)

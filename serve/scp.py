@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from xraytransfer.serve.dicom_settings import DicomSettings
     from xraytransfer.serve.spool import Spool
 
-__all__ = ["SOP_CLASSES", "STATUSES", "TRANSFER_SYNTAXES", "application_entity", "start_scp"]
+__all__ = ["MAX_PDU", "SOP_CLASSES", "STATUSES", "TRANSFER_SYNTAXES", "application_entity", "start_scp"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ STATUSES = {
 }
 """Every status that a C-STORE is answered with."""
 
-_MAX_PDU = 2**20  # longest PDU that is read; ours announce 64 KiB, A-ASSOCIATE-RQ may be longer
+MAX_PDU = 2**20
+"""Longest PDU that is read, in bytes; we announce 64 KiB, but an A-ASSOCIATE-RQ may be longer."""
 _IDENTIFIED_BY = 0x00080018  # SOP Instance UID: the last element that the check reads
 _HEAD = 2**16  # bytes of a deflated object that are inflated for it
 _UNREADABLE = (
@@ -162,8 +163,8 @@ class _LimitedReceive:
 
     def __call__(self, count: int) -> bytearray:
         self.read += count
-        if count > _MAX_PDU or self.read > self._limit:
-            what = f"a PDU of {count} bytes" if count > _MAX_PDU else f"an object of over {self._limit} bytes"
+        if count > MAX_PDU or self.read > self._limit:
+            what = f"a PDU of {count} bytes" if count > MAX_PDU else f"an object of over {self._limit} bytes"
             _LOG.warning("DICOM: association ended: its sender announced %s", what)
             self._transport.close()
             raise OSError(f"{what} is too large")

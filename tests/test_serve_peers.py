@@ -259,11 +259,11 @@ def test_five_transfer_syntaxes_and_an_archive_that_comes_back(
     assert study["00201206"]["Value"] == [3]  # series: films, reports, captures
 
     checked = {Comprehensive3DSRStorage: 0, SecondaryCaptureImageStorage: 0}
-    client = open_client(f"{orthanc.root}/dicom-web")
-    for result in client.retrieve_study(study_uid):
-        if result.SOPClassUID in checked:
-            checked[result.SOPClassUID] += 1
-            _check_result(result, tmp_path)
+    with open_client(f"{orthanc.root}/dicom-web") as client:
+        for result in client.retrieve_study(study_uid):
+            if result.SOPClassUID in checked:
+                checked[result.SOPClassUID] += 1
+                _check_result(result, tmp_path)
     assert set(checked.values()) == {5}
 
     store(server.port, "-xs", films["-xs"])  # again: no duplicates
