@@ -204,7 +204,7 @@ def build_table(
         text("sex"),
         np.array([row.get("age", np.nan) for row in rows], dtype=np.float32),
         np.array([row["label"] for row in rows], dtype=np.float32).reshape(len(rows), len(observations)),
-        text("official_split"),
+        text("official_split").astype("<U10"),  # wide enough to be assigned any name
         np.array([row.get("source_width", 0) for row in rows], dtype=np.int32),
         list(notes),
     )

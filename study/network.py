@@ -32,7 +32,7 @@ from xraytransfer.errors import StudyError
 from xraytransfer.study.architectures import Architecture
 from xraytransfer.study.weights import find_weights, hub_weights, read_weights
 
-__all__ = ["MAX_TRUNCATION", "Network", "build_network", "stages"]
+__all__ = ["MAX_TRUNCATION", "Network", "build_network", "cut_network", "stages"]
 
 MAX_TRUNCATION = 4
 """Most stages that may be removed, as in the paper."""
@@ -236,6 +236,17 @@ def build_network(
         _move_strides(model)
     if initialisation == "pretrained":
         _load(model, architecture, weights)
+    return cut_network(model, architecture, outputs=outputs, truncation=truncation)
+
+
+def cut_network(model: nn.Module, architecture: Architecture, *, outputs: int, truncation: int) -> Network:
+    """Make a network of the first stages of a timm model. The model's modules are taken, and its stem folded.
+
+    Raises
+    ------
+    StudyError
+        If the truncation is out of range.
+    """
     kept, tail = stages(model, architecture.body)
     if not 0 <= truncation <= min(MAX_TRUNCATION, len(kept) - 1):
         raise StudyError(

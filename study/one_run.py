@@ -46,6 +46,8 @@ def run_one(
         if (folder / "done.json").is_file():
             done: dict[str, Any] = read_json(folder / "done.json")
             return done
+        for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink()
         config = read_json(folder / "config.json")
         if threads is not None:
             torch.set_num_threads(threads)

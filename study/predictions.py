@@ -135,7 +135,8 @@ def read_predictions(path: Path) -> Predictions:
         If it is absent, damaged, or its arrays do not fit together.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here: numpy leaves the file open where it is no archive
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             predictions = Predictions(**{name: file[name] for name in Predictions.__dataclass_fields__})
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise StudyError(f"{path}: cannot be read as predictions: {error}") from error

@@ -111,7 +111,7 @@ def _hashed(patients: NDArray[np.str_], fractions: Sequence[float], salt: str) -
 
 def _official(table: FilmTable, fractions: Sequence[float], salt: str) -> NDArray[np.str_]:
     of = table.official_split.astype("<U10")
-    if unknown := sorted(set(np.unique(of)) - {*SPLITS, ""}):
+    if unknown := sorted({str(name) for name in np.unique(of)} - {*SPLITS, ""}):
         raise StudyError(f"{table.name}: unknown names of splits {unknown}; known: {', '.join(SPLITS)}")
     if not (of == "train").any():
         raise StudyError(f"{table.name}: has no official split; take the split patient-hash")
