@@ -7,15 +7,8 @@ from hypothesis import strategies as st
 
 from xraytransfer.decode import PixelFormat
 from xraytransfer.errors import RadiographError
-from xraytransfer.intensity import (
-    INTENSITIES,
-    LookupTable,
-    Padding,
-    Rescale,
-    Window,
-    equalise,
-    grey_levels,
-)
+from xraytransfer.intensity import INTENSITIES, equalise, grey_levels
+from xraytransfer.transforms import LookupTable, Padding, Rescale, Window
 
 
 def stored(words: np.ndarray, bits: int | None = None, high: int | None = None, signed: bool = False) -> PixelFormat:

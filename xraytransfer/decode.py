@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from xraytransfer import codestream
 from xraytransfer.errors import RadiographError
 
-__all__ = ["SYNTAXES", "PixelFormat", "Syntax", "decode", "decoders"]
+__all__ = ["SYNTAXES", "PixelFormat", "Syntax", "Words", "decode", "decoders"]
 
 Words = NDArray[np.unsignedinteger[Any]]
 

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xraytransfer.decode import PixelFormat, decode
+from xraytransfer.decode import PixelFormat, Words, decode
 from xraytransfer.elements import Elements
 from xraytransfer.errors import RadiographError
-from xraytransfer.intensity import Grey, LookupTable, Padding, Rescale, Window, grey_levels
+from xraytransfer.intensity import Grey, grey_levels
 from xraytransfer.projection import check_projection, check_view
+from xraytransfer.transforms import LookupTable, Padding, Rescale, Window
 
 __all__ = ["Film", "read_film"]
 
 _UNKNOWN_SYNTAX = "1.2.840.10008.1.2.1"
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _MIN_SIDE = 32
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
@@ -83,22 +85,8 @@ def read_film(header: Elements, notes: list[str], *, intensity: str, any_modalit
     notes += _check_frames(header)
     fmt, found = _pixel_format(header, max_pixels)
     notes += found
-    pixels = header.get("PixelData")
-    if pixels is None:
-        floats = [keyword for keyword in ("FloatPixelData", "DoubleFloatPixelData") if keyword in header]
-        raise RadiographError("no-pixels", f"{floats[0]} instead of pixels" if floats else "no pixel data")
-    if not len(pixels.raw()):
-        raise RadiographError("no-pixels", "the pixel data are empty")
     syntax = header.text("TransferSyntaxUID") or _UNKNOWN_SYNTAX
-    if not pixels.little and syntax == _UNKNOWN_SYNTAX:
-        syntax = "1.2.840.10008.1.2.2"
-    words, fmt, found = decode(
-        pixels.raw(),
-        fmt,
-        syntax,
-        encapsulated=not pixels.defined,
-        swapped_bytes=pixels.vr == "OW" and not pixels.little,
-    )
+    words, fmt, found = _words(header, fmt, syntax)
     notes += found
     modality_lut, found = _modality_lut(header, fmt) if intensity != "chexpert" else (None, [])
     notes += found
@@ -120,6 +108,24 @@ def read_film(header: Elements, notes: list[str], *, intensity: str, any_modalit
         bits_stored=fmt.bits_stored,
         transfer_syntax=syntax,
         notes=tuple(notes),
+    )
+
+
+def _words(header: Elements, fmt: PixelFormat, syntax: str) -> tuple[Words, PixelFormat, list[str]]:
+    pixels = header.get("PixelData")
+    if pixels is None:
+        floats = [keyword for keyword in ("FloatPixelData", "DoubleFloatPixelData") if keyword in header]
+        raise RadiographError("no-pixels", f"{floats[0]} instead of pixels" if floats else "no pixel data")
+    if not len(pixels.raw()):
+        raise RadiographError("no-pixels", "the pixel data are empty")
+    # A pydicom data set without file meta information knows its byte order all the same.
+    stored = _BIG_ENDIAN if syntax == _UNKNOWN_SYNTAX and not pixels.little else syntax
+    return decode(
+        pixels.raw(),
+        fmt,
+        stored,
+        encapsulated=not pixels.defined,
+        swapped_bytes=pixels.vr == "OW" and not pixels.little,
     )
 
 
