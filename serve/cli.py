@@ -63,6 +63,7 @@ def serve(
     from xraytransfer.serve.run import run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("highdicom").setLevel(logging.ERROR)  # it logs UIDs
     logging.getLogger("xraytransfer.serve.traffic").setLevel(logging.INFO if verbose else logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     run(

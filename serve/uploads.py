@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import anyio
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
 
 from xraytransfer.serve.problems import ProblemError
+from xraytransfer.serve.protocol import RECEIVE_INTO
 from xraytransfer.serve.settings import MIB
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from xraytransfer.serve.metrics import Metrics
+    from xraytransfer.serve.protocol import Receiver
     from xraytransfer.serve.settings import Settings
 
 __all__ = ["MEDIA_TYPES", "HeldBytes", "Part", "check_head", "check_signature", "media_type", "read_body", "read_parts"]
@@ -29,6 +33,7 @@ MEDIA_TYPES = ("application/dicom", "image/png", "image/jpeg")
 
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 _MAX_PART_HEAD = 8 * 1024
+_ROOM = 64 * MIB  # made for a body at once; a larger one grows
 
 
 class HeldBytes:
@@ -126,15 +131,104 @@ async def read_body(request: Request, settings: Settings, share: Share) -> bytes
     ProblemError
         ``body-too-large``, ``busy`` or ``slow-upload``.
     """
-    limit = settings.max_file_bytes
-    check_head(request, limit)
-    chunks = []
-    async for chunk in _paced(request, settings):
-        share.grow(len(chunk))
-        if share.size > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    check_head(request, settings.max_file_bytes)
+    length = request.headers.get("content-length", "")
+    body = _Body(int(length) if length.isdigit() else 0, settings.max_file_bytes, share)
+    pace = _Pace(settings)
+    while True:
+        message = None
+        with anyio.move_on_after(pace.patience):
+            message = await request.receive()
+        if message is None:
+            pace.check(body.size)
+            continue
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body.write(message.get("body", b""))
+        if not message.get("more_body", False):
+            return body.take()
+        body.receive_directly(request)
+        pace.check(body.size)
+
+
+class _Body:
+    """A film's bytes as they arrive, within limits; the memory for what is announced is made at once.
+
+    Parameters
+    ----------
+    expected : int
+        Bytes, as the request's head says; 0 if it does not.
+    limit : int
+        Most bytes.
+    share : Share
+        Memory that they may take.
+    """
+
+    def __init__(self, expected: int, limit: int, share: Share) -> None:
+        self._limit = limit
+        self._share = share
+        self._file = BytesIO()
+        self._written = 0
+        self._expected = expected if expected <= _ROOM else 0
+        self._receiver: Receiver | None = None
+        if self._expected:  # growing would copy
+            share.grow(self._expected)
+            self._file.seek(self._expected - 1)
+            self._file.write(b"\0")
+            self._file.seek(0)
+
+    @property
+    def size(self) -> int:
+        """Bytes that have come."""
+        return self._written + (self._receiver.size if self._receiver else 0)
+
+    def write(self, chunk: bytes) -> None:
+        """Take a chunk, or raise `ProblemError`."""
+        self._written += len(chunk)
+        if self._written > self._limit:
+            raise _too_large(self._limit)
+        if self._written > self._share.size:
+            self._share.grow(self._written - self._share.size)
+        self._file.write(chunk)
+
+    def receive_directly(self, request: Request) -> None:
+        """Have the rest received into its place, where its length is known and the server can."""
+        into = request.scope.get(RECEIVE_INTO)
+        if into is not None and self._expected > self._written and self._receiver is None:
+            self._receiver = into(self._file.getbuffer()[self._written :])
+
+    def take(self) -> bytes:
+        """Return the bytes; once, and without a copy."""
+        self._file.truncate(self.size)
+        return self._file.getvalue()
+
+
+class _Pace:
+    """How fast a body must come."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.patience = settings.idle_timeout_s
+        self._rate = settings.min_upload_rate
+        self._size = 0
+        self._waited = 0.0
+        self._since = anyio.current_time()
+
+    def check(self, size: int) -> None:
+        """Raise `ProblemError` if, of a body that has come to this size, nothing came lately, or too little ever."""
+        now = anyio.current_time()
+        elapsed, self._since = now - self._since, now
+        self._waited += elapsed
+        stopped = size == self._size and elapsed >= self.patience
+        if stopped or self._waited > self.patience + size / self._rate:
+            raise ProblemError(
+                "slow-upload",
+                f"the body came more slowly than {self._rate // 1024} KiB/s, or not at all for {self.patience:g} s",
+            )
+        self._size = size
+
+    def resume(self) -> None:
+        """Do not count the time until now: the client was not waited for."""
+        self._since = anyio.current_time()
 
 
 async def read_parts(request: Request, settings: Settings, share: Share) -> AsyncIterator[Part]:
@@ -247,26 +341,19 @@ class _Films:
 
 async def _paced(request: Request, settings: Settings) -> AsyncIterator[bytes]:
     """Yield a body's chunks while they come fast enough; time that the consumer takes does not count."""
-    stream = request.stream()
-    received, waited = 0, 0.0
-    while True:
-        started = anyio.current_time()
-        slack = settings.idle_timeout_s + received / settings.min_upload_rate - waited
-        with anyio.move_on_after(min(settings.idle_timeout_s, slack)) as scope:
-            chunk = await anext(stream, None)
-        if scope.cancelled_caught:
-            break
-        if chunk is None:
-            return
-        waited += anyio.current_time() - started
+    pace, received, more = _Pace(settings), 0, True
+    while more:
+        chunk = b""
+        with anyio.move_on_after(pace.patience):
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk, more = message.get("body", b""), message.get("more_body", False)
         received += len(chunk)
+        pace.check(received)
         if chunk:
             yield chunk
-    raise ProblemError(
-        "slow-upload",
-        f"the body came more slowly than {settings.min_upload_rate // 1024} KiB/s, "
-        f"or not at all for {settings.idle_timeout_s:g} s",
-    )
+        pace.resume()
 
 
 def _too_large(limit: int) -> ProblemError:

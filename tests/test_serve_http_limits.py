@@ -319,3 +319,45 @@ def test_connections_are_limited(serve_http, connect):
         client.socket.close()
     until(lambda: not server.http.server_state.connections)
     assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+def large_picture() -> bytes:
+    """Return a PNG of a megabyte: more than the server reads at once."""
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 250, (1024, 1024), np.uint8)
+    Image.fromarray(pixels).save(file, "PNG", compress_level=0)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("piece", [1 << 24, 50_000])
+def test_requests_that_follow_a_large_body_on_its_connection(server, connect, piece):
+    film = large_picture()
+    requests = b"".join(
+        [head(f"Content-Length: {len(film)}").replace("\n", "\r\n").encode() + film] * 2
+        + [b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"]
+    )
+    client = connect(server, "")
+    for start in range(0, len(requests), piece):
+        client.socket.sendall(requests[start : start + piece])
+    answers = b""
+    while chunk := client.socket.recv(1 << 16):
+        answers += chunk
+    assert answers.count(b"HTTP/1.1 200") == 3
+    assert answers.endswith(b'{"alive":true}')
+    first, second = (part.partition(b"\r\n\r\n")[2] for part in answers.split(b"HTTP/1.1 ")[1:3])
+    assert first == second
+    until(lambda: server.metrics.registry.get_sample_value("xraytransfer_held_bytes") == 0)
+
+
+def test_a_large_body_that_stops_half_way(serve_http, connect):
+    server = serve_http(idle_timeout_s=0.5)
+    film = large_picture()
+    client = connect(server, head(f"Content-Length: {len(film)}"), film[:600_000])
+    status, problem = client.answer()
+    assert (status, problem["reason"]) == (408, "slow-upload")
+    assert client.ended(), "the rest of the body is not waited for"
+    left = connect(server, head(f"Content-Length: {len(film)}"), film[:600_000])
+    until(lambda: server.metrics.registry.get_sample_value("xraytransfer_held_bytes") > 0)
+    left.socket.close()
+    until(lambda: server.metrics.registry.get_sample_value("xraytransfer_held_bytes") == 0)
+    assert scores_still(server)
