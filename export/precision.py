@@ -197,7 +197,9 @@ def int8_graph(model: onnx.ModelProto, films: Sequence[Film], *, head_depth: int
             film = next(self._left, None)
             return None if film is None else {INPUT: film[None, None]}
 
-    root = logging.getLogger()  # the quantiser advises through the root logger
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)  # the quantiser moves the weights of what it is given into files
+    root = logging.getLogger()  # it also advises through the root logger
     level = root.level
     kept = _kept_in_float32(model, head_depth)
     with tempfile.TemporaryDirectory() as folder:
@@ -205,7 +207,7 @@ def int8_graph(model: onnx.ModelProto, films: Sequence[Film], *, head_depth: int
         root.setLevel(logging.ERROR)
         try:
             quantize_static(
-                model,
+                copied,
                 str(path),
                 Reader(),
                 quant_format=QuantFormat.QDQ,
