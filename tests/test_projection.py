@@ -31,7 +31,7 @@ def item(**attributes: object) -> Dataset:
     [
         (CR, "CR", "CHEST", 0),
         (DX, "DX", "CHEST", 0),
-        ("1.2.840.10008.5.1.4.1.1.1.1.1", "DX", None, 0),
+        ("1.2.840.10008.5.1.4.1.1.1.1.1", "DX", None, 1),  # for processing
         (SC, "CR", None, 0),
         (SC, "DX", "THORAX", 0),
         ("1.2.840.10008.5.1.4.1.1.7.2", "RG", "", 0),

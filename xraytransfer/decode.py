@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from xraytransfer import codestream
 from xraytransfer.errors import RadiographError
 
-__all__ = ["SYNTAXES", "PixelFormat", "Syntax", "Words", "decode", "decoders"]
+__all__ = ["SYNTAXES", "PixelFormat", "Syntax", "Words", "check_size", "decode", "decoders"]
 
 Words = NDArray[np.unsignedinteger[Any]]
 
@@ -62,6 +62,20 @@ class PixelFormat:
         return samples
 
 
+def check_size(rows: int, columns: int, max_pixels: int) -> None:
+    """Refuse sizes that no film has, before anything is decoded.
+
+    Raises
+    ------
+    RadiographError
+        too-large, too-small.
+    """
+    if rows * columns > max_pixels:
+        raise RadiographError("too-large", f"{columns} x {rows} pixels; at most {max_pixels:,} are read")
+    if min(rows, columns) < _MIN_SIDE:
+        raise RadiographError("too-small", f"{columns} x {rows} pixels; expected at least {_MIN_SIDE} a side")
+
+
 @dataclass(frozen=True)
 class Syntax:
     """A transfer syntax: its name, and the decoders to try in this order (empty: stored as it is)."""
@@ -97,6 +111,9 @@ SYNTAXES: dict[str, Syntax] = {
     "1.2.840.10008.1.2.4.203": Syntax("High-Throughput JPEG 2000", _JPEG_2000),
 }
 """Every transfer syntax that is read, by UID."""
+
+# Half of the smallest pictures that data sets of chest films are handed out in.
+_MIN_SIDE = 32
 
 # What the codecs raise on damaged input. imagecodecs' own errors derive from RuntimeError.
 _CODEC_FAILURES = (

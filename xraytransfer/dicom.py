@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xraytransfer.decode import PixelFormat, Words, decode
+from xraytransfer.decode import PixelFormat, Words, check_size, decode
 from xraytransfer.elements import Elements
 from xraytransfer.errors import RadiographError
 from xraytransfer.intensity import Grey, grey_levels
@@ -22,7 +22,6 @@ __all__ = ["Film", "read_film"]
 
 _UNKNOWN_SYNTAX = "1.2.840.10008.1.2.1"
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
-_MIN_SIDE = 32
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -177,10 +176,7 @@ def _pixel_format(header: Elements, max_pixels: int) -> tuple[PixelFormat, list[
     rows, columns = _required(header, "Rows"), _required(header, "Columns")
     if rows < 1 or columns < 1:
         raise RadiographError("invalid-attribute", f"the header says {columns} x {rows} pixels")
-    if rows * columns > max_pixels:
-        raise RadiographError("too-large", f"{columns} x {rows} pixels; at most {max_pixels:,} are read")
-    if min(rows, columns) < _MIN_SIDE:
-        raise RadiographError("too-small", f"{columns} x {rows} pixels; expected at least {_MIN_SIDE} a side")
+    check_size(rows, columns, max_pixels)
     allocated = _required(header, "BitsAllocated")
     stored = header.integer("BitsStored")
     high = header.integer("HighBit")

@@ -147,7 +147,7 @@ def from_dataset(dataset: pydicom.Dataset) -> Elements:
             found = part.get_item(tag)
             value = found.value.read() if hasattr(found.value, "read") else found.value
             elements[keyword] = Element(
-                vr=str(found.VR or vr),
+                vr=vr if found.VR in (None, "UN") else str(found.VR),
                 value=memoryview(value or b"") if value is None or isinstance(value, bytes | bytearray) else value,
                 little=getattr(found, "is_little_endian", little),
                 implicit=bool(getattr(found, "is_implicit_VR", False)),

@@ -105,9 +105,12 @@ def _check_class(sop_class: str, modality: str, header: Elements, part: str) -> 
     if sop_class in _RADIOGRAPHY:
         if modality in _OTHER_PROJECTIONS:
             raise _refused(f"Modality is {modality}")
+        notes = []
         if modality not in _FILM_MODALITIES:
-            return [f"Modality is {modality or 'absent'} in a {_RADIOGRAPHY[sop_class]} object"]
-        return []
+            notes.append(f"Modality is {modality or 'absent'} in a {_RADIOGRAPHY[sop_class]} object")
+        if sop_class.endswith(".1.1.1.1.1"):
+            notes.append("stored for processing: its grey levels are not meant to be looked at")
+        return notes
     if sop_class not in _CAPTURES:
         known = re.fullmatch(r"[0-9.]{1,64}", sop_class)
         raise _refused(f"the SOP class is {_OTHERS.get(sop_class, sop_class if known else 'unknown')}")

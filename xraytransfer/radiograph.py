@@ -30,7 +30,6 @@ MAX_PIXELS = 100_000_000
 
 _HEADROOM = 64 << 20
 _PIECE = 16 << 20
-_MIN_SIDE = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,10 +248,6 @@ def _from_bytes(data: bytes, options: _Options) -> Radiograph:
     from xraytransfer.raster import read_raster
 
     words, fmt, notes = read_raster(data, kind, max_pixels=options.max_pixels)
-    if min(words.shape) < _MIN_SIDE:
-        raise RadiographError(
-            "too-small", f"{words.shape[1]} x {words.shape[0]} pixels; expected at least {_MIN_SIDE} a side"
-        )
     grey: Grey = grey_levels(words, fmt, recipe=options.intensity)
     return Radiograph(
         pixels=grey.pixels,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, JpegImagePlugin, PngImagePlugin
 
 from xraytransfer.codestream import read_header, segments, without_metadata
-from xraytransfer.decode import PixelFormat
+from xraytransfer.decode import PixelFormat, check_size
 from xraytransfer.errors import RadiographError
 
 __all__ = ["read_raster"]
@@ -59,13 +59,12 @@ def read_raster(data: bytes, kind: str, *, max_pixels: int) -> tuple[NDArray[Any
     Raises
     ------
     RadiographError
-        too-large, colour, multi-frame, truncated-pixels, corrupt.
+        too-large, too-small, colour, multi-frame, truncated-pixels, corrupt.
     """
     try:
         image, exif = _open_png(data) if kind == "png" else _open_jpeg(data)
         columns, rows = image.size
-        if rows * columns > max_pixels:
-            raise RadiographError("too-large", f"{columns} x {rows} pixels; at most {max_pixels:,} are read")
+        check_size(rows, columns, max_pixels)
         if getattr(image, "n_frames", 1) > 1:
             raise RadiographError("multi-frame", "an animated picture; a film has one frame")
         image.load()
