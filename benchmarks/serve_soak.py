@@ -1,0 +1,131 @@
+"""Whether the HTTP server loses, crosses or leaks anything under a long load at saturation.
+
+Run: ``python benchmarks/serve_soak.py --minutes 10``
+
+Sixteen clients send films of all kinds without pause: whole ones, each answer compared with the library's for that
+film; many in one request; damaged ones; and clients that leave half-way. Resident memory is read every ten seconds;
+it is flat if the median of the last third is within a tenth of the median of the second third (the first fills
+pools and caches).
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import http.client
+import json
+import random
+import socket
+import statistics
+import threading
+import time
+
+import numpy as np
+import psutil
+from serve_http import Target, make_films, running
+
+from xraytransfer import load
+
+BOUNDARY = "soak"
+
+
+class Soak:
+    """Clients that share what they count."""
+
+    def __init__(self, target: Target, end: float) -> None:
+        self.target = target
+        self.end = end
+        self.counts: collections.Counter[str] = collections.Counter()
+        self._lock = threading.Lock()
+
+    def client(self, seed: int) -> None:
+        """Send until the end."""
+        rng = random.Random(seed)
+        kinds = [self._whole] * 16 + [self._many, self._damaged, self._leave]
+        connection = self.target.connect()
+        while time.monotonic() < self.end:
+            outcome = rng.choice(kinds)(connection, rng)
+            with self._lock:
+                self.counts[outcome] += 1
+        connection.close()
+
+    def _whole(self, connection: http.client.HTTPConnection, rng: random.Random) -> str:
+        status, right = self.target.ask(connection, rng.randrange(len(self.target.films)))
+        return {200: "right", 503: "refused, busy"}.get(status, f"status {status}") if right else "WRONG"
+
+    def _many(self, connection: http.client.HTTPConnection, rng: random.Random) -> str:
+        numbers = [rng.randrange(len(self.target.films)) for _ in range(3)]
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'.encode()
+        body = b"".join(head + self.target.films[i] + b"\r\n" for i in numbers) + f"--{BOUNDARY}--\r\n".encode()
+        connection.request("POST", "/v1/predict", body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"})
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        if response.status != 200:
+            return "many: refused, busy" if response.status == 503 else f"many: status {response.status}"
+        for number, result in zip(numbers, answer["results"], strict=True):
+            if not result["ok"]:
+                return f"many: {result['reason']}"
+            found = [row["probability"] for row in result["observations"]]
+            if self.target.expected and not np.allclose(found, self.target.expected[number], atol=1e-5):
+                return "WRONG"
+        return "many: right"
+
+    def _damaged(self, connection: http.client.HTTPConnection, rng: random.Random) -> str:
+        film = self.target.films[rng.randrange(len(self.target.films))]
+        connection.request(
+            "POST", "/v1/predict", film[: -rng.randrange(1, 1000)], {"Content-Type": "application/dicom"}
+        )
+        response = connection.getresponse()
+        response.read()
+        return f"damaged: status {response.status}"
+
+    def _leave(self, _: http.client.HTTPConnection, rng: random.Random) -> str:
+        film = self.target.films[0]
+        with socket.create_connection(("127.0.0.1", self.target.port)) as client, contextlib.suppress(OSError):
+            head = "POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/dicom\r\n"
+            client.sendall(f"{head}Content-Length: {len(film)}\r\n\r\n".encode() + film[: rng.randrange(len(film) + 1)])
+        return "left"
+
+
+def main() -> None:
+    """Run the soak and print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="default", help="model file or name (default: default)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long (default 10)")
+    parser.add_argument("--films", type=int, default=12, help="different films (default 12)")
+    options = parser.parse_args()
+    films = make_films(options.films)
+    classifier = load(options.model, device="cpu")
+    expected = [[float(value) for value in classifier.predict(film).probability] for film in films]
+    command = ["-m", "xraytransfer", "serve", "--model", options.model, "--port", "0", "--queue-size", "24"]
+    with running(command) as (port, process):
+        soak = Soak(Target(port, "/v1/predict", films, expected), time.monotonic() + 60 * options.minutes)
+        clients = [threading.Thread(target=soak.client, args=(seed,)) for seed in range(16)]
+        for client in clients:
+            client.start()
+        memory = []
+        while time.monotonic() < soak.end:
+            time.sleep(min(10.0, max(0.1, soak.end - time.monotonic())))
+            memory.append(psutil.Process(process).memory_info().rss / 2**20)
+        for client in clients:
+            client.join()
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+    for outcome, count in sorted(soak.counts.items()):
+        print(f"{outcome:24} {count}")
+    for name in ("xraytransfer_queue_films", "xraytransfer_held_bytes"):
+        print(next(line for line in text.splitlines() if line.startswith(name)), "at the end")
+    third = max(1, len(memory) // 3)
+    before, after = statistics.median(memory[third : 2 * third] or memory), statistics.median(memory[-third:])
+    print(
+        f"resident memory, MiB: {before:.0f} in the second third, {after:.0f} in the last: ratio {after / before:.2f}"
+    )
+    failed = soak.counts["WRONG"] or any("status 5" in outcome for outcome in soak.counts)
+    print("FAILED" if failed or after > 1.1 * before else "passed")
+
+
+if __name__ == "__main__":
+    main()
