@@ -192,7 +192,9 @@ def plan(device: str, slots: int | None, threads: int, seconds: float, workers: 
     from xraytransfer.study.probe import make_plan
 
     places = local_slots(device, slots, threads)
-    click.echo(make_plan(_grid(options), device=places[0].device, slots=len(places), seconds=seconds).table())
+    click.echo(
+        make_plan(_grid(options), device=places[0].device, slots=len(places), threads=threads, seconds=seconds).table()
+    )
 
 
 @study.command()

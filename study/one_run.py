@@ -51,6 +51,10 @@ def run_one(
         config = read_json(folder / "config.json")
         if threads is not None:
             torch.set_num_threads(threads)
+        if device.startswith("cuda"):
+            # evaluation is float32 as it says, not the 10 bits of TF32; shapes never change, so search once
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cudnn.benchmark = True
         try:
             return train(folder, config, device=device, say=say)
         except (StudyError, RuntimeError, OSError, MemoryError, safetensors.SafetensorError) as error:

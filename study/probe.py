@@ -136,7 +136,7 @@ def probe(cell: Cell, preset: Preset, outputs: int, device: str, seconds: float)
     return rates[0], rates[1]
 
 
-def make_plan(grid: Grid, *, device: str, slots: int, seconds: float = 2.0) -> Plan:
+def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: float = 2.0) -> Plan:
     """Return what a grid will cost.
 
     Parameters
@@ -147,6 +147,8 @@ def make_plan(grid: Grid, *, device: str, slots: int, seconds: float = 2.0) -> P
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; of several GPUs one is probed.
     slots : int
         Runs side by side.
+    threads : int
+        Of each run on the CPU: measured so.
     seconds : float
         See `probe`; 0 for no probe. Networks that differ in nothing but initialisation and seed are probed
         once.
@@ -164,6 +166,8 @@ def make_plan(grid: Grid, *, device: str, slots: int, seconds: float = 2.0) -> P
     outputs = len(table.outputs(grid.head))
     measured: dict[tuple[str, int], tuple[int, float | None]] = {}
     place = resolve_device(device)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     for cell in wanted:
         key = (cell.architecture.name, cell.truncation)
         if key not in measured:
@@ -174,6 +178,7 @@ def make_plan(grid: Grid, *, device: str, slots: int, seconds: float = 2.0) -> P
             if seconds:
                 time_needed = _seconds(preset, films, *probe(cell, preset, outputs, place, seconds))
             measured[key] = (network.parameter_count(), time_needed)
+    torch.set_num_threads(before)
     return Plan(_rows(wanted, preset, measured), films, cache_bytes(len(table), (preset.resolution,) * 2), slots)
 
 

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from xraytransfer.study.lock import FolderLock
+from xraytransfer.study.status import run_status, summary, table
+
+CONFIG = {"preset": {"batch": 4, "epochs": 2}, "split": {"train": {"images": 42}}}
+
+
+def run(results: Path, name: str) -> Path:
+    folder = results / "runs" / name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    return folder
+
+
+def test_each_state_is_told_apart(tmp_path: Path):
+    waiting, running, stopped = (run(tmp_path, name) for name in ("a", "b", "c"))
+    failed, done = run(tmp_path, "d"), run(tmp_path, "e")
+    header = "step,validation_auroc,images_per_second\n"
+    (running / "metrics.csv").write_text(f"{header}5,0.6,2\n10,0.55,2\n12,0.")
+    (stopped / "log.txt").write_text("started\n")
+    (stopped / "last").mkdir()
+    (stopped / "last" / "state.json").write_text('{"step": 7}')
+    (failed / "failed.json").write_text('{"reason": "the disk is full"}')
+    (done / "done.json").write_text("{}")
+    with FolderLock(running):
+        states = [run_status(folder) for folder in (waiting, running, stopped, failed, done)]
+    assert [s.state for s in states] == ["waiting", "running", "stopped", "failed", "done"]
+    assert [s.steps for s in states] == [20] * 5
+    assert [s.step for s in states] == [0, 10, 7, 0, 20]
+    assert states[1].validation_auroc == 0.6
+    assert states[1].seconds_left == 20
+    text = table(states)
+    assert "the disk is full" in text
+    assert "1 done, 1 running, 1 failed of 5 runs; about 1 min left" in text
+    assert json.dumps(states[1].to_dict())
+
+
+def test_nothing_known_no_promise():
+    assert summary([]) == "0 done, 0 running, 0 failed of 0 runs"
