@@ -13,6 +13,7 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom import Dataset, dcmread
 
 from xraytransfer.errors import ServeError
+from xraytransfer.serve.result_object import MANUFACTURER
 from xraytransfer.serve.scp import SOP_CLASSES
 from xraytransfer.serve.sender import Answer, UnreachableError
 
@@ -90,7 +91,8 @@ def films_of_examination(url: str, study_uid: str, token: str | None = None) -> 
     Yields
     ------
     NamedFilm
-        Of the SOP classes that radiographs are stored in; what else the examination holds is left there.
+        Of the SOP classes that radiographs are stored in; what else the examination holds is left there,
+        and so are our own results.
 
     Raises
     ------
@@ -110,6 +112,8 @@ def films_of_examination(url: str, study_uid: str, token: str | None = None) -> 
         for film in films:
             with _errors(url):
                 dataset = client.retrieve_instance(study_uid, film.SeriesInstanceUID, film.SOPInstanceUID)
+            if str(dataset.get("Manufacturer", "")).strip() == MANUFACTURER:
+                continue  # our own secondary capture of an earlier time
             buffer = BytesIO()
             dataset.save_as(buffer, enforce_file_format=True)
             yield NamedFilm(buffer.getvalue(), str(film.SOPInstanceUID))

@@ -10,11 +10,13 @@ once (PS3.4 table B.2-1): A700 no room, A900 the object is not what its command 
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 import struct
+import time
 import zlib
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydicom.filereader import read_dataset
 from pydicom.uid import (
@@ -151,32 +153,46 @@ def _tls(settings: DicomSettings) -> ssl.SSLContext | None:
 
 
 class _LimitedReceive:
-    """Read from a connection, but not more than one object's bytes, nor a PDU of absurd length.
+    """Read from a connection: not more than one object's bytes, no PDU of absurd length, and none for ever.
 
-    pynetdicom holds a message in memory until it is whole, and takes a PDU's length from its sender.
+    pynetdicom holds a message in memory until it is whole, takes a PDU's length from its sender, and waits for each
+    of its bytes anew.
     """
 
-    def __init__(self, transport: Any, max_object_bytes: int) -> None:
-        self._transport, self._receive = transport, transport.recv
-        self.socket = transport.socket
-        self._limit, self.read = max_object_bytes, 0
+    def __init__(self, transport: Any, settings: DicomSettings) -> None:
+        self.socket: socket.socket = transport.socket
+        self._limit, self._wait_s, self.read = settings.max_object_bytes, settings.idle_timeout_s, 0
 
     def __call__(self, count: int) -> bytearray:
+        """Return `count` bytes, fewer if the peer has left."""
         self.read += count
         if count > MAX_PDU or self.read > self._limit:
             what = f"a PDU of {count} bytes" if count > MAX_PDU else f"an object of over {self._limit} bytes"
-            _LOG.warning("DICOM: association ended: its sender announced %s", what)
-            self._transport.close()
-            raise OSError(f"{what} is too large")
-        received: bytearray = self._receive(count)
+            self._give_up(f"its sender announced {what}")
+        received = bytearray()
+        end = time.monotonic() + self._wait_s
+        while len(received) < count:
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                self._give_up(f"a PDU took over {self._wait_s:.0f} s")
+            self.socket.settimeout(left_s)
+            piece = self.socket.recv(min(count - len(received), 65536))
+            if not piece:
+                break
+            received += piece
+        self.socket.settimeout(self._wait_s)
         return received
+
+    def _give_up(self, why: str) -> NoReturn:
+        _LOG.warning("DICOM: association ended: %s", why)
+        self.socket.close()
+        raise OSError(why)
 
 
 def _limit(event: Any, settings: DicomSettings) -> None:
     """Give a new connection its limits."""
     transport = event.assoc.dul.socket
-    transport.socket.settimeout(settings.idle_timeout_s)  # a PDU that stops half-way
-    transport.recv = _LimitedReceive(transport, settings.max_object_bytes)
+    transport.recv = _LimitedReceive(transport, settings)
 
 
 def _closed(event: Any) -> None:

@@ -27,7 +27,6 @@ __all__ = ["Worker"]
 
 _LOG = logging.getLogger(__name__)
 _IDLE_S = 1.0  # longest sleep: a film that was put back falls due without anybody's notice
-_AHEAD = 4  # films in the engine at once: enough to keep it busy, leaving places for others who ask it
 
 
 class Worker:
@@ -48,6 +47,7 @@ class Worker:
         self._destinations = [destination.name for destination in settings.destinations]
         self._stopping = threading.Event()
         self._in_engine = 0
+        self._ahead = engine.workers + engine.batch_size  # keeps it busy, and leaves places for others
         self._thread = threading.Thread(target=self._run, name="dicom worker", daemon=True)
         self._thread.start()
 
@@ -64,7 +64,7 @@ class Worker:
         while not self._stopping.is_set():
             film = None
             with self._spool.changed:
-                if self._in_engine < _AHEAD:
+                if self._in_engine < self._ahead:
                     film = self._spool.claim()
                 if film is None:
                     if not self._stopping.is_set():

@@ -418,7 +418,7 @@ def node(toy_model: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
 
 def test_dicomweb_out_and_in_with_confirmation(
-    orthanc: Orthanc, node: Callable[..., Any], films: dict[str, Path], tmp_path: Path
+    orthanc: Orthanc, node: Callable[..., Any], films: dict[str, Path], tmp_path: Path, toy_model: Path
 ) -> None:
     need("storescu")
     web = f"{orthanc.root}/dicom-web"
@@ -432,15 +432,14 @@ def test_dicomweb_out_and_in_with_confirmation(
     assert service.counts()["dead_total"] == 0
     assert len(orthanc.instances(study_uid)) == 6
 
-    read = list(films_of_examination(web, study_uid))  # without the results of the same examination's reports
-    captures = [film for film in read if film.name.startswith("2.25.")]
-    assert len(read) - len(captures) == 2
-    from xraytransfer.radiograph import read_radiograph
-
-    assert {read_radiograph(film).source for film in read if film not in captures} == {
-        f"{study_uid}.1.0",
-        f"{study_uid}.1.1",
-    }
+    command = [sys.executable, "-m", "xraytransfer", "predict", "--model", str(toy_model), "--device", "cpu"]
+    command += ["--dicomweb", web, "--study-uid", study_uid, "--format", "jsonl", "--sr", str(tmp_path / "sr")]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert said.returncode == 0, said.stderr  # the films, and not the captures that now lie beside them
+    rows = [json.loads(line) for line in said.stdout.splitlines()]
+    assert sorted(row["source"] for row in rows) == [f"{study_uid}.1.0", f"{study_uid}.1.1"]
+    reports = {path.stem for path in (tmp_path / "sr").iterdir()}
+    assert reports == set(orthanc.instances(study_uid, "SR"))  # the same objects as the server's
     with pytest.raises(ServeError, match="holds no examination"):
         list(films_of_examination(web, "1.2.3.4.5"))
     with pytest.raises(ServeError, match="HTTP status 404"):
