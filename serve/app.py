@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from xraytransfer.errors import XrayTransferError
 from xraytransfer.notice import RESEARCH_NOTICE
+from xraytransfer.serve.linger import Linger
 from xraytransfer.serve.openapi import openapi_document
 from xraytransfer.serve.predict import predict, structured_report
 from xraytransfer.serve.problems import ProblemError, handle
@@ -84,6 +85,7 @@ def create_app(engine: Engine, settings: Settings, metrics: Metrics) -> Starlett
         Route("/reference", _reference),
     ]
     middleware = [
+        Middleware(Linger, limit_s=settings.idle_timeout_s),
         Middleware(Traffic, metrics=metrics, routes=[route.path for route in routes]),
         Middleware(Guard, settings=settings, metrics=metrics),
     ]

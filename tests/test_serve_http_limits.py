@@ -361,3 +361,16 @@ def test_a_large_body_that_stops_half_way(serve_http, connect):
     left.socket.close()
     until(lambda: server.metrics.registry.get_sample_value("xraytransfer_held_bytes") == 0)
     assert scores_still(server)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "image/png"])
+def test_an_early_answer_is_not_lost_when_the_connection_is_to_end(serve_http, connect, kind):
+    server = serve_http(queue_size=2)
+    gate = Gate(server.engine)
+    film = large_picture() * 20
+    client = connect(server, head(f"Content-Length: {len(film)}", kind, "Connection: close\n"))
+    client.socket.sendall(film)
+    status, problem = client.answer()
+    assert (status, problem["reason"]) in ((415, "unsupported-media-type"), (503, "busy"))
+    assert client.ended()
+    gate.open()

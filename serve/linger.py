@@ -1,0 +1,69 @@
+"""Linger: an answer that is given before its request has ended reaches the client.
+
+A refusal is sent before the film has come. If the connection ended then (clients and proxies may ask for that with
+``Connection: close``), the rest of the film would meet a closed socket, and the client would see a reset instead of
+the answer. So the answer is sent in full at once, the rest of the request is read and dropped, and only then is the
+answer said to be complete.
+
+References
+----------
+RFC 9112 section 9.6, Tear-down.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["Linger"]
+
+
+class Linger:
+    """Read what is left of a request between its answer and the end of it.
+
+    Parameters
+    ----------
+    app : ASGI application
+    limit_s : float
+        Longest time to read, in seconds.
+    """
+
+    def __init__(self, app: ASGIApp, limit_s: float) -> None:
+        self._app = app
+        self._limit_s = limit_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, as ASGI says."""
+        if scope["type"] != "http" or not _has_body(scope):
+            await self._app(scope, receive, send)
+            return
+        more = True
+
+        async def watched_receive() -> Message:
+            nonlocal more
+            message = await receive()
+            more = message["type"] == "http.request" and message.get("more_body", False)
+            return message
+
+        async def lingering_send(message: Message) -> None:
+            if message["type"] != "http.response.body" or message.get("more_body", False) or not more:
+                await send(message)
+                return
+            await send({**message, "more_body": True})
+            with anyio.move_on_after(self._limit_s):
+                while more:
+                    await watched_receive()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self._app(scope, watched_receive, lingering_send)
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        (name == b"content-length" and value != b"0") or name == b"transfer-encoding"
+        for name, value in scope["headers"]
+    )
