@@ -19,7 +19,7 @@ from xraytransfer.serve.sender import Answer, UnreachableError
 
 if TYPE_CHECKING:
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
-    from xraytransfer.serve.spool import Delivery
+    from xraytransfer.serve.spool_items import Delivery
 
 __all__ = ["NamedFilm", "films_of_examination", "open_client", "web_connection"]
 

@@ -13,7 +13,7 @@ from pydicom import Dataset
 
 from xraytransfer.serve.identity import identify
 from xraytransfer.serve.secondary_capture import secondary_capture
-from xraytransfer.serve.spool import Result
+from xraytransfer.serve.spool_items import Result
 from xraytransfer.serve.sr import structured_report
 from xraytransfer.serve.uids import instance_uid
 

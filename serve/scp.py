@@ -36,7 +36,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from xraytransfer.decode import SYNTAXES
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.result_object import software_version
-from xraytransfer.serve.spool import SpoolFullError
+from xraytransfer.serve.spool_items import SpoolFullError
 from xraytransfer.serve.uids import IMPLEMENTATION_CLASS_UID
 
 if TYPE_CHECKING:

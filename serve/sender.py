@@ -25,7 +25,8 @@ from xraytransfer.errors import ServeError
 
 if TYPE_CHECKING:
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
-    from xraytransfer.serve.spool import Delivery, Spool
+    from xraytransfer.serve.spool import Spool
+    from xraytransfer.serve.spool_items import Delivery
 
 __all__ = ["Answer", "Connection", "Sender", "UnreachableError"]
 

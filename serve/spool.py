@@ -23,12 +23,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.spool_files import DATABASE, SpoolFiles
+from xraytransfer.serve.spool_items import Delivery, Film, Result, SpoolFullError
 
 __all__ = ["MAX_ATTEMPTS", "Delivery", "Film", "Result", "Spool", "SpoolFullError"]
 
@@ -49,69 +49,6 @@ CREATE INDEX IF NOT EXISTS undelivered ON delivery (destination, due);
 CREATE TABLE IF NOT EXISTS first_scored (uid TEXT PRIMARY KEY, at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS total (name TEXT PRIMARY KEY, films INTEGER NOT NULL);
 """
-
-
-class SpoolFullError(ServeError):
-    """There is no room for another film."""
-
-
-@dataclass(frozen=True)
-class Film:
-    """A received film whose turn has come.
-
-    Attributes
-    ----------
-    id : int
-    path : Path
-        DICOM file.
-    attempts : int
-        How often scoring it was begun, this time included.
-    """
-
-    id: int
-    path: Path
-    attempts: int
-
-
-@dataclass(frozen=True)
-class Result:
-    """An object to be sent.
-
-    Attributes
-    ----------
-    data : bytes
-        DICOM file.
-    sop_class_uid, sop_instance_uid : str
-    """
-
-    data: bytes
-    sop_class_uid: str
-    sop_instance_uid: str
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """One result on its way to one destination.
-
-    Attributes
-    ----------
-    id : int
-    path : Path
-        DICOM file.
-    sop_class_uid, sop_instance_uid, destination : str
-    state : str
-        ``waiting`` to be sent, or ``accepted`` and to be confirmed.
-    attempts : int
-        How often it failed.
-    """
-
-    id: int
-    path: Path
-    sop_class_uid: str
-    sop_instance_uid: str
-    destination: str
-    state: str
-    attempts: int
 
 
 class Spool:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from xraytransfer.radiograph import Radiograph
     from xraytransfer.serve.dicom_settings import DicomSettings
     from xraytransfer.serve.engine import Engine
-    from xraytransfer.serve.spool import Film, Result, Spool
+    from xraytransfer.serve.spool import Spool
+    from xraytransfer.serve.spool_items import Film, Result
 
 __all__ = ["Worker"]
 

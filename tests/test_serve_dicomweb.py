@@ -22,7 +22,7 @@ from xraytransfer.errors import ServeError
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
 from xraytransfer.serve.dicomweb import films_of_examination, web_connection
 from xraytransfer.serve.sender import Answer, UnreachableError
-from xraytransfer.serve.spool import Delivery
+from xraytransfer.serve.spool_items import Delivery
 
 
 class Service:
