@@ -4,7 +4,8 @@ Run: ``python benchmarks/serve_http.py`` (``--torch`` for the comparison; it nee
 
 Films are 2500 x 2048, 12 bits in 16, uncompressed: 10 MB each, all different. Server and clients share the machine's
 cores; the clients' own cost counts against the server. Rounds of every measurement take turns, and a ratio is the
-median of the rounds' ratios, so that other load on the machine falls on both sides. Each answer is compared with
+median of the rounds' ratios, so that other load on the machine falls on both sides; processor time for a film is
+printed too, because it depends less on what else runs. Each answer is compared with
 the library's answer for that film.
 """
 
@@ -27,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -202,30 +204,40 @@ def main() -> None:
     expected = [[float(value) for value in classifier.predict(film).probability] for film in films]
     command = ["-m", "xraytransfer", "serve", "--model", options.model, "--device", options.device, "--port", "0"]
     print(f"{classifier.description.name} on {classifier.provider}; {len(films)} films of {len(films[0]) / 1e6:.1f} MB")
-    with running([*command, "--queue-size", "32"]) as (port, _):
+    with running([*command, "--queue-size", "32"]) as (port, process):
         target = Target(port, "/v1/predict", films, expected)
         closed_loop(target, 4, 2)
-        peak = compare(classifier, target, options)
+        peak = compare(classifier, target, process, options)
         print_latency(target, peak, options.seconds)
     if options.torch:
         compare_with_torch(command, classifier, films, options)
 
 
-def compare(classifier: Classifier, target: Target, options: argparse.Namespace) -> float:
-    """Print throughput against `predict_many`; return the server's."""
+def compare(classifier: Classifier, target: Target, process: int, options: argparse.Namespace) -> float:
+    """Print throughput, and processor time for a film, against `predict_many`; return the server's throughput."""
+    server = psutil.Process(process)
     rounds = []
     for _ in range(options.rounds):
+        began, cpu = time.monotonic(), time.process_time()
         alone = library(classifier, target.films, options.seconds)
+        library_cpu = (time.process_time() - cpu) / (alone * (time.monotonic() - began))
+        cpu, server_cpu = time.process_time(), sum(server.cpu_times()[:2])
         served = closed_loop(target, 16, options.seconds)
-        rounds.append((alone, served.rate, served.wrong))
-    ratio = statistics.median(served / alone for alone, served, _ in rounds)
-    peak = statistics.median(served for _, served, _ in rounds)
-    print(f"\nconcurrency 16, {options.rounds} turns of {options.seconds:g} s: films/s")
-    print(
-        f"predict_many {statistics.median(alone for alone, _, _ in rounds):.1f}   HTTP {peak:.1f}   ratio {ratio:.2f}"
+        films = len(served.latencies)
+        costs = (sum(server.cpu_times()[:2]) - server_cpu) / films, (time.process_time() - cpu) / films
+        rounds.append((alone, served.rate, served.wrong, library_cpu, *costs))
+    alone, peak, _, library_cpu, server_cpu, client_cpu = (
+        statistics.median(column) for column in zip(*rounds, strict=True)
     )
-    print(f"answers that were another film's: {sum(wrong for _, _, wrong in rounds)}")
-    return peak
+    print(f"\nconcurrency 16, {options.rounds} turns of {options.seconds:g} s")
+    print(f"{'':14} {'films/s':>8} {'CPU ms/film':>12}")
+    print(f"{'predict_many':14} {alone:8.1f} {1000 * library_cpu:12.1f}")
+    print(f"{'HTTP':14} {peak:8.1f} {1000 * server_cpu:12.1f}   and the clients {1000 * client_cpu:.1f}")
+    ratio = statistics.median(row[1] / row[0] for row in rounds)
+    cpu_ratio = statistics.median(row[3] / (row[4] + row[5]) for row in rounds)
+    print(f"{'ratio':14} {ratio:8.2f} {cpu_ratio:12.2f}   clients included")
+    print(f"answers that were another film's: {sum(row[2] for row in rounds)}")
+    return float(peak)
 
 
 def print_latency(target: Target, peak: float, seconds: float) -> None:

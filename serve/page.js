@@ -9,7 +9,7 @@ const $ = (id) => document.getElementById(id);
 const films = []; // {file, name, state, result, problem, anyModality, retryAt}
 let current = null;
 let chosen = null; // observation whose map is shown
-let opacity = 55;
+let opacity = 45;
 let asking = false;
 
 // --- films ---------------------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ addEventListener("drop", (event) => {
 });
 addEventListener("paste", (event) => add(event.clipboardData.files));
 
-let lastOpacity = 55;
+let lastOpacity = 45;
 const KEYS = {
   o: () => $("files").click(),
   ArrowLeft: () => step(-1),

@@ -189,8 +189,8 @@ def test_the_map_follows_the_choice_and_the_slider(page, film):
     press(page, "m")
     assert canvas.value_of_css_property("opacity") == "0"
     press(page, "m", "[")
-    assert canvas.value_of_css_property("opacity") == "0.45"
-    assert text(page, "#opacity-value") == "45 %"
+    assert canvas.value_of_css_property("opacity") == "0.35"
+    assert text(page, "#opacity-value") == "35 %"
     slider = page.find_element(By.ID, "opacity")
     slider.send_keys(Keys.END)
     assert canvas.value_of_css_property("opacity") == "1"
