@@ -172,8 +172,8 @@ class _WebConnection:
         reason = failed[0].get("FailureReason", 0) if failed else None
         return _reason(reason) if reason is not None else (Answer.TAKEN, "stored")
 
-    def holds(self, delivery: Delivery) -> bool:
-        """Ask for one result by QIDO-RS."""
+    def holds(self, delivery: Delivery) -> bool | None:
+        """Ask for one result by QIDO-RS; None if the service does not answer such questions."""
         film = dcmread(delivery.path, stop_before_pixels=True)
         try:
             found = self._client.search_for_instances(
@@ -181,6 +181,10 @@ class _WebConnection:
                 series_instance_uid=film.SeriesInstanceUID,
                 search_filters={"SOPInstanceUID": delivery.sop_instance_uid},
             )
+        except requests.HTTPError as error:
+            if error.response is not None and error.response.status_code < 500:
+                return None
+            raise UnreachableError("no answer to a search (HTTP status 5xx)") from error
         except (requests.RequestException, ValueError) as error:
             raise UnreachableError(f"no answer to a search ({type(error).__name__})") from error
         return any(Dataset.from_json(row).get("SOPInstanceUID") == delivery.sop_instance_uid for row in found)

@@ -67,10 +67,10 @@ class _NodeConnection:
             raise UnreachableError("no answer came to a C-STORE")
         return classify(status.Status), f"status {status.Status:04X}"
 
-    def holds(self, delivery: Delivery) -> bool:
-        """Ask for one result by C-FIND on image level."""
+    def holds(self, delivery: Delivery) -> bool | None:
+        """Ask for one result by C-FIND on image level; None if the node does not answer such questions."""
         if Find not in {context.abstract_syntax for context in self._association.accepted_contexts}:
-            raise UnreachableError("the node does not answer C-FIND, so results cannot be confirmed")
+            return None
         film = dcmread(delivery.path, stop_before_pixels=True)
         query = Dataset()
         query.QueryRetrieveLevel = "IMAGE"
@@ -82,7 +82,7 @@ class _NodeConnection:
             if "Status" not in status:
                 raise UnreachableError("no answer came to a C-FIND")
             if status.Status not in (0x0000, 0xFF00, 0xFF01):
-                raise UnreachableError(f"C-FIND failed with status {status.Status:04X}")
+                return None
             uid = answer.get("SOPInstanceUID") if answer is not None else None
             found = found or uid == delivery.sop_instance_uid
         return found

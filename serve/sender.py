@@ -58,8 +58,8 @@ class Connection(Protocol):
             No answer came.
         """
 
-    def holds(self, delivery: Delivery) -> bool:
-        """Ask whether the destination has a result that it took.
+    def holds(self, delivery: Delivery) -> bool | None:
+        """Ask whether the destination has a result that it took; None if it cannot be asked.
 
         Raises
         ------
@@ -148,7 +148,10 @@ class Sender:
             self._refused(delivery, status, never=answer is Answer.NEVER)
 
     def _confirm(self, connection: Connection, delivery: Delivery) -> None:
-        if connection.holds(delivery):
+        held = connection.holds(delivery)
+        if held is None:
+            _LOG.warning("%s: cannot be asked for a result that it took: it is believed", delivery.destination)
+        if held is None or held:
             self._spool.sent(delivery)
         else:
             self._refused(delivery, "accepted, but not there afterwards", never=False)

@@ -147,6 +147,10 @@ def test_confirmation_by_search(service: Service, delivery: Delivery) -> None:
     with web_connection(chosen.destinations[0], chosen) as connection:
         assert not connection.holds(delivery)
         assert connection.holds(delivery)
+        service.answers = [(501, b""), (404, b"")]
+        with pytest.raises(UnreachableError, match="HTTP status 5xx"):
+            connection.holds(delivery)
+        assert connection.holds(delivery) is None
     assert service.requests[0][1].startswith("/dicom-web/studies/1.2.3.1/series/2.25.2/instances?")
 
 

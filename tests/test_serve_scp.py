@@ -531,6 +531,29 @@ def test_what_a_pacs_drops_after_taking_it_is_sent_again(start: Any, pacs: Pacs)
     assert len(pacs.kept) == 1
 
 
+def test_a_pacs_that_cannot_be_asked_is_believed(start: Any, engine: Engine) -> None:
+    deaf = Pacs(find=False)
+    try:
+        service = start(confirm_after_s=0.05, destinations=(Destination.parse(f"PACS@127.0.0.1:{deaf.port}"),))
+        send(service, make_film())
+        wait_for(lambda: service.counts()["sent_total"] == 1)
+        assert len(deaf.kept) == 1
+    finally:
+        deaf.stop()
+
+
+def test_counts_stand_in_the_metrics(start: Any, engine: Engine, tmp_path: Path) -> None:
+    metrics = Metrics()
+    settings = DicomSettings(
+        spool=tmp_path / "other", destinations=(Destination.parse("A@127.0.0.1:1"),), port=0, min_free_bytes=0
+    )
+    service = start_dicom(settings, engine, metrics)
+    assert b'xraytransfer_dicom_films_total{state="dead"} 0.0' in metrics.render()
+    assert b"xraytransfer_dicom_films_waiting 0.0" in metrics.render()
+    service.close()
+    assert b"xraytransfer_dicom" not in metrics.render()
+
+
 def test_films_that_wait_are_scored_after_a_restart(start: Any, pacs: Pacs) -> None:
     pacs.stop()
     service = start()
