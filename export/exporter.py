@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def export_runs(
     ensemble = choose_members(folders, options.checkpoints, options.fuse)
     size = check_size(ensemble.networks, options.precision)
     say(f"{len(ensemble.members)} members, about {size / 1e6:.0f} MB")
+    unfused = _unfused_auroc(ensemble)
     data = _data(ensemble.config, options)
     films = _whole_films(data, ensemble.config["intensity"])
     full = build_graph(ensemble.networks, ensemble.resolution)
@@ -142,7 +144,7 @@ def export_runs(
         ensemble, options, validation=validation, test=test, calibration=calibration, parity=parity
     )
     document["accuracy"] = accuracy
-    document["ensemble"] = _compare(ensemble, validation, say)
+    document["ensemble"] = _compare(validation, unfused, say)
     file = serialise(model, document)
     write_atomically(out, file)
     written = write_cards(out)
@@ -188,32 +190,39 @@ def _judge(session: ort.InferenceSession, data: RunData, split: str, config: Map
     return predictions_of(data.table.subset(rows), config["outputs"], data.label[rows], probability, members)
 
 
-def _compare(ensemble: Ensemble, validation: Predictions, say: Callable[[str], None]) -> dict[str, Any]:
+def _compare(validation: Predictions, unfused: float | None, say: Callable[[str], None]) -> dict[str, Any]:
     """Return the validation AUROC of this file, of its members, and of its checkpoints not averaged."""
     label = validation.label
-    members = [macro_auroc(label, validation.probability[:, m]) for m in range(len(ensemble.members))]
-    found = {
-        "validation_auroc": macro_auroc(label, validation.ensemble()),
+    whole = macro_auroc(label, validation.ensemble())
+    members = [macro_auroc(label, validation.probability[:, m]) for m in range(validation.probability.shape[1])]
+    say(f"macro AUROC on validation patients: {whole:.4f}; members one by one: {np.mean(members):.4f}")
+    if unfused is not None:
+        say(f"the same checkpoints as an ensemble, not averaged: {unfused:.4f}")
+    return {
+        "validation_auroc": whole,
         "member_validation_auroc": members,
-        "checkpoints_validation_auroc": None,
+        "checkpoints_validation_auroc": unfused,
     }
-    say(f"macro AUROC on validation patients: {found['validation_auroc']:.4f}, members {np.mean(members):.4f}")
-    if any(member.description["fusion"] == "soup" for member in ensemble.members):
-        unfused = _unfused(ensemble)
-        columns = [list(unfused.observations).index(name) for name in ensemble.config["outputs"]]
-        value = macro_auroc(unfused.label[:, columns], unfused.ensemble()[:, columns])
-        found["checkpoints_validation_auroc"] = value
-        say(f"the same checkpoints as an ensemble, not averaged: {value:.4f}")
-    return found
 
 
-def _unfused(ensemble: Ensemble) -> Predictions:
-    """Return what the chosen checkpoints said when the runs ended, each run one member."""
+def _unfused_auroc(ensemble: Ensemble) -> float | None:
+    """Return the validation AUROC of a soup's checkpoints as an ensemble, from what the runs stored."""
+    if all(member.description["fusion"] == "none" for member in ensemble.members):
+        return None
     parts = []
     for run in ensemble.runs:
         stored = run.predictions("validation")
-        chosen = [list(stored.checkpoint_steps).index(kept.step) for kept in run.checkpoints]
-        probability = stored.probability[:, chosen]
-        steps = stored.checkpoint_steps[chosen]
-        parts.append(Predictions(**{**vars(stored), "probability": probability, "checkpoint_steps": steps}))
-    return combine(parts)
+        steps = list(stored.checkpoint_steps)
+        if missing := [kept.step for kept in run.checkpoints if kept.step not in steps]:
+            raise ExportError(f"{run.folder}: its stored predictions lack the checkpoint of step {missing[0]}")
+        chosen = [steps.index(kept.step) for kept in run.checkpoints]
+        parts.append(
+            replace(
+                stored,
+                probability=stored.probability[:, chosen],
+                checkpoint_steps=stored.checkpoint_steps[chosen],
+            )
+        )
+    whole = combine(parts)
+    columns = [list(whole.observations).index(name) for name in ensemble.config["outputs"]]
+    return macro_auroc(whole.label[:, columns], whole.ensemble()[:, columns])
