@@ -113,9 +113,7 @@ def test_saturated_members_stay_finite():
     network = Plain()
     with torch.no_grad():
         network.conv.bias.fill_(200.0)
-    probability = session_of(build_graph([network], (32, 32))).run(
-        None, {"image": np.zeros((1, 1, 9, 9), np.uint8)}
-    )[0]
+    probability = session_of(build_graph([network], (32, 32))).run(None, {"image": np.zeros((1, 1, 9, 9), np.uint8)})[0]
     assert np.isfinite(probability).all()
     assert (probability > 0.999).all()
 
