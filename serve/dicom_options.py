@@ -83,13 +83,14 @@ def add_dicom_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _settings(taken: dict[str, Any]) -> DicomSettings | None:
     """Return the settings that the options say, None without ``--dicom-spool``."""
     from xraytransfer.errors import ServeError
+    from xraytransfer.serve.cli import read_token
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
 
     if taken["dicom_spool"] is None:
         if taken["send_to"]:
             raise ServeError("--send-to needs --dicom-spool: the folder where films and results wait")
         return None
-    token = taken["dicomweb_token_file"]
+    token_file = taken["dicomweb_token_file"]
     return DicomSettings(
         spool=taken["dicom_spool"],
         destinations=tuple(Destination.parse(text) for text in taken["send_to"]),
@@ -101,7 +102,7 @@ def _settings(taken: dict[str, Any]) -> DicomSettings | None:
         structured_report=not taken["no_sr"],
         secondary_capture=not taken["no_sc"],
         confirm_after_s=taken["confirm_after"],
-        dicomweb_token=token.read_text("utf-8").strip() if token else None,
+        dicomweb_token=read_token(token_file) if token_file else None,
         tls_certificate=taken["dicom_tls_certificate"],
         tls_key=taken["dicom_tls_key"],
         tls_authorities=taken["dicom_tls_authorities"],
