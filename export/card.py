@@ -28,6 +28,14 @@ _INTENDED = (
     "points at no lesion.",
 )
 
+_METRICS = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "ece": "calibration error",
+    "ece_uncalibrated": "the same, uncalibrated",
+    "brier": "Brier score",
+}
+
 Row = Mapping[str, Any]
 
 
@@ -109,7 +117,12 @@ def _data(document: Row) -> Section:
 
 def _members(document: Row) -> Section:
     ensemble = document.get("ensemble") or {}
-    text = [f"The answer is the mean of {len(document['members'])} members' probabilities (one: its own), calibrated."]
+    count = len(document["members"])
+    text = [
+        "One member; the answer is its calibrated probability."
+        if count == 1
+        else f"{count} members; the answer is the mean of their probabilities, calibrated."
+    ]
     if ensemble.get("validation_auroc") is not None:
         text.append(f"Macro AUROC of the ensemble on the validation patients: {ensemble['validation_auroc']:.4f}.")
     if ensemble.get("checkpoints_validation_auroc") is not None:
@@ -138,21 +151,28 @@ def _metrics(document: Row) -> list[Section]:
     for data in dict.fromkeys(str(row["data"]) for row in metrics):
         here = [row for row in metrics if row["data"] == data]
         for subset in dict.fromkeys(str(row["subset"]) for row in here):
-            rows = [
-                [_name(document, row["observation"]), str(row["metric"]), _interval(row), *_counts(row)]
-                for row in here
-                if row["subset"] == subset
-            ]
-            head = ["observation", "metric", "value [95 % interval]", "images", "positive", "patients"]
-            found.append(Section(f"Metrics: {data}, {subset}", [], head, rows))
+            rows = [row for row in here if row["subset"] == subset]
+            found.append(_metric_table(document, f"Metrics: {data}, {subset}", rows))
     if not found:
         return [Section("Metrics", ["None were measured for this file."])]
     found[0].paragraphs.append(
-        "Intervals: percentiles of bootstrap replicates drawn by patient. "
-        "AUROC: chance is 0.5. AUPRC: chance is the share of positives. "
-        "View position alone predicts some observations, so AP and PA are also given apart."
+        "Brackets: 95 % percentile intervals of bootstrap replicates drawn by patient. AUROC: chance is 0.5. AUPRC: "
+        "chance is the share of positives. View position alone predicts some observations, so AP and PA are also given "
+        "apart."
     )
     return found
+
+
+def _metric_table(document: Row, heading: str, rows: Sequence[Row]) -> Section:
+    """Return one line for each observation, one column for each metric."""
+    metrics = list(dict.fromkeys(str(row["metric"]) for row in rows))
+    lines = []
+    for observation in dict.fromkeys(str(row["observation"]) for row in rows):
+        values = {str(row["metric"]): row for row in rows if row["observation"] == observation}
+        cells = [_interval(values[metric]) if metric in values else "" for metric in metrics]
+        lines.append([_name(document, observation), *cells, *_counts(next(iter(values.values())))])
+    head = ["observation", *(_METRICS.get(metric, metric) for metric in metrics), "images", "positive", "patients"]
+    return Section(heading, [], head, lines)
 
 
 def _calibration(document: Row) -> Section:
