@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,7 +133,7 @@ def test_full_disk_keeps_what_was_written(tmp_path):
             return stream.write(data[:30])
 
     results._stream = Full()
-    with pytest.raises(OutputError, match="No space left on device after 1 results, which are kept.*--resume"):
+    with pytest.raises(OutputError, match=r"No space left on device after 1 results, which are kept.*--resume"):
         results.write(prediction("b.dcm"))
     stream.close()
     assert path.read_bytes() == kept
@@ -148,3 +150,61 @@ def test_table_holds_scored_films(tmp_path):
     assert "Pleural Effusion" in lines[0]
     assert "0.200*" in lines[1]
     assert lines[1].endswith("film.dcm")
+
+
+def test_resume_never_empties_a_file_of_another_kind(tmp_path):
+    """One line without an end could be a half-written result: only if it begins like one."""
+    path = tmp_path / "out"
+    for form in ("csv", "jsonl"):
+        path.write_text("precious, in one line")
+        with pytest.raises(OutputError, match="cannot be resumed"):
+            ResultsFile(path, form, resume=True)
+        assert path.read_text() == "precious, in one line"
+    for form, begun in (("csv", "source,sta"), ("jsonl", '{"source": "a.dc'), ("jsonl", '{"so')):
+        path.write_text(begun)
+        with ResultsFile(path, form, resume=True) as results:
+            assert results.done == set()
+            results.write(prediction())
+        assert "a.dcm" in path.read_text()
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_resume_knows_every_name_again(tmp_path, form):
+    path = tmp_path / "out"
+    names = ["two\nlines.dcm", 'comma, quote".dcm', "caf\udce9.dcm", "r\r.dcm", "\u2028.dcm"]
+    with ResultsFile(path, form) as results:
+        for name in names:
+            results.write(prediction(name))
+    with ResultsFile(path, form, resume=True) as results:
+        assert [results.holds(name) for name in names] == [True] * len(names)
+        assert not results.holds("other.dcm")
+
+
+def test_a_pipe_or_device_is_refused(tmp_path):
+    for form in ("csv", "table"):
+        with pytest.raises(OutputError, match="no regular file"):
+            ResultsFile(Path(os.devnull), form)
+
+
+def test_an_interruption_inside_a_line_leaves_whole_lines(tmp_path):
+    path = tmp_path / "out.json"
+    results = ResultsFile(path, "json")
+    results.write(prediction("a.dcm"))
+    stream = results._stream
+
+    class Interrupted:
+        calls = 0
+
+        def __getattr__(self, name):
+            return getattr(stream, name)
+
+        def write(self, data):
+            self.calls += 1
+            if self.calls == 2:
+                raise KeyboardInterrupt
+            return stream.write(data[:30] if self.calls == 1 else data)
+
+    results._stream = Interrupted()
+    with pytest.raises(KeyboardInterrupt), results:
+        results.write(prediction("b.dcm"))
+    assert [row["source"] for row in json.loads(path.read_text())["results"]] == ["a.dcm"]

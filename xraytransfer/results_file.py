@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import io
 import json
 import os
+import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TypeAlias
+from typing import IO, TypeAlias, cast
 
 from xraytransfer.errors import OutputError
 from xraytransfer.observations import OBSERVATIONS
@@ -76,9 +79,13 @@ class ResultsFile:
         }[form]
         if resume and (path is None or form not in RESUMABLE):
             raise OutputError(f"--resume needs -o FILE and --format {' or '.join(RESUMABLE)}")
-        self._stream: IO[bytes] = sys.stdout.buffer if path is None else self._open(path, resume, overwrite)
-        if form != "table" and not self.done and (path is None or self._stream.tell() == 0):
-            self._put(_HEADERS[form])
+        self._stream: IO[bytes] = _standard_output() if path is None else self._open(path, resume, overwrite)
+        if form != "table" and (path is None or self._stream.tell() == 0):
+            try:
+                self._put(_HEADERS[form])
+            except BaseException:
+                self._close()
+                raise
 
     def __enter__(self) -> ResultsFile:
         """Return the file."""
@@ -88,12 +95,22 @@ class ResultsFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the document and close the file, also after an interruption."""
+        # after a full disk there may still be room for the few bytes that make the document whole
+        lenient = contextlib.suppress(OutputError) if error is not None else contextlib.nullcontext()
         try:
-            if self._form == "json" and not isinstance(error, OutputError):
-                self._put("\n]}\n")
+            if self._form == "json":
+                with lenient:
+                    self._put("\n]}\n")
         finally:
-            if self.path is not None:
-                self._stream.close()
+            self._close()
+
+    def _close(self) -> None:
+        if self.path is not None:
+            self._stream.close()
+
+    def holds(self, source: str) -> bool:
+        """Return whether the file held a source's result when it was opened."""
+        return (_one_line(source) if self._form == "csv" else source) in self.done
 
     def write(self, result: Result) -> None:
         """Add one result. Tables hold scored films only; the refused stand on standard error."""
@@ -115,58 +132,100 @@ class ResultsFile:
         return (",\n" if self._count else "") + json.dumps(document)
 
     def _put(self, text: str) -> None:
-        """Write all of it or none of it."""
+        """Write all of it or none of it, also when interrupted."""
         data = memoryview(text.encode("utf-8", "surrogateescape"))
         start = self._stream.tell() if self.path is not None else 0
         try:
             while data:  # an unbuffered write may be partial
                 data = data[self._stream.write(data) :]
             self._stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
+        except BaseException as error:
             if self.path is not None:
-                self._stream.truncate(start)
+                with contextlib.suppress(OSError):
+                    self._stream.truncate(start)
+                    self._stream.seek(start)
+            if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
+                raise
             raise OutputError(
-                f"{self.path or 'standard output'}: {error.strerror} after {self._count} results, which are kept"
-                + ("; make room and continue with --resume" if self._form in RESUMABLE else "")
+                f"{self.path or 'standard output'}: {_cause(error)} after {self._count} results, which are kept"
+                + ("; make room and continue with --resume" if self.path and self._form in RESUMABLE else "")
             ) from error
 
     def _open(self, path: Path, resume: bool, overwrite: bool) -> IO[bytes]:
-        if path.exists() and path.stat().st_size and not (resume or overwrite):
-            raise OutputError(f"{path}: exists already; --resume continues it, --overwrite replaces it")
         try:
             stream: IO[bytes] = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)  # noqa: SIM115 - closed by __exit__
         except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+            raise OutputError(f"{path}: cannot be written: {_cause(error)}") from error
         try:
+            found = os.fstat(stream.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise OutputError(f"{path}: no regular file; without -o, results go to standard output")
             _lock(stream, path)
             if resume:
                 self._continue(stream, path)
+            elif os.fstat(stream.fileno()).st_size and not overwrite:
+                raise OutputError(f"{path}: exists already; --resume continues it, --overwrite replaces it")
             else:
                 stream.truncate(0)
+        except OSError as error:
+            stream.close()
+            raise OutputError(f"{path}: cannot be written: {_cause(error)}") from error
         except BaseException:
             stream.close()
             raise
         return stream
 
     def _continue(self, stream: IO[bytes], path: Path) -> None:
-        """Cut off a half-written last line and learn which sources are there."""
-        kept = stream.read()
-        kept = kept[: kept.rfind(b"\n") + 1]
-        text = kept.decode("utf-8", "surrogateescape")
+        """Learn which sources are there, line by line, and cut off a half-written last line."""
+        lines = _WholeLines(stream)
         try:
             if self._form == "jsonl":
-                self.done = {json.loads(line)["source"] for line in text.splitlines()}
-            elif text:
-                rows = csv.DictReader(io.StringIO(text))
-                if tuple(rows.fieldnames or ()) != _COLUMNS:
+                self.done = {json.loads(line)["source"] for line in lines}
+            else:
+                rows = csv.DictReader(lines)
+                if rows.fieldnames is not None and tuple(rows.fieldnames) != _COLUMNS:
                     raise ValueError("other columns")
                 self.done = {row["source"] for row in rows}
+            begins = _BEGINNINGS[self._form]
+            if not lines.size and lines.rest[: len(begins)] != begins[: len(lines.rest)]:
+                raise ValueError("one line that is none of ours")  # cutting it off would empty the file
         except (ValueError, KeyError, TypeError, csv.Error) as error:
             raise OutputError(f"{path}: not a {self._form} file of results, so it cannot be resumed") from error
-        stream.truncate(len(kept))
-        stream.seek(len(kept))
+        finally:
+            lines.release()
+        stream.truncate(lines.size)
+        stream.seek(lines.size)
+
+
+class _WholeLines:
+    """The lines of a file that end, as text; `size` counts their bytes, `rest` is a last line cut short."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.size = 0
+        self.rest = b""
+        self._reader = io.BufferedReader(cast(io.FileIO, stream))
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._reader:
+            if not line.endswith(b"\n"):
+                self.rest = line
+                return
+            self.size += len(line)
+            yield line.decode("utf-8", "surrogateescape")
+
+    def release(self) -> None:
+        """Leave the file open, which the buffer would close with itself."""
+        self._reader.detach()
+
+
+def _standard_output() -> IO[bytes]:
+    if sys.stdout is None:
+        raise OutputError("standard output is closed: open it, or use -o FILE")
+    return sys.stdout.buffer
+
+
+def _cause(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _lock(stream: IO[bytes], path: Path) -> None:
@@ -181,7 +240,14 @@ def _lock(stream: IO[bytes], path: Path) -> None:
 
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise OutputError(f"{path}: another process is writing to it") from error
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise OutputError(f"{path}: another process is writing to it") from error
+        raise OutputError(f"{path}: cannot be locked ({_cause(error)}); write to a local disk") from error
+
+
+def _one_line(source: str) -> str:
+    """Return a name as it stands in CSV: one line per film, whatever its name."""
+    return source.replace("\r", "\\r").replace("\n", "\\n")
 
 
 def _csv_line(values: list[object]) -> str:
@@ -191,7 +257,7 @@ def _csv_line(values: list[object]) -> str:
 
 
 def _csv_row(result: Result) -> str:
-    source = result.source.replace("\r", "\\r").replace("\n", "\\n")  # one line per film, whatever its name
+    source = _one_line(result.source)
     if isinstance(result, Refusal):
         empty = [""] * (len(_COLUMNS) - 3)
         return _csv_line([source, result.reason, *empty, " ".join(result.message.split())])
@@ -233,3 +299,5 @@ _HEADERS = {
     "jsonl": "",
     "csv": _csv_line(list(_COLUMNS)),
 }
+# what a file of one unfinished line has to begin with
+_BEGINNINGS = {"jsonl": b'{"source": ', "csv": _HEADERS["csv"].encode()}
