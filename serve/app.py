@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from xraytransfer.errors import XrayTransferError
 from xraytransfer.notice import RESEARCH_NOTICE
+from xraytransfer.serve.held_bytes import HeldBytes
 from xraytransfer.serve.linger import Linger
 from xraytransfer.serve.openapi import openapi_document
 from xraytransfer.serve.predict import predict, structured_report
@@ -24,7 +25,7 @@ from xraytransfer.serve.readiness import Readiness
 from xraytransfer.serve.reference import reference_page
 from xraytransfer.serve.security import Guard
 from xraytransfer.serve.traffic import Traffic
-from xraytransfer.serve.uploads import MEDIA_TYPES, HeldBytes
+from xraytransfer.serve.uploads import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -42,15 +42,20 @@ class Linger:
             await self._app(scope, receive, send)
             return
         more = True
+        # A client that waits for "100 Continue" and is refused sends no body; its connection cannot be used again.
+        waits = _header(scope, b"expect").lower() == b"100-continue"
 
         async def watched_receive() -> Message:
-            nonlocal more
+            nonlocal more, waits
+            waits = False
             message = await receive()
             more = message["type"] == "http.request" and message.get("more_body", False)
             return message
 
         async def lingering_send(message: Message) -> None:
-            if message["type"] != "http.response.body" or message.get("more_body", False) or not more:
+            if waits and message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            if waits or message["type"] != "http.response.body" or message.get("more_body", False) or not more:
                 await send(message)
                 return
             await send({**message, "more_body": True})
@@ -62,8 +67,9 @@ class Linger:
         await self._app(scope, watched_receive, lingering_send)
 
 
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    return next((value for name, value in scope["headers"] if name == wanted), b"")
+
+
 def _has_body(scope: Scope) -> bool:
-    return any(
-        (name == b"content-length" and value != b"0") or name == b"transfer-encoding"
-        for name, value in scope["headers"]
-    )
+    return _header(scope, b"content-length") not in {b"", b"0"} or bool(_header(scope, b"transfer-encoding"))

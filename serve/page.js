@@ -63,7 +63,8 @@ function retry(film, changes = {}) {
 setInterval(() => {
   if (!films.some((film) => film.state === "busy")) return;
   work();
-  if (current?.state === "busy") renderMessage();
+  const line = document.querySelector("#message .countdown");
+  if (line && current?.state === "busy") line.textContent = countdown(current);
 }, 500);
 
 // --- what is shown -------------------------------------------------------------------------------------
@@ -158,8 +159,7 @@ function renderMessage() {
     return;
   }
   if (state === "busy") {
-    const seconds = Math.max(0, Math.ceil((current.retryAt - Date.now()) / 1000));
-    box.append(element("h2", {}, "The server is busy"), element("p", {}, `The film is sent again in ${seconds} s.`),
+    box.append(element("h2", {}, "The server is busy"), element("p", { className: "countdown" }, countdown(current)),
       button("Send it now", () => retry(current)));
     return;
   }
@@ -169,6 +169,11 @@ function renderMessage() {
     box.append(button("Score it anyway", () => retry(current, { anyModality: true })));
   }
   if (["unreachable", "deadline", "internal"].includes(problem.reason)) box.append(button("Try again", () => retry(current)));
+}
+
+function countdown(film) {
+  const seconds = Math.max(0, Math.ceil((film.retryAt - Date.now()) / 1000));
+  return seconds ? `The film is sent again in ${seconds} s.` : "The film is sent again now.";
 }
 
 function select(film) {

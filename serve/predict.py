@@ -18,17 +18,10 @@ from starlette.responses import Response
 from xraytransfer.errors import RadiographError
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.serve.engine import DeadlineError, QueueFullError
+from xraytransfer.serve.parts import Part, read_parts
 from xraytransfer.serve.pictures import film_picture, map_pictures, map_values
 from xraytransfer.serve.problems import ProblemError, as_problem
-from xraytransfer.serve.uploads import (
-    MEDIA_TYPES,
-    Part,
-    Share,
-    check_signature,
-    media_type,
-    read_body,
-    read_parts,
-)
+from xraytransfer.serve.uploads import MEDIA_TYPES, check_signature, media_type, read_body
 
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
@@ -37,6 +30,7 @@ if TYPE_CHECKING:
     from xraytransfer.prediction import Prediction
     from xraytransfer.radiograph import Radiograph
     from xraytransfer.serve.app import Server
+    from xraytransfer.serve.held_bytes import Share
 
 __all__ = ["Options", "predict", "structured_report"]
 

@@ -363,6 +363,21 @@ def test_a_large_body_that_stops_half_way(serve_http, connect):
     assert scores_still(server)
 
 
+def test_a_client_that_asks_first_is_answered_at_once(serve_http, connect):
+    server = serve_http(queue_size=2)
+    film = picture()
+    asking = head(f"Content-Length: {len(film)}", extra="Expect: 100-continue\n")
+    client = connect(server, asking)
+    assert client.socket.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.socket.sendall(film)
+    assert client.answer()[0] == 200
+    gate = Gate(server.engine)
+    client = connect(server, asking)
+    assert client.answer()[0] == 503
+    assert client.ended()
+    gate.open()
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "image/png"])
 def test_an_early_answer_is_not_lost_when_the_connection_is_to_end(serve_http, connect, kind):
     server = serve_http(queue_size=2)
