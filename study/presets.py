@@ -52,7 +52,8 @@ class Preset:
     prior_bias : bool
         Whether the head's bias starts at the training films' log odds.
     precision : str
-        ``float32``, ``bfloat16`` (autocast), or ``auto``: what is faster on the device for the family.
+        ``float32``; ``bfloat16`` or ``float16`` (autocast, the latter with loss scaling); or ``auto``: what is
+        faster on the device for the family.
         Evaluation is always float32.
     compile : bool
         Whether to use torch.compile.
@@ -172,7 +173,7 @@ _CHOICES = {
     "optimizer": ("adam", "adamw"),
     "schedule": ("constant", "cosine"),
     "positive_weight": ("none", "sqrt"),
-    "precision": ("auto", "float32", "bfloat16"),
+    "precision": ("auto", "float32", "bfloat16", "float16"),
 }
 
 

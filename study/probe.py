@@ -114,7 +114,7 @@ def probe(cell: Cell, preset: Preset, outputs: int, device: str, seconds: float)
     def step() -> None:
         network.train()
         x = augment(torch.from_numpy(pixels)[:, None].to(place).float(), preset, torch.Generator().manual_seed(0))
-        with torch.autocast(place.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with torch.autocast(place.type, dtype=dtype, enabled=dtype != torch.float32):
             logits = network(x.contiguous(memory_format=torch.channels_last))
         loss = masked_loss(logits, target, None)
         optimizer.zero_grad(set_to_none=True)

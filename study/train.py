@@ -77,13 +77,14 @@ def macro_auroc(label: NDArray[np.float32], probability: NDArray[np.float32]) ->
 def resolve_precision(preset: Preset, family: str, device: torch.device) -> torch.dtype:
     """Return the autocast type: float32 means none.
 
-    ``auto`` is bfloat16 on a GPU; on a CPU it is bfloat16 only where the processor has instructions for it
-    and the family is made of full convolutions: depthwise ones are slower that way.
+    ``auto`` is bfloat16 on a GPU, float16 on one too old for it; on a CPU it is bfloat16 only where the
+    processor has instructions for it and the family is made of full convolutions: depthwise ones are
+    slower that way.
     """
     if preset.precision != "auto":
-        return torch.bfloat16 if preset.precision == "bfloat16" else torch.float32
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[preset.precision]
     if device.type == "cuda":
-        return torch.bfloat16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     flags = Path("/proc/cpuinfo")
     native = flags.is_file() and any(word in flags.read_text() for word in ("avx512_bf16", "amx_bf16", " bf16 "))
     return torch.bfloat16 if native and family in ("ResNet", "DenseNet", "Inception") else torch.float32
@@ -284,6 +285,9 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
         checkpoints = [Checkpoint(**row) for row in progress["checkpoints"]]
         log(f"resumed at step {step} of {steps}")
     dtype = resolve_precision(preset, architecture.family, place)
+    scaler = torch.amp.GradScaler(place.type, enabled=dtype == torch.float16)
+    if resumed and progress.get("scaler"):
+        scaler.load_state_dict(progress["scaler"])
     weight = None
     if preset.positive_weight == "sqrt":
         ratio = np.sqrt(np.clip(negatives, 1, None) / np.clip(positives, 1, None)).clip(0.2, 5)
@@ -301,6 +305,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
             "evaluated": evaluated,
             "loss_steps": loss_steps,
             "checkpoints": [asdict(checkpoint) for checkpoint in checkpoints],
+            "scaler": scaler.state_dict(),
         }
         save_resume(folder / "last", {**pack(network, average, optimizer), "loss_sum": loss_sum}, progress)
 
@@ -362,12 +367,13 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(preset, step, steps)
                 network.train()
-                with torch.autocast(place.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+                with torch.autocast(place.type, dtype=dtype, enabled=dtype != torch.float32):
                     logits = forward(x)
                 loss_now = masked_loss(logits, y, weight)
                 optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(loss_now)
-                optimizer.step()
+                torch.autograd.backward(scaler.scale(loss_now))
+                scaler.step(optimizer)
+                scaler.update()
                 step += 1
                 if average is not None:
                     update_average(average, network, preset.ema, step)

@@ -204,6 +204,31 @@ def test_asked_to_stop_it_saves_the_very_step(
     assert outcome(folder) == outcome(whole)
 
 
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_lower_precision_resumes_exactly_too(
+    place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, precision: str
+):
+    changes = {"precision": precision, "epochs": 1}
+    whole, folder = place(changes=changes), place(changes=changes)
+    run_one(whole)
+    assert json.loads((whole / "done.json").read_text())["precision"] == precision
+    loss = train_module.masked_loss
+    calls: list[int] = []
+
+    def dying(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 5:
+            raise SystemExit
+        return loss(*arguments)
+
+    monkeypatch.setattr(train_module, "masked_loss", dying)
+    with pytest.raises(SystemExit):
+        run_one(folder)
+    monkeypatch.setattr(train_module, "masked_loss", loss)
+    run_one(folder)
+    assert outcome(folder) == outcome(whole)
+
+
 def test_other_settings_are_refused_with_the_difference(whole: Path, place: Callable[..., Path]):
     results = whole.parents[1]
     with pytest.raises(StudyError, match=r"preset\.epochs was 2, is 3; preset\.shift was 0\.05, is 0\.1"):
