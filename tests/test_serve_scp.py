@@ -170,7 +170,7 @@ def start(tmp_path: Path, pacs: Pacs, engine: Engine) -> Iterator[Callable[..., 
         service.close()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Return as soon as the condition holds; fail if it does not within the time."""
     end = time.monotonic() + seconds
     while not condition():
