@@ -16,7 +16,7 @@ from xraytransfer import model_file, runtime
 from xraytransfer.errors import DeviceError, RadiographError
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
 
-if TYPE_CHECKING:  # pydicom loads in a third of a second: beside the model, not before it
+if TYPE_CHECKING:  # the reader is loaded beside the model, not before it
     from pydicom import Dataset
 
     from xraytransfer.radiograph import Radiograph
@@ -203,7 +203,9 @@ class Classifier:
         try:
             return self.read(source, any_modality=any_modality)
         except RadiographError as error:
-            return Refusal(_name(source), error.reason, str(error))
+            from xraytransfer.radiograph import source_name
+
+            return Refusal(source_name(source), error.reason, str(error))
 
     def _session_for_one_thread(self) -> Any:
         """Return a session whose calls use one thread: on the CPU, films side by side beat threads within one."""
@@ -263,10 +265,3 @@ def _in_order(work: Callable[[Any], Any], items: Iterable[Any], workers: int, ah
             yield pending.popleft().result()
     finally:  # also when the caller stops early or presses Ctrl-C: start nothing more
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _name(source: Any) -> str:
-    """Return what to call a source that could not be read."""
-    if isinstance(source, str | os.PathLike):
-        return os.fspath(source)
-    return f"<{type(source).__name__.lower()}>"

@@ -86,5 +86,17 @@ def _run(arguments: list[str] | None) -> int:
         click.echo(f"error: {error}", err=True)
         return EXIT_FAILED
     except BrokenPipeError:  # the reader of our output left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_REFUSED
+    except OSError as error:  # a full disk under a page of text, standard input that cannot be read
+        _drop_output()
+        click.echo(f"error: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
+        return EXIT_FAILED
+
+
+def _drop_output() -> None:
+    """Flush what can be written, and let the rest go, so that Python does not fail over it at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

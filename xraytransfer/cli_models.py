@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from xraytransfer.choices import DEVICES
+
 __all__ = ["models"]
 
 
@@ -44,7 +46,7 @@ def show(model: str, as_json: bool) -> None:
 
 @models.command()
 @click.argument("model", default="default")
-@click.option("--device", default="auto", show_default=True, help="Where to score: auto, cuda, tensorrt or cpu.")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to score.")
 def verify(model: str, device: str) -> None:
     """Verify MODEL: metadata, checksum of graph and weights, and that it scores."""
     from xraytransfer.model_summary import verified

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +16,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from xraytransfer.choices import DEVICES, FORMATS
-from xraytransfer.errors import OutputError
+from xraytransfer.choices import DEVICES, FORMATS, RESUMABLE
+from xraytransfer.errors import OutputError, ServeError
 from xraytransfer.notice import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS
 
 if TYPE_CHECKING:
     from xraytransfer.classifier import Classifier
     from xraytransfer.prediction import Prediction, Refusal
+    from xraytransfer.results_file import ResultsFile
 
 __all__ = ["Job", "predict", "run"]
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+# file systems allow names of 255 bytes; what is added to a stem needs up to 50
+_LONGEST_STEM = 180
 IDENTIFIERS = [observation.identifier for observation in OBSERVATIONS]
 
 
@@ -85,9 +89,7 @@ class Job:
     type=click.Choice(IDENTIFIERS),
     help="Overlay for this observation; may be repeated. Default: all six.",
 )
-@click.option(
-    "--any-modality", is_flag=True, help="Score films whose header says they are no frontal chest radiograph."
-)
+@click.option("--any-modality", is_flag=True, help="Score films whose header says they are no chest radiograph.")
 @click.option("--sr", type=_FOLDER, help="Write a DICOM structured report of each film into this folder.")
 @click.option("--sc", type=_FOLDER, help="Write a DICOM secondary capture of each film into this folder.")
 @click.option("--dicomweb", metavar="URL", help="Also score an examination of this DICOMweb service.")
@@ -103,6 +105,10 @@ def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
         raise click.UsageError("name at least one PATH, or use --sample")
     if (options["dicomweb"] is None) != (options["study_uid"] is None):
         raise click.UsageError("--dicomweb and --study-uid go together")
+    if options["resume"] and options["overwrite"]:
+        raise click.UsageError("--resume continues the output file, --overwrite replaces it: choose one")
+    if options["resume"] and (options["output"] is None or options["form"] not in RESUMABLE):
+        raise click.UsageError(f"--resume needs -o FILE and --format {' or '.join(RESUMABLE)}")
     if sample:
         from xraytransfer.film_list import sample_film
 
@@ -121,59 +127,74 @@ def run(job: Job) -> int:
     from xraytransfer.prediction import Refusal
     from xraytransfer.results_file import ResultsFile
 
-    classifier = _load_beside_pydicom(job)
-    scored = refused = 0
+    classifier = _load_beside_the_reader(job)
+    scored = refused = without_dicom = 0
     with ResultsFile(job.output, job.form, resume=job.resume, overwrite=job.overwrite) as results:
         drawn: deque[str | BinaryIO] = deque()  # films read ahead of their results, in order
         keep_pixels = job.overlay is not None or job.sc is not None
         outcomes = classifier.predict_many(
-            _draw(job, results.done, drawn),
+            _draw(job, results, drawn),
             batch_size=job.batch_size,
             any_modality=job.any_modality,
             keep_pixels=keep_pixels,
         )
         for outcome in _with_progress(outcomes, job, len(results.done)):
             film = drawn.popleft()
-            results.write(outcome)
             if isinstance(outcome, Refusal):
                 refused += 1
                 _say_refused(outcome)
             else:
                 scored += 1
                 _write_overlays(outcome, job)
-                _write_dicom(outcome, film, job)
+                without_dicom += not _write_dicom(outcome, film, job)
+            # last, because --resume skips a film that stands in the file: all else of it is written then
+            results.write(outcome)
         if scored:
             results.note(_footer(classifier))
-        if scored + refused + len(results.done) == 0:
-            raise OutputError(f"no films below {', '.join(job.paths)}")
-    return 1 if refused else 0
+    if scored + refused + len(results.done) == 0:
+        raise OutputError(f"no films below {', '.join(job.paths)}" if job.paths else "no films to score")
+    return 1 if refused or without_dicom else 0
 
 
-def _draw(job: Job, done: set[str], drawn: deque[str | BinaryIO]) -> Iterator[str | BinaryIO]:
-    """Yield the films to score, in order, and remember each until its result is there."""
+def _films(job: Job, paths: Iterable[str]) -> Iterator[str | BinaryIO]:
+    """Yield the films below `paths`, but nothing that this job itself writes."""
     from xraytransfer.film_list import films
 
-    sources: Iterator[str | BinaryIO] = films(job.paths)
+    return films(paths, without=[path for path in (job.output, job.overlay, job.sr, job.sc) if path is not None])
+
+
+def _draw(job: Job, results: ResultsFile, drawn: deque[str | BinaryIO]) -> Iterator[str | BinaryIO]:
+    """Yield the films to score, in order, and remember each until its result is there."""
+    sources = _films(job, job.paths)
     if job.dicomweb is not None and job.study_uid is not None:
         from xraytransfer.serve.dicomweb import films_of_examination
 
         sources = itertools.chain(sources, films_of_examination(job.dicomweb, job.study_uid, job.dicomweb_token))
     for film in sources:
-        if (film if isinstance(film, str) else str(film.name)) not in done:
+        if not results.holds(film if isinstance(film, str) else str(film.name)):
             drawn.append(film)
             yield film
 
 
-def _write_dicom(outcome: Prediction, film: str | BinaryIO, job: Job) -> None:
-    """Write the results that a PACS reads, where they were asked for."""
-    if job.sr is not None or job.sc is not None:
-        from xraytransfer.serve.offline import ResultFolders, write_results
+def _write_dicom(outcome: Prediction, film: str | BinaryIO, job: Job) -> bool:
+    """Write the results that a PACS reads, where they were asked for; False, and said, where the film allows none."""
+    if job.sr is None and job.sc is None:
+        return True
+    from xraytransfer.serve.offline import ResultFolders, write_results
 
-        write_results(outcome, film, ResultFolders(job.sr, job.sc))
+    problem = "a picture, which belongs to no examination"
+    if outcome.radiograph["format"] == "dicom":
+        try:
+            write_results(outcome, film, ResultFolders(job.sr, job.sc))
+            return True
+        except ServeError as error:
+            problem = str(error)
+    click.echo(f"no DICOM result: {outcome.source}: {problem}", err=True)
+    return False
 
 
-def _load_beside_pydicom(job: Job) -> Classifier:
-    """Load the model in one thread while this one imports pydicom: each takes about as long."""
+def _load_beside_the_reader(job: Job) -> Classifier:
+    """Load the model in one thread while this one imports the reader: each takes about as long."""
     from xraytransfer.classifier import load
 
     with ThreadPoolExecutor(1) as pool:
@@ -189,9 +210,8 @@ def _with_progress(outcomes: Iterator[Prediction | Refusal], job: Job, done: int
     if not sys.stderr.isatty() or (len(job.paths) == 1 and not os.path.isdir(job.paths[0])):
         yield from outcomes
         return
-    from xraytransfer.film_list import films
-
-    total = sum(1 for _ in films(path for path in job.paths if path != "-")) + job.paths.count("-") - done
+    named = [path for path in job.paths if path != "-"]
+    total = sum(1 for _ in _films(job, named)) + len(job.paths) - len(named) - done
     with click.progressbar(outcomes, length=max(total, 0), label="scoring", file=sys.stderr) as bar:
         yield from bar
 
@@ -218,12 +238,17 @@ def _write_overlays(outcome: Prediction, job: Job) -> None:
 
     mark = hashlib.sha256(os.path.abspath(outcome.source).encode("utf-8", "surrogateescape")).hexdigest()[:8]
     stem = Path(outcome.source).stem.strip("<>") or "film"
+    while len(os.fsencode(stem)) > _LONGEST_STEM:
+        stem = stem[:-1]
+    part = job.overlay / f".{stem}-{mark}.{os.getpid()}.part"
     try:
         job.overlay.mkdir(parents=True, exist_ok=True)
         for identifier in job.observations or IDENTIFIERS:
             picture = overlay(outcome.pixels, outcome.activation_map[IDENTIFIERS.index(identifier)])
-            part = job.overlay / f".{stem}-{mark}.{identifier}.{os.getpid()}.part"
             picture.save(part, format="PNG")
             part.replace(job.overlay / f"{stem}-{mark}.{identifier}.png")
     except OSError as error:
-        raise OutputError(f"{job.overlay}: an overlay cannot be written: {error.strerror}") from error
+        raise OutputError(f"{job.overlay}: an overlay cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):  # there only after a full disk or Ctrl-C
+            part.unlink()

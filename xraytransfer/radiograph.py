@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from xraytransfer.elements import Elements
 
-__all__ = ["MAX_PIXELS", "Radiograph", "Source", "read_radiograph"]
+__all__ = ["MAX_PIXELS", "Radiograph", "Source", "read_radiograph", "source_name"]
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
 """What is read: a path, the file's bytes, a binary file, or a pydicom data set."""
@@ -130,7 +130,7 @@ def read_radiograph(
         raise ValueError(f"unknown intensity recipe {intensity!r}; known: {', '.join(INTENSITIES)}")
     if max_pixels < 1:
         raise ValueError(f"max_pixels is {max_pixels}; expected at least 1")
-    options = _Options(_name(source), intensity, any_modality, max_pixels)
+    options = _Options(source_name(source), intensity, any_modality, max_pixels)
     try:
         if options.name == "<dataset>":
             return _from_dataset(cast("pydicom.Dataset", source), options)
@@ -154,7 +154,14 @@ class _Options:
         return 4 * self.max_pixels + _HEADROOM
 
 
-def _name(source: Any) -> str:
+def source_name(source: Any) -> str:
+    """Return what results call a source: its path or name, ``<bytes>`` or ``<dataset>``.
+
+    Raises
+    ------
+    TypeError
+        That is nothing that can be read.
+    """
     if isinstance(source, bytes | bytearray | memoryview):
         return "<bytes>"
     if isinstance(source, str | os.PathLike):
@@ -203,7 +210,8 @@ def _read_path(path: Path, limit: int) -> bytes:
         found = path.stat()
         # A pipe or a device might never end; a regular file does.
         if not stat.S_ISREG(found.st_mode):
-            raise RadiographError("unreadable", "not a regular file")
+            what = "a folder that cannot be listed" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+            raise RadiographError("unreadable", what)
         with path.open("rb") as file:
             first = file.read(132)
             if _sniff(first) is None:

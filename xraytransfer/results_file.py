@@ -15,13 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TypeAlias, cast
 
+from xraytransfer.choices import RESUMABLE
 from xraytransfer.errors import OutputError
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.prediction import RESEARCH_NOTICE, Prediction, Refusal
 
 __all__ = ["ResultsFile"]
-
-RESUMABLE = ("jsonl", "csv")
 
 Result: TypeAlias = Prediction | Refusal
 
