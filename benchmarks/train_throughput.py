@@ -116,7 +116,7 @@ def training_step(network: nn.Module, preset: Preset, dtype: torch.dtype) -> Cal
     optimizer = make_optimizer(network, preset)  # type: ignore[arg-type]
 
     def step(x: Tensor, y: Tensor) -> None:
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with torch.autocast(x.device.type, dtype=dtype, enabled=dtype != torch.float32):
             logits = network(x.contiguous(memory_format=torch.channels_last))
         optimizer.zero_grad(set_to_none=True)
         masked_loss(logits, y, None).backward()
@@ -160,9 +160,8 @@ def main() -> None:
                 pair = epoch(batches(), lambda x, y: None, given.device), epoch(batches(), step, given.device)
                 if turn:  # the first warms up
                     rates[name].append(pair)
-    print(
-        f"{row.name}, {given.resolution} px, batch {given.batch}, {given.device}, {given.threads} threads, images/s (median)"
-    )
+    where = f"{given.device}, {given.threads} threads"
+    print(f"{row.name}, {given.resolution} px, batch {given.batch}, {where}, images/s (median)")
     print(f"{'':12} {'loading':>9} {'training':>9}  ours / it: loading, training")
     for name, pairs in rates.items():
         ratio = [statistics.median(a[k] / b[k] for a, b in zip(rates["ours"], pairs, strict=True)) for k in (0, 1)]

@@ -244,6 +244,18 @@ def status(results: Path, as_json: bool) -> None:
 
 
 @study.command()
+@RESULTS
+@click.option(
+    "--logs", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of event files to write."
+)
+def tensorboard(results: Path, logs: Path) -> None:
+    """Write each run's metrics as TensorBoard event files."""
+    from xraytransfer.study.tensorboard_log import write_logs
+
+    click.echo(f"{write_logs(results, logs)} runs written; look at them with: tensorboard --logdir {logs}")
+
+
+@study.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @DEVICE
 @THREADS
