@@ -81,7 +81,8 @@ def draw_maps(scored: Scored, fallback: Cell) -> tuple[bytes, str]:
     figure_bytes = _draw(cells, list(films), pixels, maps)
     caption = (
         f"{cells[0].architecture}, {cells[0].initialisation}: class activation maps of the best checkpoint "
-        "(first seed). Each column is a test film labelled with the observation; each map is scaled to its maximum."
+        "(first seed). Each column is a test film labelled with the observation; each map is scaled to its maximum; "
+        "a film without colour is one where nothing spoke for the observation."
     )
     return figure_bytes, caption
 

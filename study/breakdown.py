@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from xraytransfer.study.bootstrap import Interval, Statistic, percentile_interval, resample_patients
 from xraytransfer.study.calibration_error import brier, expected_calibration_error
 from xraytransfer.study.published import read_published
+from xraytransfer.study.report_data import is_synthetic
 from xraytransfer.study.results import RunResult
 from xraytransfer.study.scores import Cell, Scored, combine_seeds, replicate_matrix
 from xraytransfer.study.stats import weighted_auprc, weighted_auroc
@@ -148,9 +149,9 @@ def subset_table(scored: Scored) -> Table:
 
 
 def published_table(scored: Scored) -> Table | None:
-    """Return published AUROCs for the runs' data set, or None where none is sourced."""
+    """Return published AUROCs for the runs' data set; None where none is sourced, and for phantoms."""
     found = read_published(str(scored.results.config("data", "name")))
-    if not found:
+    if not found or is_synthetic(scored):
         return None
     cell = reference_cell(scored)
     rows: list[dict[str, object]] = []

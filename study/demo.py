@@ -31,15 +31,15 @@ ARCHITECTURES = tuple(
     Architecture(name, timm, family, body, group="demo", source="accuracy on drawn shapes, not on ImageNet")
     for name, timm, family, body in (
         ("toy_resnet", "test_resnet", "Toy ResNet", "resnet"),
-        ("mobilenetv2_035", "mobilenetv2_035", "MobileNetV2", "efficientnet"),
+        ("toy_efficientnet", "test_efficientnet", "Toy EfficientNet", "efficientnet"),
         ("mobilenetv2_050", "mobilenetv2_050", "MobileNetV2", "efficientnet"),
         ("mobilenetv3_small_050", "mobilenetv3_small_050", "MobileNetV3", "mobilenetv3"),
         ("mobilenetv3_small_075", "mobilenetv3_small_075", "MobileNetV3", "mobilenetv3"),
     )
 )
-"""Small timm models of three families; without ImageNet weights."""
+"""Small timm models of four families; without ImageNet weights."""
 
-CUT = ("toy_resnet", "mobilenetv2_050")
+CUT = ("toy_resnet", "toy_efficientnet")
 """Those that are truncated too."""
 
 SIZE = 64
@@ -49,8 +49,8 @@ def run_demo(
     results: Path,
     *,
     patients: int = 320,
-    epochs: int = 5,
-    shapes: int = 1600,
+    epochs: int = 4,
+    shapes: int = 2400,
     seeds: Sequence[int] = (0, 1),
     architectures: Sequence[Architecture] = ARCHITECTURES,
     replicates: int = 1000,
@@ -123,7 +123,7 @@ def _grids(
         initialisations=("pretrained", "random"),
         seeds=tuple(seeds),
         preset="tiny",
-        changes={"epochs": epochs, "evaluate_every": 128},
+        changes={"epochs": epochs, "evaluate_every": 256, "batch": 8},
         resolution=SIZE,
         weights=table.parent,
         fractions=(0.5, 0.15, 0.35),

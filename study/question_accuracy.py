@@ -33,7 +33,7 @@ QUESTION = "Do better ImageNet models read chest films better?"
 def accuracy_name(scored: Scored) -> str:
     """Return what the column of accuracies holds: ImageNet's, or in the demo that on drawn shapes."""
     demo = all(cell.row.get("group") == "demo" for cell in scored.cells)
-    return "Accuracy on drawn shapes" if demo else "ImageNet top-1 accuracy"
+    return "accuracy on drawn shapes" if demo else "ImageNet top-1 accuracy"
 
 
 def with_accuracy(scored: Scored, initialisation: str) -> list[Cell]:
@@ -152,7 +152,7 @@ def _correlations(rows: list[dict[str, object]]) -> Table:
         "p by permutation. The interval treats architectures as independent; those of one family are not, so the "
         "true uncertainty is larger."
     )
-    return Table("accuracy", "ImageNet accuracy against macro AUROC", columns, rows, note)
+    return Table("accuracy", "Accuracy before fine-tuning against macro AUROC", columns, rows, note)
 
 
 def _architectures(scored: Scored) -> Table:

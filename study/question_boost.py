@@ -9,6 +9,7 @@ import numpy as np
 
 from xraytransfer.study.bootstrap import paired_interval
 from xraytransfer.study.correlation import holm, spearman_test
+from xraytransfer.study.delong import delong_test
 from xraytransfer.study.published import read_published
 from xraytransfer.study.question_accuracy import relation
 from xraytransfer.study.scores import Cell, Scored
@@ -26,6 +27,8 @@ from xraytransfer.study.table import (
 )
 
 __all__ = ["QUESTION", "answer_boost", "pairs"]
+
+MINUS = "\N{MINUS SIGN}"
 
 QUESTION = "What does ImageNet pretraining add?"
 
@@ -51,7 +54,7 @@ def answer_boost(scored: Scored) -> Answer:
     Returns
     -------
     Answer
-        Tables ``boost`` (one row per architecture, and their mean) and ``boost_by_observation``.
+        Tables ``boost`` (one row per architecture, and their mean), ``boost_by_observation`` and ``delong``.
     """
     both = pairs(scored)
     if not both:
@@ -99,10 +102,11 @@ def answer_boost(scored: Scored) -> Answer:
             "the boost",
         ),
         "Published: "
-        + "; ".join(f"{p.quantity} {sentence_number(p.value, signed=True)} ({p.who})" for p in read_published("boost"))
+        + "; ".join(f"{p.quantity} {p.value:+g} ({p.who})".replace("-", MINUS) for p in read_published("boost"))
         + ".",
     ]
-    return Answer("boost", QUESTION, tuple(verdicts), (_table(rows), _by_observation(scored, both)))
+    tables = (_table(rows), _by_observation(scored, both), _delong(scored, both))
+    return Answer("boost", QUESTION, tuple(verdicts), tables)
 
 
 def _table(rows: list[dict[str, object]]) -> Table:
@@ -139,3 +143,37 @@ def _by_observation(scored: Scored, both: list[tuple[Cell, Cell]]) -> Table:
         Column("p, Holm", show_p("p_holm")),
     )
     return Table("boost_by_observation", "The boost by observation, mean over architectures", columns, rows)
+
+
+def _delong(scored: Scored, both: list[tuple[Cell, Cell]]) -> Table:
+    """Return DeLong's test of every architecture and observation, first seeds, as a check of the bootstrap."""
+    rows: list[dict[str, object]] = []
+    for one, two in both:
+        first, second = one.runs[0].test, two.runs[0].test
+        for k, name in enumerate(scored.results.observations):
+            test = delong_test(
+                first.label[:, k], first.probability[:, 0, k], second.probability[:, 0, k], first.patient
+            )
+            rows.append(
+                {
+                    "architecture": one.architecture,
+                    "observation": name,
+                    "value": test.difference,
+                    "lower": test.lower,
+                    "upper": test.upper,
+                    "z": test.z,
+                    "p": test.p,
+                }
+            )
+    for row, p in zip(rows, holm([float(row["p"]) for row in rows]), strict=True):  # type: ignore[arg-type]
+        row["p_holm"] = float(p)
+    columns = (
+        Column("Architecture", text("architecture"), right=False),
+        Column("Observation", text("observation"), right=False),
+        Column("Pretrained minus random (95 %)", show_interval(signed=True)),
+        Column("z", number("z", 2)),
+        Column("p", show_p("p")),
+        Column("p, Holm", show_p("p_holm")),
+    )
+    note = "First seed of each. Covariance summed within patients (Obuchowski), since films of one patient are alike."
+    return Table("delong", "DeLong's test by observation", columns, rows, note)

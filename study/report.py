@@ -75,12 +75,13 @@ def write_report(
     """
     tell = say or (lambda line: None)
     read = read_results(results)
+    folder = out or results / "report"
+    _make(folder)
     tell(f"{len(read.runs)} runs, {len(read.test.image)} test films, {replicates} bootstrap replicates")
     scored = score_results(read, replicates=replicates, seed=seed, workers=workers)
     tell("latency and activation maps" if measure else "tables and figures")
     costs = _costs(scored, measure)
     sections = _sections(scored, costs, measure)
-    folder = out or results / "report"
     title, notice = headline(scored)
     try:
         return _write(folder, title, notice, sections)
@@ -195,10 +196,17 @@ def _maps(scored: Scored, measure: bool) -> Section:
     return Section("maps", title, (), [Picture("activation-maps.png", data, caption)])
 
 
+def _make(folder: Path) -> None:
+    """Make the folders, before minutes of work that could not be written."""
+    try:
+        for name in ("figures", "tables"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: the report cannot be written: {error}") from error
+
+
 def _write(folder: Path, title: str, notice: str, sections: Sequence[Section]) -> Path:
     figures, tables = folder / "figures", folder / "tables"
-    for path in (figures, tables):
-        path.mkdir(parents=True, exist_ok=True)
     for section in sections:
         for picture in section.pictures:
             (figures / picture.file).write_bytes(picture.data)

@@ -104,7 +104,7 @@ table {{ border-collapse: collapse; font-size: .82rem; font-variant-numeric: tab
 caption {{ text-align: left; font-weight: 600; padding-bottom: .3rem; }}
 th, td {{ padding: .25rem .6rem; text-align: left; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }}
 th {{ vertical-align: bottom; white-space: normal; border-bottom: 2px solid #999; }}
-td:last-child {{ white-space: normal; }}
+td:last-child:not(.n) {{ white-space: normal; }}
 .n {{ text-align: right; }}
 summary {{ cursor: pointer; }}
 @media print {{ nav {{ display: none; }} body {{ max-width: none; }} figure {{ break-inside: avoid; }} }}

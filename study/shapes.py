@@ -22,7 +22,7 @@ from xraytransfer.study.architectures import Architecture
 __all__ = ["CLASSES", "draw_shapes", "pretrain"]
 
 CLASSES = ("disc", "ring", "square", "triangle", "cross", "stripes", "dots", "arc")
-BATCH = 32
+BATCH = 16
 
 
 def draw_shapes(number: int, size: int, generator: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -50,12 +50,12 @@ def draw_shapes(number: int, size: int, generator: np.random.Generator) -> tuple
 
 
 def _shape(kind: str, size: int, generator: np.random.Generator) -> NDArray[np.uint8]:
-    ground = int(generator.integers(20, 200))
-    ink = int(np.clip(ground + generator.choice((-1, 1)) * generator.integers(25, 70), 0, 255))
+    ground = int(generator.integers(60, 190))
+    ink = int(np.clip(ground + generator.choice((-1, 1)) * generator.integers(60, 120), 0, 255))
     side = 2 * size
     picture = Image.new("L", (side, side), ground)
     pen = ImageDraw.Draw(picture)
-    half = side * generator.uniform(0.15, 0.32)
+    half = side * generator.uniform(0.22, 0.34)
     x, y = generator.uniform(half, side - half, 2)
     box = (x - half, y - half, x + half, y + half)
     width = max(2, int(half * 0.3))
@@ -83,7 +83,7 @@ def _shape(kind: str, size: int, generator: np.random.Generator) -> NDArray[np.u
         pen.polygon([(x + half * math.cos(t), y + half * math.sin(t)) for t in turns], fill=ink)
     turned = picture.rotate(float(generator.uniform(-25, 25)), fillcolor=ground, resample=Image.Resampling.BILINEAR)
     small = np.asarray(turned.resize((size, size), Image.Resampling.BOX), float)
-    noisy = small + generator.normal(0, generator.uniform(3, 14), small.shape)
+    noisy = small + generator.normal(0, generator.uniform(2, 8), small.shape)
     answer: NDArray[np.uint8] = np.clip(noisy, 0, 255).astype(np.uint8)
     return answer
 

@@ -10,6 +10,7 @@ from xraytransfer.study.demo import ARCHITECTURES, run_demo
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # seconds; far more than it needs, for machines that do much else
 def test_whole_study_on_phantoms(tmp_path: Path) -> None:
     lines: list[str] = []
     small = {
@@ -24,7 +25,7 @@ def test_whole_study_on_phantoms(tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert "SYNTHETIC" in text
     assert "toy_resnet" in text
-    assert "Accuracy on drawn shapes" in text
+    assert "accuracy on drawn shapes" in text
     assert (page.parent / "figures" / "activation-maps.png").is_file()
     assert len(list((tmp_path / "runs").glob("*/done.json"))) == 4  # pretrained, random, one cut, two cuts
     # a second call finds everything done

@@ -38,9 +38,9 @@ def scored(tmp_path_factory: pytest.TempPathFactory, write_study_run: Write) -> 
                     initialisation=initialisation,
                     parameters=size * 1_000_000,
                     top1=70.0 + size + (family == "Beta") * 5,
-                    skill=skill - 0.25 * (initialisation == "random") + 0.005 * size,
+                    skill=skill - 0.25 * (initialisation == "random") + 0.05 * size,
                 )
-    for truncation, skill in ((1, 0.955), (2, 0.5)):
+    for truncation, skill in ((1, 1.0), (2, 0.5)):
         write_study_run(
             folder, "beta1", family="Beta", truncation=truncation, parameters=400_000 // truncation, skill=skill
         )
@@ -67,6 +67,8 @@ def test_boost(scored: Scored) -> None:
     assert mean["lower"] > 0  # type: ignore[operator]
     assert "0.016" in answer.verdicts[-1]
     assert len(answer.tables[1].rows) == 6
+    assert len(rows(answer.tables[2], architecture="beta3")) == 6
+    assert "\N{MINUS SIGN}0.72" in answer.verdicts[-1]
 
 
 def test_size(scored: Scored) -> None:
@@ -89,7 +91,7 @@ def test_truncation(scored: Scored) -> None:
     assert best["times_smaller"] == pytest.approx(2.5)
     first, second = rows(answer.tables[0], truncation=1)[0], rows(answer.tables[0], truncation=2)[0]
     assert (first["significantly_worse"], second["significantly_worse"]) == ("no", "yes")
-    assert (first["latency_ms"], first["map"]) == (2.5, "4 x 4")
+    assert (first["latency_ms"], first["map"]) == (2.5, "4x4")
     assert "at worst" in answer.verdicts[0]
     assert "3.25" in answer.verdicts[-1]
 
