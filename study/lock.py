@@ -72,7 +72,8 @@ def is_locked(folder: Path) -> bool:
     path = folder / "lock"
     if not path.is_file():
         return False
-    file = os.open(path, os.O_RDWR)
+    # reading is enough for flock: a colleague may look at a folder that is not theirs
+    file = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         _lock(file, False)
     except OSError:

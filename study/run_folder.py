@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "list_runs", "load_run", "place_config"]
 
-MACHINE = (("data", "folder"), ("data", "mapping"), ("data", "cache"), ("weights",), ("writer",))
-"""Settings that may differ on resume: where things are, not what they are."""
+MAY_DIFFER = (
+    *(("data", name) for name in ("folder", "mapping", "cache")),
+    ("weights",),
+    ("writer",),
+    *(("row", name) for name in ("group", "imagenet_top1", "imagenet_resolution", "source", "note")),
+)
+"""What may differ on resume: where things are, and what is said of an architecture, not what is trained."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +151,11 @@ def place_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[str]:
-    """Return what two configurations disagree on, as ``preset.epochs was 3, is 5``; `MACHINE` left out."""
+    """Return what two configurations disagree on, as ``preset.epochs was 3, is 5``; `MAY_DIFFER` left out."""
     found: list[str] = []
     for key in dict.fromkeys((*old, *new)):
         place = (*path, key)
-        if place in MACHINE:
+        if place in MAY_DIFFER:
             continue
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):

@@ -73,8 +73,8 @@ def test_placing_writes_each_configuration_once(grid: Grid):
 
 
 def test_differences_reach_into_parts():
-    old = {"a": 1, "data": {"folder": "x", "images": 3}, "writer": "1", "gone": 2}
-    new = {"a": 1, "data": {"folder": "y", "images": 4}, "writer": "2", "come": 5}
+    old = {"row": {"note": "x", "timm": "y"}, "a": 1, "data": {"folder": "x", "images": 3}, "writer": "1", "gone": 2}
+    new = {"row": {"note": "z", "timm": "y"}, "a": 1, "data": {"folder": "y", "images": 4}, "writer": "2", "come": 5}
     assert differences(old, new) == ["data.images was 3, is 4", "gone was 2, is None", "come was None, is 5"]
 
 
