@@ -10,8 +10,9 @@ both halves compete for them: 1 / (1/reading + 1/scoring).
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ def write_films(folder: Path, syntax: str, count: int) -> list[str]:
     import pydicom
     from pydicom.encaps import encapsulate
     from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1
+
     from xraytransfer.film_list import sample_film
 
     dataset = pydicom.dcmread(sample_film())
@@ -87,15 +89,22 @@ def main() -> None:
             slower = statistics.median(row[2] / min(row[:2]) for row in rows)
             possible = statistics.median(row[2] * (1 / row[0] + 1 / row[1]) for row in rows)
             print(f"{syntax:<15}{r:>8.1f}{s:>8.1f}{b:>8.1f}{slower:>15.0%}{possible:>13.0%}")
-            small, large = (peak(classifier, paths[:n]) for n in (20, len(paths)))
-            print(f"{'':<15}peak memory after 20 films {small:.0f} MB, after all {large:.0f} MB")
+            small, large = (peak(options.model, paths[:n]) for n in (20, len(paths)))
+            print(f"{'':<15}peak memory of a process with 20 films {small:.0f} MB, with all {large:.0f} MB")
 
 
-def peak(classifier: object, paths: list[str]) -> float:
-    """Return this process's peak memory in MB after scoring `paths`."""
-    for _ in classifier.predict_many(paths):  # type: ignore[attr-defined]
-        pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+PEAK = """
+import sys, xraytransfer
+for _ in xraytransfer.load(sys.argv[1], device="cpu").predict_many(sys.argv[2:]):
+    pass
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+
+def peak(model: str, paths: list[str]) -> float:
+    """Return the peak memory in MB of a process of its own (Linux) that scores `paths`."""
+    command = [sys.executable, "-c", PEAK, model, *paths]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024
 
 
 if __name__ == "__main__":

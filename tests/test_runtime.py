@@ -26,6 +26,25 @@ def test_gpu_without_gpu_fails_with_cause_and_cure(toy_model, device):
         runtime.open_session(toy_model, device)
 
 
+def test_a_device_that_fails_is_said_and_auto_takes_the_cpu(toy_model, monkeypatch, capfd):
+    """A provider that is compiled in and fails: ONNX Runtime's own fallback would print among the results."""
+    new = runtime._new
+
+    def failing(model, providers, threads):
+        if providers != ["CPUExecutionProvider"]:
+            raise RuntimeError("CUDA failure 2: out of memory\nmore")
+        return new(model, providers, threads)
+
+    monkeypatch.setattr(runtime, "gpu_problem", lambda: None)
+    monkeypatch.setattr(runtime.ort, "preload_dlls", lambda: None, raising=False)
+    monkeypatch.setattr(runtime.ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(runtime, "_new", failing)
+    assert runtime.open_session(toy_model, "auto", 1)[1] == "CPUExecutionProvider"
+    with pytest.raises(DeviceError, match=r"--device cuda: .*out of memory; install"):
+        runtime.open_session(toy_model, "cuda", 1)
+    assert capfd.readouterr().out == ""
+
+
 def test_unknown_device(toy_model):
     with pytest.raises(DeviceError, match="unknown device 'tpu'"):
         runtime.open_session(toy_model, "tpu")

@@ -125,6 +125,8 @@ class Classifier:
         ------
         RadiographError
             The film is refused; ``.reason`` says why, for programs.
+        DeviceError
+            The device fails, as for want of memory.
         """
         return self._score(self._session, [self.read(source, any_modality=any_modality)], keep_pixels)[0]
 
@@ -217,7 +219,14 @@ class Classifier:
             return self._narrow_session
 
     def _score(self, session: Any, films: Sequence[Radiograph], keep_pixels: bool) -> list[Prediction]:
-        probability, members, maps = session.run(list(model_file.OUTPUTS), {model_file.INPUT: self._batch(films)})
+        batch = self._batch(films)
+        try:
+            probability, members, maps = session.run(list(model_file.OUTPUTS), {model_file.INPUT: batch})
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise DeviceError(
+                f"scoring {len(films)} films together on {self.provider} failed: {str(error).strip()[:300]}; "
+                "try a smaller batch, or device cpu"
+            ) from error
         return [
             Prediction(
                 source=film.source,

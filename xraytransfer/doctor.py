@@ -18,6 +18,7 @@ __all__ = ["clashing_distributions", "page"]
 _PACKAGES = ("numpy", "pydicom", "pillow", "imagecodecs", "pylibjpeg", "click")
 _EXTRAS = ("torch", "timm", "onnx", "starlette", "pynetdicom", "highdicom")
 _ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+_WITH_CUDA = (("linux", "x86_64"), ("win32", "AMD64"))
 
 
 def page() -> tuple[str, bool]:
@@ -72,7 +73,8 @@ def _onnx_runtime() -> list[str]:
     lines = [f"{', '.join(found) or 'not installed by pip'}; imported: {ort.__version__}"]
     if len(found) > 1:
         names = " ".join(line.split()[0] for line in found)
-        keep = "onnxruntime-gpu" if sys.platform in ("linux", "win32") else "onnxruntime"
+        # as pyproject.toml chooses: where the build with CUDA has wheels
+        keep = "onnxruntime-gpu" if (sys.platform, platform.machine()) in _WITH_CUDA else "onnxruntime"
         lines.append(f"PROBLEM: these overwrite each other. Run: pip uninstall -y {names} && pip install {keep}")
     return lines
 

@@ -143,7 +143,8 @@ def describe(path: str | os.PathLike[str]) -> ModelDescription:
     Parameters
     ----------
     path : path-like
-        A model file, or the name of a shipped model such as ``default``.
+        A model file, or the name of a shipped model such as ``default``; a file of that very name in
+        the working folder is ``./default``.
 
     Returns
     -------
@@ -191,7 +192,7 @@ def parse(data: bytes, path: Path, *, verify: bool = False) -> ModelDescription:
     """Read the description out of a model file's bytes; `path` only names the file in messages."""
     try:
         document = _metadata_document(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: not a model file of xraytransfer: {error}") from error
     try:
         check_metadata(document)
@@ -206,12 +207,12 @@ def parse(data: bytes, path: Path, *, verify: bool = False) -> ModelDescription:
 
 
 def _locate(path: str | os.PathLike[str]) -> Path:
+    shipped = shipped_models()
+    if str(path) in shipped:  # also where a file of that name happens to lie in the working folder
+        return shipped[str(path)]
     file = Path(path)
     if file.is_file():
         return file
-    shipped = shipped_models()
-    if str(path) in shipped:
-        return shipped[str(path)]
     known = ", ".join(shipped) or "none"
     raise ModelFileError(f"{path}: no such model file, nor a shipped model (shipped: {known})")
 
@@ -272,9 +273,16 @@ def check_metadata(document: dict[str, Any]) -> None:
     sha256 = document["graph_sha256"]
     if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
         raise ModelFileError(f"metadata: graph_sha256 is {_short(sha256)}, expected 64 hexadecimal digits")
-    for row in document.get("operating_points", []):
-        if not isinstance(row, dict) or not {"name", "observation", "threshold"} <= set(row):
+    for row in _rows(document, "metrics"):
+        if not {"data", "subset", "observation", "metric", "value"} <= set(row):
+            raise ModelFileError(f"metadata: metric {_short(row)} lacks data, subset, observation, metric or value")
+        if not all(_is_number_or_null(row.get(key)) for key in ("value", "lower", "upper")):
+            raise ModelFileError(f"metadata: metric {_short(row)} has a value that is no number")
+    for row in _rows(document, "operating_points"):
+        if not {"name", "observation", "threshold"} <= set(row):
             raise ModelFileError(f"metadata: operating point {_short(row)} lacks name, observation or threshold")
+        if not _is_number_or_null(row["threshold"]) or not isinstance(row["observation"], str):
+            raise ModelFileError(f"metadata: operating point {_short(row)} has a threshold that is no number")
 
 
 _REQUIRED: dict[str, type[Any]] = {
@@ -288,6 +296,18 @@ _REQUIRED: dict[str, type[Any]] = {
     "precision": str,
     "licence": str,
 }
+
+
+def _rows(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return a list of objects that may be absent."""
+    rows = document.get(key, [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ModelFileError(f"metadata: {key} is {_short(rows)}, expected a list of objects")
+    return rows
+
+
+def _is_number_or_null(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _check_observations(rows: list[Any]) -> None:

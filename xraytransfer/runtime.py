@@ -97,9 +97,10 @@ def _open_on_gpu(
     # operations without a GPU kernel (shapes, the antialiased resize) stay on the CPU provider, so
     # session.disable_cpu_ep_fallback would refuse every model; the session's own list is the proof
     try:
-        session = _checked(_create(model, [*wanted, _CPU], threads))
+        session = _new(model, [*wanted, _CPU], threads)
         running = session.get_providers()[0]
         if running == name:
+            _checked(session)
             session.run(None, {INPUT: np.zeros((1, 1, 64, 64), np.uint8)})
             return session, name
     except ModelFileError:
@@ -110,6 +111,13 @@ def _open_on_gpu(
 
 
 def _create(model: bytes | str | os.PathLike[str], providers: list[Any], threads: int | None) -> ort.InferenceSession:
+    try:
+        return _new(model, providers, threads)
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise ModelFileError(f"ONNX Runtime {ort.__version__} cannot load the graph: {_first_line(error)}") from error
+
+
+def _new(model: bytes | str | os.PathLike[str], providers: list[Any], threads: int | None) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or cpu_limit()
     options.inter_op_num_threads = 1
@@ -117,10 +125,8 @@ def _create(model: bytes | str | os.PathLike[str], providers: list[Any], threads
     # idle threads that spin take the cores from decoding and from neighbours
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = model if isinstance(model, bytes) else os.fspath(model)
-    try:
-        return ort.InferenceSession(source, options, providers=providers)
-    except Exception as error:  # ONNX Runtime's exceptions share no base class
-        raise ModelFileError(f"ONNX Runtime {ort.__version__} cannot load the graph: {_first_line(error)}") from error
+    # its own fallback prints to standard output, among our results, and changes the provider unasked
+    return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
 
 
 def _checked(session: ort.InferenceSession) -> ort.InferenceSession:
