@@ -166,7 +166,7 @@ def _table(rows: list[dict[str, object]]) -> Table:
     )
     note = (
         "Paired bootstrap by patient. Latency: fastest of 25 films, one at a time, on one CPU thread in torch, network "
-        "alone, at the runs' resolution; for comparison within this table only. Map: rows x columns of the activation map."
+        "alone, at the runs' resolution; for comparison within this table only. Map: size of the activation map."
     )
     return Table("truncation", "Whole networks and cut ones", columns, rows, note)
 

@@ -46,8 +46,8 @@ def test_signs_are_where_they_belong() -> None:
     assert mean_change({"cardiomegaly": 1.0}, left_heart_border, slice(66, 74)) > 15
     assert mean_change({"edema": 0.9}, hilum, slice(30, 44)) > 8
     assert mean_change({"consolidation": 0.9}, slice(28, 70), right) > 3
-    assert mean_change({"atelectasis": 0.9}, slice(56, 76), right) > 3
-    assert abs(mean_change({"atelectasis": 0.9}, slice(20, 40), left)) < 8  # the other side, higher up
+    collapsed, other = (mean_change({"atelectasis": 0.9}, slice(56, 76), side) for side in (right, left))
+    assert collapsed > other + 10
 
 
 def test_severity_grades() -> None:
