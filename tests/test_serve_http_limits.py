@@ -363,6 +363,16 @@ def test_a_large_body_that_stops_half_way(serve_http, connect):
     assert scores_still(server)
 
 
+def test_a_client_that_takes_no_answer(serve_http, connect):
+    server = serve_http(idle_timeout_s=0.3)
+    film = large_picture()
+    path = "POST /v1/predict?map=all&picture=4096 HTTP/1.1\nHost: localhost\nContent-Type: image/png\n"
+    client = connect(server, path + f"Content-Length: {len(film)}\n\n", film)
+    until(lambda: server.engine.last_scored > 0 and server.engine.depth == 0)
+    until(lambda: not server.http.server_state.connections)
+    client.ended()
+
+
 def test_a_client_that_asks_first_is_answered_at_once(serve_http, connect):
     server = serve_http(queue_size=2)
     film = picture()
