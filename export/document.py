@@ -139,7 +139,13 @@ def _training(config: Mapping[str, Any]) -> dict[str, Any]:
         "label_policy": config["label_policy"],
         "split": dict(config["split"]),
         "preset": config["preset"],
-        "initial_weights": "ImageNet-1k, as timm's tag names them"
-        if config["initialisation"] == "pretrained"
-        else "random",
+        "initial_weights": _initial_weights(config),
     }
+
+
+def _initial_weights(config: Mapping[str, Any]) -> str:
+    if config["initialisation"] != "pretrained":
+        return "random"
+    if (config.get("weights") or {}).get("path"):
+        return "ImageNet-1k, from files of the user's in timm's layout"
+    return "ImageNet-1k, from timm's hub, as the tag names them"
