@@ -35,6 +35,12 @@ def rle(pixels: np.ndarray) -> bytes:
     return struct.pack("<16I", len(parts), *offsets, *[0] * (15 - len(parts))) + b"".join(parts)
 
 
+def htj2k(pixels: np.ndarray) -> bytes:
+    if not hasattr(imagecodecs, "htj2k_encode"):
+        pytest.skip("this imagecodecs (the newest for Python 3.10 among them) encodes no High-Throughput JPEG 2000")
+    return bytes(imagecodecs.htj2k_encode(pixels, reversible=True))
+
+
 def progressive(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "jpeg", progressive=True, quality=95)
@@ -91,7 +97,7 @@ CASES = [
     ("JPEG 2000", lambda a: imagecodecs.jpeg2k_encode(a, reversible=False, codecformat="j2k"), SMOOTH, 12, 2),
     ("JPEG 2000", lambda a: imagecodecs.jpeg2k_encode(a, reversible=True, codecformat="jp2"), SMOOTH, 12, 0),
     *[
-        (name, lambda a: imagecodecs.htj2k_encode(a, reversible=True), SMOOTH, 12, 0)
+        (name, htj2k, SMOOTH, 12, 0)
         for name in (
             "High-Throughput JPEG 2000 Lossless",
             "High-Throughput JPEG 2000 with RPCL Lossless",
@@ -325,7 +331,7 @@ def survives(stream: bytes, name: str) -> bool:
 
 
 def test_damaged_htj2k_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
-    stream = imagecodecs.htj2k_encode(SMOOTH, reversible=True)
+    stream = htj2k(SMOOTH)
     assert survives(stream, "High-Throughput JPEG 2000")
     for number in range(60):
         survives(damaged(stream, number), "High-Throughput JPEG 2000")

@@ -162,7 +162,8 @@ def check_view(header: Elements) -> tuple[str | None, list[str]]:
 
 def _refused(what: str) -> RadiographError:
     return RadiographError(
-        "not-a-radiograph", f"{what}; a chest radiograph was expected. To read it all the same: any_modality=True, or --any-modality"
+        "not-a-radiograph",
+        f"{what}; a chest radiograph was expected. To read it all the same: any_modality=True, or --any-modality",
     )
 
 
