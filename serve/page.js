@@ -123,9 +123,9 @@ function renderResult() {
   renderMap();
 }
 
-// the observation to begin with: the disease farthest above (or least below) its threshold
+// the observation to begin with: the disease that is most of its threshold
 function lead(row) {
-  return row.identifier === "no_finding" ? -2 : row.probability - (row.threshold ?? 0);
+  return row.identifier === "no_finding" ? -1 : row.probability / (row.threshold || 1);
 }
 
 function caption(film) {
@@ -140,7 +140,7 @@ function renderMap() {
   $("map").hidden = !any;
   $("map-note").textContent = any
     ? `Where the network's evidence for ${name} lies. It explains the number; it does not outline a finding.`
-    : `No part of this film spoke for ${name}.`;
+    : `Hardly any part of this film spoke for ${name}.`;
   setOpacity(opacity / 100);
 }
 

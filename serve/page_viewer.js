@@ -4,6 +4,8 @@
 const RAMP = [[45, 10, 90], [140, 30, 130], [220, 70, 80], [250, 150, 40], [252, 245, 120]];
 const SIDE = 384; // of the drawn map's longer side; the map itself is coarse
 const CLOSEST = 8;
+const FULL = 2; // logits that are drawn in full colour where no map of the film has more
+const FAINT = 0.05; // of full colour: not worth drawing
 
 const stage = document.getElementById("stage");
 const film = document.getElementById("film");
@@ -29,20 +31,23 @@ export function pictureUrl(result) {
   return `data:image/png;base64,${result.picture.png}`;
 }
 
-/** Draw a map; false if no part of it is positive. */
+/**
+ * Draw a map; false if hardly any part of it is positive.
+ * One scale for all six maps of a film, so that the same colour means the same evidence, in logits.
+ */
 export function drawMap(result, identifier) {
   const { rows, columns } = result.picture;
-  const scale = SIDE / Math.max(rows, columns);
-  canvas.width = Math.max(1, Math.round(columns * scale));
-  canvas.height = Math.max(1, Math.round(rows * scale));
+  const shrink = SIDE / Math.max(rows, columns);
+  canvas.width = Math.max(1, Math.round(columns * shrink));
+  canvas.height = Math.max(1, Math.round(rows * shrink));
   const values = result.activation_map[identifier];
-  const peak = Math.max(0, ...values.flat());
+  const scale = Math.max(FULL, ...Object.values(result.activation_map).flat(2));
   const context = canvas.getContext("2d");
-  if (peak <= 0) return false;
+  if (Math.max(...values.flat()) < FAINT * scale) return false;
   const image = context.createImageData(canvas.width, canvas.height);
   for (let y = 0; y < canvas.height; y += 1) {
     for (let x = 0; x < canvas.width; x += 1) {
-      const level = sample(values, (x + 0.5) / canvas.width, (y + 0.5) / canvas.height) / peak;
+      const level = sample(values, (x + 0.5) / canvas.width, (y + 0.5) / canvas.height) / scale;
       paint(image.data, 4 * (y * canvas.width + x), Math.min(1, Math.max(0, level)));
     }
   }
