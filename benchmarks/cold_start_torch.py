@@ -12,6 +12,7 @@ import sys
 def make(model: str, path: str) -> None:
     """Write networks shaped like a model file's members."""
     import torch
+
     from xraytransfer.model_file import describe
     from xraytransfer.study.architectures import ARCHITECTURES
     from xraytransfer.study.network import build_network
@@ -34,6 +35,7 @@ def score(film: str, path: str) -> None:
     import torch
     from PIL import Image
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
     from xraytransfer.study.architectures import ARCHITECTURES
     from xraytransfer.study.network import build_network
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
 
-from xraytransfer.errors import OutputError
+from xraytransfer.errors import OutputError, ServeError
 from xraytransfer.serve.results import make_results
+from xraytransfer.serve.scp import UNREADABLE
 
 if TYPE_CHECKING:
     from xraytransfer.prediction import Prediction
@@ -59,6 +59,10 @@ def write_results(
     """
     if folders.sc is not None and prediction.pixels is None:
         raise OutputError("a secondary capture needs the film's pixels: predict with keep_pixels=True")
+    if prediction.radiograph.get("format", "dicom") != "dicom":
+        raise OutputError(
+            f"{prediction.source}: DICOM results can be made for DICOM films only: a picture belongs to no examination"
+        )
     header = _header(film, prediction.source)
     wanted = [folder for folder in (folders.sr, folders.sc) if folder is not None]
     results = make_results(
@@ -80,11 +84,10 @@ def _header(film: str | os.PathLike[str] | BinaryIO | Dataset, source: str) -> D
     if not isinstance(film, str | os.PathLike):
         film.seek(0)
     try:
-        return dcmread(film, stop_before_pixels=True)
-    except InvalidDicomError as error:
-        raise OutputError(
-            f"{source}: DICOM results can be made for DICOM films only: a picture belongs to no examination"
-        ) from error
+        # force: a film without the preamble is read as a film, so its results are made too
+        return dcmread(film, stop_before_pixels=True, force=True)
+    except UNREADABLE as error:
+        raise ServeError(f"{source}: its header cannot be copied into results ({type(error).__name__})") from error
 
 
 def _write(folder: Path, uid: str, data: bytes) -> Path:

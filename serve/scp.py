@@ -75,7 +75,7 @@ MAX_PDU = 2**20
 """Longest PDU that is read, in bytes; we announce 64 KiB, but an A-ASSOCIATE-RQ may be longer."""
 _IDENTIFIED_BY = 0x00080018  # SOP Instance UID: the last element that the check reads
 _HEAD = 2**16  # bytes of a deflated object that are inflated for it
-_UNREADABLE = (
+UNREADABLE = (
     AttributeError,
     EOFError,
     KeyError,
@@ -220,7 +220,7 @@ def _store(event: Any, spool: Spool) -> int:
         return 0x0122
     try:
         found = _identify(request.DataSet, event.context.transfer_syntax)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         _LOG.warning("DICOM: an object that cannot be read was refused (%s)", type(error).__name__)
         return 0xC000
     if found != (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID):

@@ -63,7 +63,9 @@ def test_light_imports(statement):
 
 
 def test_import_of_the_package_alone_loads_no_library():
-    code = "import sys, xraytransfer\nprint([n for n in ('numpy', 'pydicom', 'onnxruntime', 'PIL') if n in sys.modules])"
+    code = (
+        "import sys, xraytransfer\nprint([n for n in ('numpy', 'pydicom', 'onnxruntime', 'PIL') if n in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert out.strip() == "[]"
 
@@ -88,9 +90,7 @@ def test_imports_point_one_way():
     }
     for folder, banned in forbidden.items():
         for path in (ROOT / folder).glob("*.py"):
-            found = {
-                name for name in imported(path) for part in banned if name == part or name.startswith(part + ".")
-            }
+            found = {name for name in imported(path) for part in banned if name == part or name.startswith(part + ".")}
             if path.name == "cli_predict.py":  # `predict --sr`, `--dicomweb`: the extra `serve`, on demand
                 found = {name for name in found if not name.startswith("xraytransfer.serve")}
             assert not found, f"{folder}/{path.name} imports {sorted(found)}"

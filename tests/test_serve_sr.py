@@ -283,7 +283,8 @@ def test_offline_reads_paths_and_files(tmp_path: Path, sample_film: Callable[[st
 def test_a_picture_has_no_examination(tmp_path: Path) -> None:
     (tmp_path / "film.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
     with pytest.raises(OutputError, match="belongs to no examination"):
-        write_results(make_prediction(), tmp_path / "film.png", ResultFolders(sr=tmp_path))
+        picture = replace(make_prediction(), radiograph={"format": "png"})
+        write_results(picture, tmp_path / "film.png", ResultFolders(sr=tmp_path))
 
 
 def test_a_capture_needs_pixels(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer import model_file, runtime
-from xraytransfer.errors import DeviceError, RadiographError
+from xraytransfer.errors import DeviceError, ModelFileError, RadiographError
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
 
 if TYPE_CHECKING:  # the reader is loaded beside the model, not before it
@@ -79,11 +79,29 @@ class Classifier:
         self.description, data = model_file.read(model, verify=True)
         self._threads = threads or runtime.cpu_limit()
         self._session, self.provider = runtime.open_session(data, device, self._threads)
+        self._check_shapes()
         self._data: bytes | None = data if self.provider == CPU_PROVIDER and self._threads > 1 else None
         self._narrow_session = self._session if self._threads == 1 else None
         self._lock = Lock()
         self._thresholds = tuple(self.description.thresholds())
         self._identity = ModelIdentity(self.description.name, self.description.version, self.description.sha256)
+
+    def _check_shapes(self) -> None:
+        """Refuse a graph whose answers are not one number for each observation and member."""
+        count, members = len(self.description.observations), len(self.description.members)
+        expected = {
+            "probability": {1: count},
+            "member_probability": {1: members, 2: count},
+            "activation_map": {1: count},
+        }
+        for value in self._session.get_outputs():
+            for axis, size in expected.get(value.name, {}).items():
+                found = value.shape[axis] if len(value.shape) > axis else None
+                if found != size and not isinstance(found, str):  # a name: only known when it runs
+                    raise ModelFileError(
+                        f"{self.description.path}: output {value.name} has shape {value.shape}, "
+                        f"expected {size} along axis {axis}"
+                    )
 
     def read(self, source: Source, *, any_modality: bool = False) -> Radiograph:
         """Read a radiograph with the intensity recipe that the model was trained with.
@@ -102,9 +120,15 @@ class Classifier:
         """
         from xraytransfer.radiograph import Radiograph, read_radiograph
 
-        if isinstance(source, Radiograph):
-            return source
-        return read_radiograph(source, intensity=self.description.intensity, any_modality=any_modality)
+        if not isinstance(source, Radiograph):
+            return read_radiograph(source, intensity=self.description.intensity, any_modality=any_modality)
+        if source.intensity != self.description.intensity:
+            raise RadiographError(
+                "invalid-attribute",
+                f"{source.source}: read with intensity recipe {source.intensity!r}, the model "
+                f"{self.description.name} expects {self.description.intensity!r}: read it with Classifier.read",
+            )
+        return source
 
     def predict(self, source: Source, *, any_modality: bool = False, keep_pixels: bool = False) -> Prediction:
         """Score one radiograph.
@@ -132,7 +156,8 @@ class Classifier:
 
     def predict_radiographs(self, radiographs: Sequence[Radiograph], *, keep_pixels: bool = False) -> list[Prediction]:
         """Score radiographs of any sizes as one batch; results in their order."""
-        return self._score(self._session, radiographs, keep_pixels) if radiographs else []
+        films = [self.read(film) for film in radiographs]
+        return self._score(self._session, films, keep_pixels) if films else []
 
     def predict_many(
         self,
@@ -205,9 +230,10 @@ class Classifier:
         try:
             return self.read(source, any_modality=any_modality)
         except RadiographError as error:
-            from xraytransfer.radiograph import source_name
+            from xraytransfer.radiograph import Radiograph, source_name
 
-            return Refusal(source_name(source), error.reason, str(error))
+            name = source.source if isinstance(source, Radiograph) else source_name(source)
+            return Refusal(name, error.reason, str(error))
 
     def _session_for_one_thread(self) -> Any:
         """Return a session whose calls use one thread: on the CPU, films side by side beat threads within one."""
@@ -251,13 +277,6 @@ class Classifier:
         """
         from xraytransfer.resize import resize
 
-        for film in films:
-            if film.intensity != self.description.intensity:
-                raise RadiographError(
-                    "invalid-attribute",
-                    f"{film.source}: read with intensity recipe {film.intensity!r}, the model "
-                    f"{self.description.name} expects {self.description.intensity!r}: read it with Classifier.read",
-                )
         return np.stack([resize(film.pixels, self.description.resolution) for film in films])[:, None]
 
 

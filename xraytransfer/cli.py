@@ -33,6 +33,8 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "serve": ("xraytransfer.serve.cli", "serve", "serve"),
 }
 
+_CORE = ("numpy", "onnxruntime", "pydicom", "PIL", "imagecodecs", "pylibjpeg")
+
 
 class LazyGroup(click.Group):
     """Import a command's module when it is named, so that ``predict`` never waits for the others."""
@@ -57,6 +59,10 @@ class LazyGroup(click.Group):
             missing = (error.name or "").partition(".")[0]
             if ctx.invoked_subcommand is None or missing in ("", "xraytransfer"):
                 raise
+            if missing in _CORE:
+                raise XrayTransferError(
+                    f"{missing}, which scoring needs, is not installed; run: pip install --force-reinstall xraytransfer"
+                ) from error
             raise MissingExtraError(_COMMANDS[ctx.invoked_subcommand][2], missing) from error
 
 
