@@ -282,8 +282,8 @@ def test_offline_reads_paths_and_files(tmp_path: Path, sample_film: Callable[[st
 
 def test_a_picture_has_no_examination(tmp_path: Path) -> None:
     (tmp_path / "film.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    picture = replace(make_prediction(), radiograph={"format": "png"})
     with pytest.raises(OutputError, match="belongs to no examination"):
-        picture = replace(make_prediction(), radiograph={"format": "png"})
         write_results(picture, tmp_path / "film.png", ResultFolders(sr=tmp_path))
 
 
