@@ -279,16 +279,16 @@ def train(folder: Path, device: str, threads: int) -> None:
     "--measure/--no-measure", default=True, show_default=True,
     help="Measure latency where none is stored and draw activation maps; needs torch.",
 )  # fmt: skip
-def report(results: Path, out: Path | None, replicates: int, seed: int, measure: bool) -> None:
+@click.option(
+    "--films/--no-films", default=True, show_default=True,
+    help="Show example films under activation maps; not in a report that is published where films may not be.",
+)  # fmt: skip
+def report(results: Path, out: Path | None, **options: Any) -> None:
     """Write report.html, report.md, tables and figures from the runs that are done."""
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.report import write_report
 
-    workers = cpu_limit()
-    page = write_report(
-        results, out, replicates=replicates, seed=seed, workers=workers, measure=measure, say=click.echo
-    )
-    click.echo(page)
+    click.echo(write_report(results, out, workers=cpu_limit(), say=click.echo, **options))
 
 
 @study.command()

@@ -40,6 +40,7 @@ def write_report(
     seed: int = 0,
     workers: int = 1,
     measure: bool = True,
+    films: bool = True,
     say: Callable[[str], None] | None = None,
 ) -> Path:
     """Write the report of a results folder.
@@ -58,6 +59,8 @@ def write_report(
         Threads.
     measure : bool
         Measure the latency of networks that have none stored, and draw activation maps; both need torch.
+    films : bool
+        Whether the report may show films, under activation maps; not where it is published and they may not be.
     say : callable, optional
         Takes a line on what is being done.
 
@@ -81,7 +84,9 @@ def write_report(
     scored = score_results(read, replicates=replicates, seed=seed, workers=workers)
     tell("latency and activation maps" if measure else "tables and figures")
     costs = _costs(scored, measure)
-    sections = _sections(scored, costs, measure)
+    sections = _sections(
+        scored, costs, "Not drawn: asked for tables only." if not measure else "" if films else WITHOUT_FILMS
+    )
     title, notice = headline(scored)
     try:
         return _write(folder, title, notice, sections)
@@ -99,7 +104,7 @@ def _costs(scored: Scored, measure: bool) -> dict[tuple[str, int], Cost]:
         return read_costs(scored.results)
 
 
-def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], measure: bool) -> list[Section]:
+def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], no_maps: str) -> list[Section]:
     from xraytransfer.study import figures
     from xraytransfer.study.figure_parts import svg
 
@@ -144,7 +149,7 @@ def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], measure: bool)
             ),
         ),
         Section("ensembles", "Ensembles", (), tables=[ensemble_table(scored)]),
-        _maps(scored, measure),
+        _maps(scored, no_maps),
         Section(
             "curves",
             "Training",
@@ -159,6 +164,8 @@ def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], measure: bool)
     ]  # fmt: skip
     return sections
 
+
+WITHOUT_FILMS = "Not drawn: this report was asked to show no films."
 
 METHODS = (
     "A cell is an architecture, an initialisation and a number of stages removed. Its prediction is the mean of the "
@@ -181,10 +188,10 @@ def _summary(answers: Sequence[Answer]) -> Section:
     return Section("summary", "In short", sentences)
 
 
-def _maps(scored: Scored, measure: bool) -> Section:
+def _maps(scored: Scored, no_maps: str) -> Section:
     title = "Where the networks look"
-    if not measure:
-        return Section("maps", title, ("Not drawn: asked for tables only.",))
+    if no_maps:
+        return Section("maps", title, (no_maps,))
     try:
         from xraytransfer.study.activation_maps import draw_maps
 
