@@ -8,7 +8,7 @@ float16 : arithmetic in float16 between resize and logits, for GPUs. Sigmoid, me
     float32, because 1 - 1e-7 is 1 in float16.
 int8 : static quantisation with QuantizeLinear / DequantizeLinear pairs around convolutions and their
     neighbours; weights int8 by channel, activations uint8 with ranges observed on real films. The resize,
-    the head and everything after it stay float32.
+    the first convolution, the head and everything after it stay float32.
 
 References
 ----------
@@ -224,7 +224,11 @@ def int8_graph(model: onnx.ModelProto, films: Sequence[Film], *, head_depth: int
 
 
 def _kept_in_float32(model: onnx.ModelProto, head_depth: int) -> list[str]:
-    """Return the nodes outside the members, and the last ones of each member."""
+    """Return the nodes outside the members, and the first and last ones of each member.
+
+    The first convolution sees all grey levels through one channel: kept in float32 it halves the mean error of
+    EfficientNet-Lite0 (0.070 to 0.031), for a few percent of its time.
+    """
     nodes = list(model.graph.node)
     maker = {output: node for node in nodes for output in node.output}
     kept = {node.name for node in nodes if not inside_member(node.name)}
@@ -233,6 +237,13 @@ def _kept_in_float32(model: onnx.ModelProto, head_depth: int) -> list[str]:
         reached = [maker[name] for name in edge if name in maker and inside_member(maker[name].name)]
         kept.update(node.name for node in reached)
         edge = [name for node in reached for name in node.input]
+    begun: set[str] = set()
+    for node in nodes:
+        member = node.name.partition("/")[0]
+        if inside_member(node.name) and member not in begun:
+            kept.add(node.name)
+            if node.op_type == "Conv":
+                begun.add(member)
     return sorted(kept)
 
 
