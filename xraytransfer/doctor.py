@@ -82,7 +82,7 @@ def _onnx_runtime() -> list[str]:
 def _devices() -> list[str]:
     """Try each device for real, on a shipped model."""
     shipped = list(model_file.shipped_models().values())
-    lines = [f"NVIDIA's driver: {runtime.gpu_problem() or 'works'}"]
+    lines = [runtime.gpu_problem() or "NVIDIA's driver: works"]
     if not shipped:
         return [*lines, "no shipped model to try them with"]
     for device in ("cpu", "cuda", "tensorrt"):
@@ -90,7 +90,7 @@ def _devices() -> list[str]:
             _, provider = runtime.open_session(shipped[0].read_bytes(), device)
             lines.append(f"--device {device}: works ({provider})")
         except XrayTransferError as error:
-            lines.append(f"--device {device}: {error}")
+            lines.append(f"--device {device}: {str(error).removeprefix(f'--device {device}: ')}")
     return lines
 
 
