@@ -4,7 +4,8 @@
 
 Random weights of the true shapes: speed does not depend on the numbers. Every way runs in a process of its own, in
 turn, several rounds; the table prints medians, ratios to torch eager with channels-last, and each process's largest
-memory (read from Linux's /proc). Two threads by default; ten sessions run with thread spinning off, which is their best setting.
+memory (read from Linux's /proc). Two threads by default; ten sessions run with thread spinning off, which is their
+best setting.
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ def export(name: str, side: int, members: int, folder: Path) -> None:
     from xraytransfer.study.network import build_network
 
     torch.manual_seed(0)
-    network = build_network(find_architecture(name), initialisation="random").eval()
-    one = build_graph([network], (side, side))
+    row = find_architecture(name)
+    # different weights: OpenVINO computes equal members once
+    networks = [build_network(row, initialisation="random").eval() for _ in range(members)]
+    one = build_graph(networks[:1], (side, side))
     (folder / "soup.onnx").write_bytes(one.SerializeToString())
-    (folder / "merged.onnx").write_bytes(build_graph([network] * members, (side, side)).SerializeToString())
+    (folder / "merged.onnx").write_bytes(build_graph(networks, (side, side)).SerializeToString())
     films = list(np.random.default_rng(0).integers(0, 256, (8, side, side), dtype=np.uint8))
     (folder / "int8.onnx").write_bytes(int8_graph(one, films).SerializeToString())
 
