@@ -112,10 +112,23 @@ def test_folder_with_refusals_overlays_and_resume(toy_model, film, tmp_path):
     before = out.read_bytes()
     shutil.copy(film, folder / "c.png")
     result = run(*arguments, "--resume")
-    assert result.returncode == 0
+    assert result.returncode == 1, "a film that was refused before is still not scored"
+    assert "1 scored, 0 refused, 3 there before" in result.stderr
     assert out.read_bytes().startswith(before)
     assert len(list(csv.DictReader(out.read_text().splitlines()))) == 4
     assert run(*arguments).returncode == 3
+
+
+def test_the_output_files_name_chooses_the_form(toy_model, film, tmp_path):
+    for name, beginning in {
+        "a.csv": "source,status",
+        "a.jsonl": '{"source"',
+        "a.json": '{"notice"',
+        "a.txt": "Atel",
+    }.items():
+        assert run("predict", film, "--model", toy_model, "-o", tmp_path / name).returncode == 0
+        assert (tmp_path / name).read_text().startswith(beginning)
+    assert run("predict", film, "--model", toy_model, "--observation", "edema").returncode == 2
 
 
 def test_exit_codes(toy_model, tmp_path):

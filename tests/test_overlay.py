@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
-from xraytransfer.overlay import overlay
+from xraytransfer.overlay import captioned, overlay
 
 
 def test_colour_stands_where_the_map_is_high():
@@ -30,3 +31,19 @@ def test_large_films_shrink_and_small_ones_stay():
     assert overlay(np.zeros((3000, 1500), np.uint8), activation).size == (512, 1024)
     assert overlay(np.zeros((30, 20), np.uint8), activation).size == (20, 30)
     assert overlay(np.zeros((3000, 1500), np.uint8), activation, size=None).size == (1500, 3000)
+
+
+def test_one_scale_makes_weak_evidence_look_weak():
+    film = np.full((50, 50), 90, np.uint8)
+    weak = np.full((2, 2), 0.1, np.float32)
+    own, shared = (np.asarray(overlay(film, weak, full_scale=scale)) for scale in (None, 4.0))
+    assert np.ptp(own[25, 25].astype(int)) > 3 * np.ptp(shared[25, 25].astype(int))
+
+
+def test_a_caption_stands_below_the_picture():
+    picture = captioned(Image.new("RGB", (400, 300), "white"), ["Edema: probability 0.1", "second line"])
+    pixels = np.asarray(picture)
+    assert pixels.shape[1] == 400
+    assert (pixels[:300] == 255).all()
+    assert pixels[300:].max() > 200
+    assert pixels[300:].min() == 0

@@ -68,9 +68,7 @@ class Job:
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    default="table",
-    show_default=True,
-    help="Form of the results.",
+    help="Form of the results. Default: what the output file's name ends in, else a table.",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write results here as they come."
@@ -101,19 +99,33 @@ def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
     PATH is a DICOM, PNG or JPEG file, a folder (with everything below it), or - for one film on
     standard input. One line on standard error for each film that is refused.
     """
-    if not (paths or sample or options["dicomweb"]):
-        raise click.UsageError("name at least one PATH, or use --sample")
-    if (options["dicomweb"] is None) != (options["study_uid"] is None):
-        raise click.UsageError("--dicomweb and --study-uid go together")
-    if options["resume"] and options["overwrite"]:
-        raise click.UsageError("--resume continues the output file, --overwrite replaces it: choose one")
-    if options["resume"] and (options["output"] is None or options["form"] not in RESUMABLE):
-        raise click.UsageError(f"--resume needs -o FILE and --format {' or '.join(RESUMABLE)}")
+    options["form"] = options["form"] or _form_of(options["output"])
+    _check_usage(bool(paths or sample), options)
     if sample:
         from xraytransfer.film_list import sample_film
 
         paths = (*paths, sample_film())
     click.get_current_context().exit(run(Job(paths=paths, **options)))
+
+
+def _check_usage(has_paths: bool, options: dict[str, Any]) -> None:
+    """Refuse options that contradict each other or lack what they need."""
+    if not (has_paths or options["dicomweb"]):
+        raise click.UsageError("name at least one PATH, or use --sample")
+    if (options["dicomweb"] is None) != (options["study_uid"] is None):
+        raise click.UsageError("--dicomweb and --study-uid go together")
+    if options["observations"] and options["overlay"] is None:
+        raise click.UsageError("--observation chooses overlays: it goes with --overlay")
+    if options["resume"] and options["overwrite"]:
+        raise click.UsageError("--resume continues the output file, --overwrite replaces it: choose one")
+    if options["resume"] and (options["output"] is None or options["form"] not in RESUMABLE):
+        raise click.UsageError(f"--resume needs -o FILE and --format {' or '.join(RESUMABLE)}")
+
+
+def _form_of(output: Path | None) -> str:
+    """Return the form that an output file's name asks for; a table for any other."""
+    suffix = "" if output is None else output.suffix.lower().removeprefix(".")
+    return suffix if suffix in FORMATS else "table"
 
 
 def run(job: Job) -> int:
@@ -151,9 +163,12 @@ def run(job: Job) -> int:
             results.write(outcome)
         if scored:
             results.note(_footer(classifier))
+        refused_before = results.refused_before
+    if job.output is not None:
+        click.echo(f"{job.output}: {scored} scored, {refused} refused, {len(results.done)} there before", err=True)
     if scored + refused + len(results.done) == 0:
         raise OutputError(f"no films below {', '.join(job.paths)}" if job.paths else "no films to score")
-    return 1 if refused or without_dicom else 0
+    return 1 if refused or refused_before or without_dicom else 0
 
 
 def _films(job: Job, paths: Iterable[str]) -> Iterator[str | BinaryIO]:
@@ -230,11 +245,22 @@ def _footer(classifier: Classifier) -> str:
     )
 
 
+def _caption(outcome: Prediction, i: int) -> list[str]:
+    """Return what an overlay shows: observation, probability, threshold, model, and what it is not."""
+    threshold = outcome.thresholds[i]
+    limit = "" if threshold is None else f" (threshold {threshold:.3f})"
+    return [
+        f"{OBSERVATIONS[i].name}: probability {outcome.probability[i]:.3f}{limit}",
+        f"Model {outcome.model.name} {outcome.model.version}. Colour: where evidence came from, no outline of a finding.",
+        RESEARCH_NOTICE,
+    ]
+
+
 def _write_overlays(outcome: Prediction, job: Job) -> None:
     """Write one PNG per observation asked for, named so that films of one name in two folders keep apart."""
     if job.overlay is None or outcome.pixels is None:
         return
-    from xraytransfer.overlay import overlay
+    from xraytransfer.overlay import captioned, overlay
 
     mark = hashlib.sha256(os.path.abspath(outcome.source).encode("utf-8", "surrogateescape")).hexdigest()[:8]
     stem = Path(outcome.source).stem.strip("<>") or "film"
@@ -244,8 +270,10 @@ def _write_overlays(outcome: Prediction, job: Job) -> None:
     try:
         job.overlay.mkdir(parents=True, exist_ok=True)
         for identifier in job.observations or IDENTIFIERS:
-            picture = overlay(outcome.pixels, outcome.activation_map[IDENTIFIERS.index(identifier)])
-            picture.save(part, format="PNG")
+            i = IDENTIFIERS.index(identifier)
+            scale = float(outcome.activation_map.max())  # one scale for all six: weak evidence looks weak
+            picture = overlay(outcome.pixels, outcome.activation_map[i], full_scale=scale)
+            captioned(picture, _caption(outcome, i)).save(part, format="PNG")
             part.replace(job.overlay / f"{stem}-{mark}.{identifier}.png")
     except OSError as error:
         raise OutputError(f"{job.overlay}: an overlay cannot be written: {error.strerror or error}") from error

@@ -58,6 +58,8 @@ class ResultsFile:
     ----------
     done : set of str
         Sources that the file held when it was opened.
+    refused_before : int
+        How many of them stand there as refused.
 
     Raises
     ------
@@ -67,6 +69,7 @@ class ResultsFile:
 
     def __init__(self, path: Path | None, form: str, *, resume: bool = False, overwrite: bool = False) -> None:
         self.done: set[str] = set()
+        self.refused_before = 0
         self.path = path
         self._form = form
         self._count = 0
@@ -174,17 +177,24 @@ class ResultsFile:
             raise
         return stream
 
+    def _remember(self, source: str, scored: bool) -> None:
+        self.done.add(source)
+        self.refused_before += not scored
+
     def _continue(self, stream: IO[bytes], path: Path) -> None:
         """Learn which sources are there, line by line, and cut off a half-written last line."""
         lines = _WholeLines(stream)
         try:
             if self._form == "jsonl":
-                self.done = {json.loads(line)["source"] for line in lines}
+                for line in lines:
+                    record = json.loads(line)
+                    self._remember(record["source"], bool(record["ok"]))
             else:
                 rows = csv.DictReader(lines)
                 if rows.fieldnames is not None and tuple(rows.fieldnames) != _COLUMNS:
                     raise ValueError("other columns")
-                self.done = {row["source"] for row in rows}
+                for row in rows:
+                    self._remember(row["source"], row["status"] == "ok")
             begins = _BEGINNINGS[self._form]
             if not lines.size and lines.rest[: len(begins)] != begins[: len(lines.rest)]:
                 raise ValueError("one line that is none of ours")  # cutting it off would empty the file
