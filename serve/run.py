@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import logging
 import socket
+import ssl
 import sys
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
@@ -76,6 +77,19 @@ class HttpServer(uvicorn.Server):
             watching.cancel()
 
 
+def _check_tls(settings: Settings) -> None:
+    """Refuse a certificate or key that cannot be used, before anything is loaded."""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except OSError as error:  # ssl.SSLError is one
+        raise ServeError(
+            f"--tls-certificate {settings.tls_certificate}, --tls-key {settings.tls_key}: expected a PEM certificate "
+            f"chain and its key ({error.strerror or error})"
+        ) from error
+
+
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain: accepted films are answered, new ones refused.
 
@@ -86,6 +100,7 @@ def run(settings: Settings) -> None:
     ModelFileError, DeviceError
         As `xraytransfer.load`.
     """
+    _check_tls(settings)
     _keep_freed_memory()
     metrics = Metrics()
     # One thread within a run: films run side by side on the CPU, and a GPU does not use them.
@@ -97,7 +112,8 @@ def run(settings: Settings) -> None:
             server.readiness.score_now()
         except RadiographError as error:
             raise ServeError(
-                f"the model {classifier.description.name} does not score the first film: {error}"
+                f"the model {classifier.description.name} does not score the film of /readyz "
+                f"({settings.ready_film or 'a drawn phantom'}): {error}"
             ) from error
         if settings.dicom is not None:
             from xraytransfer.serve.dicom_service import DicomService

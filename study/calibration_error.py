@@ -222,9 +222,7 @@ def threshold_at_sensitivity(label: ArrayLike, probability: ArrayLike, sensitivi
     return float(threshold[np.flatnonzero(reached >= sensitivity - 1e-12)[0]])
 
 
-def sensitivity_specificity(
-    label: ArrayLike, probability: ArrayLike, threshold: float
-) -> tuple[float, float]:
+def sensitivity_specificity(label: ArrayLike, probability: ArrayLike, threshold: float) -> tuple[float, float]:
     """Return what a threshold does.
 
     Parameters
@@ -257,9 +255,7 @@ def _judged(label: ArrayLike, probability: ArrayLike) -> tuple[Floats, Floats]:
     """Check the two and leave out masked images."""
     truth, score = np.asarray(label, float), np.asarray(probability, float)
     if truth.ndim != 1 or truth.shape != score.shape:
-        raise ValueError(
-            f"label and probability must be two (images,) arrays, got {truth.shape}, {score.shape}"
-        )
+        raise ValueError(f"label and probability must be two (images,) arrays, got {truth.shape}, {score.shape}")
     known = ~np.isnan(truth)
     truth, score = truth[known], score[known]
     if not np.isin(truth, (0.0, 1.0)).all():

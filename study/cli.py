@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xraytransfer.errors import StudyError
+
 if TYPE_CHECKING:
     from xraytransfer.study.grid import Grid
 
@@ -240,6 +242,8 @@ def status(results: Path, as_json: bool) -> None:
     from xraytransfer.study.status import run_status, table
 
     runs = [run_status(folder) for folder in list_runs(results)]
+    if not results.is_dir():
+        raise StudyError(f"{results}: no such folder; `xraytransfer study run --results {results} ...` makes it")
     click.echo(json.dumps([one.to_dict() for one in runs], indent=1) if as_json else table(runs))
 
 

@@ -97,9 +97,7 @@ def delong_covariance(
     return _clustered(scores, positive, _numbered(owner))
 
 
-def delong_test(
-    label: ArrayLike, first: ArrayLike, second: ArrayLike, patient: ArrayLike | None = None
-) -> PairedTest:
+def delong_test(label: ArrayLike, first: ArrayLike, second: ArrayLike, patient: ArrayLike | None = None) -> PairedTest:
     """Return the paired test of two models' AUROCs on the same images.
 
     Parameters
@@ -127,10 +125,9 @@ def delong_test(
         return PairedTest(difference, nan, nan, nan, nan)
     error = float(np.sqrt(max(variance, 0.0)))
     normal = NormalDist()
-    if error > 0:
-        z = difference / error
-    else:
-        z = 0.0 if difference == 0 else float(np.copysign(np.inf, difference))
+    # without variance any difference is infinitely far from none
+    limit = 0.0 if difference == 0 else float(np.copysign(np.inf, difference))
+    z = difference / error if error > 0 else limit
     p = 2 * (1 - normal.cdf(abs(z))) if np.isfinite(z) else 0.0
     reach = normal.inv_cdf(0.975) * error
     return PairedTest(difference, difference - reach, difference + reach, z, p)
