@@ -24,7 +24,7 @@ Guo et al., ICML 2017 (temperature). Kull, Silva Filho and Flach, AISTATS 2017 (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,8 @@ def fit(
     patient: ArrayLike,
     generator: np.random.Generator,
     method: str = "auto",
+    *,
+    before: Sequence[Floats] | None = None,
 ) -> Calibration:
     """Fit a calibration, choosing the method by calibration error on patients left out.
 
@@ -133,6 +135,9 @@ def fit(
         Draws the folds.
     method : str
         ``auto``, or one of `METHODS` without comparison.
+    before : sequence of ndarray, optional
+        a, b and c, float of shape (k,), of a calibration that is there already: what ``none`` keeps, and what
+        the others must beat. Where absent, ``none`` keeps the mean probability as it is.
 
     Returns
     -------
@@ -150,19 +155,24 @@ def fit(
         raise ExportError("a calibration needs labelled films; there are none")
     errors: dict[str, float] = {}
     if method == "auto":
-        errors = compare(truth, p, patient, generator)
+        errors = compare(truth, p, patient, generator, before)
         method = METHODS[0]
         for candidate in METHODS[1:]:
             if errors[candidate] < _WORTHWHILE * errors[method]:
                 method = candidate
-    rows = [_fit_one(truth[:, k], p[:, k], method) for k in range(truth.shape[1])]
+    kept = _columns(before, truth.shape[1])
+    rows = [_fit_one(truth[:, k], p[:, k], method, kept[k]) for k in range(truth.shape[1])]
     a, b, c = (np.array([row[index] for row in rows]) for index in range(3))
     enough = np.array([_enough(truth[:, k]) for k in range(truth.shape[1])])
     return Calibration(method, a, b, c, errors, enough)
 
 
 def compare(
-    label: ArrayLike, probability: ArrayLike, patient: ArrayLike, generator: np.random.Generator
+    label: ArrayLike,
+    probability: ArrayLike,
+    patient: ArrayLike,
+    generator: np.random.Generator,
+    before: Sequence[Floats] | None = None,
 ) -> dict[str, float]:
     """Return each method's expected calibration error, mean over observations, cross-validated by patient.
 
@@ -172,22 +182,34 @@ def compare(
     patients, index = np.unique(np.asarray(patient), return_inverse=True)
     fold = generator.permutation(len(patients))[index.reshape(-1)] % _FOLDS
     errors = {}
+    kept = _columns(before, truth.shape[1])
     for method in METHODS:
         held_out = np.empty_like(p)
         for number in range(_FOLDS):
             inside, outside = fold != number, fold == number
             for k in range(truth.shape[1]):
-                curve = _fit_one(truth[inside, k], p[inside, k], method)
+                curve = _fit_one(truth[inside, k], p[inside, k], method, kept[k])
                 held_out[outside, k] = _curve(p[outside, k], *curve)
         each = [expected_calibration_error(truth[:, k], held_out[:, k]) for k in range(truth.shape[1])]
         errors[method] = float(np.nanmean(each)) if not np.all(np.isnan(each)) else float("nan")
     return errors
 
 
-def _fit_one(label: Floats, probability: Floats, method: str) -> tuple[float, float, float]:
-    """Return a, b, c for one observation."""
+Curve = tuple[float, float, float]
+
+
+def _columns(before: Sequence[Floats] | None, observations: int) -> list[Curve]:
+    """Return a, b, c for each observation as they were before; what changes nothing where there was nothing."""
+    if before is None:
+        return [(1.0, 1.0, 0.0)] * observations
+    a, b, c = before
+    return [(float(a[k]), float(b[k]), float(c[k])) for k in range(observations)]
+
+
+def _fit_one(label: Floats, probability: Floats, method: str, before: Curve) -> Curve:
+    """Return a, b, c for one observation; those from before where nothing is to be, or can be, fitted."""
     if method == "none" or not _enough(label):
-        return 1.0, 1.0, 0.0
+        return before
     known = ~np.isnan(label)
     truth, p = label[known], np.clip(probability[known], _CLIP, 1 - _CLIP)
     log_p, log_q = np.log(p), np.log1p(-p)

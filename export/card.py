@@ -28,6 +28,8 @@ _INTENDED = (
     "points at no lesion.",
 )
 
+_FEW = 10
+"""Positives below which a row is marked."""
 _METRICS = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
@@ -158,9 +160,23 @@ def _metrics(document: Row) -> list[Section]:
     found[0].paragraphs.append(
         "Brackets: 95 % percentile intervals of bootstrap replicates drawn by patient. AUROC: chance is 0.5. AUPRC: "
         "chance is the share of positives. View position alone predicts some observations, so AP and PA are also given "
-        "apart."
+        f"apart. (few): fewer than {_FEW} films with the observation; neither number nor interval tells much then."
     )
     return found
+
+
+def _defined(rows: Sequence[Row]) -> int:
+    """Return how many observations have an AUROC."""
+    return sum(row["metric"] == "auroc" and row["observation"] != "macro" and row["value"] is not None for row in rows)
+
+
+def _fitted_only(document: Row, calibration: Row) -> str:
+    """Return which observations were fitted, where it was not all of them."""
+    fitted = calibration.get("fitted") or []
+    if all(fitted) or len(fitted) != len(document["observations"]):
+        return ""
+    names = [row["name"] for row, yes in zip(document["observations"], fitted, strict=True) if yes]
+    return f", for {', '.join(names) or 'no observation'} alone; the others are as they were before"
 
 
 def _metric_table(document: Row, heading: str, rows: Sequence[Row]) -> Section:
@@ -169,8 +185,14 @@ def _metric_table(document: Row, heading: str, rows: Sequence[Row]) -> Section:
     lines = []
     for observation in dict.fromkeys(str(row["observation"]) for row in rows):
         values = {str(row["metric"]): row for row in rows if row["observation"] == observation}
-        cells = [_interval(values[metric]) if metric in values else "" for metric in metrics]
-        lines.append([_name(document, observation), *cells, *_counts(next(iter(values.values())))])
+        few = observation != "macro" and (next(iter(values.values())).get("positives") or 0) < _FEW
+        cells = [
+            _interval(values[metric]) + (" (few)" if few else "") if metric in values else "" for metric in metrics
+        ]
+        name = _name(document, observation)
+        if observation == "macro" and 0 < (defined := _defined(rows)) < len(document["observations"]):
+            name = f"Macro (mean of the {defined} that are defined)"
+        lines.append([name, *cells, *_counts(next(iter(values.values())))])
     head = ["observation", *(_METRICS.get(metric, metric) for metric in metrics), "images", "positive", "patients"]
     return Section(heading, [], head, lines)
 
@@ -178,7 +200,8 @@ def _metric_table(document: Row, heading: str, rows: Sequence[Row]) -> Section:
 def _calibration(document: Row) -> Section:
     calibration = document.get("calibration") or {"method": "none"}
     text = [
-        f"Method: {calibration['method']}; fitted on: {calibration.get('data', 'nothing')}. Formula: "
+        f"Method: {calibration['method']}; fitted on: {calibration.get('data', 'nothing')}"
+        f"{_fitted_only(document, calibration)}. Formula: "
         f"{calibration.get('formula', 'none')}. The order of films, and so every AUROC, is as without it."
     ]
     errors = calibration.get("expected_calibration_error") or {}

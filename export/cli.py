@@ -67,7 +67,8 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--triton", type=click.Path(file_okay=False, path_type=Path), help="Also write a Triton model repository here."
 )
-@click.option("--force", is_flag=True, help="Replace the file, and write it even if a gate is failed.")
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@click.option("--force", is_flag=True, help="Write the file even if a gate is failed; it then says so.")
 def export(runs: tuple[Path, ...], output: Path, triton: Path | None, **options: Any) -> None:
     """Write the ensemble of RUNS (run folders) as one ONNX file that needs no code of ours."""
     from xraytransfer.export.options import ExportOptions
@@ -104,7 +105,7 @@ def export(runs: tuple[Path, ...], output: Path, triton: Path | None, **options:
     show_default=True,
     help="Where the films are scored.",
 )
-@click.option("--force", is_flag=True, help="Replace the copy if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace the copy if it exists.")
 def calibrate(model: str, labelled: Path, output: Path, **options: Any) -> None:
     """Find calibration and thresholds of MODEL on a site's own films.
 

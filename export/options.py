@@ -34,8 +34,10 @@ class ExportOptions:
         Where the data set and its cache lie now; where the run says if None.
     licence : str
         SPDX identifier of the weights' licence.
+    overwrite : bool
+        Replace a file that exists.
     force : bool
-        Write although a gate is failed, and replace a file that exists.
+        Write although a gate is failed, and say so inside.
     """
 
     name: str = "default"
@@ -49,6 +51,7 @@ class ExportOptions:
     folder: Path | None = None
     cache: Path | None = None
     licence: str = "Apache-2.0"
+    overwrite: bool = False
     force: bool = False
 
     def check(self, out: Path) -> None:
@@ -63,5 +66,5 @@ class ExportOptions:
             raise ExportError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
         if not out.parent.is_dir():
             raise ExportError(f"{out}: the folder {out.parent} does not exist")
-        if out.exists() and not self.force:
-            raise ExportError(f"{out}: exists; --force replaces it")
+        if out.exists() and not self.overwrite:
+            raise ExportError(f"{out}: exists; --overwrite replaces it")

@@ -57,7 +57,7 @@ class Parity:
     activation_map : float
         Largest difference of an activation map, as a share of that map's range.
     whole_film : float
-        Largest difference between a real film given whole and given resized by Pillow; 0 without any.
+        Largest difference between a film given whole and given resized by Pillow.
     tolerance : float
         Allowed for `probability`.
     provider : str
@@ -173,7 +173,7 @@ def measure_parity(
     spread = np.ptp(maps, axis=(1, 2, 3), keepdims=True) + 1e-6
     whole = [
         _difference(_answer(session, film[None, None])["member_probability"], opinion[None])
-        for film, opinion in zip(real, found["member_probability"], strict=False)
+        for film, opinion in zip(films, found["member_probability"], strict=True)
     ]
     return Parity(
         films=len(films),

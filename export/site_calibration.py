@@ -101,7 +101,7 @@ def calibrate_site(
     method: str = "auto",
     name: str | None = None,
     device: str = "auto",
-    force: bool = False,
+    overwrite: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Write a copy of a model file with calibration and operating points found on a site's films.
@@ -120,7 +120,7 @@ def calibrate_site(
         The copy's name; the model's where absent.
     device : str
         As `xraytransfer.load`.
-    force : bool
+    overwrite : bool
         Replace `out` if it exists.
     say : callable
         Takes each line for the user.
@@ -137,23 +137,31 @@ def calibrate_site(
     ModelFileError
         Not a model file, or damaged.
     """
-    if out.exists() and not force:
-        raise ExportError(f"{out}: exists; --force replaces it")
+    if out.exists() and not overwrite:
+        raise ExportError(f"{out}: exists; --overwrite replaces it")
     films = read_labels(table)
     description, data = read(model, verify=True)
     judged = _score(model, films, device, say)
     graph = onnx.ModelProto.FromString(data)
-    found = fit(judged.label, judged.ensemble(), judged.patient, np.random.default_rng(0), method)
+    # an observation with too few films keeps the model's calibration, and so do all where no method beats it
+    found = fit(
+        judged.label, judged.ensemble(), judged.patient, np.random.default_rng(0), method, before=_stored(graph)
+    )
     if not found.fitted.any():
         raise ExportError(f"{table}: no observation has 5 films with it and 5 without: nothing to calibrate on")
-    merged = _keep_unfitted(found, _stored(graph))
-    set_calibration(graph, merged)
-    document = _describe(description, judged, merged, table.name)
+    set_calibration(graph, found)
+    document = _describe(description, judged, found, table.name)
     document["name"] = name or description.name
     write_atomically(out, serialise(graph, document))
     write_cards(out)
-    fitted = [row.identifier for row, yes in zip(OBSERVATIONS, merged.fitted, strict=True) if yes]
-    say(f"{out}: {merged.method} calibration of {', '.join(fitted)} on {len(judged.image)} films")
+    fitted = [row.identifier for row, yes in zip(OBSERVATIONS, found.fitted, strict=True) if yes]
+    left = [row.identifier for row in OBSERVATIONS if row.identifier not in fitted]
+    what = (
+        "the model's own calibration kept, none is better" if found.method == "none" else f"{found.method} calibration"
+    )
+    say(f"{out}: {what}; thresholds of {', '.join(fitted)} found on {len(judged.image)} films")
+    if left:
+        say(f"left as they were (fewer than 5 films with or without): {', '.join(left)}")
     return document
 
 
@@ -202,12 +210,6 @@ def _stored(graph: onnx.ModelProto) -> Sequence[NDArray[np.float64]]:
     return [numpy_helper.to_array(held[name]).astype(np.float64) for name in CALIBRATION_INITIALISERS]
 
 
-def _keep_unfitted(found: Calibration, before: Sequence[NDArray[np.float64]]) -> Calibration:
-    """Return the new calibration, with the old numbers where the site has too few films."""
-    a, b, c = (np.where(found.fitted, new, old) for new, old in zip((found.a, found.b, found.c), before, strict=True))
-    return Calibration(found.method, a, b, c, found.errors, found.fitted)
-
-
 def _describe(
     description: ModelDescription, judged: Predictions, calibration: Calibration, table: str
 ) -> dict[str, Any]:
@@ -219,12 +221,23 @@ def _describe(
     rows = operating_points(judged.label, calibrated, names)
     fresh = [{**row, "data": data} for row in rows if row["observation"] in fitted]
     kept = [row for row in description.operating_points if row["observation"] not in fitted]
-    metrics = metric_rows(data, judged, calibrated, np.random.default_rng(0))
+    changed = calibration.method != "none"
     return {
         **document,
         "operating_points": [*fresh, *kept],
         "default_operating_point": description.document.get("default_operating_point") or DEFAULT,
-        "metrics": [*description.metrics, *metrics],
-        "calibration": {**calibration.to_dict(data), "reliability": reliability_rows(judged, calibrated, data)},
+        "metrics": [
+            *(row for row in description.metrics if not (changed and _is_stale(row, fitted))),
+            *metric_rows(f"{data}, on which it was fitted", judged, calibrated, np.random.default_rng(0)),
+        ],
+        "calibration": {
+            **(calibration.to_dict(data) if changed else document.get("calibration") or {}),
+            "reliability": reliability_rows(judged, calibrated, data),
+        },
         "calibrated_from": {"graph_sha256": description.sha256, "calibration": document.get("calibration")},
     }
+
+
+def _is_stale(row: dict[str, Any], fitted: set[str]) -> bool:
+    """Return whether a metric was measured with a calibration that is replaced; AUROC and AUPRC keep their values."""
+    return row["metric"] in ("ece", "brier") and row["observation"] in fitted

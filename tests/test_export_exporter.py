@@ -145,7 +145,7 @@ def test_too_large_is_refused_before_work_starts(toy_runs, tmp_path, monkeypatch
 
 def test_existing_file_and_absent_folder(toy_runs, tmp_path):
     (tmp_path / "there.onnx").write_bytes(b"mine")
-    with pytest.raises(ExportError, match="exists; --force replaces it"):
+    with pytest.raises(ExportError, match="exists; --overwrite replaces it"):
         export_runs(toy_runs, tmp_path / "there.onnx", ExportOptions())
     with pytest.raises(ExportError, match="does not exist"):
         export_runs(toy_runs, tmp_path / "no" / "model.onnx", ExportOptions())
@@ -188,5 +188,5 @@ def test_command_refuses_in_one_line(toy_runs, tmp_path):
     command = [sys.executable, "-m", "xraytransfer", "export", str(toy_runs[0]), "-o", str(tmp_path / "m.onnx")]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 3
-    assert "exists; --force replaces it" in done.stderr
+    assert "exists; --overwrite replaces it" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

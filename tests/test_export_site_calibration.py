@@ -71,7 +71,8 @@ def test_command(model, table, tmp_path):
     options = [str(model), str(table), "-o", str(tmp_path / "site.onnx"), "--device", "cpu"]
     done = CliRunner().invoke(calibrate, options)
     assert done.exit_code == 0, done.output
-    assert "calibration of cardiomegaly on 120 films" in done.output
+    assert "thresholds of cardiomegaly found on 120 films" in done.output
+    assert "left as they were" in done.output
     again = CliRunner().invoke(calibrate, options)
     assert isinstance(again.exception, ExportError)
 
