@@ -147,23 +147,13 @@ def test_interruption_keeps_what_is_done(toy_model, film, tmp_path):
     for i in range(4000):
         os.link(film, tmp_path / f"{i:05}.png")
     out = tmp_path.parent / "interrupted.jsonl"
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "xraytransfer",
-            "predict",
-            tmp_path,
-            "--model",
-            toy_model,
-            "--format",
-            "jsonl",
-            "-o",
-            out,
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
+    # a shell that starts the tests in the background makes Python ignore Ctrl-C; this process shall not
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from xraytransfer.cli import main; main(sys.argv[1:])"
     )
+    arguments = ["predict", tmp_path, "--model", toy_model, "--format", "jsonl", "-o", out]
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while (not out.exists() or not out.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.02)
