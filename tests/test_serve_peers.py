@@ -66,6 +66,14 @@ SYNTAXES = {  # what storescu is told, and the DCMTK program that makes the film
 }
 
 
+@pytest.fixture(autouse=True)
+def toolkits_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide this environment's scripts: pynetdicom's are called storescu and echoscu like DCMTK's."""
+    ours = str(Path(sys.executable).parent)
+    kept = [folder for folder in os.environ["PATH"].split(os.pathsep) if folder != ours]
+    monkeypatch.setenv("PATH", os.pathsep.join(kept))
+
+
 def need(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
