@@ -1,7 +1,7 @@
 """Presets: every setting of training, as data.
 
 ``paper``: the published settings, as far as they are known.
-``modern``: what we found to work; `docs/study.md` has the comparison.
+``modern``: a choice from experience and others' reports, not yet compared with ``paper`` by numbers.
 ``tiny``: seconds on one core, for tests and the demo; learns little.
 """
 
