@@ -50,6 +50,7 @@ def augment(x: Tensor, preset: Preset, generator: torch.Generator) -> Tensor:
     bright, contrast, gamma = draw(n), draw(n), draw(n)
     soft, order = torch.rand(SOFT_GROUPS, generator=generator), torch.randperm(n, generator=generator)
     box = torch.rand(n, 5, generator=generator)
+    flat, ends = torch.rand(n, 2, generator=generator), torch.rand(n, 2, generator=generator)
 
     if preset.rotation or preset.scale or preset.shift:
         angle = turn * math.radians(preset.rotation)
@@ -61,6 +62,13 @@ def augment(x: Tensor, preset: Preset, generator: torch.Generator) -> Tensor:
         x = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
     if preset.soften:
         x = _soften(x, preset.soften, soft, order)
+    if preset.equalise:
+        # half of the films chosen are equalised wholly, the others by any amount
+        amount = (2 * flat[:, 1]).clamp(max=1) * (flat[:, 0] < preset.equalise)
+        x = x + amount.to(x.device)[:, None, None, None] * (_equalised(x) - x)
+    if preset.levels:
+        black, white = (255 * preset.levels * end.to(x.device)[:, None, None, None] for end in ends.T)
+        x = (255 * (x - black) / (255 - black - white)).clamp(0, 255)
     if preset.brightness or preset.contrast or preset.gamma:
         exponent = (gamma * preset.gamma).exp().to(x.device)[:, None, None, None]
         factor = (1 + contrast * preset.contrast).to(x.device)[:, None, None, None]
@@ -84,6 +92,19 @@ def _soften(x: Tensor, share: float, amount: Tensor, order: Tensor) -> Tensor:
         down = functional.interpolate(parts[0][index], small, mode="bilinear", antialias=True, align_corners=False)
         x[index] = functional.interpolate(down, (height, width), mode="bilinear", align_corners=False)
     return x
+
+
+def _equalised(x: Tensor) -> Tensor:
+    """Return each film with its grey levels spread evenly, as `xraytransfer.intensity` equalises."""
+    n = x.shape[0]
+    level = x.round().long().flatten(1)
+    first = 256 * torch.arange(n, device=x.device)[:, None]
+    count = torch.bincount((level + first).flatten(), minlength=256 * n).view(n, 256)
+    below = count.cumsum(1)
+    darkest = count.gather(1, level.amin(1, keepdim=True))
+    # a film of one grey level stays as it is
+    spread = 255 * (below - darkest) / (level.shape[1] - darkest).clamp(min=1)
+    return torch.where(darkest < level.shape[1], spread.gather(1, level), level.float()).view_as(x)
 
 
 def _erase(x: Tensor, share: float, box: Tensor) -> Tensor:

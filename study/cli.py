@@ -154,6 +154,11 @@ def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Path(exists=True, path_type=Path),
             help="Folder of pretrained weights, NAME.safetensors. [default: timm's hub]",
         ),
+        click.option(
+            "--keep-test",
+            is_flag=True,
+            help="Predict nothing for the test patients: for choosing among settings before the one last look.",
+        ),
         click.option("--workers", type=click.IntRange(1), help="Processes that decode. [default: the cores allowed]"),
     ]
     for option in reversed(options):

@@ -78,6 +78,8 @@ class Grid:
         Folder or file of pretrained weights; None for timm's hub.
     cache : Path or None
         Folder of caches; None for ``<results>/cache``.
+    keep_test : bool
+        Leave the test patients alone: nothing is predicted for them, so that settings may be compared.
     """
 
     results: Path
@@ -102,6 +104,7 @@ class Grid:
     evaluation_minimum_width: int = 0
     weights: Path | None = None
     cache: Path | None = None
+    keep_test: bool = False
 
     def training(self) -> Preset:
         """Return the preset with the changes made."""
@@ -171,6 +174,7 @@ def run_config(
         "weights": {"path": str(grid.weights.resolve()) if pretrained and grid.weights else None},
         "data": dict(data),
         "split": dict(split),
+        **({"test": "untouched"} if grid.keep_test else {}),
     }
 
 

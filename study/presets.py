@@ -70,6 +70,11 @@ class Preset:
         nothing.
     erase : float
         Share of films of which a random rectangle is blanked.
+    equalise : float
+        Share of films whose histogram is equalised, wholly or in part: as the recipe ``chexpert`` and some
+        stations do.
+    levels : float
+        Black and white point move inwards by up to this share of the grey range, each by itself: as windows do.
     """
 
     name: str
@@ -97,6 +102,8 @@ class Preset:
     gamma: float = 0.0
     soften: float = 0.0
     erase: float = 0.0
+    equalise: float = 0.0
+    levels: float = 0.0
 
     def to_dict(self) -> dict[str, object]:
         """Return all settings, for config.json."""

@@ -126,6 +126,8 @@ def read_results(folder: Path) -> Results:
             left_out.append((path.name, f"failed: {read_json(path / 'failed.json').get('reason', 'no reason given')}"))
         elif not (path / "done.json").is_file():
             left_out.append((path.name, "not finished"))
+        elif read_json(path / "config.json").get("test") == "untouched":
+            left_out.append((path.name, "kept the test patients untouched (--keep-test): a trial, not a result"))
         else:
             try:
                 run = _read_run(path)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from xraytransfer.errors import StudyError
 from xraytransfer.study.architectures import Architecture
 from xraytransfer.study.predictions import Predictions, read_predictions
+from xraytransfer.study.presets import Preset
 from xraytransfer.study.safe_write import read_json, write_json
 
 if TYPE_CHECKING:
@@ -144,7 +145,10 @@ def place_config(folder: Path, config: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, config)
         return
-    if changed := differences(read_json(path), config):
+    old = read_json(path)
+    # settings that came later were not there: they count as off
+    old = {**old, "preset": {**Preset("").to_dict(), **old.get("preset", {})}}
+    if changed := differences(old, config):
         raise StudyError(
             f"{folder}: was started with other settings: {'; '.join(changed)}; take them, or another results folder"
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -384,7 +384,8 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                     if time.monotonic() - saved > SAVE_SECONDS:
                         save()
                         saved = time.monotonic()
-            done = _finish(folder, outputs, data, checkpoints, network, stop=stop)
+            splits = ("validation",) if config.get("test") == "untouched" else ("validation", "test")
+            done = _finish(folder, outputs, data, checkpoints, network, splits=splits, stop=stop)
         except Interrupted:
             # predictions resume by their parts; the loop by its state
             if step < steps:
@@ -424,14 +425,15 @@ def _finish(
     checkpoints: list[Checkpoint],
     network: Network,
     *,
+    splits: Sequence[str],
     stop: Callable[[], None],
 ) -> dict[str, Any]:
-    """Predict validation and test films with every kept checkpoint; return the ensemble's AUROCs."""
+    """Predict the films of some splits with every kept checkpoint; return the ensemble's AUROCs."""
     write_index(folder / "checkpoints", checkpoints)
     parts = folder / "predictions" / "parts"
     device = network.head.weight.device
     done: dict[str, Any] = {"best_validation_auroc": checkpoints[0].validation_auroc}
-    for split in ("validation", "test"):
+    for split in splits:
         members = []
         for checkpoint in checkpoints:
             part = parts / f"{split}-{checkpoint.step:08d}.npy"
