@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from xraytransfer.export import card_films
 from xraytransfer.notice import RESEARCH_NOTICE
 
 __all__ = ["Section", "markdown_card", "sections", "title"]
@@ -79,11 +80,15 @@ def markdown_card(document: Row) -> str:
 
 def sections(document: Row) -> list[Section]:
     """Return the card's parts; what the file does not know is said to be unknown, not left out."""
+    acceptance_text, acceptance_rows = card_films.acceptance(document)
+    robust_text, robust_rows = card_films.robustness(document)
     return [
         Section("Intended use and limits", [*_INTENDED, *document.get("notes", [])]),
         _data(document),
         _members(document),
         *_metrics(document),
+        Section("Which films are accepted", acceptance_text, card_films.ACCEPTANCE_HEAD, acceptance_rows),
+        Section("Robustness", robust_text, card_films.ROBUSTNESS_HEAD, robust_rows),
         _calibration(document),
         _operating_points(document),
         _parity(document),

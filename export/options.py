@@ -32,6 +32,10 @@ class ExportOptions:
         Where the graph is checked: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
     folder, cache : Path or None
         Where the data set and its cache lie now; where the run says if None.
+    judge : Path or None
+        Folder of a judge that `xraytransfer study judge` trained; none where None.
+    robustness : bool
+        Score the test films in every variant of `robustness.VARIANTS` too, for the card.
     licence : str
         SPDX identifier of the weights' licence.
     overwrite : bool
@@ -50,6 +54,8 @@ class ExportOptions:
     device: str = "auto"
     folder: Path | None = None
     cache: Path | None = None
+    judge: Path | None = None
+    robustness: bool = False
     licence: str = "Apache-2.0"
     overwrite: bool = False
     force: bool = False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xraytransfer.errors import StudyError
+from xraytransfer.study.acceptance_cli import judge
 
 if TYPE_CHECKING:
     from xraytransfer.study.grid import Grid
@@ -29,6 +30,9 @@ DEVICE = click.option(
 @click.group()
 def study() -> None:
     """Train and compare networks on a data set."""
+
+
+study.add_command(judge)
 
 
 def _grid_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -47,8 +47,22 @@ def show(model: str, as_json: bool) -> None:
 @models.command()
 @click.argument("model", default="default")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to score.")
-def verify(model: str, device: str) -> None:
+@click.option(
+    "--metrics",
+    is_flag=False,
+    flag_value="",
+    metavar="[DATA]",
+    help="Compute the card's numbers again from the stored test predictions; DATA, a folder that holds the test "
+    "films, is scored again too.",
+)
+def verify(model: str, device: str, metrics: str | None) -> None:
     """Verify MODEL: metadata, checksum of graph and weights, and that it scores."""
     from xraytransfer.model_summary import verified
 
+    if metrics and not Path(metrics).is_dir():
+        raise click.UsageError(f"--metrics {metrics}: no such folder")
     click.echo(verified(model, device))
+    if metrics is not None:
+        from xraytransfer.export.metrics_check import verify_metrics
+
+        verify_metrics(model, Path(metrics) if metrics else None, device=device, say=click.echo)
