@@ -26,7 +26,7 @@ from xraytransfer.export.members import Ensemble, choose_members
 from xraytransfer.export.model_writer import check_size, serialise, write_atomically
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.predictions_file import write_test_predictions
-from xraytransfer.export.robustness import measure_robustness
+from xraytransfer.export.robustness import VARIANTS, measure_robustness
 from xraytransfer.export.scoring import member_probability, set_calibration
 from xraytransfer.export.to_onnx import build_graph
 from xraytransfer.radiograph import read_radiograph
@@ -123,8 +123,6 @@ def export_runs(
     session = _open(full, options.device)
     common: dict[str, Any] = {"resolution": ensemble.resolution, "gate": gate}
     parity = parity_gate(ensemble.networks, session, films, precision="float32", **common)
-    if judge is not None:
-        parity["judge"] = judge_gate(judge, session, films, ensemble.resolution, gate)
     validation = _judge(session, data, "validation", ensemble.config)
     model, accuracy = full, None
     if options.precision != "float32":
@@ -141,6 +139,8 @@ def export_runs(
             margin=options.margin,
         )
         validation = lowered
+    if judge is not None:
+        parity["judge"] = judge_gate(judge, session, films, ensemble.resolution, gate)
     test = _judge(session, data, "test", ensemble.config)
     calibration = identity(test.label.shape[1])
     if options.calibration != "none":
@@ -204,7 +204,7 @@ def _robustness(
         path = Path(folder) / "model.onnx"
         path.write_bytes(file)
         films = [data.table.path[row] for row in data.rows["test"]]
-        return measure_robustness(Classifier(path, device=device), films, test, say=say)
+        return measure_robustness(Classifier(path, device=device), films, test, say=say, variants=VARIANTS)
 
 
 def _judge(session: ort.InferenceSession, data: RunData, split: str, config: Mapping[str, Any]) -> Predictions:

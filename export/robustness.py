@@ -23,6 +23,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from xraytransfer.classifier import Classifier
+from xraytransfer.errors import ExportError
 from xraytransfer.export.evaluation import auroc_difference
 from xraytransfer.intensity import equalise
 from xraytransfer.prediction import Prediction
@@ -211,7 +212,7 @@ def _score(classifier: Classifier, sources: Iterator[Any]) -> tuple[NDArray[np.f
     probability, decisions, refused = [], [], 0
     for outcome in classifier.predict_many(sources, any_film=True):
         if not isinstance(outcome, Prediction):
-            raise ValueError(f"a film of the data set is refused: {outcome.message}")
+            raise ExportError(f"a film of the data set is refused: {outcome.message}")
         probability.append(outcome.probability.astype(np.float64))
         decisions.append([bool(decision) for decision in outcome.decision])
         refused += outcome.acceptance is not None and not outcome.acceptance.accepted

@@ -9,6 +9,7 @@ the same grey levels, softness, borders and markers.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,7 @@ KIND_SHARES = {
 """How often each kind is drawn while the judge learns."""
 SIDE = 128
 """Side that pictures from elsewhere are kept at, pixels."""
-LATERALS = 200
+LATERALS = 100
 """Drawn side views; each is changed anew whenever it is taken."""
 
 
@@ -321,6 +322,7 @@ FAULTS: dict[str, Faulty] = {
 """Faults that are made of real films, or drawn."""
 
 
+@functools.cache
 def _draw_laterals(count: int) -> list[Film]:
     generator = np.random.default_rng(0)
     films = []
