@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from xraytransfer.study.checkpoints import (
     rank,
     save_checkpoint,
     save_resume,
+    soup,
     write_index,
 )
 from xraytransfer.study.network import Network, build_network
@@ -404,7 +406,8 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
     }
     write_json(folder / "done.json", done)
     (folder / "failed.json").unlink(missing_ok=True)
-    log(f"done: ensemble validation AUROC {done['validation_auroc']['macro']}")
+    both = f"{done['validation_auroc']['macro']}, of the mean of weights {done['soup_validation_auroc']['macro']}"
+    log(f"done: ensemble validation AUROC {both}")
     return done
 
 
@@ -428,36 +431,49 @@ def _finish(
     splits: Sequence[str],
     stop: Callable[[], None],
 ) -> dict[str, Any]:
-    """Predict the films of some splits with every kept checkpoint; return the ensemble's AUROCs."""
+    """Predict the films of some splits with every kept checkpoint and with the mean of their weights.
+
+    Returns the AUROCs of the ensemble, and of the soup.
+    """
     write_index(folder / "checkpoints", checkpoints)
     parts = folder / "predictions" / "parts"
     device = network.head.weight.device
     done: dict[str, Any] = {"best_validation_auroc": checkpoints[0].validation_auroc}
+
+    def weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+        return load_tensors(folder / "checkpoints" / checkpoint.file, checkpoint.sha256)
+
+    def predict(part: Path, rows: NDArray[np.intp], state: Callable[[], dict[str, Tensor]]) -> NDArray[np.float32]:
+        if not part.is_file():
+            network.load_state_dict(state())
+            np_save(part, predict_rows(network, data.pixels, rows, device, stop))
+        probability: NDArray[np.float32] = np.load(part, allow_pickle=False)
+        return probability
+
     for split in splits:
-        members = []
-        for checkpoint in checkpoints:
-            part = parts / f"{split}-{checkpoint.step:08d}.npy"
-            if not part.is_file():
-                state = load_tensors(folder / "checkpoints" / checkpoint.file, checkpoint.sha256)
-                network.load_state_dict(state)
-                np_save(part, predict_rows(network, data.pixels, data.rows[split], device, stop))
-            members.append(np.load(part, allow_pickle=False))
         rows = data.rows[split]
+        members = [
+            predict(parts / f"{split}-{checkpoint.step:08d}.npy", rows, partial(weights, checkpoint))
+            for checkpoint in checkpoints
+        ]
+        mixed = predict(parts / f"{split}-soup.npy", rows, lambda: soup([weights(c) for c in checkpoints]))
         predictions = predictions_of(
             data.table.subset(rows),
             outputs,
             data.label[rows],
             np.stack(members, axis=1),
             [checkpoint.step for checkpoint in checkpoints],
+            soup=mixed,
         )
         write_predictions(folder / "predictions" / f"{split}.npz", predictions)
         judged = [k for k, name in enumerate(outputs) if name in {o.identifier for o in OBSERVATIONS}]
-        macro, each = macro_auroc(predictions.label[:, judged], predictions.ensemble()[:, judged])
         names = [outputs[k] for k in judged]
-        done[f"{split}_auroc"] = {
-            name: None if math.isnan(value) else round(value, 6)
-            for name, value in zip(["macro", *names], [macro, *each], strict=True)
-        }
+        for key, probability in ((f"{split}_auroc", predictions.ensemble()), (f"soup_{split}_auroc", mixed)):
+            macro, each = macro_auroc(predictions.label[:, judged], probability[:, judged])
+            done[key] = {
+                name: None if math.isnan(value) else round(value, 6)
+                for name, value in zip(["macro", *names], [macro, *each], strict=True)
+            }
     for path in parts.glob("*.npy"):
         path.unlink()
     parts.rmdir()
