@@ -72,6 +72,7 @@ def checkpoint_table(scored: Scored, workers: int = 1) -> Table:
                 sides.append((other.macro.value, other.macro_drawn))
         kept = sorted({run.checkpoints for run in cell.runs})
         row: dict[str, object] = {
+            "cell": cell.label,
             "architecture": cell.architecture,
             "initialisation": cell.initialisation,
             "truncation": cell.truncation,
@@ -88,26 +89,21 @@ def checkpoint_table(scored: Scored, workers: int = 1) -> Table:
             (float(np.mean([s[side][0] for s in macros])), np.mean([s[side][1] for s in macros], axis=0))
             for side in range(count)
         ]
-        rows.append({"architecture": MEAN} | _sides(means))
+        rows.append({"cell": MEAN} | _sides(means))
     columns = (
-        Column("Architecture", text("architecture"), right=False),
-        Column("Weights", text("initialisation"), right=False),
-        Column("Removed", text("truncation")),
-        Column("Checkpoints", text("checkpoints")),
+        Column("Cell", text("cell"), right=False),
         Column("Ensemble (95 %)", show_interval("ensemble_")),
         Column("Best alone (95 %)", show_interval("best_")),
         Column("Soup (95 %)", show_interval("soup_")),
         Column("Ensemble minus best", show_interval("ensemble_minus_best_", signed=True)),
         Column("p", show_p("ensemble_minus_best_p")),
-        Column("Soup minus best", show_interval("soup_minus_best_", signed=True)),
-        Column("p", show_p("soup_minus_best_p")),
         Column("Soup minus ensemble", show_interval("soup_minus_ensemble_", signed=True)),
         Column("p", show_p("soup_minus_ensemble_p")),
     )
     note = (
         "Macro AUROC. Ensemble: mean of the checkpoints' probabilities. Best: the checkpoint with the highest "
         "validation AUROC. Soup: one network, the mean of the checkpoints' weights. Paired bootstrap by patient; p not "
-        "corrected."
+        "corrected; soup minus best stands in the CSV file."
     )
     if any("soup_value" not in row for row in rows):
         note += " \N{EN DASH}: the run stored no soup."
@@ -121,7 +117,7 @@ def ensemble_verdicts(inside: Table) -> tuple[str, ...]:
     if not inside.rows:
         return ("Each run kept one checkpoint: there is no ensemble to compare.",)
     row = inside.rows[-1]
-    where = "Over whole networks" if row["architecture"] == MEAN else f"For {row['architecture']}"
+    where = "Over whole networks" if row["cell"] == MEAN else f"For {row['cell']}"
     sentences = []
     for key, what in (
         ("ensemble_minus_best", "the mean of a run's checkpoints against the best of them alone"),
@@ -169,11 +165,11 @@ def across_table(scored: Scored) -> Table | None:
     columns = [
         Column("Ensemble", text("ensemble"), right=False),
         Column("Macro AUROC (95 %)", show_interval()),
-        Column("Against", text("against"), right=False),
         Column("Difference (95 %)", show_interval("difference_", signed=True)),
         Column("p", show_p("p")),
     ]
-    note = "Means of the runs' ensembles. Paired bootstrap by patient; p not corrected."
+    note = f"Means of the runs' ensembles; differences to one run of {reference.label}. "
+    note += "Paired bootstrap by patient; p not corrected."
     if examinations:
         columns += [
             Column("Examinations (95 %)", show_interval("examinations_")),

@@ -33,8 +33,8 @@ def test_one_row_per_cell_and_their_mean(tmp_path: Path, write_study_run: Write)
     write_study_run(tmp_path, "alpha1", truncation=1, skill=0.8)
     scored = scored_folder(tmp_path)
     table = checkpoint_table(scored, workers=2)
-    assert [(row["architecture"], row.get("truncation")) for row in table.rows] == [
-        ("alpha1", 0), ("alpha1", 1), ("alpha2", 0), (MEAN, None),
+    assert [row["cell"] for row in table.rows] == [
+        "alpha1, pretrained", "alpha1 \N{MINUS SIGN}1, pretrained", "alpha2, random", MEAN,
     ]  # fmt: skip
     row, stored = table.rows[0], read_predictions(one / "predictions" / "test.npz")
     assert stored.soup is not None
