@@ -39,10 +39,12 @@ from xraytransfer.study.architectures import Architecture, find_architecture
 from xraytransfer.study.augment import augment
 from xraytransfer.study.cache import build_cache
 from xraytransfer.study.film_table import FilmTable, build_table
+from xraytransfer.study.loss import masked_loss
 from xraytransfer.study.network import build_network
 from xraytransfer.study.one_run import prepare_device, resolve_device
+from xraytransfer.study.optimizer import make_optimizer
+from xraytransfer.study.precision import resolve_precision
 from xraytransfer.study.presets import PRESETS, Preset
-from xraytransfer.study.train import make_optimizer, masked_loss, resolve_precision
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 

@@ -12,19 +12,16 @@ import torch
 from xraytransfer.study.augment import augment
 from xraytransfer.study.cache import cache_bytes
 from xraytransfer.study.grid import Cell, Grid, cells
+from xraytransfer.study.loss import masked_loss
 from xraytransfer.study.network import build_network
 from xraytransfer.study.one_run import prepare_device, resolve_device
+from xraytransfer.study.optimizer import make_optimizer
+from xraytransfer.study.precision import resolve_precision
 from xraytransfer.study.presets import Preset
+from xraytransfer.study.row_predictions import EVALUATION_BATCH, predict_rows
 from xraytransfer.study.run_data import read_table
 from xraytransfer.study.split import SPLITS, split_films
-from xraytransfer.study.train import (
-    EVALUATION_BATCH,
-    LOG_STEPS,
-    make_optimizer,
-    masked_loss,
-    predict_rows,
-    resolve_precision,
-)
+from xraytransfer.study.train import LOG_STEPS
 
 __all__ = ["CellPlan", "Plan", "make_plan", "probe", "seconds_needed"]
 

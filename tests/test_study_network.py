@@ -88,8 +88,8 @@ MAPS = {
     "densenet": (10, 20, 40, 80, 80),
     "efficientnet": (10, 10, 20, 20, 40),
     "mobilenetv3": (10, 10, 20, 20, 40),
-    "inception_v3": (8, 18, 37, 77, 157),
-    "inception_v4": (8, 18, 37, 77, 157),
+    "inception_v3": (8, 18, 37, 76, 157),
+    "inception_v4": (8, 18, 37, 78, 157),
 }
 
 

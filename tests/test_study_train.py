@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ torch = pytest.importorskip("torch")
 from sklearn.metrics import roc_auc_score  # noqa: E402
 
 from xraytransfer.errors import StudyError  # noqa: E402
+from xraytransfer.study import row_predictions  # noqa: E402
 from xraytransfer.study import train as train_module  # noqa: E402
 from xraytransfer.study.checkpoints import read_index  # noqa: E402
 from xraytransfer.study.grid import Grid, place_runs  # noqa: E402
@@ -159,11 +161,24 @@ def test_killed_anywhere_it_ends_with_the_same_bits(
     assert outcome(folder) == outcome(whole)
 
 
-@pytest.mark.parametrize("where", ["save_resume", "write_index", "np_save", "soup", "write_predictions"])
-def test_killed_while_it_writes(whole: Path, place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, where: str):
+@pytest.mark.parametrize(
+    ("module", "where"),
+    [
+        (train_module, "save_resume"),
+        (train_module, "write_index"),
+        (train_module, "np_save"),
+        (row_predictions, "np_save"),
+        (row_predictions, "soup"),
+        (row_predictions, "write_predictions"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__.rsplit(".", 1)[-1],
+)
+def test_killed_while_it_writes(
+    whole: Path, place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, module: ModuleType, where: str
+):
     folder = place()
     calls: list[int] = []
-    write = getattr(train_module, where)
+    write = getattr(module, where)
 
     def dying(*arguments: Any) -> Any:
         calls.append(1)
@@ -171,10 +186,10 @@ def test_killed_while_it_writes(whole: Path, place: Callable[..., Path], monkeyp
             raise SystemExit
         return write(*arguments)
 
-    monkeypatch.setattr(train_module, where, dying)
+    monkeypatch.setattr(module, where, dying)
     with pytest.raises(SystemExit):
         run_one(folder)
-    monkeypatch.setattr(train_module, where, write)
+    monkeypatch.setattr(module, where, write)
     run_one(folder)
     assert outcome(folder) == outcome(whole)
 
