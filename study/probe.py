@@ -89,7 +89,8 @@ class Plan:
         times = [run.seconds for run in self.runs if run.seconds is not None]
         if times:
             hours = max(sum(times) / self.slots, *times) / 3600
-            lines.append(f"about {hours:.1f} hours with {self.slots} side by side, measured here, load included")
+            about = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(60 * hours))} minutes"
+            lines.append(f"about {about} with {self.slots} side by side, measured here, load included")
         return "\n".join(lines)
 
 
