@@ -33,10 +33,10 @@ from xraytransfer.study.architectures import find_architecture
 from xraytransfer.study.checkpoints import load_resume, save_resume
 from xraytransfer.study.grid import Grid, data_source
 from xraytransfer.study.lock import FolderLock
+from xraytransfer.study.resume_state import pack, unpack
 from xraytransfer.study.run_data import RunData, describe_data, load_data
 from xraytransfer.study.split import SALT
 from xraytransfer.study.stopping import stoppable
-from xraytransfer.study.train import pack, unpack
 
 __all__ = ["JudgeSettings", "judge_config", "train_judge"]
 

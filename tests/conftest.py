@@ -401,6 +401,7 @@ def _write_study_run(
     top1: float | None = 70.0,
     films: int = 240,
     positives: float = 0.3,
+    soup: bool = True,
     **changes: Any,
 ) -> Path:
     """Write config.json, done.json, metrics.csv and predictions; `changes` replace entries of the config."""
@@ -426,6 +427,7 @@ def _write_study_run(
         label=label,
         probability=(1 / (1 + np.exp(-members))).astype(np.float32),
         checkpoint_steps=np.array([30, 20, 10]),
+        soup=(1 / (1 + np.exp(-members.mean(axis=1)))).astype(np.float32) if soup else None,
     )
     (folder / "predictions").mkdir(parents=True)
     write_predictions(folder / "predictions" / "test.npz", predictions)

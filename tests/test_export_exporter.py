@@ -52,6 +52,23 @@ def test_two_architectures_make_one_file_that_fulfils_the_contract(exported):
     assert describe(path).document["parity"]["passed"]
 
 
+def test_a_run_that_kept_its_test_patients_is_exported_and_judged_on_them(exported, toy_runs, tmp_path):
+    folders = []
+    for run in toy_runs:
+        folder = tmp_path / "runs" / run.name
+        shutil.copytree(run, folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "test": "untouched"}))
+        (folder / "predictions" / "test.npz").unlink()
+        folders.append(folder)
+    path = tmp_path / "kept.onnx"
+    export_runs(folders, path, ExportOptions(name="toys", device="cpu"), lambda line: None)
+    # export scores the test films itself: the one last look
+    kept, predicted = describe(path), describe(exported[0])
+    assert kept.metrics
+    assert kept.metrics == predicted.metrics
+
+
 def test_answers_are_those_of_the_checkpoints(exported, toy_runs):
     path, _ = exported
     film = toy_runs[0].parents[1] / "films" / "images" / "00000000_000.png"
