@@ -31,15 +31,22 @@ def list_models() -> None:
 @models.command()
 @click.argument("model", default="default")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole metadata document.")
-def show(model: str, as_json: bool) -> None:
+@click.option("--html", "as_html", is_flag=True, help="Print the card as a web page with its plots: > card.html.")
+def show(model: str, as_json: bool, as_html: bool) -> None:
     """Show the card of MODEL: a shipped model's name or a model file."""
+    from xraytransfer.errors import ModelFileError
     from xraytransfer.model_file import describe
     from xraytransfer.model_summary import summary
 
     description = describe(model)
     card = Path(description.path).with_suffix(".md")
+    page = Path(description.path).with_suffix(".html")
     if as_json:
         click.echo(json.dumps(description.document, indent=2))
+    elif as_html:
+        if not page.is_file():
+            raise ModelFileError(f"{page}: no such file; `xraytransfer export` writes it beside the model")
+        click.echo(page.read_text("utf-8"))
     else:
         click.echo(card.read_text("utf-8") if card.is_file() else summary(description))
 
