@@ -171,6 +171,7 @@ def table(name: str, args: argparse.Namespace, ways: tuple[str, ...], folder: Pa
             command += ["--batch", *map(str, args.batch)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             found[way].append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"{name} {way}: {done.stdout.splitlines()[-1]}", file=sys.stderr, flush=True)
     medians = {
         way: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for way, rows in found.items()
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 from xraytransfer.export.card import markdown_card, sections, title
 from xraytransfer.export.model_writer import write_atomically
+from xraytransfer.export.options import CARDS
 from xraytransfer.export.reliability_plot import reliability_svg
 from xraytransfer.export.roc_curve import roc_svg
 from xraytransfer.model_file import describe
@@ -31,18 +32,20 @@ def write_cards(model: Path) -> list[Path]:
         The cards cannot be written.
     """
     document = describe(model).document
-    cards = {".md": markdown_card(document), ".html": html_card(document)}
-    for suffix, text in cards.items():
-        write_atomically(model.with_suffix(suffix), text.encode())
-    return [model.with_suffix(suffix) for suffix in cards]
+    paths = [model.with_suffix(ending) for ending in CARDS]
+    for path, text in zip(paths, (markdown_card(document), html_card(document)), strict=True):
+        write_atomically(path, text.encode())
+    return paths
 
 
 def html_card(document: Row) -> str:
     """Return the card as one HTML page with nothing to load, ROC curves and reliability plots inside."""
     parts = [f"<h1>{html.escape(title(document))}</h1>", f"<p><strong>{html.escape(RESEARCH_NOTICE)}</strong></p>"]
-    whole = sections(document)
-    metrics = next(section for section in whole if section.title.startswith("Metrics"))
-    for section in whole:
+    measured = False
+    for section in sections(document):
+        if measured and not section.title.startswith("Metrics"):
+            parts.append(_roc_curves(document))
+        measured = section.title.startswith("Metrics")
         parts.append(f"<h2>{html.escape(section.title)}</h2>")
         parts += [f"<p>{_text(paragraph)}</p>" for paragraph in section.paragraphs]
         if section.title == "Calibration":
@@ -54,8 +57,6 @@ def html_card(document: Row) -> str:
             )
             table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
             parts.append(f'<div class="scroll" tabindex="0">{table}</div>')
-        if section is metrics:
-            parts.append(_roc_curves(document))
     return _PAGE.format(title=html.escape(title(document)), style=_STYLE, body="\n".join(parts))
 
 
@@ -73,7 +74,8 @@ def _roc_curves(document: Row) -> str:
         if curve:
             said = f"{row['name']}: AUROC {curve['auroc']:.3f}, {curve['positives']} of {curve['n']} films"
             figures.append((roc_svg(curve, f"ROC curve of {row['name']}"), said))
-    return _plots(figures, f"ROC curves on {curves.get('data', '')}; no calibration changes them.")
+    shown = _plots(figures, f"On {curves.get('data', '')}. Calibration changes no curve: it keeps the order of films.")
+    return f"<h2>ROC curves</h2>{shown}" if shown else ""
 
 
 def _reliability(document: Row) -> str:
@@ -81,7 +83,7 @@ def _reliability(document: Row) -> str:
     figures = []
     for row in document["observations"]:
         curves = reliability.get(row["identifier"])
-        if curves:
+        if curves and curves["calibrated"]["probability"]:  # empty where no film of a site was judged
             figures.append((reliability_svg(curves, f"Reliability of {row['name']}"), row["name"]))
     legend = (
         f"On {reliability.get('data', '')}: share of films with the observation against mean "
@@ -99,7 +101,7 @@ def _plots(figures: Sequence[tuple[str, str]], legend: str) -> str:
 
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem;
   color: #1a1a1a; background: #fff; }
 .scroll { overflow-x: auto; } .interval { white-space: nowrap; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }

@@ -29,20 +29,23 @@ def published_section(document: Row) -> list[Section]:
     names = {str(row["identifier"]): str(row["name"]) for row in document["observations"]}
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for one in read_published(data):
-        found.setdefault((one.who, one.note, one.source), {})[one.quantity] = f"{one.value:.3f}"
+        found.setdefault((one.who, one.note, one.source), {})[one.quantity] = f"{one.value:g}"
     if not found:
         return []
     rows = [
-        [who, *(values.get(identifier, "") for identifier in names), note, source]
+        [who, *(values.get(identifier, "") for identifier in names), f"{note}; {source}"]
         for (who, note, source), values in found.items()
     ]
+    means: dict[tuple[str, str], list[str]] = {}
+    for one in read_published(f"{data}-mean"):
+        means.setdefault((one.quantity, one.source), []).append(f"{one.who} {one.value:.3f} ({one.note})")
     text = [
         "For scale, not for comparison: splits, resolutions, labels and numbers of films differ from this file's, and "
         "each of them moves an AUROC.",
         *(
-            f"{one.who}: {one.quantity} {one.value:.3f} ({one.note}; {one.source})."
-            for one in read_published(f"{data}-mean")
+            f"{quantity[0].upper()}{quantity[1:]}: {', '.join(numbers)}; read in {source}."
+            for (quantity, source), numbers in means.items()
         ),
     ]
-    head = ["AUROC, published by", *names.values(), "on what", "where read"]
+    head = ["AUROC, published by", *names.values(), "on what; where read"]
     return [Section("Published numbers on this data set", text, head, rows)]

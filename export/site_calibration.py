@@ -29,6 +29,7 @@ from xraytransfer.export.document import reliability_rows
 from xraytransfer.export.evaluation import metric_rows
 from xraytransfer.export.model_writer import serialise, write_atomically
 from xraytransfer.export.operating_points import DEFAULT, operating_points
+from xraytransfer.export.options import check_output
 from xraytransfer.export.roc_curve import roc_rows
 from xraytransfer.export.scoring import set_calibration
 from xraytransfer.export.to_onnx import CALIBRATION_INITIALISERS
@@ -138,8 +139,7 @@ def calibrate_site(
     ModelFileError
         Not a model file, or damaged.
     """
-    if out.exists() and not overwrite:
-        raise ExportError(f"{out}: exists; --overwrite replaces it")
+    check_output(out, overwrite=overwrite)
     films = read_labels(table)
     description, data = read(model, verify=True)
     judged = _score(model, films, device, say)

@@ -20,6 +20,7 @@ from xraytransfer.notice import RESEARCH_NOTICE
 from xraytransfer.study.stats import auroc
 
 CURVE = {"probability": [0.1, 0.3], "observed": [0.12, 0.28], "lower": [0.05, 0.2], "upper": [0.2, 0.4]}
+NOTHING = {key: [] for key in CURVE}
 
 
 @pytest.fixture
@@ -36,7 +37,11 @@ def document(toy_model):
             "method": "platt",
             "data": "validation patients",
             "expected_calibration_error": {"none": 0.05, "platt": 0.01},
-            "reliability": {"data": "test patients", "edema": {"calibrated": CURVE, "uncalibrated": CURVE}},
+            "reliability": {
+                "data": "test patients",
+                "edema": {"calibrated": CURVE, "uncalibrated": CURVE},
+                "no_finding": {"calibrated": NOTHING, "uncalibrated": NOTHING},
+            },
         },
         "roc": {
             "data": "test patients",
@@ -111,8 +116,8 @@ def test_published_numbers_and_the_owner_of_the_films(document):
     text = markdown_card(nih)
     assert "NIH Clinical Center" in text
     assert "For scale, not for comparison" in text
-    assert "| CheXNet | 0.809 | 0.925 | 0.790 | 0.888 |  | 0.864 |" in text
-    assert "DenseNet-121: mean AUROC of 14 findings 0.787 (ChestMNIST at 64 px" in text
+    assert "| CheXNet | 0.8094 | 0.9248 | 0.7901 | 0.8878 |  | 0.8638 |" in text
+    assert "Mean AUROC of 14 findings: DenseNet-121 0.787 (ChestMNIST at 64 px" in text
     assert "Published numbers on this data set</h2>" in html_card(nih)
 
 
