@@ -1,7 +1,7 @@
 """The model card: what a model file says of itself, for people.
 
-A card is a function of the description inside the file and of nothing else, so it can be made again from
-any file and never says more than the file does.
+A card is a function of the description inside the file and of published numbers, so it can be made again from
+any file and never says more of a model than the file does.
 
 References
 ----------
@@ -12,13 +12,14 @@ radiographs). CLAIM checklist, Radiology: AI 2020.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from xraytransfer.export import card_films
+from xraytransfer.export.card_section import Section
+from xraytransfer.export.published_numbers import acknowledgement, published_section
 from xraytransfer.notice import RESEARCH_NOTICE
 
-__all__ = ["Section", "markdown_card", "sections", "title"]
+__all__ = ["markdown_card", "sections", "title"]
 
 _INTENDED = (
     "Intended use: research on frontal (PA or AP) chest radiographs of adults: comparing methods, triage "
@@ -40,28 +41,6 @@ _METRICS = {
 }
 
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the card.
-
-    Attributes
-    ----------
-    title : str
-        Its heading.
-    paragraphs : list of str
-        Plain text.
-    head : list of str
-        The table's column names; empty where there is no table.
-    rows : list of list of str
-        The table's cells.
-    """
-
-    title: str
-    paragraphs: list[str] = field(default_factory=list)
-    head: list[str] = field(default_factory=list)
-    rows: list[list[str]] = field(default_factory=list)
 
 
 def markdown_card(document: Row) -> str:
@@ -87,6 +66,7 @@ def sections(document: Row) -> list[Section]:
         _data(document),
         _members(document),
         *_metrics(document),
+        *published_section(document),
         Section("Which films are accepted", acceptance_text, card_films.ACCEPTANCE_HEAD, acceptance_rows),
         Section("Robustness", robust_text, card_films.ROBUSTNESS_HEAD, robust_rows),
         _calibration(document),
@@ -119,6 +99,8 @@ def _data(document: Row) -> Section:
     ]
     if isinstance(preset, Mapping):
         text.append("Training: " + ", ".join(f"{key} {value}" for key, value in preset.items()) + ".")
+    if thanks := acknowledgement(document):
+        text.append(thanks)
     return Section("Data", text, ["part", "images", "patients"], rows)
 
 

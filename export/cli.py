@@ -23,8 +23,8 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     "--checkpoints",
     default="all",
     show_default=True,
-    metavar="all|best|N",
-    help="Of each run: all kept, or the N best.",
+    metavar="all|best|N|STEP,STEP",
+    help="Of each run: all kept, or the N best. Of one run: steps, as 560,840.",
 )
 @click.option(
     "--fuse",

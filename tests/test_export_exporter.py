@@ -167,6 +167,11 @@ def test_existing_file_and_absent_folder(toy_runs, tmp_path):
     with pytest.raises(ExportError, match="does not exist"):
         export_runs(toy_runs, tmp_path / "no" / "model.onnx", ExportOptions())
     assert (tmp_path / "there.onnx").read_bytes() == b"mine"
+    (tmp_path / "README.md").write_bytes(b"mine")  # would be the card
+    with pytest.raises(ExportError, match=r"README.md: exists; --overwrite replaces it"):
+        export_runs(toy_runs, tmp_path / "README.onnx", ExportOptions())
+    with pytest.raises(ExportError, match=r"model.html: a model file's name ends in .onnx"):
+        export_runs(toy_runs, tmp_path / "model.html", ExportOptions(overwrite=True))
 
 
 def test_data_that_moved_are_named(toy_runs, tmp_path):
