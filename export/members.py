@@ -87,7 +87,8 @@ def choose_members(folders: Sequence[Path], checkpoints: str = "all", fuse: str 
     Raises
     ------
     ExportError
-        No runs, one given twice, a run without checkpoints, runs that do not fit together, or one that lacks an observation.
+        No runs, one given twice, a run without checkpoints, runs that do not fit together, or one that lacks an
+        observation.
     StudyError
         A folder that holds no finished run, or a damaged file. Weights are safetensors: nothing is unpickled.
     """
