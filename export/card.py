@@ -125,13 +125,17 @@ def _members(document: Row) -> Section:
             str(row.get("initialisation")),
             str(row.get("truncation")),
             str(row.get("run")),
-            str(len(row.get("checkpoint_steps", []))),
+            _checkpoints(row.get("checkpoint_steps", [])),
             str(row.get("fusion")),
             _number(row.get("validation_auroc")),
         ]
         for row in document["members"]
     ]
     return Section("Members", text, head, rows)
+
+
+def _checkpoints(steps: Sequence[int]) -> str:
+    return f"step {steps[0]}" if len(steps) == 1 else str(len(steps))
 
 
 def _metrics(document: Row) -> list[Section]:

@@ -87,7 +87,8 @@ def choose_members(folders: Sequence[Path], checkpoints: str = "all", fuse: str 
     Raises
     ------
     ExportError
-        No runs, a run without checkpoints, runs that do not fit together, or one that lacks an observation.
+        No runs, one given twice, a run without checkpoints, runs that do not fit together, or one that lacks an
+        observation.
     StudyError
         A folder that holds no finished run, or a damaged file. Weights are safetensors: nothing is unpickled.
     """
@@ -100,6 +101,9 @@ def choose_members(folders: Sequence[Path], checkpoints: str = "all", fuse: str 
             f"--checkpoints {checkpoints}: steps name checkpoints of one run, {len(folders)} were given; "
             f"with several runs say all, best or a number"
         )
+    resolved = [folder.resolve() for folder in folders]
+    if twice := [str(folder) for folder in folders if resolved.count(folder.resolve()) > 1]:
+        raise ExportError(f"{twice[0]}: given twice; its members would count double")
     runs = [_chosen(load_run(folder), checkpoints) for folder in folders]
     for run in runs[1:]:
         _check_same(runs[0], run)

@@ -11,7 +11,7 @@ from xraytransfer.study.published import read_published
 __all__ = ["acknowledgement", "published_section"]
 
 _ACKNOWLEDGEMENTS = {
-    "nih": "Films: the NIH Clinical Center provided them as ChestX-ray14 (Wang et al., CVPR 2017; "
+    "nih": "The NIH Clinical Center provided the films, as ChestX-ray14 (Wang et al., CVPR 2017; "
     "https://nihcc.app.box.com/v/ChestXray-NIHCC).",
 }
 

@@ -117,6 +117,8 @@ def test_steps_name_checkpoints_of_one_run(toy_runs):
 def test_bad_folders(toy_runs, tmp_path):
     with pytest.raises(ExportError, match="at least one run"):
         choose_members([])
+    with pytest.raises(ExportError, match="given twice"):
+        choose_members([toy_runs[0], toy_runs[0].parent / "." / toy_runs[0].name])
     with pytest.raises(ExportError, match="unknown fusion"):
         choose_members(toy_runs, fuse="grouped")
     with pytest.raises(StudyError, match="no run"):
