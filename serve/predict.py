@@ -249,7 +249,7 @@ def _render(options: Options, radiograph: Radiograph, prediction: Prediction, in
     return json.dumps(document, allow_nan=False).encode()
 
 
-def _report(data: bytes, _: Radiograph, prediction: Prediction) -> bytes:
+def _report(data: memoryview, _: Radiograph, prediction: Prediction) -> bytes:
     """Return the structured report on a film as a DICOM file's bytes; in a worker thread."""
     import pydicom
 

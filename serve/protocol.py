@@ -2,20 +2,22 @@
 
 uvicorn hands a body to the application in messages of at most a quarter of a megabyte, each copied three times and
 each waking a task. For films of ten megabytes that costs half as much as scoring them. Here an application may give
-the memory that the rest of a body is to be received into, and gets one message when it is complete. Where
-`RECEIVE_INTO` is not in a request's scope (another server, HTTP/1.1 chunks), messages come as ever.
+the memory that the rest of a body is to be received into, and gets one message when it is complete; or have the rest
+received and dropped. Where `RECEIVE_INTO` and `DROP_REST` are not in a request's scope (another server), messages
+come as ever, as do the chunks of a body of unknown length.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["RECEIVE_INTO", "DirectProtocol", "Receiver"]
+__all__ = ["DROP_REST", "RECEIVE_INTO", "DirectProtocol", "Receiver"]
 
 RECEIVE_INTO = "xraytransfer.receive_into"
 """Key of a request's scope: a function from a memoryview to its `Receiver`.
@@ -23,22 +25,53 @@ RECEIVE_INTO = "xraytransfer.receive_into"
 To be called right after a message with ``more_body``; the memory must hold exactly the rest of the body.
 """
 
+DROP_REST = "xraytransfer.drop_rest"
+"""Key of a request's scope: a function that has the rest of the body dropped; to be called at any time.
+
+It returns the `Receiver` that does it; None where there is no rest, or none of known length.
+"""
+
+_DROPPED = memoryview(bytearray(256 * 1024))  # never read; small enough to stay in a processor's cache
+
 
 class DirectProtocol(HttpToolsProtocol):
-    """HTTP/1.1 by httptools, with `RECEIVE_INTO`."""
+    """HTTP/1.1 by httptools, with `RECEIVE_INTO` and `DROP_REST`."""
 
     def on_message_begin(self) -> None:
         """Begin a request's scope."""
         super().on_message_begin()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope[RECEIVE_INTO] = self._receive_into
+        scope[DROP_REST] = partial(self._drop_rest, scope)
+        self._receiver: Receiver | None = None
+        self._parsed = 0
+
+    def on_body(self, body: bytes) -> None:
+        """Count what comes the ordinary way."""
+        self._parsed += len(body)
+        super().on_body(body)
 
     def _receive_into(self, memory: memoryview) -> Receiver:
-        receiver = Receiver(self, memory, self._complete)
-        self._speak(receiver)
-        return receiver
+        self._receiver = Receiver(self, memory, len(memory), self._complete)
+        self._speak(self._receiver)
+        return self._receiver
+
+    def _drop_rest(self, scope: dict[str, Any]) -> Receiver | None:
+        if self.cycle.scope is not scope or not self.cycle.more_body:  # a next request is being read
+            return None
+        if self._receiver is not None:
+            self._receiver.drop()
+            return self._receiver
+        length = next((value for name, value in self.headers if name == b"content-length"), b"")
+        left = int(length) - self._parsed if length.isdigit() else 0
+        if left <= 0 or self.transport.is_closing():
+            return None
+        self._receiver = Receiver(self, None, left, self._complete)
+        self._speak(self._receiver)
+        return self._receiver
 
     def _complete(self) -> None:
+        self._receiver = None
         # The parser still waits for the body that it never saw: the next request gets another.
         self.parser = httptools.HttpRequestParser(self)
         self._speak(self)
@@ -52,16 +85,18 @@ class DirectProtocol(HttpToolsProtocol):
 
 
 class Receiver(asyncio.BufferedProtocol):
-    """Receives the rest of a body where it is to stay.
+    """Receives the rest of a body where it is to stay, or nowhere.
 
     Parameters
     ----------
     protocol : DirectProtocol
         What the connection speaks before and after.
-    memory : memoryview
-        Writable, one byte an item.
+    memory : memoryview or None
+        Writable, one byte an item, as long as the rest. None: the rest is dropped.
+    length : int
+        Bytes of the rest.
     complete : callable
-        Called when the memory is full.
+        Called when all have come.
 
     Attributes
     ----------
@@ -69,21 +104,30 @@ class Receiver(asyncio.BufferedProtocol):
         Bytes received.
     """
 
-    def __init__(self, protocol: DirectProtocol, memory: memoryview, complete: Callable[[], None]) -> None:
+    def __init__(
+        self, protocol: DirectProtocol, memory: memoryview | None, length: int, complete: Callable[[], None]
+    ) -> None:
         self.size = 0
         self._protocol = protocol
         self._memory = memory
+        self._length = length
         self._complete = complete
+
+    def drop(self) -> None:
+        """Keep nothing of what comes from now on."""
+        self._memory = None
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next bytes go: never beyond the body, so that a next request is not touched."""
+        if self._memory is None:
+            return _DROPPED[: self._length - self.size]
         return self._memory[self.size :]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take note of bytes that came."""
         self.size += nbytes
-        if self.size == len(self._memory):
-            self._memory.release()
+        if self.size == self._length:
+            self._memory = None
             self._complete()
 
     def eof_received(self) -> None:
