@@ -8,7 +8,6 @@ stopped.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import io
 import itertools
 import json
@@ -131,9 +130,7 @@ class Client:
         self._connection.sendall(f"{head}\r\n".encode())
         if not self._ask_first or self._may_send(self._connection):
             send_file(self._connection, body, size)
-        response = http.client.HTTPResponse(self._connection)
-        response.begin()
-        answer = response.status, response.read()
+        answer = self._answer(self._connection)
         if not self._keep:
             self.close()
         return answer
@@ -146,6 +143,23 @@ class Client:
             return False
         connection.recv(len(wanted))
         return True
+
+    @staticmethod
+    def _answer(connection: socket.socket) -> tuple[int, bytes]:
+        """Read an answer; by hand, for http.client takes half a millisecond for it."""
+        data = b""
+        while b"\r\n\r\n" not in data:
+            piece = connection.recv(65536)
+            if not piece:
+                raise ConnectionError("the server ended the connection before its answer")
+            data += piece
+        head, _, body = data.partition(b"\r\n\r\n")
+        found = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
+        if found is None:
+            raise ConnectionError(f"an answer without a length: {head!r}")
+        while len(body) < int(found[1]):
+            body += connection.recv(65536)
+        return int(head.split(b" ", 2)[1]), body
 
     def close(self) -> None:
         """End the connection."""

@@ -62,11 +62,11 @@ class Linger:
             dropped = drop() if drop is not None else None
             comes = True
             while more and comes:
-                before, comes = dropped.size if dropped else 0, False
+                before, comes = dropped.arrived if dropped else 0, False
                 with anyio.move_on_after(self._limit_s):
                     await watched_receive()
                     comes = True
-                comes = comes or (dropped.size if dropped else 0) > before
+                comes = comes or (dropped.arrived if dropped else 0) > before
 
         async def lingering_send(message: Message) -> None:
             if waits and message["type"] == "http.response.start":

@@ -17,6 +17,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from xraytransfer.serve.watermark import Watermark
+
 __all__ = ["DROP_REST", "RECEIVE_INTO", "DirectProtocol", "Receiver"]
 
 RECEIVE_INTO = "xraytransfer.receive_into"
@@ -102,6 +104,8 @@ class Receiver(asyncio.BufferedProtocol):
     ----------
     size : int
         Bytes received.
+    arrived : int
+        The same, and those that the kernel still gathers.
     """
 
     def __init__(
@@ -112,6 +116,14 @@ class Receiver(asyncio.BufferedProtocol):
         self._memory = memory
         self._length = length
         self._complete = complete
+        self._watermark = Watermark(protocol.transport)
+        self._watermark.expect(length)
+
+    @property
+    def arrived(self) -> int:
+        """Bytes that have come, here or in the kernel."""
+        left = self._length - self.size
+        return self.size + min(left, self._watermark.waiting()) if left else self.size
 
     def drop(self) -> None:
         """Keep nothing of what comes from now on."""
@@ -126,6 +138,7 @@ class Receiver(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Take note of bytes that came."""
         self.size += nbytes
+        self._watermark.expect(self._length - self.size)
         if self.size == self._length:
             self._memory = None
             self._complete()

@@ -111,7 +111,7 @@ class _Body:
     @property
     def size(self) -> int:
         """Bytes that have come."""
-        return self._written + (self._receiver.size if self._receiver else 0)
+        return self._written + (self._receiver.arrived if self._receiver else 0)
 
     def write(self, chunk: bytes) -> None:
         """Take a chunk, or raise `ProblemError`."""
