@@ -5,11 +5,15 @@ each waking a task. For films of ten megabytes that costs half as much as scorin
 the memory that the rest of a body is to be received into, and gets one message when it is complete; or have the rest
 received and dropped. Where `RECEIVE_INTO` and `DROP_REST` are not in a request's scope (another server), messages
 come as ever, as do the chunks of a body of unknown length.
+
+Nor does uvicorn limit what is no body: heads, trailers, the lines between chunks. Here more than 64 KiB of it, and an
+eighth of the body, ends the connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -33,11 +37,29 @@ DROP_REST = "xraytransfer.drop_rest"
 It returns the `Receiver` that does it; None where there is no rest, or none of known length.
 """
 
+_log = logging.getLogger(__name__)
+_FRAME_BYTES = 64 * 1024  # of head, chunk sizes and trailers; uvicorn's other implementation allows as much
+_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _DROPPED = memoryview(bytearray(256 * 1024))  # never read; small enough to stay in a processor's cache
 
 
 class DirectProtocol(HttpToolsProtocol):
     """HTTP/1.1 by httptools, with `RECEIVE_INTO` and `DROP_REST`."""
+
+    _fed = 0  # bytes of the request that went through the parser
+    _parsed = 0  # those that were body
+
+    def data_received(self, data: bytes) -> None:
+        """Parse bytes that came; end the connection where too many of them are no body."""
+        self._fed += len(data)
+        super().data_received(data)
+        if self._fed - self._parsed > _FRAME_BYTES + self._parsed // 8 and not self.transport.is_closing():
+            _log.warning("a request's head, or what stands between its chunks, is longer than %d bytes", _FRAME_BYTES)
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.write(_TOO_LONG)
+                self.transport.close()
+            else:
+                self.transport.abort()
 
     def on_message_begin(self) -> None:
         """Begin a request's scope."""
@@ -46,7 +68,7 @@ class DirectProtocol(HttpToolsProtocol):
         scope[RECEIVE_INTO] = self._receive_into
         scope[DROP_REST] = partial(self._drop_rest, scope)
         self._receiver: Receiver | None = None
-        self._parsed = 0
+        self._fed = self._parsed = 0
 
     def on_body(self, body: bytes) -> None:
         """Count what comes the ordinary way."""

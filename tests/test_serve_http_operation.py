@@ -232,7 +232,34 @@ def test_after_sigterm_accepted_films_are_answered(toy_model):
             answer += chunk
         assert answer.startswith(b"HTTP/1.1 200")
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["ok"]
-        assert process.wait(PATIENCE) in (0, -signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+        assert process.stderr.read().endswith("INFO ended\n")
+
+
+def test_sigterm_ends_the_dicom_side_in_order(toy_model, tmp_path):
+    """uvicorn raises SIGTERM again when it has drained: by default that would kill the process there."""
+    spool = tmp_path / "spool"
+    options = ["--dicom-spool", str(spool), "--dicom-port", "0", "--send-to", "PACS@127.0.0.1:1"]
+    process, _ = start_command(toy_model, *options)
+    with process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+        assert process.stderr.read().endswith("INFO ended\n")
+    assert not (spool / "spool.sqlite3-wal").exists(), "the database was closed"
+
+
+def test_ipv6(toy_model):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    process, url = start_command(toy_model, "--host", "::1")
+    with process:
+        assert url.startswith("http://[::1]:")
+        answer = httpx.post(f"{url}/v1/predict", content=named_film(), headers=DICOM, timeout=PATIENCE)
+        assert answer.status_code == 200
+        assert httpx.get(f"{url}/readyz", headers={"Host": "films.example.org"}).status_code == 421
+        process.terminate()
 
 
 def accepts(port: int) -> bool:
