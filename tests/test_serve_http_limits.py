@@ -22,7 +22,7 @@ pytest.importorskip("httpx")
 import httpx
 import requests
 
-PATIENCE = 20
+PATIENCE = 60
 PNG = {"Content-Type": "image/png"}
 GIB = 1 << 30
 

@@ -132,10 +132,11 @@ def test_no_patient_in_the_log(serve_http, caplog):
 def test_films_never_touch_the_disk(serve_http):
     server = serve_http()
     films = [("f", (f"{i}.dcm", phantom())) for i in range(8)]
-    httpx.post(f"{server.url}/v1/predict", files=films)  # what is imported on first use is not of interest
+    httpx.post(f"{server.url}/v1/predict", files=films, timeout=PATIENCE)  # what is imported on first use is not of interest
     with watched_writes() as written:
-        httpx.post(f"{server.url}/v1/predict", files=films)
-        httpx.post(f"{server.url}/v1/predict?map=all&picture=512", content=phantom(), headers=DICOM)
+        httpx.post(f"{server.url}/v1/predict", files=films, timeout=PATIENCE)
+        query = "map=all&picture=512"
+        httpx.post(f"{server.url}/v1/predict?{query}", content=phantom(), headers=DICOM, timeout=PATIENCE)
     assert written == []
 
 
