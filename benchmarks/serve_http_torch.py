@@ -21,10 +21,11 @@ from xraytransfer.study.architectures import find_architecture
 from xraytransfer.study.network import build_network
 
 
-def create_app(architectures: list[str], resolution: int) -> fastapi.FastAPI:
+def create_app(architectures: list[str], resolution: int, device: str) -> fastapi.FastAPI:
     """Return the application."""
     members = [
-        build_network(find_architecture(name), outputs=6, initialisation="random").eval() for name in architectures
+        build_network(find_architecture(name), outputs=6, initialisation="random").eval().to(device)
+        for name in architectures
     ]
     app = fastapi.FastAPI()
 
@@ -35,7 +36,7 @@ def create_app(architectures: list[str], resolution: int) -> fastapi.FastAPI:
         low, width = float(film.WindowCenter) - float(film.WindowWidth) / 2, float(film.WindowWidth)
         grey = (np.clip((pixels - low) / width, 0, 1) * 255).astype(np.uint8)
         small = Image.fromarray(grey).resize((resolution, resolution), Image.Resampling.BILINEAR)
-        image = torch.from_numpy(np.asarray(small, np.float32))[None, None]
+        image = torch.from_numpy(np.asarray(small, np.float32))[None, None].to(device)
         with torch.inference_mode():
             probability = torch.stack([torch.sigmoid(member(image)) for member in members]).mean(0)
         return {"probability": probability[0].tolist()}
@@ -46,6 +47,12 @@ def create_app(architectures: list[str], resolution: int) -> fastapi.FastAPI:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--resolution", type=int, required=True)
+    parser.add_argument("--device", default="cpu", help="of torch (default: cpu)")
     parser.add_argument("--members", nargs="+", required=True, help="architectures")
     arguments = parser.parse_args()
-    uvicorn.run(create_app(arguments.members, arguments.resolution), port=0, log_level="info", access_log=False)
+    uvicorn.run(
+        create_app(arguments.members, arguments.resolution, arguments.device),
+        port=0,
+        log_level="info",
+        access_log=False,
+    )

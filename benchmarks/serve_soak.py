@@ -21,9 +21,8 @@ import statistics
 import threading
 import time
 
-import numpy as np
 import psutil
-from serve_http import Target, make_films, running
+from serve_clients import Client, Target, make_films, running
 
 from xraytransfer import load
 
@@ -38,21 +37,27 @@ class Soak:
         self.end = end
         self.counts: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
+        self._films = threading.local()  # each thread's connection for whole films
 
     def client(self, seed: int) -> None:
         """Send until the end."""
         rng = random.Random(seed)
         kinds = [self._whole] * 16 + [self._many, self._damaged, self._leave]
-        connection = self.target.connect()
+        connection = http.client.HTTPConnection("127.0.0.1", self.target.port, timeout=120)
+        self._films.connection = Client(self.target)
         while time.monotonic() < self.end:
             outcome = rng.choice(kinds)(connection, rng)
             with self._lock:
                 self.counts[outcome] += 1
         connection.close()
+        self._films.connection.close()
 
-    def _whole(self, connection: http.client.HTTPConnection, rng: random.Random) -> str:
-        status, right = self.target.ask(connection, rng.randrange(len(self.target.films)))
-        return {200: "right", 503: "refused, busy"}.get(status, f"status {status}") if right else "WRONG"
+    def _whole(self, _: http.client.HTTPConnection, rng: random.Random) -> str:
+        number = rng.randrange(len(self.target.films))
+        status, answer = self._films.connection.ask(number)
+        if status == 200:
+            return "right" if self.target.is_right(number, answer) else "WRONG"
+        return "refused, busy" if status == 503 else f"status {status}"
 
     def _many(self, connection: http.client.HTTPConnection, rng: random.Random) -> str:
         numbers = [rng.randrange(len(self.target.films)) for _ in range(3)]
@@ -66,8 +71,7 @@ class Soak:
         for number, result in zip(numbers, answer["results"], strict=True):
             if not result["ok"]:
                 return f"many: {result['reason']}"
-            found = [row["probability"] for row in result["observations"]]
-            if self.target.expected and not np.allclose(found, self.target.expected[number], atol=1e-5):
+            if not self.target.is_right(number, json.dumps(result).encode()):
                 return "WRONG"
         return "many: right"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from xraytransfer.serve.dicom_tls import node_context
 from xraytransfer.serve.scp import start_scp
 from xraytransfer.serve.sender import Sender
 from xraytransfer.serve.spool import Spool
@@ -63,6 +64,8 @@ class DicomService:
             stack.callback(spool.close)
             # Ended in the reverse order: nobody new, then the films in the engine, then the results.
             for destination in settings.destinations:
+                if not destination.url:
+                    node_context(destination, settings)  # certificates that cannot be used are told now
                 stack.callback(Sender(destination, settings, spool).stop)
             stack.callback(Worker(settings, spool, self._engine).stop)
             server = start_scp(settings, spool)

@@ -3,7 +3,8 @@
 A refusal is sent before the film has come. If the connection ended then (clients and proxies may ask for that with
 ``Connection: close``), the rest of the film would meet a closed socket, and the client would see a reset instead of
 the answer. So the answer is sent in full at once, the rest of the request is read and dropped, and only then is the
-answer said to be complete.
+answer said to be complete. Clients that look for an answer while they send see it at once; the others when they have
+sent their film.
 
 References
 ----------
@@ -16,10 +17,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from xraytransfer.serve.protocol import DROP_REST
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Linger"]
+
+_PATIENCE = 6  # times the limit, in all: films come slowly from afar
 
 
 class Linger:
@@ -29,7 +34,7 @@ class Linger:
     ----------
     app : ASGI application
     limit_s : float
-        Longest time to read, in seconds.
+        Longest time for which nothing comes, in seconds; six times as long for all that is left.
     """
 
     def __init__(self, app: ASGIApp, limit_s: float) -> None:
@@ -52,6 +57,17 @@ class Linger:
             more = message["type"] == "http.request" and message.get("more_body", False)
             return message
 
+        async def read_rest() -> None:
+            drop = scope.get(DROP_REST)
+            dropped = drop() if drop is not None else None
+            comes = True
+            while more and comes:
+                before, comes = dropped.arrived if dropped else 0, False
+                with anyio.move_on_after(self._limit_s):
+                    await watched_receive()
+                    comes = True
+                comes = comes or (dropped.arrived if dropped else 0) > before
+
         async def lingering_send(message: Message) -> None:
             if waits and message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
@@ -59,9 +75,8 @@ class Linger:
                 await send(message)
                 return
             await send({**message, "more_body": True})
-            with anyio.move_on_after(self._limit_s):
-                while more:
-                    await watched_receive()
+            with anyio.move_on_after(_PATIENCE * self._limit_s):
+                await read_rest()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         await self._app(scope, watched_receive, lingering_send)

@@ -92,8 +92,17 @@ def _predict() -> dict[str, Any]:
         "arrives, answered in their order, each with its own status; a refused film does not stop the others.",
         "security": [{"token": []}, {}],
         "parameters": [
-            _query("map", "Activation maps: `all` or observations, as pictures over the film; `values` as numbers."),
-            _query("picture", "Add the film as it was read: its longer side in pixels, 64 to 4096."),
+            {
+                **_query(
+                    "map", "Activation maps: `all` or observations, as pictures over the film; `values` as numbers."
+                ),
+                "schema": {"type": "array", "items": {"enum": ["all", "values", *_IDENTIFIERS]}},
+                "explode": False,  # map=edema,cardiomegaly
+            },
+            {
+                **_query("picture", "Add the film as it was read: its longer side in pixels, 64 to 4096."),
+                "schema": {"type": "integer", "minimum": 64, "maximum": 4096},
+            },
             _query("any_modality", "`true`: score a film that its header calls no chest radiograph."),
             _query("any_film", "`true`: score a film that the model's own judge refuses."),
         ],
@@ -124,7 +133,7 @@ def _predict() -> dict[str, Any]:
 
 
 def _query(name: str, description: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "description": description, "schema": {"type": "string"}}
+    return {"name": name, "in": "query", "description": description, "schema": {"type": "boolean"}}
 
 
 def _structured_report() -> dict[str, Any]:

@@ -36,12 +36,13 @@ class Part:
 
     Attributes
     ----------
-    data : bytes
+    data : memoryview
+        Read-only.
     media_type : str
         As the part states it, lower case; empty if it does not.
     """
 
-    data: bytes
+    data: memoryview
     media_type: str
 
 
@@ -146,7 +147,7 @@ class _Films:
         if b"filename" not in disposition:
             raise ProblemError("bad-multipart", "a part is no file: send films only, options go into the query")
         kind = self._headers.get(b"content-type", b"").decode("latin-1")
-        self._films.append(Part(bytes(self._data), media_type(kind)))
+        self._films.append(Part(memoryview(self._data).toreadonly(), media_type(kind)))
         self._data = bytearray()
 
     def _end(self) -> None:

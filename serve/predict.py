@@ -104,9 +104,8 @@ async def predict(request: Request) -> Response:
     with server.memory.hold() as share:
         if kind == "multipart/form-data":
             return await _predict_many(request, options, share)
-        return Response(
-            await _score_body(request, kind, partial(_render, options), share), media_type="application/json"
-        )
+        answer = await _score_body(request, kind, options, partial(_render, options), share)
+    return Response(answer, media_type="application/json")
 
 
 async def structured_report(request: Request) -> Response:
@@ -115,19 +114,23 @@ async def structured_report(request: Request) -> Response:
     kind = media_type(request.headers.get("content-type"))
     if kind != "application/dicom":
         raise ProblemError("unsupported-media-type", "a structured report needs the film as application/dicom")
+    options = Options.read(request.query_params)
     if server.engine.full:
         raise QueueFullError(server.engine.retry_after)
     with server.memory.hold() as share:
-        report = await _score_body(request, kind, None, share)
+        report = await _score_body(request, kind, options, None, share)
     return Response(report, media_type="application/dicom")
 
 
 async def _score_body(
-    request: Request, kind: str, finish: Callable[[Radiograph, Prediction], bytes] | None, share: Share
+    request: Request,
+    kind: str,
+    options: Options,
+    finish: Callable[[Radiograph, Prediction], bytes] | None,
+    share: Share,
 ) -> bytes:
     """Return what `finish` makes of the film in the body; None makes a structured report."""
     server: Server = request.app.state.server
-    options = Options.read(request.query_params)
     data = await read_body(request, server.settings, share)
     if not data:
         raise ProblemError("empty-body", "the body is empty: send one film")
@@ -262,7 +265,7 @@ def _render(options: Options, radiograph: Radiograph, prediction: Prediction, in
     return json.dumps(document, allow_nan=False).encode()
 
 
-def _report(data: bytes, _: Radiograph, prediction: Prediction) -> bytes:
+def _report(data: memoryview, _: Radiograph, prediction: Prediction) -> bytes:
     """Return the structured report on a film as a DICOM file's bytes; in a worker thread."""
     import pydicom
 

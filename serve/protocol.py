@@ -2,20 +2,28 @@
 
 uvicorn hands a body to the application in messages of at most a quarter of a megabyte, each copied three times and
 each waking a task. For films of ten megabytes that costs half as much as scoring them. Here an application may give
-the memory that the rest of a body is to be received into, and gets one message when it is complete. Where
-`RECEIVE_INTO` is not in a request's scope (another server, HTTP/1.1 chunks), messages come as ever.
+the memory that the rest of a body is to be received into, and gets one message when it is complete; or have the rest
+received and dropped. Where `RECEIVE_INTO` and `DROP_REST` are not in a request's scope (another server), messages
+come as ever, as do the chunks of a body of unknown length.
+
+Nor does uvicorn limit what is no body: heads, trailers, the lines between chunks. Here more than 64 KiB of it, and an
+eighth of the body, ends the connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["RECEIVE_INTO", "DirectProtocol", "Receiver"]
+from xraytransfer.serve.watermark import Watermark
+
+__all__ = ["DROP_REST", "RECEIVE_INTO", "DirectProtocol", "Receiver"]
 
 RECEIVE_INTO = "xraytransfer.receive_into"
 """Key of a request's scope: a function from a memoryview to its `Receiver`.
@@ -23,22 +31,71 @@ RECEIVE_INTO = "xraytransfer.receive_into"
 To be called right after a message with ``more_body``; the memory must hold exactly the rest of the body.
 """
 
+DROP_REST = "xraytransfer.drop_rest"
+"""Key of a request's scope: a function that has the rest of the body dropped; to be called at any time.
+
+It returns the `Receiver` that does it; None where there is no rest, or none of known length.
+"""
+
+_log = logging.getLogger(__name__)
+_FRAME_BYTES = 64 * 1024  # of head, chunk sizes and trailers; uvicorn's other implementation allows as much
+_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_DROPPED = memoryview(bytearray(256 * 1024))  # never read; small enough to stay in a processor's cache
+
 
 class DirectProtocol(HttpToolsProtocol):
-    """HTTP/1.1 by httptools, with `RECEIVE_INTO`."""
+    """HTTP/1.1 by httptools, with `RECEIVE_INTO` and `DROP_REST`."""
+
+    _fed = 0  # bytes of the request that went through the parser
+    _parsed = 0  # those that were body
+
+    def data_received(self, data: bytes) -> None:
+        """Parse bytes that came; end the connection where too many of them are no body."""
+        self._fed += len(data)
+        super().data_received(data)
+        if self._fed - self._parsed > _FRAME_BYTES + self._parsed // 8 and not self.transport.is_closing():
+            _log.warning("a request's head, or what stands between its chunks, is longer than %d bytes", _FRAME_BYTES)
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.write(_TOO_LONG)
+                self.transport.close()
+            else:
+                self.transport.abort()
 
     def on_message_begin(self) -> None:
         """Begin a request's scope."""
         super().on_message_begin()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope[RECEIVE_INTO] = self._receive_into
+        scope[DROP_REST] = partial(self._drop_rest, scope)
+        self._receiver: Receiver | None = None
+        self._fed = self._parsed = 0
+
+    def on_body(self, body: bytes) -> None:
+        """Count what comes the ordinary way."""
+        self._parsed += len(body)
+        super().on_body(body)
 
     def _receive_into(self, memory: memoryview) -> Receiver:
-        receiver = Receiver(self, memory, self._complete)
-        self._speak(receiver)
-        return receiver
+        self._receiver = Receiver(self, memory, len(memory), self._complete)
+        self._speak(self._receiver)
+        return self._receiver
+
+    def _drop_rest(self, scope: dict[str, Any]) -> Receiver | None:
+        if self.cycle.scope is not scope or not self.cycle.more_body:  # a next request is being read
+            return None
+        if self._receiver is not None:
+            self._receiver.drop()
+            return self._receiver
+        length = next((value for name, value in self.headers if name == b"content-length"), b"")
+        left = int(length) - self._parsed if length.isdigit() else 0
+        if left <= 0 or self.transport.is_closing():
+            return None
+        self._receiver = Receiver(self, None, left, self._complete)
+        self._speak(self._receiver)
+        return self._receiver
 
     def _complete(self) -> None:
+        self._receiver = None
         # The parser still waits for the body that it never saw: the next request gets another.
         self.parser = httptools.HttpRequestParser(self)
         self._speak(self)
@@ -52,38 +109,60 @@ class DirectProtocol(HttpToolsProtocol):
 
 
 class Receiver(asyncio.BufferedProtocol):
-    """Receives the rest of a body where it is to stay.
+    """Receives the rest of a body where it is to stay, or nowhere.
 
     Parameters
     ----------
     protocol : DirectProtocol
         What the connection speaks before and after.
-    memory : memoryview
-        Writable, one byte an item.
+    memory : memoryview or None
+        Writable, one byte an item, as long as the rest. None: the rest is dropped.
+    length : int
+        Bytes of the rest.
     complete : callable
-        Called when the memory is full.
+        Called when all have come.
 
     Attributes
     ----------
     size : int
         Bytes received.
+    arrived : int
+        The same, and those that the kernel still gathers.
     """
 
-    def __init__(self, protocol: DirectProtocol, memory: memoryview, complete: Callable[[], None]) -> None:
+    def __init__(
+        self, protocol: DirectProtocol, memory: memoryview | None, length: int, complete: Callable[[], None]
+    ) -> None:
         self.size = 0
         self._protocol = protocol
         self._memory = memory
+        self._length = length
         self._complete = complete
+        self._watermark = Watermark(protocol.transport)
+        self._watermark.expect(length)
+
+    @property
+    def arrived(self) -> int:
+        """Bytes that have come, here or in the kernel."""
+        left = self._length - self.size
+        return self.size + min(left, self._watermark.waiting()) if left else self.size
+
+    def drop(self) -> None:
+        """Keep nothing of what comes from now on."""
+        self._memory = None
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next bytes go: never beyond the body, so that a next request is not touched."""
+        if self._memory is None:
+            return _DROPPED[: self._length - self.size]
         return self._memory[self.size :]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take note of bytes that came."""
         self.size += nbytes
-        if self.size == len(self._memory):
-            self._memory.release()
+        self._watermark.expect(self._length - self.size)
+        if self.size == self._length:
+            self._memory = None
             self._complete()
 
     def eof_received(self) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import signal
 import socket
 import ssl
 import sys
+import threading
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -101,11 +103,13 @@ def run(settings: Settings) -> None:
         As `xraytransfer.load`.
     """
     _check_tls(settings)
+    _end_in_order()
     _keep_freed_memory()
     metrics = Metrics()
     # One thread within a run: films run side by side on the CPU, and a GPU does not use them.
     classifier = load(settings.model, device=settings.device, threads=1)
     with ExitStack() as stack:
+        stack.callback(_log.info, "ended")
         engine = stack.enter_context(closing(Engine(classifier, settings, metrics)))
         server = HttpServer(engine, settings, metrics)
         try:
@@ -132,6 +136,15 @@ def run(settings: Settings) -> None:
             listener.getsockname()[1],
         )
         server.run(sockets=[listener])
+
+
+def _end_in_order() -> None:
+    """Have SIGTERM unwind this process: uvicorn raises it again when the last request is answered.
+
+    By default it would kill the process there, before results on their way to a PACS have arrived.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def _keep_freed_memory() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl
 import struct
 import time
 import zlib
@@ -35,6 +34,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from xraytransfer.decode import SYNTAXES
 from xraytransfer.errors import ServeError
+from xraytransfer.serve.dicom_tls import caller_context
 from xraytransfer.serve.result_object import software_version
 from xraytransfer.serve.spool_items import SpoolFullError
 from xraytransfer.serve.uids import IMPLEMENTATION_CLASS_UID
@@ -126,7 +126,7 @@ def start_scp(settings: DicomSettings, spool: Spool) -> ThreadedAssociationServe
         server = entity.start_server(
             (settings.host, settings.port),
             block=False,
-            ssl_context=_tls(settings),
+            ssl_context=caller_context(settings),
             evt_handlers=handlers,
         )
     except OSError as error:
@@ -136,20 +136,6 @@ def start_scp(settings: DicomSettings, spool: Spool) -> ThreadedAssociationServe
     if server is None:
         raise ServeError("the DICOM server did not start")
     return server
-
-
-def _tls(settings: DicomSettings) -> ssl.SSLContext | None:
-    if settings.tls_certificate is None or settings.tls_key is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
-        if settings.tls_authorities is not None:
-            context.load_verify_locations(settings.tls_authorities)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except OSError as error:
-        raise ServeError(f"DICOM: the TLS certificates cannot be used: {error}") from error
-    return context
 
 
 class _LimitedReceive:

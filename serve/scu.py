@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from pydicom.uid import (
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find  # type: ignore[attr-defined]
 
-from xraytransfer.errors import ServeError
+from xraytransfer.serve.dicom_tls import node_context
 from xraytransfer.serve.scp import application_entity
 from xraytransfer.serve.sender import Answer, UnreachableError
 
@@ -109,7 +108,7 @@ def node_connection(
         destination.host,
         destination.port,
         ae_title=destination.ae_title,
-        tls_args=_tls(destination, settings),
+        tls_args=node_context(destination, settings),
     )
     if not association.is_established:
         if association.is_rejected:
@@ -120,17 +119,3 @@ def node_connection(
     finally:
         if association.is_established:
             association.release()
-
-
-def _tls(destination: Destination, settings: DicomSettings) -> tuple[ssl.SSLContext, str] | None:
-    """Return how to speak TLS to a node, None for plain DICOM."""
-    if settings.tls_authorities is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_verify_locations(settings.tls_authorities)
-        if settings.tls_certificate is not None:
-            context.load_cert_chain(settings.tls_certificate, settings.tls_key)
-    except OSError as error:
-        raise ServeError(f"DICOM: the TLS certificates cannot be used: {error}") from error
-    return context, destination.host

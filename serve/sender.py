@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -94,16 +95,17 @@ class Sender:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            deliveries = self._spool.due(self._destination.name)
-            if not deliveries:
-                with self._spool.changed:
-                    if not self._stopping.is_set():
-                        self._spool.changed.wait(_IDLE_S)
-                continue
             try:
+                deliveries = self._spool.due(self._destination.name)
+                if not deliveries:
+                    with self._spool.changed:
+                        if not self._stopping.is_set():
+                            self._spool.changed.wait(_IDLE_S)
+                    continue
                 self._bring(deliveries)
                 self._failures = 0
-            except UnreachableError as error:
+            # A full disk, or a certificate that was replaced by something else, must not end the thread either.
+            except (ServeError, OSError, sqlite3.Error) as error:
                 self._failures += 1
                 wait_s = self._spread(self._settings.back_off(self._failures))
                 _LOG.warning("%s: %s; next attempt in %.0f s, results wait", self._destination.name, error, wait_s)

@@ -76,12 +76,14 @@ class Spool:
         self.changed = threading.Condition(self._lock)
         """Notified whenever there may be something to do."""
         self._claimed: set[int] = set()
+        self._held_back: dict[int, tuple[float, int]] = {}  # until when (monotonic), attempts that count
         try:
             self._files = SpoolFiles(folder)
             self._database = self._open()
             self._recover()
-        except OSError as error:
-            raise ServeError(f"the spool {folder} cannot be used: {error.strerror}") from error
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ServeError(f"the spool {folder} cannot be used: {reason}") from error
 
     @property
     def dead(self) -> Path:
@@ -180,14 +182,28 @@ class Spool:
                 "SELECT id, file, attempts FROM film WHERE state = 'received' AND due <= ? ORDER BY id",
                 (time.time(),),
             )
-            found = next((row for row in rows if row[0] not in self._claimed), None)
+            found = next((row for row in rows if self._is_free(row[0])), None)
             rows.close()
             if found is None:
                 return None
-            film = Film(found[0], self._files.path(found[1]), found[2] + 1)
+            _, attempts = self._held_back.get(found[0], (0.0, found[2]))
+            film = Film(found[0], self._files.path(found[1]), attempts + 1)
             self._database.execute("UPDATE film SET attempts = ? WHERE id = ?", (film.attempts, film.id))
             self._claimed.add(film.id)
+            self._held_back.pop(film.id, None)
             return film
+
+    def _is_free(self, film: int) -> bool:
+        return film not in self._claimed and self._held_back.get(film, (0.0, 0))[0] <= time.monotonic()
+
+    def hold_back(self, film: Film, delay_s: float) -> None:
+        """Put a claimed film back for later without writing anything: for when the disk takes nothing.
+
+        The attempt does not count, for nothing was wrong with the film.
+        """
+        with self.changed:
+            self._claimed.discard(film.id)
+            self._held_back[film.id] = (time.monotonic() + delay_s, film.attempts - 1)
 
     def release(self, film: Film, delay_s: float, *, counts: bool) -> None:
         """Put a claimed film back for later; `counts` says whether the attempt was one."""
@@ -208,8 +224,20 @@ class Spool:
 
     def score(self, film: Film, results: Sequence[Result], destinations: Sequence[str]) -> None:
         """Replace a claimed film by its results, to be sent to each destination."""
-        names = [self._files.write(result.data) for result in results]
-        self._files.flush()
+        names: list[str] = []
+        try:
+            names.extend(self._files.write(result.data) for result in results)
+            self._files.flush()
+            self._note_results(film, names, results, destinations)
+        except (OSError, sqlite3.Error):
+            for name in names:  # they would pile up, for it is tried again
+                self._files.remove(name)
+            raise
+        self._files.remove(film.path.name)
+
+    def _note_results(
+        self, film: Film, names: Sequence[str], results: Sequence[Result], destinations: Sequence[str]
+    ) -> None:
         with self._transaction() as database:
             database.execute("UPDATE film SET state = 'scored' WHERE id = ?", (film.id,))
             database.executemany(
@@ -223,7 +251,6 @@ class Spool:
             )
             self._claimed.discard(film.id)
             self._count(database, "scored")
-        self._files.remove(film.path.name)
 
     def refuse(self, film: Film) -> None:
         """Forget a claimed film that is no film to be scored."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import anyio
+import numpy as np
 from starlette.requests import ClientDisconnect
 
 from xraytransfer.serve.problems import ProblemError
@@ -47,17 +47,17 @@ def check_head(request: Request, limit: int) -> None:
         raise too_large(limit)
 
 
-def check_signature(data: bytes, declared: str) -> None:
+def check_signature(data: bytes | memoryview, declared: str) -> None:
     """Refuse a film whose first bytes are not what its media type says."""
-    found = next((kind for start, kind in _SIGNATURES.items() if data.startswith(start)), None)
+    found = next((kind for start, kind in _SIGNATURES.items() if data[: len(start)] == start), None)
     if found is None and declared != "application/dicom":
         raise ProblemError("unsupported-media-type", f"sent as {declared}, but the body is none")
     if found is not None and declared != found:
         raise ProblemError("unsupported-media-type", f"sent as {declared}, but the body is {found}: name what it is")
 
 
-async def read_body(request: Request, settings: Settings, share: Share) -> bytes:
-    """Return the whole body of a request that carries one film.
+async def read_body(request: Request, settings: Settings, share: Share) -> memoryview:
+    """Return the whole body of a request that carries one film, read-only.
 
     Raises
     ------
@@ -100,40 +100,43 @@ class _Body:
     def __init__(self, expected: int, limit: int, share: Share) -> None:
         self._limit = limit
         self._share = share
-        self._file = BytesIO()
         self._written = 0
-        self._expected = expected if expected <= _ROOM else 0
         self._receiver: Receiver | None = None
-        if self._expected:  # growing would copy
-            share.grow(self._expected)
-            self._file.seek(self._expected - 1)
-            self._file.write(b"\0")
-            self._file.seek(0)
+        # In one piece, for growing copies; by numpy, which does not write zeros there first.
+        self._whole = np.empty(expected, np.uint8).data if 0 < expected <= _ROOM else None
+        self._growing = bytearray()
+        if self._whole is not None:
+            share.grow(expected)
 
     @property
     def size(self) -> int:
         """Bytes that have come."""
-        return self._written + (self._receiver.size if self._receiver else 0)
+        return self._written + (self._receiver.arrived if self._receiver else 0)
 
     def write(self, chunk: bytes) -> None:
         """Take a chunk, or raise `ProblemError`."""
-        self._written += len(chunk)
+        begin, self._written = self._written, self._written + len(chunk)
         if self._written > self._limit:
             raise too_large(self._limit)
-        if self._written > self._share.size:
-            self._share.grow(self._written - self._share.size)
-        self._file.write(chunk)
+        if self._whole is None:
+            self._share.grow(len(chunk))
+            self._growing += chunk
+        elif self._written > len(self._whole):
+            raise ProblemError("bad-request", "the body is longer than its Content-Length")
+        else:
+            self._whole[begin : self._written] = chunk
 
     def receive_directly(self, request: Request) -> None:
         """Have the rest received into its place, where its length is known and the server can."""
         into = request.scope.get(RECEIVE_INTO)
-        if into is not None and self._expected > self._written and self._receiver is None:
-            self._receiver = into(self._file.getbuffer()[self._written :])
+        if into is None or self._whole is None or self._receiver is not None:
+            return
+        if self._written < len(self._whole):
+            self._receiver = into(self._whole[self._written :])
 
-    def take(self) -> bytes:
-        """Return the bytes; once, and without a copy."""
-        self._file.truncate(self.size)
-        return self._file.getvalue()
+    def take(self) -> memoryview:
+        """Return the bytes without a copy; to be called once, at the end."""
+        return memoryview(self._growing if self._whole is None else self._whole)[: self.size].toreadonly()
 
 
 class Pace:

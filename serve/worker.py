@@ -28,6 +28,7 @@ __all__ = ["Worker"]
 
 _LOG = logging.getLogger(__name__)
 _IDLE_S = 1.0  # longest sleep: a film that was put back falls due without anybody's notice
+_DISK_S = 10.0  # wait for a disk that takes nothing
 
 
 class Worker:
@@ -64,15 +65,25 @@ class Worker:
     def _run(self) -> None:
         while not self._stopping.is_set():
             film = None
-            with self._spool.changed:
-                if self._in_engine < self._ahead:
-                    film = self._spool.claim()
-                if film is None:
-                    if not self._stopping.is_set():
-                        self._spool.changed.wait(_IDLE_S)
-                    continue
-                self._in_engine += 1
-            self._hand_in(film)
+            try:
+                with self._spool.changed:
+                    if self._in_engine < self._ahead:
+                        film = self._spool.claim()
+                    if film is None:
+                        if not self._stopping.is_set():
+                            self._spool.changed.wait(_IDLE_S)
+                        continue
+                    self._in_engine += 1
+                self._hand_in(film)
+            except (OSError, sqlite3.Error) as error:
+                self._disk_failed(film, error)
+                self._stopping.wait(_IDLE_S)
+
+    def _disk_failed(self, film: Film | None, error: Exception) -> None:
+        """Go on later: what was received lies in the spool as it did."""
+        _LOG.error("DICOM: the spool takes nothing (%s); again in %.0f s", error, _DISK_S)
+        if film is not None:
+            self._spool.hold_back(film, _DISK_S)
 
     def _hand_in(self, film: Film) -> None:
         if film.attempts > MAX_ATTEMPTS:
@@ -112,8 +123,7 @@ class Worker:
         try:
             self._settle(film, done)
         except (OSError, sqlite3.Error) as error:
-            # The film stays in the spool, claimed; it is taken up again when the server starts next.
-            _LOG.error("DICOM: the spool does not take a result: %s", error)
+            self._disk_failed(film, error)
         finally:
             self._leave()
 

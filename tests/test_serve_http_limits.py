@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
+import shutil
 import socket
+import subprocess
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,8 +20,9 @@ pytest.importorskip("starlette")
 pytest.importorskip("httpx")
 
 import httpx
+import requests
 
-PATIENCE = 20
+PATIENCE = 60
 PNG = {"Content-Type": "image/png"}
 GIB = 1 << 30
 
@@ -185,6 +190,52 @@ def test_a_head_that_never_ends(serve_http, connect):
     assert scores_still(server)
 
 
+CHUNKED = head("Transfer-Encoding: chunked")
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        ("POST /v1/predict?", b"a" * 100_000),
+        ("POST /v1/predict HTTP/1.1\nX-Long: ", b"a" * 100_000),
+        ("POST /v1/predict HTTP/1.1\nHost: localhost\n", b"X: aaaaaaaa\r\n" * 10_000),
+        (CHUNKED + "1\nx\n0\n", b"X: aaaaaaaa\r\n" * 10_000),
+        (CHUNKED + "1;", b"a" * 100_000),
+        (CHUNKED, b"1\r\nx\r\n" * 20_000),
+    ],
+    ids=["path", "header", "headers", "trailers", "chunk extension", "chunks of one byte"],
+)
+def test_what_is_no_body_is_limited(serve_http, connect, start, piece):
+    """uvicorn keeps heads and trailers of any length in memory."""
+    server = serve_http()
+    client = connect(server, start)
+    with pytest.raises(OSError, match=r"reset|pipe"):
+        client.socket.sendall(piece * (20_000_000 // len(piece)))
+    until(lambda: not server.http.server_state.connections)
+    assert scores_still(server)
+
+
+def test_a_film_in_small_chunks_is_read(serve_http):
+    def chunks():
+        for start in range(0, len(film), 512):
+            yield film[start : start + 512]
+
+    film = large_picture()
+    answer = httpx.post(f"{serve_http().url}/v1/predict", content=chunks(), headers=PNG, timeout=PATIENCE)
+    assert answer.status_code == 200
+
+
+def test_a_film_that_comes_slowly_but_comes(serve_http, connect):
+    """Pieces are gathered by the kernel before the server is woken, and still count."""
+    server = serve_http(idle_timeout_s=0.4)
+    film = large_picture()
+    client = connect(server, head(f"Content-Length: {len(film)}"))
+    for start in range(0, len(film), 50_000):
+        client.socket.sendall(film[start : start + 50_000])
+        time.sleep(0.1)
+    assert client.answer()[0] == 200
+
+
 def test_a_body_that_stops(serve_http, connect):
     server = serve_http(idle_timeout_s=0.5)
     status, problem = connect(server, head("Content-Length: 1000"), b"abc").answer()
@@ -258,6 +309,66 @@ def test_a_full_queue_refuses_before_the_body_is_sent(serve_http, connect):
     gate.open()
     until(lambda: server.engine.depth == 0)
     assert scores_still(server)
+
+
+def by_httpx(url: str, film: bytes) -> int:
+    return httpx.post(url, content=film, headers=PNG, timeout=PATIENCE).status_code
+
+
+def by_requests(url: str, film: bytes) -> int:
+    return requests.post(url, data=film, headers=PNG, timeout=PATIENCE).status_code
+
+
+def by_http_client(url: str, film: bytes) -> int:
+    connection = http.client.HTTPConnection(url.split("/")[2], timeout=PATIENCE)
+    connection.request("POST", "/v1/predict", film, PNG)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def by_curl(url: str, film: bytes) -> int:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    command = ["curl", "-s", "-o", "-", "-w", "\n%{http_code}", "-H", "Content-Type: image/png", "-H", "Expect:"]
+    done = subprocess.run([*command, "--data-binary", "@-", url], input=film, capture_output=True, check=True)
+    return int(done.stdout.rsplit(b"\n", 1)[1])
+
+
+@pytest.mark.parametrize("post", [by_httpx, by_requests, by_http_client, by_curl])
+def test_clients_that_do_not_ask_first_read_their_refusal(serve_http, post: Callable[[str, bytes], int]):
+    server = serve_http(queue_size=2)
+    gate = Gate(server.engine)
+    assert post(f"{server.url}/v1/predict", bytes(30_000_000)) == 503
+    assert server.metrics.registry.get_sample_value("xraytransfer_held_bytes") == 0
+    gate.open()
+
+
+def test_a_refusal_comes_before_the_body_and_leaves_the_connection_usable(serve_http, connect):
+    server = serve_http(queue_size=2)
+    gate = Gate(server.engine)
+    film = large_picture() * 8
+    client = connect(server, head(f"Content-Length: {len(film)}"), film[:1000])
+    status, problem = client.answer()
+    assert (status, problem["reason"]) == (503, "busy")
+    for start in range(1000, len(film), 1 << 20):  # what comes later is dropped, whenever it comes
+        client.socket.sendall(film[start : start + (1 << 20)])
+    assert server.metrics.registry.get_sample_value("xraytransfer_held_bytes") == 0
+    gate.open()
+    until(lambda: server.engine.depth == 0)
+    small = picture()
+    client.socket.sendall(head(f"Content-Length: {len(small)}").replace("\n", "\r\n").encode() + small)
+    assert client.answer()[0] == 200
+
+
+def test_a_body_refused_half_way_is_not_kept(serve_http, connect):
+    server = serve_http(idle_timeout_s=0.5)
+    film = large_picture()
+    client = connect(server, head(f"Content-Length: {len(film)}"), film[:600_000])
+    assert client.answer()[0] == 408
+    client.socket.sendall(film[600_000:])
+    client.socket.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert client.answer() == (200, {"alive": True})
 
 
 def test_a_client_that_leaves_frees_its_place(serve_http, connect):

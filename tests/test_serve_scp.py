@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import itertools
 import logging
 import socket
+import sqlite3
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -40,12 +44,13 @@ from pynetdicom.sop_class import (
 
 from xraytransfer.classifier import load
 from xraytransfer.errors import ServeError
-from xraytransfer.serve import scp
+from xraytransfer.serve import scp, worker
 from xraytransfer.serve.dicom_service import DicomService, start_dicom
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
 from xraytransfer.serve.engine import Engine
 from xraytransfer.serve.metrics import Metrics
 from xraytransfer.serve.settings import Settings
+from xraytransfer.serve.spool import MAX_ATTEMPTS
 
 # pynetdicom leaves the socket of a connection that failed to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -213,7 +218,7 @@ def test_results_arrive_in_the_films_examination(start: Any, pacs: Pacs, tmp_pat
             "ACC-4711",
         )
     assert service.counts()["films_waiting"] == service.counts()["results_waiting"] == 0
-    assert list((tmp_path / "spool" / "files").iterdir()) == []
+    wait_for(lambda: not list((tmp_path / "spool" / "files").iterdir()))  # removed once it is written down
 
 
 def test_a_film_sent_again_makes_the_same_objects(start: Any, pacs: Pacs) -> None:
@@ -594,3 +599,94 @@ def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(ServeError, match="must not hold a password") as raised:
         Destination.parse("https://user:secret@pacs/dicom-web")
     assert "secret" not in str(raised.value)
+
+
+def test_a_full_disk_loses_nothing_and_ends_no_thread(
+    start: Any, pacs: Pacs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(worker, "_DISK_S", 0.02)
+    monkeypatch.setattr(worker, "_IDLE_S", 0.02)
+    service = start()
+    spool = service._spool
+    full = sqlite3.OperationalError("database or disk is full")
+    failures: Counter[str] = Counter()
+
+    def failing(name: str, times: int, error: Exception, after: int = 0) -> None:
+        owner = spool._files if name == "write" else spool
+        original = getattr(owner, name)
+        calls = itertools.count()
+
+        def call(*arguments: Any) -> Any:
+            if after <= next(calls) < after + times:
+                failures[name] += 1
+                raise error
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, call)
+
+    failing("claim", 2, full)
+    # The film itself is written, its results are not, more often than a film may fail.
+    failing("write", 2 * MAX_ATTEMPTS, OSError(errno.ENOSPC, "No space left on device"), after=1)
+    failing("due", 2, full)
+    failing("sent", 1, full)
+    assert send(service, make_film()) == [0x0000]
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert failures == {"claim": 2, "write": 2 * MAX_ATTEMPTS, "due": 2, "sent": 1}
+    assert len(pacs.kept) == 1
+    assert service.counts()["dead_total"] == 0
+    wait_for(lambda: not list((tmp_path / "spool" / "files").iterdir()))
+
+
+def test_a_disk_that_takes_no_film_is_told_to_its_sender(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = start()
+
+    def write(_: bytes) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(service._spool._files, "write", write)
+        assert send(service, make_film()) == [0xA700]
+    assert send(service, make_film()) == [0x0000]
+
+
+def test_ipv6(engine: Engine, tmp_path: Path) -> None:
+    if not has_ipv6():
+        pytest.skip("no IPv6 on this machine")
+    archive = AE("PACS")
+    archive.add_supported_context(Comprehensive3DSRStorage)
+    kept: list[str] = []
+
+    def keep(event: Any) -> int:
+        kept.append(event.dataset.Modality)
+        return 0
+
+    peer = archive.start_server(("::1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
+    settings = DicomSettings(
+        spool=tmp_path / "spool",
+        destinations=(Destination.parse(f"PACS@[::1]:{peer.server_address[1]}"),),
+        host="::1",
+        port=0,
+        min_free_bytes=0,
+        secondary_capture=False,
+    )
+    assert settings.on_loopback
+    service = start_dicom(settings, engine)
+    try:
+        scu = AE("CR1")
+        scu.add_requested_context(ComputedRadiographyImageStorage, ExplicitVRLittleEndian)
+        association = scu.associate("::1", service.port, ae_title="XRAYTRANSFER")
+        assert association.send_c_store(make_film()).Status == 0
+        association.release()
+        wait_for(lambda: service.counts()["sent_total"] == 1)
+    finally:
+        service.close()
+        peer.shutdown()
+    assert kept == ["SR"]
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False

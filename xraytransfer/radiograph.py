@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_PIXELS", "Radiograph", "Source", "read_radiograph", "source_name"]
 
-Source = str | os.PathLike[str] | bytes | BinaryIO
+Source = str | os.PathLike[str] | bytes | memoryview | BinaryIO
 """What is read: a path, the file's bytes, a binary file, or a pydicom data set."""
 
 MAX_PIXELS = 100_000_000
@@ -106,7 +106,8 @@ def read_radiograph(
     ----------
     source : path, bytes, binary file or pydicom.Dataset
         A file is read from where it stands to its end, but no further than four bytes for each of
-        `max_pixels` and 64 MiB more.
+        `max_pixels` and 64 MiB more. A read-only memoryview is not copied: what it shows must stay as
+        it is, for the radiograph may show it too.
     intensity : str
         Recipe from stored values to grey levels: ``voi``, ``minmax`` or ``chexpert``. Feed a model the
         recipe that it was trained with.
@@ -176,9 +177,12 @@ def source_name(source: Any) -> str:
     raise TypeError(f"expected a path, bytes, a binary file or a pydicom Dataset, got {type(source).__name__}")
 
 
-def _read(source: Source, limit: int) -> bytes:
+def _read(source: Source, limit: int) -> bytes | memoryview:
     """Return the bytes of a file, up to a limit."""
-    if isinstance(source, bytes | bytearray | memoryview):
+    data: bytes | memoryview
+    if isinstance(source, memoryview) and source.readonly and source.contiguous:
+        data = source.cast("B")
+    elif isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
     elif isinstance(source, str | os.PathLike):
         data = _read_path(Path(source), limit)
@@ -225,7 +229,7 @@ def _read_path(path: Path, limit: int) -> bytes:
         raise RadiographError("unreadable", f"the file cannot be read ({what})") from None
 
 
-def _sniff(data: bytes) -> str | None:
+def _sniff(data: bytes | memoryview) -> str | None:
     """Return the format by the first 132 bytes; None if it is none that is read."""
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return "png"
@@ -239,12 +243,12 @@ def _sniff(data: bytes) -> str | None:
     return None
 
 
-def _unsupported(data: bytes) -> RadiographError:
+def _unsupported(data: bytes | memoryview) -> RadiographError:
     found = "an empty file" if not data else "the file begins like none of them"
     return RadiographError("unsupported-format", f"neither DICOM, PNG nor JPEG: {found}")
 
 
-def _from_bytes(data: bytes, options: _Options) -> Radiograph:
+def _from_bytes(data: bytes | memoryview, options: _Options) -> Radiograph:
     kind = _sniff(data[:132])
     if kind is None:
         raise _unsupported(data)
@@ -255,7 +259,7 @@ def _from_bytes(data: bytes, options: _Options) -> Radiograph:
         return _from_header(header, notes, options)
     from xraytransfer.raster import read_raster
 
-    words, fmt, notes = read_raster(data, kind, max_pixels=options.max_pixels)
+    words, fmt, notes = read_raster(bytes(data), kind, max_pixels=options.max_pixels)
     grey: Grey = grey_levels(words, fmt, recipe=options.intensity)
     return Radiograph(
         pixels=grey.pixels,
