@@ -132,7 +132,9 @@ def test_no_patient_in_the_log(serve_http, caplog):
 def test_films_never_touch_the_disk(serve_http):
     server = serve_http()
     films = [("f", (f"{i}.dcm", phantom())) for i in range(8)]
-    httpx.post(f"{server.url}/v1/predict", files=films, timeout=PATIENCE)  # what is imported on first use is not of interest
+    httpx.post(
+        f"{server.url}/v1/predict", files=films, timeout=PATIENCE
+    )  # what is imported on first use is not of interest
     with watched_writes() as written:
         httpx.post(f"{server.url}/v1/predict", files=films, timeout=PATIENCE)
         query = "map=all&picture=512"
@@ -259,7 +261,7 @@ def test_ipv6(toy_model):
         assert url.startswith("http://[::1]:")
         answer = httpx.post(f"{url}/v1/predict", content=named_film(), headers=DICOM, timeout=PATIENCE)
         assert answer.status_code == 200
-        assert httpx.get(f"{url}/readyz", headers={"Host": "films.example.org"}).status_code == 421
+        assert httpx.get(f"{url}/v1/model", headers={"Host": "films.example.org"}).status_code == 421
         process.terminate()
 
 
