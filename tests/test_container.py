@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("starlette")
-tomllib = pytest.importorskip("tomllib")  # Python 3.11
 
 from xraytransfer.serve.cli import serve
 
@@ -30,6 +29,11 @@ def of(word: str) -> list[str]:
     return [rest for found, rest in instructions() if found == word]
 
 
+def project_file() -> dict:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
 def test_the_base_is_pinned_and_python_new_enough():
     bases = [base.split()[0] for base in of("FROM")]
     assert len(bases) == 2
@@ -42,13 +46,13 @@ def test_the_base_is_pinned_and_python_new_enough():
 def test_what_is_copied_is_there_and_is_all_that_the_wheel_needs():
     copied = {name for rest in of("COPY") if not rest.startswith("--from") for name in shlex.split(rest)[:-1]}
     assert all((ROOT / name).exists() for name in copied)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = project_file()
     needed = set(project["tool"]["setuptools"]["package-dir"].values()) | set(project["project"]["license-files"])
     assert needed | {project["project"]["readme"], "pyproject.toml"} == copied
 
 
 def test_the_extras_exist():
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = project_file()["project"]["optional-dependencies"]
     named = [extra for found in re.findall(r"EXTRAS=([\w,]+)", FILE.read_text()) for extra in found.split(",")]
     assert set(named) == {"serve", "gpu"} <= set(extras)
 
