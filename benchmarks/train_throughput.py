@@ -7,17 +7,23 @@ read the ratios.
     python benchmarks/train_throughput.py --architecture tf_efficientnet_lite0 --resolution 128
     python benchmarks/train_throughput.py --device cuda --resolution 320 --batch 64 --workers 8 --images 4096
 
-``loading`` is the same without a network: what each way could feed at most.
+``loading`` is the same without a network: what each way could feed at most. timm's own train script is no part of
+its package: with ``--timm-script train.py``, from timm's repository at the tag of the timm that is installed, it is
+run too, as a process of its own, and what it logs as images/s is read.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +35,37 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from xraytransfer.study.architectures import find_architecture
+from xraytransfer.study.architectures import Architecture, find_architecture
 from xraytransfer.study.augment import augment
 from xraytransfer.study.cache import build_cache
 from xraytransfer.study.film_table import FilmTable, build_table
+from xraytransfer.study.loss import masked_loss
 from xraytransfer.study.network import build_network
+from xraytransfer.study.one_run import prepare_device, resolve_device
+from xraytransfer.study.optimizer import make_optimizer
+from xraytransfer.study.precision import resolve_precision
 from xraytransfer.study.presets import PRESETS, Preset
-from xraytransfer.study.train import make_optimizer, masked_loss, resolve_precision
 
 Batches = Iterator[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is compared, and on what."""
+
+    architecture: Architecture
+    preset: Preset
+    images: int
+    rounds: int
+    device: str
+    threads: int
+    workers: int
+    timm_script: Path | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of autocast that training would take."""
+        return resolve_precision(self.preset, self.architecture.family, torch.device(self.device))
 
 
 def make_films(folder: Path, count: int) -> FilmTable:
@@ -100,6 +128,27 @@ def timm_loader(folder: Path, preset: Preset, device: str, workers: int) -> Batc
         yield x.to(device) * 255, y.to(device)[:, None].expand(-1, 6).float()
 
 
+def timm_script(folder: Path, setting: Setting, scratch: Path) -> float:
+    """Return images/s of the second epoch that timm's train script logs."""
+    preset, side = setting.preset, str(setting.preset.resolution)
+    command = [sys.executable, str(setting.timm_script), "--data-dir", str(folder), "--val-split", ""]
+    command += ["--model", setting.architecture.timm.split(".")[0], "--num-classes", "6", "--in-chans", "1"]
+    command += ["--input-img-mode", "L", "--input-size", "1", side, side, "--mean", "0.5", "--std", "0.5", "--no-aug"]
+    command += ["--interpolation", "bilinear", "--batch-size", str(preset.batch), "--opt", "adam", "--lr", "1e-4"]
+    command += ["--epochs", "2", "--warmup-epochs", "0", "--workers", str(setting.workers), "--channels-last"]
+    command += ["--device", setting.device, "--output", str(scratch), "--log-interval", "1000000"]
+    command += ["--no-prefetcher"] if setting.device == "cpu" else []
+    if setting.dtype != torch.float32:
+        command += ["--amp", "--amp-dtype", str(setting.dtype).removeprefix("torch.")]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(setting.threads)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    # "Train: 1 [   7/8 (100%)]  Loss: ...  Time: 0.1s, 160.00/s  (0.1s, 158.00/s)  LR: ..."
+    found = re.findall(r"Train: 1 .*\(\s*[\d.]+s,\s*([\d.]+)/s\)", done.stdout + done.stderr)
+    if done.returncode or not found:
+        raise SystemExit(f"{setting.timm_script} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return float(found[-1])
+
+
 def epoch(batches: Batches, step: Callable[[Tensor, Tensor], None], device: str) -> float:
     """Return images per second."""
     count, start = 0, time.perf_counter()
@@ -113,7 +162,7 @@ def epoch(batches: Batches, step: Callable[[Tensor, Tensor], None], device: str)
 
 def training_step(network: nn.Module, preset: Preset, dtype: torch.dtype) -> Callable[[Tensor, Tensor], None]:
     """Return one optimiser step."""
-    optimizer = make_optimizer(network, preset)  # type: ignore[arg-type]
+    optimizer = make_optimizer(network, preset)
 
     def step(x: Tensor, y: Tensor) -> None:
         with torch.autocast(x.device.type, dtype=dtype, enabled=dtype != torch.float32):
@@ -123,6 +172,52 @@ def training_step(network: nn.Module, preset: Preset, dtype: torch.dtype) -> Cal
         optimizer.step()
 
     return step
+
+
+def compare(setting: Setting) -> dict[str, list[tuple[float, float]]]:
+    """Return images/s of loading alone and of training, one pair for each round; NaN where a way has none."""
+    preset, device = setting.preset, setting.device
+    torch.set_num_threads(setting.threads)
+    prepare_device(torch.device(device))
+    with tempfile.TemporaryDirectory() as scratch:
+        table = make_films(Path(scratch) / "films", setting.images)
+        folder = table.path[0].parents[1]
+        start = time.perf_counter()
+        cache = build_cache(Path(scratch) / "cache", table, (preset.resolution,) * 2, workers=max(1, setting.workers))
+        print(f"cache of {setting.images} films built once in {time.perf_counter() - start:.1f} s")
+        network = build_network(setting.architecture, initialisation="random").to(device)
+        step = training_step(network.to(memory_format=torch.channels_last).train(), preset, setting.dtype)
+        ways: dict[str, Callable[[], Batches]] = {
+            "ours": lambda: ours(cache.pixels, table.label, preset, device),
+            "ImageFolder": lambda: image_folder(folder, preset, device, setting.workers),
+            "timm's loader": lambda: timm_loader(folder, preset, device, setting.workers),
+        }
+        rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+        for turn in range(setting.rounds + 1):
+            for name, batches in ways.items():
+                pair = epoch(batches(), lambda x, y: None, device), epoch(batches(), step, device)
+                if turn:  # the first warms up
+                    rates[name].append(pair)
+            if turn and setting.timm_script is not None:
+                script = timm_script(folder, setting, Path(scratch) / "timm")
+                rates.setdefault("timm's script", []).append((float("nan"), script))
+    return rates
+
+
+def table(setting: Setting, rates: dict[str, list[tuple[float, float]]]) -> str:
+    """Return the medians, what an epoch takes, and the medians of the ratios."""
+    preset, where = setting.preset, f"{setting.device}, {setting.threads} threads, {setting.workers} workers"
+    lines = [
+        f"{setting.architecture.name}, {preset.resolution} px, batch {preset.batch}, {setting.dtype}, {where}",
+        f"medians of {setting.rounds} rounds; an epoch is {setting.images} images",
+        f"{'':14} {'loading/s':>9} {'training/s':>10} {'epoch, s':>9}  ours / it: loading, training",
+    ]
+    for name, pairs in rates.items():
+        ratio = [statistics.median(a[k] / b[k] for a, b in zip(rates["ours"], pairs, strict=True)) for k in (0, 1)]
+        loading, training = (statistics.median(pair[k] for pair in pairs) for k in (0, 1))
+        line = f"{name:14} {loading:9.0f} {training:10.1f} {setting.images / training:9.1f}"
+        lines.append(f"{line}  {ratio[0]:.1f}, {ratio[1]:.2f}".replace("nan", "  -"))
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -135,38 +230,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=0, help="of the two that decode each epoch")
+    parser.add_argument("--workers", type=int, default=0, help="of the ways that decode each epoch")
+    parser.add_argument("--timm-script", type=Path, help="train.py of timm's repository, at the installed timm's tag")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    preset = replace(PRESETS["paper"], resolution=given.resolution, batch=given.batch)
-    row = find_architecture(given.architecture)
-    with tempfile.TemporaryDirectory() as scratch:
-        table = make_films(Path(scratch) / "films", given.images)
-        start = time.perf_counter()
-        cache = build_cache(Path(scratch) / "cache", table, (given.resolution, given.resolution))
-        print(f"cache of {given.images} films built once in {time.perf_counter() - start:.1f} s")
-        network = (
-            build_network(row, initialisation="random").to(given.device).to(memory_format=torch.channels_last).train()
-        )
-        step = training_step(network, preset, resolve_precision(preset, row.family, torch.device(given.device)))
-        ways: dict[str, Callable[[], Batches]] = {
-            "ours": lambda: ours(cache.pixels, table.label, preset, given.device),
-            "ImageFolder": lambda: image_folder(table.path[0].parents[1], preset, given.device, given.workers),
-            "timm": lambda: timm_loader(table.path[0].parents[1], preset, given.device, given.workers),
-        }
-        rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-        for turn in range(given.rounds + 1):
-            for name, batches in ways.items():
-                pair = epoch(batches(), lambda x, y: None, given.device), epoch(batches(), step, given.device)
-                if turn:  # the first warms up
-                    rates[name].append(pair)
-    where = f"{given.device}, {given.threads} threads"
-    print(f"{row.name}, {given.resolution} px, batch {given.batch}, {where}, images/s (median)")
-    print(f"{'':12} {'loading':>9} {'training':>9}  ours / it: loading, training")
-    for name, pairs in rates.items():
-        ratio = [statistics.median(a[k] / b[k] for a, b in zip(rates["ours"], pairs, strict=True)) for k in (0, 1)]
-        middle = [statistics.median(pair[k] for pair in pairs) for k in (0, 1)]
-        print(f"{name:12} {middle[0]:9.0f} {middle[1]:9.1f}  {ratio[0]:.1f}, {ratio[1]:.2f}")
+    setting = Setting(
+        architecture=find_architecture(given.architecture),
+        preset=replace(PRESETS["paper"], resolution=given.resolution, batch=given.batch),
+        images=given.images,
+        rounds=given.rounds,
+        device=resolve_device(given.device),
+        threads=given.threads,
+        workers=given.workers,
+        timm_script=given.timm_script,
+    )
+    print(table(setting, compare(setting)))
 
 
 if __name__ == "__main__":

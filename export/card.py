@@ -1,7 +1,7 @@
 """The model card: what a model file says of itself, for people.
 
-A card is a function of the description inside the file and of nothing else, so it can be made again from
-any file and never says more than the file does.
+A card is a function of the description inside the file and of published numbers, so it can be made again from
+any file and never says more of a model than the file does.
 
 References
 ----------
@@ -12,12 +12,14 @@ radiographs). CLAIM checklist, Radiology: AI 2020.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from xraytransfer.export import card_films
+from xraytransfer.export.card_section import Section
+from xraytransfer.export.published_numbers import acknowledgement, published_section
 from xraytransfer.notice import RESEARCH_NOTICE
 
-__all__ = ["Section", "markdown_card", "sections", "title"]
+__all__ = ["markdown_card", "sections", "title"]
 
 _INTENDED = (
     "Intended use: research on frontal (PA or AP) chest radiographs of adults: comparing methods, triage "
@@ -41,28 +43,6 @@ _METRICS = {
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the card.
-
-    Attributes
-    ----------
-    title : str
-        Its heading.
-    paragraphs : list of str
-        Plain text.
-    head : list of str
-        The table's column names; empty where there is no table.
-    rows : list of list of str
-        The table's cells.
-    """
-
-    title: str
-    paragraphs: list[str] = field(default_factory=list)
-    head: list[str] = field(default_factory=list)
-    rows: list[list[str]] = field(default_factory=list)
-
-
 def markdown_card(document: Row) -> str:
     """Return the card as Markdown."""
     lines = [f"# {title(document)}", "", RESEARCH_NOTICE, ""]
@@ -79,11 +59,16 @@ def markdown_card(document: Row) -> str:
 
 def sections(document: Row) -> list[Section]:
     """Return the card's parts; what the file does not know is said to be unknown, not left out."""
+    acceptance_text, acceptance_rows = card_films.acceptance(document)
+    robust_text, robust_rows = card_films.robustness(document)
     return [
         Section("Intended use and limits", [*_INTENDED, *document.get("notes", [])]),
         _data(document),
         _members(document),
         *_metrics(document),
+        *published_section(document),
+        Section("Which films are accepted", acceptance_text, card_films.ACCEPTANCE_HEAD, acceptance_rows),
+        Section("Robustness", robust_text, card_films.ROBUSTNESS_HEAD, robust_rows),
         _calibration(document),
         _operating_points(document),
         _parity(document),
@@ -114,6 +99,8 @@ def _data(document: Row) -> Section:
     ]
     if isinstance(preset, Mapping):
         text.append("Training: " + ", ".join(f"{key} {value}" for key, value in preset.items()) + ".")
+    if thanks := acknowledgement(document):
+        text.append(thanks)
     return Section("Data", text, ["part", "images", "patients"], rows)
 
 
@@ -138,13 +125,17 @@ def _members(document: Row) -> Section:
             str(row.get("initialisation")),
             str(row.get("truncation")),
             str(row.get("run")),
-            str(len(row.get("checkpoint_steps", []))),
+            _checkpoints(row.get("checkpoint_steps", [])),
             str(row.get("fusion")),
             _number(row.get("validation_auroc")),
         ]
         for row in document["members"]
     ]
     return Section("Members", text, head, rows)
+
+
+def _checkpoints(steps: Sequence[int]) -> str:
+    return f"step {steps[0]}" if len(steps) == 1 else str(len(steps))
 
 
 def _metrics(document: Row) -> list[Section]:

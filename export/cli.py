@@ -23,8 +23,8 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     "--checkpoints",
     default="all",
     show_default=True,
-    metavar="all|best|N",
-    help="Of each run: all kept, or the N best.",
+    metavar="all|best|N|STEP,STEP",
+    help="Of each run: all kept, or the N best. Of one run: steps, as 560,840.",
 )
 @click.option(
     "--fuse",
@@ -50,6 +50,8 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--margin", type=click.FloatRange(0, 1), help="AUROC that the precision may cost.  [default: by precision]"
 )
+@click.option("--judge", type=FOLDER, help="Judge of films (`study judge`) that goes into the file.")
+@click.option("--robustness", is_flag=True, help="Also score the test films as other hospitals would send them.")
 @click.option("--name", default="default", show_default=True, help="Name of the model.")
 @click.option("--model-version", "version", default="1", show_default=True, help="Version of the model.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="SPDX identifier of the weights' licence.")

@@ -13,6 +13,7 @@ from xraytransfer.export.members import Ensemble
 from xraytransfer.export.model_writer import observation_rows
 from xraytransfer.export.operating_points import DEFAULT, operating_points
 from xraytransfer.export.options import ExportOptions
+from xraytransfer.export.roc_curve import roc_rows
 from xraytransfer.study.calibration_error import reliability_curve
 from xraytransfer.study.predictions import Predictions
 from xraytransfer.study.stats import macro_auroc
@@ -75,6 +76,7 @@ def describe_model(
         "members": members,
         "training": _training(config),
         "metrics": metric_rows(held_out, test, p_test, np.random.default_rng(0)),
+        "roc": roc_rows(test, p_test, held_out),
         "calibration": {
             **calibration.to_dict(found_on),
             "reliability": reliability_rows(test, p_test, held_out),

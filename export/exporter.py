@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,19 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from torch import nn
 
+from xraytransfer.classifier import Classifier
 from xraytransfer.errors import ExportError, StudyError
 from xraytransfer.export import precision as precisions
 from xraytransfer.export.calibration import fit, identity
 from xraytransfer.export.card_file import write_cards
 from xraytransfer.export.document import describe_model
 from xraytransfer.export.gates import Gate, accuracy_gate, parity_gate
+from xraytransfer.export.judge_parity import fitting_judge, judge_gate
 from xraytransfer.export.members import Ensemble, choose_members
 from xraytransfer.export.model_writer import check_size, serialise, write_atomically
 from xraytransfer.export.options import ExportOptions
+from xraytransfer.export.predictions_file import write_test_predictions
+from xraytransfer.export.robustness import VARIANTS, measure_robustness
 from xraytransfer.export.scoring import member_probability, set_calibration
 from xraytransfer.export.to_onnx import build_graph
 from xraytransfer.radiograph import read_radiograph
@@ -113,7 +118,8 @@ def export_runs(
     unfused = _unfused_auroc(ensemble)
     data = _data(ensemble.config, options)
     films = _whole_films(data, ensemble.config["intensity"])
-    full = build_graph(ensemble.networks, ensemble.resolution)
+    judge, judged = fitting_judge(options.judge, ensemble.config["split"])
+    full = build_graph(ensemble.networks, ensemble.resolution, judge=judge)
     session = _open(full, options.device)
     common: dict[str, Any] = {"resolution": ensemble.resolution, "gate": gate}
     parity = parity_gate(ensemble.networks, session, films, precision="float32", **common)
@@ -133,6 +139,8 @@ def export_runs(
             margin=options.margin,
         )
         validation = lowered
+    if judge is not None:
+        parity["judge"] = judge_gate(judge, session, films, ensemble.resolution, gate)
     test = _judge(session, data, "test", ensemble.config)
     calibration = identity(test.label.shape[1])
     if options.calibration != "none":
@@ -145,8 +153,13 @@ def export_runs(
     )
     document["accuracy"] = accuracy
     document["ensemble"] = _compare(validation, unfused, say)
+    if judged is not None:
+        document["acceptance"] = {key: value for key, value in judged.items() if key not in ("row", "split", "data")}
+    if options.robustness:
+        document["robustness"] = _robustness(serialise(model, document), data, test, options.device, say)
     file = serialise(model, document)
     write_atomically(out, file)
+    write_test_predictions(out, test, calibration.apply(test.ensemble()))
     written = write_cards(out)
     say(f"{out}: {len(file) / 1e6:.1f} MB; card: {', '.join(path.name for path in written)}")
     return document
@@ -181,6 +194,17 @@ def _training_films(data: RunData) -> list[Film]:
 
 def _open(model: onnx.ModelProto, device: str) -> ort.InferenceSession:
     return open_session(model.SerializeToString(), device)[0]
+
+
+def _robustness(
+    file: bytes, data: RunData, test: Predictions, device: str, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Score the test films in every variant, with the file as users will have it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(file)
+        films = [data.table.path[row] for row in data.rows["test"]]
+        return measure_robustness(Classifier(path, device=device), films, test, say=say, variants=VARIANTS)
 
 
 def _judge(session: ort.InferenceSession, data: RunData, split: str, config: Mapping[str, Any]) -> Predictions:

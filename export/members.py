@@ -75,7 +75,8 @@ def choose_members(folders: Sequence[Path], checkpoints: str = "all", fuse: str 
     folders : sequence of Path
         Run folders, all trained on the same data, split, resolution and intensity recipe.
     checkpoints : str
-        ``all`` kept ones, ``best``, or a number: so many of the best, of each run.
+        ``all`` kept ones, ``best``, or a number: so many of the best, of each run. Steps with commas
+        (``560,840``; ``560,`` for one) name checkpoints of a single run.
     fuse : {'none', 'soup'}
         ``soup`` averages the weights of each run's chosen checkpoints to one member.
 
@@ -86,7 +87,8 @@ def choose_members(folders: Sequence[Path], checkpoints: str = "all", fuse: str 
     Raises
     ------
     ExportError
-        No runs, a run without checkpoints, runs that do not fit together, or one that lacks an observation.
+        No runs, one given twice, a run without checkpoints, runs that do not fit together, or one that lacks an
+        observation.
     StudyError
         A folder that holds no finished run, or a damaged file. Weights are safetensors: nothing is unpickled.
     """
@@ -94,6 +96,14 @@ def choose_members(folders: Sequence[Path], checkpoints: str = "all", fuse: str 
         raise ExportError(f"unknown fusion {fuse!r}; known: {', '.join(FUSIONS)}")
     if not folders:
         raise ExportError("an ensemble needs at least one run")
+    if "," in checkpoints and len(folders) > 1:
+        raise ExportError(
+            f"--checkpoints {checkpoints}: steps name checkpoints of one run, {len(folders)} were given; "
+            f"with several runs say all, best or a number"
+        )
+    resolved = [folder.resolve() for folder in folders]
+    if twice := [str(folder) for folder in folders if resolved.count(folder.resolve()) > 1]:
+        raise ExportError(f"{twice[0]}: given twice; its members would count double")
     runs = [_chosen(load_run(folder), checkpoints) for folder in folders]
     for run in runs[1:]:
         _check_same(runs[0], run)
@@ -113,17 +123,47 @@ def weights_sha256(network: nn.Module) -> str:
 
 
 def _chosen(run: Run, checkpoints: str) -> Run:
-    """Return the run with the checkpoints that are wanted of it."""
-    count = {"all": len(run.checkpoints), "best": 1}.get(checkpoints)
-    if count is None:
-        if not checkpoints.isdigit() or int(checkpoints) < 1:
-            raise ExportError(f"--checkpoints {checkpoints!r}: expected all, best or a number from 1")
-        count = int(checkpoints)
+    """Return the run with the checkpoints that are wanted of it, best first."""
     if not run.checkpoints:
         raise ExportError(f"{run.folder}: the run keeps no checkpoints; train it again")
+    if "," in checkpoints:
+        steps = _steps(checkpoints, run)
+        return replace(run, checkpoints=[kept for kept in run.checkpoints if kept.step in steps])
+    count = {"all": len(run.checkpoints), "best": 1}.get(checkpoints)
+    if count is None:
+        if not _is_number(checkpoints) or int(checkpoints) < 1:
+            raise ExportError(
+                f"--checkpoints {checkpoints!r}: expected all, best, a number from 1, or steps as 560,840"
+            )
+        count = int(checkpoints)
     if count > len(run.checkpoints):
-        raise ExportError(f"{run.folder}: {count} checkpoints wanted, {len(run.checkpoints)} are kept")
+        raise ExportError(
+            f"{run.folder}: {count} checkpoints wanted, {len(run.checkpoints)} are kept, of steps {_kept(run)} "
+            f"(one step alone is written {count},)"
+        )
     return replace(run, checkpoints=run.checkpoints[:count])
+
+
+def _steps(checkpoints: str, run: Run) -> list[int]:
+    """Return the steps named in ``560,840`` or ``560,``, or say which the run keeps."""
+    names = [name.strip() for name in checkpoints.removesuffix(",").split(",")]
+    if not all(map(_is_number, names)):
+        raise ExportError(f"--checkpoints {checkpoints!r}: expected steps as 560,840; kept are {_kept(run)}")
+    steps = [int(name) for name in names]
+    if len(set(steps)) < len(steps):
+        raise ExportError(f"--checkpoints {checkpoints!r}: names a step twice")
+    kept = [checkpoint.step for checkpoint in run.checkpoints]
+    if absent := [str(step) for step in steps if step not in kept]:
+        raise ExportError(f"{run.folder}: no checkpoint of step {', '.join(absent)}; kept are {_kept(run)}")
+    return steps
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _kept(run: Run) -> str:
+    return ", ".join(str(step) for step in sorted(checkpoint.step for checkpoint in run.checkpoints))
 
 
 _SHARED = (

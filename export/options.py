@@ -7,9 +7,28 @@ from pathlib import Path
 
 from xraytransfer.errors import ExportError
 
-__all__ = ["PRECISIONS", "ExportOptions"]
+__all__ = ["CARDS", "PRECISIONS", "ExportOptions", "check_output"]
 
 PRECISIONS = ("float32", "float16-weights", "float16", "int8")
+CARDS = (".md", ".html")
+"""Endings of the cards, which take the model file's name."""
+
+
+def check_output(out: Path, *, overwrite: bool) -> None:
+    """Refuse a place where the model file or its cards cannot or must not be written, before any work is done.
+
+    Raises
+    ------
+    ExportError
+        The name does not end in ``.onnx``, the folder is absent, or a file is there and is not to be replaced.
+    """
+    if out.suffix != ".onnx":
+        raise ExportError(f"{out}: a model file's name ends in .onnx; its cards take the same name with .md and .html")
+    if not out.parent.is_dir():
+        raise ExportError(f"{out}: the folder {out.parent} does not exist")
+    for path in (out, *(out.with_suffix(ending) for ending in CARDS)):
+        if path.exists() and not overwrite:
+            raise ExportError(f"{path}: exists; --overwrite replaces it")
 
 
 @dataclass(frozen=True)
@@ -32,6 +51,10 @@ class ExportOptions:
         Where the graph is checked: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
     folder, cache : Path or None
         Where the data set and its cache lie now; where the run says if None.
+    judge : Path or None
+        Folder of a judge that `xraytransfer study judge` trained; none where None.
+    robustness : bool
+        Score the test films in every variant of `robustness.VARIANTS` too, for the card.
     licence : str
         SPDX identifier of the weights' licence.
     overwrite : bool
@@ -50,6 +73,8 @@ class ExportOptions:
     device: str = "auto"
     folder: Path | None = None
     cache: Path | None = None
+    judge: Path | None = None
+    robustness: bool = False
     licence: str = "Apache-2.0"
     overwrite: bool = False
     force: bool = False
@@ -60,11 +85,8 @@ class ExportOptions:
         Raises
         ------
         ExportError
-            The file exists and is not to be replaced, its folder is absent, or the precision is unknown.
+            As `check_output`, or the precision is unknown.
         """
         if self.precision not in PRECISIONS:
             raise ExportError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
-        if not out.parent.is_dir():
-            raise ExportError(f"{out}: the folder {out.parent} does not exist")
-        if out.exists() and not self.overwrite:
-            raise ExportError(f"{out}: exists; --overwrite replaces it")
+        check_output(out, overwrite=self.overwrite)

@@ -30,7 +30,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from xraytransfer.errors import ExportError
 from xraytransfer.export.options import PRECISIONS
-from xraytransfer.export.to_onnx import inside_member
+from xraytransfer.export.to_onnx import JUDGE, inside_member
 from xraytransfer.export.tracing import PIXELS
 from xraytransfer.model_file import INPUT
 
@@ -101,7 +101,8 @@ def float16_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
         small = values.dtype != np.float32 or values.size < _SMALLEST_STORED
-        if small or float(np.abs(values).max()) > _FLOAT16_MAX:
+        # the judge is small, and its limits are close to what it answers: it stays as it is
+        if small or tensor.name.startswith(JUDGE) or float(np.abs(values).max()) > _FLOAT16_MAX:
             tensors.append(tensor)
             continue
         stored = f"{tensor.name}/float16"

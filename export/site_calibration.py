@@ -29,6 +29,8 @@ from xraytransfer.export.document import reliability_rows
 from xraytransfer.export.evaluation import metric_rows
 from xraytransfer.export.model_writer import serialise, write_atomically
 from xraytransfer.export.operating_points import DEFAULT, operating_points
+from xraytransfer.export.options import check_output
+from xraytransfer.export.roc_curve import roc_rows
 from xraytransfer.export.scoring import set_calibration
 from xraytransfer.export.to_onnx import CALIBRATION_INITIALISERS
 from xraytransfer.model_file import ModelDescription, read
@@ -137,8 +139,7 @@ def calibrate_site(
     ModelFileError
         Not a model file, or damaged.
     """
-    if out.exists() and not overwrite:
-        raise ExportError(f"{out}: exists; --overwrite replaces it")
+    check_output(out, overwrite=overwrite)
     films = read_labels(table)
     description, data = read(model, verify=True)
     judged = _score(model, films, device, say)
@@ -230,6 +231,7 @@ def _describe(
             *(row for row in description.metrics if not (changed and _is_stale(row, fitted))),
             *metric_rows(f"{data}, on which it was fitted", judged, calibrated, np.random.default_rng(0)),
         ],
+        "roc": roc_rows(judged, calibrated, data),
         "calibration": {
             **(calibration.to_dict(data) if changed else document.get("calibration") or {}),
             "reliability": reliability_rows(judged, calibrated, data),

@@ -18,6 +18,10 @@ bit. Without ``exclude_outside`` the outermost rows and columns are wrong by up 
 The calibration is ``sigmoid(a * ln p - b * ln(1 - p) + c)`` for each observation, with p the members' mean
 probability (beta calibration, Kull et al. 2017). ``a = b = 1, c = 0`` is no calibration, ``a = b`` Platt's on
 the logit; a, b >= 0 keeps the order of films, and so every AUROC.
+
+A judge (`xraytransfer.study.acceptance_network`) hangs on the resized film, resized once more to its own side::
+
+    Resize -> Resize -> Cast -> judge -> film_kind, film_distance
 """
 
 from __future__ import annotations
@@ -33,20 +37,28 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from xraytransfer.acceptance import ACCEPTANCE_OUTPUTS, KINDS
 from xraytransfer.errors import ExportError
 from xraytransfer.export.tracing import OPSET, PIXELS, structure, trace, with_weights
 from xraytransfer.model_file import INPUT, OUTPUTS
+from xraytransfer.study.acceptance_network import Judge
 
-__all__ = ["CALIBRATION_INITIALISERS", "IR_VERSION", "build_graph", "inside_member"]
+__all__ = ["CALIBRATION_INITIALISERS", "IR_VERSION", "JUDGE", "build_graph", "inside_member"]
 
 IR_VERSION = 10
 """The lowest that goes with opset 20: older runtimes refuse newer ones."""
 CALIBRATION_INITIALISERS = ("calibration_a", "calibration_b", "calibration_c")
 """float32 [k] each, so that a site's own calibration replaces numbers and not nodes."""
 
+JUDGE = "judge/"
+"""What the names of the judge's nodes and weights begin with."""
+
+_JUDGE_PIXELS = "judge_pixels"
+
 _MEMBER_NAME = re.compile(r"member\d+/")
 _SMALLEST = np.float32(1e-7)  # 1 - 1e-7 is still below 1 in float32: logarithms stay finite
 _ALIGNMENT = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+_SHRINK: dict[str, Any] = {"antialias": 1, "exclude_outside": 1, **_ALIGNMENT}
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,7 @@ def build_graph(
     networks: Sequence[nn.Module],
     resolution: tuple[int, int],
     calibration: Mapping[str, NDArray[np.float32]] | None = None,
+    judge: Judge | None = None,
 ) -> onnx.ModelProto:
     """Write networks as one ONNX model without metadata, in float32.
 
@@ -74,6 +87,8 @@ def build_graph(
         Rows and columns that every radiograph is resized to.
     calibration : mapping, optional
         ``a``, ``b``, ``c``, float32 (k,) each; no calibration where absent.
+    judge : Judge, optional
+        Says which films may be scored; none where absent.
 
     Returns
     -------
@@ -100,6 +115,8 @@ def build_graph(
     if len(outputs) > 1:
         raise ExportError(f"members answer for different numbers of observations: {sorted(outputs)}")
     _back(graph, members, calibration)
+    if judge is not None:
+        _add_judge(graph, judge)
     model = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -124,27 +141,46 @@ def _front(graph: onnx.GraphProto, resolution: tuple[int, int]) -> None:
         [
             helper.make_node("Shape", [INPUT], ["image_batch"], "image_batch", start=0, end=2),
             helper.make_node("Concat", ["image_batch", "resolution"], ["resized_shape"], "resized_shape", axis=0),
-            helper.make_node(
-                "Resize",
-                [INPUT, "", "", "resized_shape"],
-                ["resized"],
-                "resize",
-                antialias=1,
-                exclude_outside=1,
-                **_ALIGNMENT,
-            ),
+            helper.make_node("Resize", [INPUT, "", "", "resized_shape"], ["resized"], "resize", **_SHRINK),
             helper.make_node("Cast", ["resized"], [PIXELS], PIXELS, to=TensorProto.FLOAT),
         ]
     )
 
 
+def _add_judge(graph: onnx.GraphProto, judge: Judge) -> None:
+    """Add the judge and its two outputs."""
+    side = (judge.side, judge.side)
+    _constant(graph, "judge_resolution", np.array(side, np.int64))
+    graph.node.extend(
+        [
+            helper.make_node("Concat", ["image_batch", "judge_resolution"], ["judge_shape"], "judge_shape", axis=0),
+            helper.make_node(
+                "Resize", ["resized", "", "", "judge_shape"], ["judge_resized"], "judge_resize", **_SHRINK
+            ),
+            helper.make_node("Cast", ["judge_resized"], [_JUDGE_PIXELS], _JUDGE_PIXELS, to=TensorProto.FLOAT),
+        ]
+    )
+    answers = _append_nodes(graph, with_weights(trace(judge, side), judge), JUDGE, _JUDGE_PIXELS)
+    shapes: tuple[list[str | int], ...] = (["batch", len(KINDS)], ["batch"])
+    for name, answer, shape in zip(ACCEPTANCE_OUTPUTS, answers, shapes, strict=True):
+        graph.node.append(helper.make_node("Identity", [answer], [name], name))
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+
+
 def _append(graph: onnx.GraphProto, member: onnx.ModelProto, prefix: str) -> _Outputs:
     """Add a member's weights and nodes under a prefix; return what it answers with."""
+    logits, activation_map = _append_nodes(graph, member, prefix, PIXELS)
+    sizes = [size.dim_value for size in member.graph.output[1].type.tensor_type.shape.dim]
+    return _Outputs(logits, activation_map, sizes[1], (sizes[2], sizes[3]))
+
+
+def _append_nodes(graph: onnx.GraphProto, member: onnx.ModelProto, prefix: str, pixels: str) -> tuple[str, str]:
+    """Add a trace's weights and nodes under a prefix, fed from `pixels`; return the names of its two answers."""
     if member.functions:
         raise ExportError("the exporter left local functions in the graph, which cannot be merged")
 
     def renamed(name: str) -> str:
-        return name if name in ("", PIXELS) else prefix + name
+        return {"": "", PIXELS: pixels}.get(name, prefix + name)
 
     for tensor in member.graph.initializer:
         graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(tensor), renamed(tensor.name)))
@@ -158,9 +194,8 @@ def _append(graph: onnx.GraphProto, member: onnx.ModelProto, prefix: str) -> _Ou
         )
         plain.attribute.extend(node.attribute)
         graph.node.append(plain)
-    logits, activation_map = member.graph.output
-    sizes = [size.dim_value for size in activation_map.type.tensor_type.shape.dim]
-    return _Outputs(renamed(logits.name), renamed(activation_map.name), sizes[1], (sizes[2], sizes[3]))
+    first, second = member.graph.output
+    return renamed(first.name), renamed(second.name)
 
 
 def _back(

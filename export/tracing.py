@@ -39,13 +39,26 @@ class _Member(nn.Module):
         return logits, activation_map
 
 
+class _Judge(nn.Module):
+    """A judge under the name that a member's network has, so that weights are named alike."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        kinds, distance = self.network(pixels)
+        return kinds, distance
+
+
 def trace(network: nn.Module, resolution: tuple[int, int]) -> onnx.ModelProto:
     """Trace one network; its weights keep their names from the state dict.
 
     Parameters
     ----------
     network : nn.Module
-        With ``forward_with_map``; its training mode is left as it was.
+        A member, with ``forward_with_map``; or a judge, whose two answers take the places of logits and map.
+        Its training mode is left as it was.
     resolution : tuple of int
         Rows and columns, fixed in the trace; the batch is free.
 
@@ -60,7 +73,7 @@ def trace(network: nn.Module, resolution: tuple[int, int]) -> onnx.ModelProto:
         torch cannot export it; the message holds torch's first line.
     """
     was_training = network.training
-    member = _Member(network).eval()
+    member = (_Member if hasattr(network, "forward_with_map") else _Judge)(network).eval()
     # a batch of one would be baked in; two is the smallest that stays free
     example = torch.zeros(2, 1, *resolution, device=next(network.parameters()).device)
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]

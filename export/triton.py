@@ -11,6 +11,7 @@ import os
 import re
 from pathlib import Path
 
+from xraytransfer.acceptance import ACCEPTANCE_OUTPUTS
 from xraytransfer.errors import ExportError
 from xraytransfer.export.model_writer import write_atomically
 from xraytransfer.model_file import INPUT, ModelDescription, describe
@@ -76,6 +77,13 @@ def config_text(description: ModelDescription) -> str:
     """
     observations, members = len(description.observations), len(description.members)
     name = os.fspath(description.name)
+    judged = ""
+    if description.acceptance is not None:
+        # one number a film: Triton calls a tensor of the batch alone [ 1 ] that is reshaped to nothing
+        kinds, distance = ACCEPTANCE_OUTPUTS
+        judged = f""",
+  {{ name: "{kinds}" data_type: TYPE_FP32 dims: [ {len(description.acceptance.kinds)} ] }},
+  {{ name: "{distance}" data_type: TYPE_FP32 dims: [ 1 ] reshape: {{ shape: [ ] }} }}"""
     return f"""# written by {description.document["writer"]}; graph and weights {description.sha256}
 name: "{name}"
 platform: "onnxruntime_onnx"
@@ -86,7 +94,7 @@ input [
 output [
   {{ name: "probability" data_type: TYPE_FP32 dims: [ {observations} ] label_filename: "observations.txt" }},
   {{ name: "member_probability" data_type: TYPE_FP32 dims: [ {members}, {observations} ] }},
-  {{ name: "activation_map" data_type: TYPE_FP32 dims: [ {observations}, -1, -1 ] }}
+  {{ name: "activation_map" data_type: TYPE_FP32 dims: [ {observations}, -1, -1 ] }}{judged}
 ]
 dynamic_batching {{
   preferred_batch_size: {list(_PREFERRED_BATCHES)}

@@ -65,6 +65,7 @@ class _Job(Generic[T]):
     deadline: float
     finish: Callable[[Radiograph, Prediction], T]
     any_modality: bool = False
+    any_film: bool = False
     future: Future[T] = field(default_factory=Future)
 
 
@@ -144,7 +145,8 @@ class Engine:
         Returns
         -------
         concurrent.futures.Future of Prediction
-            Raises `RadiographError` for a film that is refused, `DeadlineError` for one that came too late.
+            Raises `RadiographError` for a film that the reader or the model's judge refuses, `DeadlineError` for
+            one that came too late.
 
         Raises
         ------
@@ -162,13 +164,14 @@ class Engine:
         deadline: float | None = None,
         *,
         any_modality: bool = False,
+        any_film: bool = False,
     ) -> Future[T]:
         """Accept a film as `submit` does; the future holds what `finish` makes, in a worker thread.
 
-        `any_modality` is that of `xraytransfer.read_radiograph`.
+        `any_modality` and `any_film` are those of `xraytransfer.Classifier.predict`.
         """
         until = time.monotonic() + self._deadline_s if deadline is None else deadline
-        job = _Job(source, until, finish, any_modality)
+        job = _Job(source, until, finish, any_modality, any_film)
         with self._changed:
             if self._closed:
                 raise DrainingError
@@ -228,7 +231,7 @@ class Engine:
                 self._changed.notify_all()
         if self.batch_size == 1:
             (prediction,) = self._score([radiograph])
-            job.future.set_result(job.finish(radiograph, prediction))
+            self._finish(job, radiograph, prediction)
         self._film_s += 0.1 * (time.monotonic() - started - self._film_s)
 
     def _score(self, radiographs: list[Radiograph]) -> list[Prediction]:
@@ -263,4 +266,7 @@ class Engine:
 
     @staticmethod
     def _finish(job: _Job[T], radiograph: Radiograph, prediction: Prediction) -> None:
+        judged = prediction.acceptance
+        if judged is not None and not job.any_film and (refusal := judged.refusal(prediction.source)) is not None:
+            raise refusal
         job.future.set_result(job.finish(radiograph, prediction))

@@ -104,6 +104,7 @@ def _predict() -> dict[str, Any]:
                 "schema": {"type": "integer", "minimum": 64, "maximum": 4096},
             },
             _query("any_modality", "`true`: score a film that its header calls no chest radiograph."),
+            _query("any_film", "`true`: score a film that the model's own judge refuses."),
         ],
         "requestBody": {
             "required": True,
@@ -141,7 +142,7 @@ def _structured_report() -> dict[str, Any]:
         "summary": "Score one DICOM film and answer with a DICOM SR (TID 1500)",
         "operationId": "structuredReport",
         "security": [{"token": []}, {}],
-        "parameters": [_query("any_modality", "As for `/v1/predict`.")],
+        "parameters": [_query(name, "As for `/v1/predict`.") for name in ("any_modality", "any_film")],
         "requestBody": {"required": True, "content": report},
         "responses": {
             "200": {"description": "The report, a DICOM file", "content": report},
@@ -166,6 +167,10 @@ def _schemas() -> dict[str, Any]:
         "ok": {"const": True},
         "observations": {"type": "array", "items": _object(observation), "minItems": 6, "maxItems": 6},
         "operating_point": {"type": ["string", "null"]},
+        "acceptance": {
+            "type": ["object", "null"],
+            "description": "What the model's judge of films said; null where the model has none",
+        },
         "radiograph": {"type": "object", "description": "What the film was, and what was done to its pixels"},
         "model": _object({name: {"type": "string"} for name in ("name", "version", "sha256")}),
         "provider": {"type": "string", "description": "The execution provider that ran"},

@@ -6,7 +6,7 @@ import { composed, drawMap, pictureUrl, resetView, setOpacity, showFilm, zoom } 
 
 const AT_ONCE = 2; // films on their way to the server
 const $ = (id) => document.getElementById(id);
-const films = []; // {file, name, state, result, problem, anyModality, retryAt}
+const films = []; // {file, name, state, result, problem, anyModality, anyFilm, retryAt}
 let current = null;
 let chosen = null; // observation whose map is shown
 let opacity = 45;
@@ -16,7 +16,7 @@ let asking = false;
 
 function add(files) {
   for (const file of files) {
-    films.push({ file, name: file.name || "film", state: "waiting", result: null, problem: null, anyModality: false, retryAt: 0 });
+    films.push({ file, name: file.name || "film", state: "waiting", result: null, problem: null, anyModality: false, anyFilm: false, retryAt: 0 });
     current ??= films[films.length - 1];
   }
   render();
@@ -167,6 +167,9 @@ function renderMessage() {
   box.append(element("h2", {}, `${heading}: ${problem.title}`), element("p", {}, problem.detail), element("code", {}, problem.reason));
   if (["not-a-radiograph", "not-frontal"].includes(problem.reason) && !current.anyModality) {
     box.append(button("Score it anyway", () => retry(current, { anyModality: true })));
+  }
+  if (["sideways", "upside-down", "inverted", "not-accepted"].includes(problem.reason) && !current.anyFilm) {
+    box.append(button("Score it anyway", () => retry(current, { anyFilm: true })));
   }
   if (["unreachable", "deadline", "internal"].includes(problem.reason)) box.append(button("Try again", () => retry(current)));
 }

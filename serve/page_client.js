@@ -37,16 +37,20 @@ async function post(path, file, kind) {
   }
 }
 
-export async function score(file, { anyModality }) {
+export async function score(file, { anyModality, anyFilm }) {
   const kind = await kindOf(file);
   const query = new URLSearchParams({ picture: "1600", map: "values" });
   if (anyModality) query.set("any_modality", "true");
+  if (anyFilm) query.set("any_film", "true");
   const answer = await post(`/v1/predict?${query}`, file, kind);
   return answer.body ? { result: await answer.body.json() } : answer;
 }
 
-export async function report(file, { anyModality }) {
-  const answer = await post(`/v1/sr${anyModality ? "?any_modality=true" : ""}`, file, "application/dicom");
+export async function report(file, { anyModality, anyFilm }) {
+  const query = new URLSearchParams();
+  if (anyModality) query.set("any_modality", "true");
+  if (anyFilm) query.set("any_film", "true");
+  const answer = await post(`/v1/sr?${query}`, file, "application/dicom");
   return answer.body ? { blob: await answer.body.blob() } : answer;
 }
 

@@ -125,7 +125,10 @@ export function showPixels(result) {
     if (value !== null && value !== undefined) add(term, word(value));
   }
   document.getElementById("pixels").replaceChildren(list);
-  const notes = result.radiograph.notes ?? [];
+  const notes = [...(result.radiograph.notes ?? [])];
+  if (result.acceptance && !result.acceptance.accepted) {
+    notes.unshift("The model itself judged this film unfit to be scored; it was scored because you asked for it.");
+  }
   document.getElementById("notes").replaceChildren(...notes.map((note) => element("li", {}, note)));
 }
 

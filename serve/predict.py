@@ -54,19 +54,22 @@ class Options:
         Longer side in pixels of the film as it was read, if wanted.
     any_modality : bool
         Whether to score what its header says is no radiograph of the chest.
+    any_film : bool
+        Whether to score what the model's own judge refuses.
     """
 
     maps: tuple[str, ...] = ()
     map_values: bool = False
     picture: int | None = None
     any_modality: bool = False
+    any_film: bool = False
 
     @classmethod
     def read(cls, query: QueryParams) -> Options:
         """Read a query, or raise `ProblemError` (``bad-request``) naming what is wrong with it."""
-        unknown = set(query) - {"map", "picture", "any_modality"}
+        unknown = set(query) - {"map", "picture", "any_modality", "any_film"}
         if unknown:
-            raise ProblemError("bad-request", "unknown query parameter; known: map, picture, any_modality")
+            raise ProblemError("bad-request", "unknown query parameter; known: map, picture, any_modality, any_film")
         known = [observation.identifier for observation in OBSERVATIONS]
         wanted = [word for word in query.get("map", "").split(",") if word]
         maps = known if "all" in wanted else [word for word in wanted if word != "values"]
@@ -75,10 +78,16 @@ class Options:
         side = query.get("picture")
         if side is not None and not (side.isdecimal() and len(side) < 6 and 64 <= int(side) <= 4096):
             raise ProblemError("bad-request", "picture: expected the longer side, 64 to 4096 pixels")
-        modality = query.get("any_modality", "false")
-        if modality not in {"true", "false"}:
-            raise ProblemError("bad-request", "any_modality: expected true or false")
-        return cls(tuple(maps), "values" in wanted, int(side) if side else None, modality == "true")
+        for name in ("any_modality", "any_film"):
+            if query.get(name, "false") not in {"true", "false"}:
+                raise ProblemError("bad-request", f"{name}: expected true or false")
+        return cls(
+            tuple(maps),
+            "values" in wanted,
+            int(side) if side else None,
+            query.get("any_modality") == "true",
+            query.get("any_film") == "true",
+        )
 
 
 async def predict(request: Request) -> Response:
@@ -127,7 +136,9 @@ async def _score_body(
         raise ProblemError("empty-body", "the body is empty: send one film")
     check_signature(data, kind)
     until = time.monotonic() + server.settings.deadline_s
-    future = server.engine.submit_with(data, finish or partial(_report, data), until, any_modality=options.any_modality)
+    future = server.engine.submit_with(
+        data, finish or partial(_report, data), until, any_modality=options.any_modality, any_film=options.any_film
+    )
     try:
         answer = await _unless_left(request, future, until)
     except RadiographError:
@@ -212,7 +223,9 @@ async def _one_of_many(server: Server, options: Options, index: int, part: Part)
     finish = partial(_render, options, index=index)
     while True:
         try:
-            future = server.engine.submit_with(part.data, finish, until, any_modality=options.any_modality)
+            future = server.engine.submit_with(
+                part.data, finish, until, any_modality=options.any_modality, any_film=options.any_film
+            )
             break
         except QueueFullError:  # others' films: this request was let in, so it waits its turn
             if time.monotonic() > until:

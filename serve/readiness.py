@@ -52,14 +52,18 @@ class Readiness:
 
     def score_now(self) -> Prediction:
         """Score the film; raise what stands in the way. For start-up, outside the event loop."""
-        return self._engine.submit(self._film).result()
+        return self._submit().result()
+
+    def _submit(self) -> Future[Prediction]:
+        # a drawn chest is no film, and the model's judge may say so
+        return self._engine.submit_with(self._film, lambda _, prediction: prediction, any_film=self._own)
 
     async def check(self) -> dict[str, Any]:
         """Return what to answer on ``/readyz``; ``ready`` says whether films are scored."""
         async with self._lock:  # many callers, one film
             if time.monotonic() - self._engine.last_scored > _FRESH_S:
                 try:
-                    scoring: Future[Prediction] = self._engine.submit(self._film)
+                    scoring: Future[Prediction] = self._submit()
                     await asyncio.wrap_future(scoring)
                 except QueueFullError as error:
                     return self._state(False, f"nothing was scored lately and {error}")

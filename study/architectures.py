@@ -29,7 +29,7 @@ from xraytransfer.errors import StudyError
 __all__ = ["ARCHITECTURES", "BODIES", "Architecture", "find_architecture", "read_architectures"]
 
 BODIES = ("resnet", "densenet", "efficientnet", "mobilenetv3", "inception_v3", "inception_v4")
-"""How a timm model is cut into stages: see `network.stages`."""
+"""How a timm model is cut into stages: see `stages.stages`."""
 
 
 @dataclass(frozen=True)

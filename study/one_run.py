@@ -15,7 +15,7 @@ from xraytransfer.study.lock import FolderLock
 from xraytransfer.study.safe_write import read_json, write_json
 from xraytransfer.study.train import train
 
-__all__ = ["gpu_count", "resolve_device", "run_one"]
+__all__ = ["gpu_count", "prepare_device", "resolve_device", "run_one"]
 
 
 def run_one(
@@ -51,10 +51,7 @@ def run_one(
         config = read_json(folder / "config.json")
         if threads is not None:
             torch.set_num_threads(threads)
-        if device.startswith("cuda"):
-            # evaluation is float32 as it says, not the 10 bits of TF32; shapes never change, so search once
-            torch.backends.cudnn.allow_tf32 = False
-            torch.backends.cudnn.benchmark = True
+        prepare_device(torch.device(device))
         try:
             return train(folder, config, device=device, say=say)
         except (StudyError, RuntimeError, OSError, MemoryError, safetensors.SafetensorError) as error:
@@ -76,6 +73,14 @@ def resolve_device(device: str) -> str:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError("torch finds no CUDA device here; take --device cpu, or install torch built for CUDA")
     return "cuda:0" if device == "cuda" else device
+
+
+def prepare_device(device: torch.device) -> None:
+    """Set what this process's kernels on a GPU may do; nothing on a CPU."""
+    if device.type == "cuda":
+        # evaluation is float32 as it says, not the 10 bits of TF32; shapes never change, so search once
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
 
 
 def gpu_count() -> int:

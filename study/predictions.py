@@ -37,6 +37,9 @@ class Predictions:
         float32, shape (films, members, observations), in [0, 1].
     checkpoint_steps : NDArray
         int64, shape (members,); -1 for a member that is no checkpoint.
+    soup : NDArray or None
+        float32, shape (films, observations): what the mean of the members' weights says, as one network; None
+        where there is none (several runs), or a run was trained before soups were stored.
     """
 
     image: NDArray[np.str_]
@@ -49,6 +52,7 @@ class Predictions:
     label: NDArray[np.float32]
     probability: NDArray[np.float32]
     checkpoint_steps: NDArray[np.int64]
+    soup: NDArray[np.float32] | None = None
 
     def ensemble(self) -> NDArray[np.float32]:
         """Return the mean over the members: float32, shape (films, observations)."""
@@ -68,11 +72,16 @@ class Predictions:
         np.maximum.at(label, inverse, np.nan_to_num(self.label, nan=-1.0))
         label[label < 0] = np.nan
         rows = {name: getattr(self, name)[first] for name in ("image", "patient", "view", "sex", "age")}
-        return replace(self, **rows, examination=names, label=label, probability=probability)
+        soup = None
+        if self.soup is not None:
+            soup = np.zeros((len(names), self.soup.shape[1]), np.float32)
+            np.maximum.at(soup, inverse, self.soup)
+        return replace(self, **rows, examination=names, label=label, probability=probability, soup=soup)
 
     def subset(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Predictions:
         """Return the films that a mask or a list of row numbers selects."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in _PER_FILM})
+        soup = None if self.soup is None else self.soup[rows]
+        return replace(self, **{name: getattr(self, name)[rows] for name in _PER_FILM}, soup=soup)
 
 
 def combine(runs: Sequence[Predictions]) -> Predictions:
@@ -89,7 +98,7 @@ def combine(runs: Sequence[Predictions]) -> Predictions:
         if not np.array_equal(run.image, runs[0].image) or not np.array_equal(run.observations, runs[0].observations):
             raise StudyError("the runs did not judge the same films and observations: no ensemble across them")
     probability = np.stack([run.ensemble() for run in runs], axis=1)
-    return replace(runs[0], probability=probability, checkpoint_steps=np.full(len(runs), -1, np.int64))
+    return replace(runs[0], probability=probability, checkpoint_steps=np.full(len(runs), -1, np.int64), soup=None)
 
 
 def predictions_of(
@@ -98,6 +107,8 @@ def predictions_of(
     label: NDArray[np.float32],
     probability: NDArray[np.float32],
     checkpoint_steps: Sequence[int],
+    *,
+    soup: NDArray[np.float32] | None = None,
 ) -> Predictions:
     """Return the predictions for a table's films. Shapes as in `Predictions`."""
     return Predictions(
@@ -111,12 +122,15 @@ def predictions_of(
         label=label.astype(np.float32),
         probability=probability.astype(np.float32),
         checkpoint_steps=np.array(checkpoint_steps, dtype=np.int64),
+        soup=None if soup is None else soup.astype(np.float32),
     )
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write an npz file in one step."""
     arrays = {name: getattr(predictions, name) for name in Predictions.__dataclass_fields__}
+    if predictions.soup is None:
+        del arrays["soup"]
 
     def write(temporary: Path) -> None:
         # through a file object: numpy would append .npz to the temporary name
@@ -137,11 +151,15 @@ def read_predictions(path: Path) -> Predictions:
     try:
         # opened here: numpy leaves the file open where it is no archive
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            predictions = Predictions(**{name: file[name] for name in Predictions.__dataclass_fields__})
+            # runs that are older than soups have none
+            names = [name for name in Predictions.__dataclass_fields__ if name != "soup" or name in file]
+            predictions = Predictions(**{name: file[name] for name in names})
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise StudyError(f"{path}: cannot be read as predictions: {error}") from error
     films, k = len(predictions.image), len(predictions.observations)
     shape = (films, len(predictions.checkpoint_steps), k)
     if predictions.probability.shape != shape or predictions.label.shape != (films, k):
         raise StudyError(f"{path}: probability {predictions.probability.shape} where {shape} was expected")
+    if predictions.soup is not None and predictions.soup.shape != (films, k):
+        raise StudyError(f"{path}: soup {predictions.soup.shape} where {(films, k)} was expected")
     return predictions

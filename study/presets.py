@@ -184,6 +184,17 @@ _CHOICES = {
 }
 
 
+_LIMITS = {
+    "rotation": 180.0,
+    # half a side, half the grey range: more would leave nothing of some films
+    **dict.fromkeys(("scale", "shift", "levels"), 0.45),
+    **dict.fromkeys(("brightness", "contrast", "soften", "erase", "equalise"), 1.0),
+    "gamma": 3.0,
+    "weight_decay": 10.0,
+}
+"""Greatest values that make sense."""
+
+
 def change_preset(name: str, changes: Mapping[str, object]) -> Preset:
     """Return a preset with some settings changed.
 
@@ -203,4 +214,7 @@ def change_preset(name: str, changes: Mapping[str, object]) -> Preset:
             raise StudyError(f"{setting} must be greater than 0, found {getattr(preset, setting)}")
     if not (0 <= preset.ema < 1 and 0 <= preset.dropout < 1 and 0 <= preset.warmup < 1):
         raise StudyError("ema, dropout and warmup must be at least 0 and less than 1")
+    for setting, limit in _LIMITS.items():
+        if not 0 <= getattr(preset, setting) <= limit:
+            raise StudyError(f"{setting} must be from 0 to {limit:g}, found {getattr(preset, setting)}")
     return preset

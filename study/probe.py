@@ -12,14 +12,23 @@ import torch
 from xraytransfer.study.augment import augment
 from xraytransfer.study.cache import cache_bytes
 from xraytransfer.study.grid import Cell, Grid, cells
+from xraytransfer.study.loss import masked_loss
 from xraytransfer.study.network import build_network
-from xraytransfer.study.one_run import resolve_device
+from xraytransfer.study.one_run import prepare_device, resolve_device
+from xraytransfer.study.optimizer import make_optimizer
+from xraytransfer.study.precision import resolve_precision
 from xraytransfer.study.presets import Preset
+from xraytransfer.study.row_predictions import EVALUATION_BATCH, predict_rows
 from xraytransfer.study.run_data import read_table
 from xraytransfer.study.split import SPLITS, split_films
-from xraytransfer.study.train import make_optimizer, masked_loss, predict_rows, resolve_precision
+from xraytransfer.study.train import LOG_STEPS
 
-__all__ = ["CellPlan", "Plan", "make_plan", "probe"]
+__all__ = ["CellPlan", "Plan", "make_plan", "probe", "seconds_needed"]
+
+PICTURES = 256
+"""Random pictures that batches are drawn from, as from a cache."""
+WARM_UP = 5
+"""Batches before the clock starts on a GPU, which searches for its fastest kernels first."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,8 @@ class Plan:
         times = [run.seconds for run in self.runs if run.seconds is not None]
         if times:
             hours = max(sum(times) / self.slots, *times) / 3600
-            lines.append(f"about {hours:.1f} hours with {self.slots} side by side, measured here, load included")
+            about = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(60 * hours))} minutes"
+            lines.append(f"about {about} with {self.slots} side by side, measured here, load included")
         return "\n".join(lines)
 
 
@@ -101,6 +111,7 @@ def probe(cell: Cell, preset: Preset, outputs: int, device: str, seconds: float)
         To spend on each of the two; at least one batch is measured, after one to warm up.
     """
     place = torch.device(device)
+    prepare_device(place)
     network = build_network(cell.architecture, outputs=outputs, truncation=cell.truncation, initialisation="random").to(
         place
     )
@@ -108,31 +119,44 @@ def probe(cell: Cell, preset: Preset, outputs: int, device: str, seconds: float)
     optimizer = make_optimizer(network, preset)
     dtype = resolve_precision(preset, cell.architecture.family, place)
     random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (preset.batch, preset.resolution, preset.resolution), dtype=np.uint8)
+    pixels = random.integers(0, 256, (PICTURES, preset.resolution, preset.resolution), dtype=np.uint8)
+    # a slow network on a slow machine would take minutes for a whole batch of evaluation
+    judged = np.arange(preset.batch if place.type == "cpu" else EVALUATION_BATCH) % PICTURES
+    forward = torch.compile(network) if preset.compile else network
     target = torch.from_numpy(random.integers(0, 2, (preset.batch, outputs)).astype(np.float32)).to(place)
 
     def step() -> None:
         network.train()
-        x = augment(torch.from_numpy(pixels)[:, None].to(place).float(), preset, torch.Generator().manual_seed(0))
+        chosen = random.integers(0, PICTURES, preset.batch)
+        x = torch.from_numpy(pixels[chosen])[:, None].to(place, non_blocking=True).float()
+        x = augment(x, preset, torch.Generator().manual_seed(0)).contiguous(memory_format=torch.channels_last)
         with torch.autocast(place.type, dtype=dtype, enabled=dtype != torch.float32):
-            logits = network(x.contiguous(memory_format=torch.channels_last))
+            logits = forward(x)
         loss = masked_loss(logits, target, None)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
-        loss.item()
 
     def judge() -> None:
-        predict_rows(network, pixels, np.arange(preset.batch), place, lambda: None)
+        predict_rows(network, pixels, judged, place, lambda: None)
+
+    def finished() -> None:
+        if place.type == "cuda":
+            torch.cuda.synchronize(place)
 
     rates = []
-    for work in (step, judge):
-        work()
+    for work, films, together in ((step, preset.batch, LOG_STEPS), (judge, len(judged), 1)):
+        for _ in range(1 if place.type == "cpu" else WARM_UP):
+            work()
+        finished()
         start, count = time.perf_counter(), 0
         while count == 0 or time.perf_counter() - start < seconds:
-            work()
-            count += 1
-        rates.append(count * preset.batch / (time.perf_counter() - start))
+            # training lets a GPU run ahead for as many steps
+            for _ in range(1 if place.type == "cpu" else together):
+                work()
+                count += 1
+            finished()
+        rates.append(count * films / (time.perf_counter() - start))
     return rates[0], rates[1]
 
 
@@ -163,6 +187,7 @@ def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: flo
         evaluation_minimum_width=grid.evaluation_minimum_width,
     )
     films = {name: len(split.rows(name)) for name in SPLITS}
+    predicted = {**films, "test": 0} if grid.keep_test else films
     outputs = len(table.outputs(grid.head))
     measured: dict[tuple[str, int], tuple[int, float | None]] = {}
     place = resolve_device(device)
@@ -176,16 +201,18 @@ def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: flo
             )
             time_needed = None
             if seconds:
-                time_needed = _seconds(preset, films, *probe(cell, preset, outputs, place, seconds))
+                time_needed = seconds_needed(preset, predicted, *probe(cell, preset, outputs, place, seconds))
             measured[key] = (network.parameter_count(), time_needed)
     torch.set_num_threads(before)
     return Plan(_rows(wanted, preset, measured), films, cache_bytes(len(table), (preset.resolution,) * 2), slots)
 
 
-def _seconds(preset: Preset, films: dict[str, int], training: float, evaluation: float) -> float:
+def seconds_needed(preset: Preset, films: dict[str, int], training: float, evaluation: float) -> float:
+    """Return how long a run takes, from films of each split and the two rates of `probe`."""
     examples = films["train"] // preset.batch * preset.batch * preset.epochs
     evaluations = examples // preset.evaluate_every + 1
-    judged = evaluations * films["validation"] + min(preset.keep, evaluations) * films["test"]
+    # validation films by the soup too; test films by each kept checkpoint and the soup
+    judged = (evaluations + 1) * films["validation"] + (min(preset.keep, evaluations) + 1) * films["test"]
     return examples / training + judged / evaluation
 
 

@@ -18,7 +18,7 @@ from xraytransfer.study.breakdown import (
     subset_table,
 )
 from xraytransfer.study.cost import Cost, measure_costs, read_costs
-from xraytransfer.study.ensembling import ensemble_table
+from xraytransfer.study.ensembling import across_table, checkpoint_table, ensemble_verdicts
 from xraytransfer.study.question_accuracy import accuracy_name, answer_accuracy
 from xraytransfer.study.question_boost import answer_boost
 from xraytransfer.study.question_size import answer_size
@@ -84,9 +84,8 @@ def write_report(
     scored = score_results(read, replicates=replicates, seed=seed, workers=workers)
     tell("latency and activation maps" if measure else "tables and figures")
     costs = _costs(scored, measure)
-    sections = _sections(
-        scored, costs, "Not drawn: asked for tables only." if not measure else "" if films else WITHOUT_FILMS
-    )
+    no_maps = "Not drawn: asked for tables only." if not measure else "" if films else WITHOUT_FILMS
+    sections = _sections(scored, costs, no_maps, workers)
     title, notice = headline(scored)
     try:
         return _write(folder, title, notice, sections)
@@ -104,7 +103,7 @@ def _costs(scored: Scored, measure: bool) -> dict[tuple[str, int], Cost]:
         return read_costs(scored.results)
 
 
-def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], no_maps: str) -> list[Section]:
+def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], no_maps: str, workers: int) -> list[Section]:
     from xraytransfer.study import figures
     from xraytransfer.study.figure_parts import svg
 
@@ -148,7 +147,7 @@ def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], no_maps: str) 
                 f"Reliability of {cell.label}: ten bins of equally many films; bars are Wilson's 95 % intervals.",
             ),
         ),
-        Section("ensembles", "Ensembles", (), tables=[ensemble_table(scored)]),
+        _ensembles(scored, workers),
         _maps(scored, no_maps),
         Section(
             "curves",
@@ -186,6 +185,12 @@ def _summary(answers: Sequence[Answer]) -> Section:
         about = [verdict for verdict in answer.verdicts if verdict.startswith("Pretrained")] or answer.verdicts[:1]
         sentences += [f"{answer.question} {' '.join(about)}"]
     return Section("summary", "In short", sentences)
+
+
+def _ensembles(scored: Scored, workers: int) -> Section:
+    inside, across = checkpoint_table(scored, workers), across_table(scored)
+    tables = [table for table in (inside, across) if table is not None and table.rows]
+    return Section("ensembles", "Ensembles", ensemble_verdicts(inside), tables=tables)
 
 
 def _maps(scored: Scored, no_maps: str) -> Section:

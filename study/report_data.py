@@ -88,7 +88,9 @@ def data_section_tables(scored: Scored) -> list[Table]:
         Column("Masked labels", text("masked")),
     ]
     refused = sum((results.config("data", "refused") or {}).values())
-    note = f"Positive films of each observation. {refused} films could not be read and are left out."
+    note = (
+        f"Positive films of each observation among the test films. {refused} films could not be read and are left out."
+    )
     tables = [Table("data", "Films", columns, rows, note)]
     if results.left_out:
         listed: list[dict[str, object]] = [{"run": run, "reason": reason} for run, reason in results.left_out]

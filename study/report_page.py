@@ -80,8 +80,9 @@ def page_html(title: str, notice: str, sections: Sequence[Section]) -> str:
 
 
 def _unbroken(sentence: str) -> str:
-    """Escape a sentence and keep ``p = .03`` on one line."""
-    return html.escape(sentence).replace(" = ", "&nbsp;=&nbsp;").replace(" &lt; ", "&nbsp;&lt;&nbsp;")
+    """Escape a sentence and keep ``p = .03`` and ``95 %`` on one line."""
+    escaped = html.escape(sentence).replace(" = ", "&nbsp;=&nbsp;").replace(" &lt; ", "&nbsp;&lt;&nbsp;")
+    return escaped.replace(" %", "&nbsp;%")
 
 
 PAGE = """<!doctype html>
@@ -99,15 +100,18 @@ li {{ margin: .25rem 0; max-width: 50rem; }}
 figure {{ margin: 1rem 0; }}
 figure img {{ max-width: 100%; height: auto; }}
 figcaption, .note {{ color: #555; font-size: .85rem; max-width: 50rem; }}
-.table {{ overflow-x: auto; margin: 1rem 0 .25rem; }}
+/* wide tables may use the margin to the right of the text; what is wider still scrolls */
+.table {{ overflow-x: auto; margin: 1rem 0 .25rem; width: max-content;
+  max-width: min(calc(100vw - 3rem), calc(50vw + 29rem)); }}
 table {{ border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }}
 caption {{ text-align: left; font-weight: 600; padding-bottom: .3rem; }}
 th, td {{ padding: .25rem .6rem; text-align: left; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }}
 th {{ vertical-align: bottom; white-space: normal; border-bottom: 2px solid #999; }}
-td:last-child:not(.n) {{ white-space: normal; }}
+td:last-child:not(.n) {{ white-space: normal; min-width: 14rem; overflow-wrap: anywhere; }}
 .n {{ text-align: right; }}
 summary {{ cursor: pointer; }}
-@media print {{ nav {{ display: none; }} body {{ max-width: none; }} figure {{ break-inside: avoid; }} }}
+@media print {{ nav {{ display: none; }} body {{ max-width: none; }} figure {{ break-inside: avoid; }}
+  .table {{ width: auto; max-width: 100%; }} table {{ font-size: .6rem; }} td {{ white-space: normal; }} }}
 </style></head><body>
 <h1>{title}</h1>
 <p class="notice">{notice}</p>

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from xraytransfer.errors import StudyError
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.study.predictions import Predictions, read_predictions
+from xraytransfer.study.presets import Preset
 from xraytransfer.study.run_folder import list_runs
 from xraytransfer.study.safe_write import read_json
 
@@ -45,7 +46,8 @@ class RunResult:
     config, done : dict
         config.json and done.json.
     test : Predictions
-        On the test films; two members: the ensemble of the kept checkpoints, and the best of them alone.
+        On the test films; two members: the ensemble of the kept checkpoints, and the best of them alone. And the
+        soup, where the run has one.
     checkpoints : int
         How many are in the ensemble.
     """
@@ -137,7 +139,7 @@ def read_results(folder: Path) -> Results:
                 groups.setdefault(_key(run), []).append(run)
     if not groups:
         raise StudyError(
-            f"{folder}: no finished run to report on ({len(left_out)} unfinished or failed); "
+            f"{folder}: no finished run to report on ({len(left_out)} unfinished, failed or left out); "
             "run `xraytransfer study run` first"
         )
     largest = max(groups, key=lambda key: len(groups[key]))
@@ -190,8 +192,9 @@ def _read_run(folder: Path) -> RunResult:
         label=predictions.label[:, columns],
         probability=two.astype(np.float32),
         checkpoint_steps=np.array([-1, predictions.checkpoint_steps[0]]),
+        soup=None if predictions.soup is None else predictions.soup[:, columns],
     )
-    if np.isnan(test.probability).any():
+    if np.isnan(test.probability).any() or (test.soup is not None and np.isnan(test.soup).any()):
         raise StudyError(f"{folder.name}: a probability is NaN")
     return RunResult(folder.name, folder, config, done, test, predictions.probability.shape[1])
 
@@ -206,6 +209,8 @@ def _key(run: RunResult) -> str:
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that comparable runs share."""
     settings = {key: value for key, value in config.items() if key not in _VARIED}
+    # settings that came after a run was trained count as off
+    settings["preset"] = {**Preset("").to_dict(), **config.get("preset", {})}
     data = {key: value for key, value in config.get("data", {}).items() if key not in ("folder", "cache", "mapping")}
     return {**settings, "data": data}
 

@@ -60,6 +60,8 @@ class Cell:
         float64, shape (seeds,): macro AUROC of each run.
     drawn : ndarray
         float64, shape (replicates, observations).
+    seeds_drawn : ndarray
+        From `draw_seeds`: whatever else of this cell is compared is drawn so too.
     """
 
     architecture: str
@@ -72,6 +74,7 @@ class Cell:
     value: Floats
     by_seed: Floats
     drawn: Floats
+    seeds_drawn: NDArray[np.intp]
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -178,7 +181,7 @@ def score_results(results: Results, *, replicates: int = 1000, seed: int = 0, wo
     for indices in by_cell.values():
         runs = tuple(results.runs[i] for i in indices)
         values = np.stack([judged[i][0] for i in indices])
-        drawn = combine_seeds(np.stack([judged[i][1] for i in indices]), generator)
+        seeds_drawn = draw_seeds(len(runs), len(weights), generator)
         config = runs[0].config
         cells.append(
             Cell(
@@ -191,7 +194,8 @@ def score_results(results: Results, *, replicates: int = 1000, seed: int = 0, wo
                 runs=runs,
                 value=values.mean(axis=0),
                 by_seed=np.array([_mean(value) for value in values]),
-                drawn=drawn,
+                drawn=mix_seeds(np.stack([judged[i][1] for i in indices]), seeds_drawn),
+                seeds_drawn=seeds_drawn,
             )
         )
     cells = sorted(
@@ -217,7 +221,7 @@ def replicate_matrix(
     weights : ndarray
         uint16, shape (replicates, films).
     member : int
-        0 the ensemble, 1 its best checkpoint.
+        0 the ensemble, 1 its best checkpoint, 2 the soup, which the run must have.
     rows : ndarray, optional
         bool, shape (films,): only these.
     statistic : callable
@@ -229,7 +233,8 @@ def replicate_matrix(
         float64, shape (observations,), and float64, shape (replicates, observations).
     """
     chosen = np.ones(len(run.test.image), bool) if rows is None else rows
-    label, probability = run.test.label[chosen], run.test.probability[chosen, member]
+    said = run.test.soup if member == 2 and run.test.soup is not None else run.test.probability[:, member]
+    label, probability = run.test.label[chosen], said[chosen]
     weight, one = weights[:, chosen], np.ones((1, int(chosen.sum())))
     columns = range(label.shape[1])
     value = np.array([statistic(label[:, k], probability[:, k], one)[0] for k in columns])
@@ -252,12 +257,32 @@ def combine_seeds(drawn: Floats, generator: np.random.Generator) -> Floats:
     ndarray
         float64, shape (replicates, observations).
     """
-    seeds, replicates = drawn.shape[:2]
+    return mix_seeds(drawn, draw_seeds(drawn.shape[0], drawn.shape[1], generator))
+
+
+def draw_seeds(seeds: int, replicates: int, generator: np.random.Generator) -> NDArray[np.intp]:
+    """Return which seeds each replicate takes: shape (seeds - 1, replicates), or (1, replicates) of the only one."""
     if seeds == 1:
-        only: Floats = drawn[0]
-        return only
-    chosen = generator.integers(0, seeds, (seeds - 1, replicates))
-    answer: Floats = drawn[chosen, np.arange(replicates)].mean(axis=0)
+        return np.zeros((1, replicates), np.intp)
+    return generator.integers(0, seeds, (seeds - 1, replicates))
+
+
+def mix_seeds(drawn: Floats, chosen: NDArray[np.intp]) -> Floats:
+    """Return the mean over the seeds that each replicate takes.
+
+    Parameters
+    ----------
+    drawn : ndarray
+        float64, shape (seeds, replicates, observations).
+    chosen : ndarray
+        From `draw_seeds`.
+
+    Returns
+    -------
+    ndarray
+        float64, shape (replicates, observations).
+    """
+    answer: Floats = drawn[chosen, np.arange(drawn.shape[1])].mean(axis=0)
     return answer
 
 

@@ -86,7 +86,7 @@ class Table:
 
         def cell(kind: str, column: Column, text: str) -> str:
             style = ' class="n"' if column.right else ""
-            return f"<{kind}{style}>{html.escape(text)}</{kind}>"
+            return f"<{kind}{style}>{html.escape(text).replace(' %)', '&nbsp;%)')}</{kind}>"
 
         head = "".join(cell("th", column, column.title) for column in self.columns)
         body = "".join(

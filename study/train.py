@@ -7,10 +7,9 @@ the same number of threads, a run that was killed anywhere and resumed ends with
 
 from __future__ import annotations
 
-import csv
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,9 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from xraytransfer.errors import StudyError
 from xraytransfer.observations import OBSERVATIONS
@@ -29,177 +26,29 @@ from xraytransfer.study.augment import augment
 from xraytransfer.study.checkpoints import (
     Checkpoint,
     load_resume,
-    load_tensors,
     rank,
     save_checkpoint,
     save_resume,
     write_index,
 )
+from xraytransfer.study.loss import masked_loss
+from xraytransfer.study.metrics_file import Metrics, macro_and_each
 from xraytransfer.study.network import Network, build_network
-from xraytransfer.study.predictions import predictions_of, write_predictions
+from xraytransfer.study.optimizer import learning_rate, make_optimizer, update_average
+from xraytransfer.study.precision import resolve_precision
 from xraytransfer.study.presets import Preset
+from xraytransfer.study.resume_state import pack, unpack
+from xraytransfer.study.row_predictions import np_save, predict_rows, predict_splits
 from xraytransfer.study.run_data import RunData, load_data
-from xraytransfer.study.safe_write import write_json, write_with
-from xraytransfer.study.stats import auroc
+from xraytransfer.study.safe_write import write_json
 from xraytransfer.study.stopping import Interrupted, stoppable
 
-__all__ = ["macro_auroc", "predict_rows", "train"]
+__all__ = ["train"]
 
 SAVE_SECONDS = 120.0
 """Seconds of work that a kill may cost, besides evaluations, which always save."""
 LOG_STEPS = 20
 """Steps between looks at the loss: each look makes a GPU wait."""
-EVALUATION_BATCH = 64
-
-
-def macro_auroc(label: NDArray[np.float32], probability: NDArray[np.float32]) -> tuple[float, list[float]]:
-    """Return the mean AUROC over the observations that have one, and each.
-
-    Parameters
-    ----------
-    label : NDArray
-        float32, shape (films, observations); NaN masked.
-    probability : NDArray
-        float32, same shape.
-
-    Returns
-    -------
-    macro : float
-        NaN if no observation has both positives and negatives.
-    each : list of float
-        NaN where undefined.
-    """
-    each = [float(auroc(label[:, k], probability[:, k])) for k in range(label.shape[1])]
-    defined = [value for value in each if not math.isnan(value)]
-    return (sum(defined) / len(defined) if defined else math.nan), each
-
-
-def resolve_precision(preset: Preset, family: str, device: torch.device) -> torch.dtype:
-    """Return the autocast type: float32 means none.
-
-    ``auto`` is bfloat16 on a GPU, float16 on one too old for it; on a CPU it is bfloat16 only where the
-    processor has instructions for it and the family is made of full convolutions: depthwise ones are
-    slower that way.
-    """
-    if preset.precision != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[preset.precision]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    flags = Path("/proc/cpuinfo")
-    native = flags.is_file() and any(word in flags.read_text() for word in ("avx512_bf16", "amx_bf16", " bf16 "))
-    return torch.bfloat16 if native and family in ("ResNet", "DenseNet", "Inception") else torch.float32
-
-
-def predict_rows(
-    network: nn.Module,
-    pixels: NDArray[np.uint8],
-    rows: NDArray[np.intp],
-    device: torch.device,
-    stop: Callable[[], None],
-) -> NDArray[np.float32]:
-    """Return probabilities of some rows of a cache, float32 arithmetic, shape (rows, outputs)."""
-    network.eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), EVALUATION_BATCH):
-            stop()
-            x = torch.from_numpy(pixels[rows[start : start + EVALUATION_BATCH]])[:, None].to(device).float()
-            parts.append(network(x.contiguous(memory_format=torch.channels_last)).sigmoid().float().cpu())
-    return torch.cat(parts).numpy()
-
-
-def masked_loss(logits: Tensor, target: Tensor, positive_weight: Tensor | None) -> Tensor:
-    """Return binary cross-entropy, the mean over what is not masked (NaN)."""
-    known = ~target.isnan()
-    each = functional.binary_cross_entropy_with_logits(
-        logits.float(), torch.where(known, target, 0.0), reduction="none", pos_weight=positive_weight
-    )
-    return (each * known).sum() / known.sum().clamp(min=1)
-
-
-def make_optimizer(network: nn.Module, preset: Preset) -> torch.optim.Optimizer:
-    """Return the optimiser; weight decay only where a parameter has two dimensions or more."""
-    kernels = [p for p in network.parameters() if p.ndim >= 2]
-    others = [p for p in network.parameters() if p.ndim < 2]
-    groups = [{"params": kernels, "weight_decay": preset.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    kind = torch.optim.Adam if preset.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=preset.learning_rate, betas=(0.9, 0.999), weight_decay=0.0)
-
-
-def learning_rate(preset: Preset, step: int, steps: int) -> float:
-    """Return the learning rate of a step, 0 to steps - 1."""
-    warm = preset.warmup * steps
-    if step < warm:
-        return preset.learning_rate * (step + 1) / (warm + 1)
-    if preset.schedule == "constant":
-        return preset.learning_rate
-    return preset.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
-
-
-def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Move the average's weights and statistics towards the network's. Early on faster."""
-    decay = min(decay, (1 + step) / (10 + step))
-    with torch.no_grad():
-        for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - decay)
-            else:
-                mean.copy_(value)
-
-
-def pack(network: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return all tensors of the resume state under flat names."""
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    if average is not None:
-        tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-    return tensors
-
-
-def unpack(
-    tensors: dict[str, Tensor], network: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer
-) -> None:
-    """Put back what `pack` took, each tensor in its parameter's memory layout."""
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-
-    network.load_state_dict(part("network."))
-    if average is not None:
-        average.load_state_dict(part("average."))
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for name, value in part("optimizer.").items():
-        index, _, key = name.partition(".")
-        parameter = parameters[int(index)]
-        moment = value.shape == parameter.shape and key != "step"
-        optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(value) if moment else value
-
-
-class Metrics:
-    """metrics.csv: one row per evaluation."""
-
-    def __init__(self, path: Path, observations: list[str], evaluated: int) -> None:
-        self.path = path
-        self.columns = ["step", "examples", "epoch", "train_loss", "validation_auroc"]
-        self.columns += [f"auroc_{name}" for name in observations] + ["learning_rate", "images_per_second"]
-        rows: list[dict[str, str]] = []
-        if path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                # a row may have been written after the state that is resumed from
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= evaluated]
-        write_with(path, lambda temporary: self._write(temporary, rows))
-
-    def _write(self, path: Path, rows: list[dict[str, str]]) -> None:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(rows)
-
-    def add(self, values: list[object]) -> None:
-        """Append a row."""
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in values])
 
 
 def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the order in which it runs
@@ -327,10 +176,10 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                     rate = (step - since) * preset.batch / max(time.monotonic() - clock, 1e-9)
                     judge = network if average is None else average
                     probability = predict_rows(judge, data.pixels, validation_rows, place, stop)
-                    macro, _ = macro_auroc(validation_label[:, judged], probability[:, judged])
+                    macro, _ = macro_and_each(validation_label[:, judged], probability[:, judged])
                     if math.isnan(macro):
                         raise StudyError("no observation has positives and negatives among the validation films")
-                    every = macro_auroc(validation_label, probability)[1]
+                    every = macro_and_each(validation_label, probability)[1]
                     loss = float(loss_sum) / max(loss_steps, 1)
                     candidate = Checkpoint(step, "", macro, "")
                     if candidate in rank([*checkpoints, candidate], preset.keep):
@@ -385,7 +234,8 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                         save()
                         saved = time.monotonic()
             splits = ("validation",) if config.get("test") == "untouched" else ("validation", "test")
-            done = _finish(folder, outputs, data, checkpoints, network, splits=splits, stop=stop)
+            write_index(folder / "checkpoints", checkpoints)
+            done = predict_splits(folder, outputs, data, checkpoints, network, splits=splits, stop=stop)
         except Interrupted:
             # predictions resume by their parts; the loop by its state
             if step < steps:
@@ -404,61 +254,6 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
     }
     write_json(folder / "done.json", done)
     (folder / "failed.json").unlink(missing_ok=True)
-    log(f"done: ensemble validation AUROC {done['validation_auroc']['macro']}")
-    return done
-
-
-def np_save(path: Path, array: NDArray[np.float32]) -> None:
-    """Write an array in one step."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-
-    write_with(path, write)
-
-
-def _finish(
-    folder: Path,
-    outputs: list[str],
-    data: RunData,
-    checkpoints: list[Checkpoint],
-    network: Network,
-    *,
-    splits: Sequence[str],
-    stop: Callable[[], None],
-) -> dict[str, Any]:
-    """Predict the films of some splits with every kept checkpoint; return the ensemble's AUROCs."""
-    write_index(folder / "checkpoints", checkpoints)
-    parts = folder / "predictions" / "parts"
-    device = network.head.weight.device
-    done: dict[str, Any] = {"best_validation_auroc": checkpoints[0].validation_auroc}
-    for split in splits:
-        members = []
-        for checkpoint in checkpoints:
-            part = parts / f"{split}-{checkpoint.step:08d}.npy"
-            if not part.is_file():
-                state = load_tensors(folder / "checkpoints" / checkpoint.file, checkpoint.sha256)
-                network.load_state_dict(state)
-                np_save(part, predict_rows(network, data.pixels, data.rows[split], device, stop))
-            members.append(np.load(part, allow_pickle=False))
-        rows = data.rows[split]
-        predictions = predictions_of(
-            data.table.subset(rows),
-            outputs,
-            data.label[rows],
-            np.stack(members, axis=1),
-            [checkpoint.step for checkpoint in checkpoints],
-        )
-        write_predictions(folder / "predictions" / f"{split}.npz", predictions)
-        judged = [k for k, name in enumerate(outputs) if name in {o.identifier for o in OBSERVATIONS}]
-        macro, each = macro_auroc(predictions.label[:, judged], predictions.ensemble()[:, judged])
-        names = [outputs[k] for k in judged]
-        done[f"{split}_auroc"] = {
-            name: None if math.isnan(value) else round(value, 6)
-            for name, value in zip(["macro", *names], [macro, *each], strict=True)
-        }
-    for path in parts.glob("*.npy"):
-        path.unlink()
-    parts.rmdir()
+    both = f"{done['validation_auroc']['macro']}, of the mean of weights {done['soup_validation_auroc']['macro']}"
+    log(f"done: ensemble validation AUROC {both}")
     return done

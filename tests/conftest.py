@@ -51,20 +51,36 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def judging_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a toy model file with a judge that takes bright films for inverted ones."""
+    path = tmp_path_factory.mktemp("judging-model") / "judging.onnx"
+    write_toy_model(path, judge=True)
+    return path
+
+
+@pytest.fixture(scope="session")
 def toy_model_writer() -> Callable[..., None]:
     """Return `write_toy_model`, for tests that need a changed or broken model file."""
     return write_toy_model
 
 
 def write_toy_model(
-    path: Path, *, resolution: int = 32, outputs: tuple[str, ...] | None = None, **changes: Any
+    path: Path, *, resolution: int = 32, outputs: tuple[str, ...] | None = None, judge: bool = False, **changes: Any
 ) -> None:
-    """Write a toy model file; `changes` replace entries of its metadata, `outputs` names the graph's."""
+    """Write a toy model file; `changes` replace entries of its metadata, `outputs` names the graph's.
+
+    A toy `judge` calls bright films inverted; a film's distance is its mean grey level, 0 to 1.
+    """
     onnx = pytest.importorskip("onnx")
     from xraytransfer.model_file import METADATA_KEY, graph_sha256
 
-    model = _toy_graph(onnx, resolution, outputs)
+    model = _toy_graph(onnx, resolution, outputs, judge)
     metadata = toy_metadata(resolution)
+    if judge:
+        from xraytransfer.acceptance import KINDS
+
+        metadata["schema_version"] = 2
+        metadata["acceptance"] = {"kinds": list(KINDS), "minimum_probability": 0.5, "maximum_distance": 0.9}
     metadata["graph_sha256"] = graph_sha256(model.SerializeToString())
     metadata.update(changes)
     entry = model.metadata_props.add()
@@ -96,7 +112,7 @@ def toy_metadata(resolution: int) -> dict[str, Any]:
     }
 
 
-def _toy_graph(onnx: Any, resolution: int, outputs: tuple[str, ...] | None) -> Any:
+def _toy_graph(onnx: Any, resolution: int, outputs: tuple[str, ...] | None, judge: bool) -> Any:
     rng = np.random.default_rng(7)
     helper, numpy_helper, kind = onnx.helper, onnx.numpy_helper, onnx.TensorProto
     constants = {
@@ -125,10 +141,21 @@ def _toy_graph(onnx: Any, resolution: int, outputs: tuple[str, ...] | None) -> A
         node("Mean", ["flat_a", "flat_b"], ["probability"]),
         node("Mean", ["map_a", "map_b"], ["activation_map"]),
     ]
+    if judge:
+        constants["kind_weight"] = np.array([[-40, 0, 0, 0, 40, 0]], np.float32)
+        constants["kind_bias"] = np.array([20, -50, -50, -50, -20, -50], np.float32)
+        nodes += [
+            node("ReduceMean", ["input", "spatial"], ["grey"], keepdims=0),
+            node("MatMul", ["grey", "kind_weight"], ["kind_slope"]),
+            node("Add", ["kind_slope", "kind_bias"], ["kind_logit"]),
+            node("Softmax", ["kind_logit"], ["film_kind"], axis=1),
+            node("Squeeze", ["grey", "one"], ["film_distance"]),
+        ]
     shapes = {
         "probability": ["batch", 6],
         "member_probability": ["batch", 2, 6],
         "activation_map": ["batch", 6, resolution - 2, resolution - 2],
+        **({"film_kind": ["batch", 6], "film_distance": ["batch"]} if judge else {}),
     }
     graph = helper.make_graph(
         nodes,
@@ -374,6 +401,7 @@ def _write_study_run(
     top1: float | None = 70.0,
     films: int = 240,
     positives: float = 0.3,
+    soup: bool = True,
     **changes: Any,
 ) -> Path:
     """Write config.json, done.json, metrics.csv and predictions; `changes` replace entries of the config."""
@@ -399,6 +427,7 @@ def _write_study_run(
         label=label,
         probability=(1 / (1 + np.exp(-members))).astype(np.float32),
         checkpoint_steps=np.array([30, 20, 10]),
+        soup=(1 / (1 + np.exp(-members.mean(axis=1)))).astype(np.float32) if soup else None,
     )
     (folder / "predictions").mkdir(parents=True)
     write_predictions(folder / "predictions" / "test.npz", predictions)

@@ -294,3 +294,12 @@ def test_a_full_disk_under_standard_output(toy_model, film, arguments):
     assert result.returncode == 3
     assert "No space left on device" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_card_comes_as_text_page_and_metadata(toy_model):
+    assert run("models", "show", "default", "--html").stdout.startswith("<!doctype html>")
+    assert run("models", "show", "default").stdout.startswith("# Model card: default")
+    assert json.loads(run("models", "show", "default", "--json").stdout)["name"] == "default"
+    without = run("models", "show", toy_model, "--html")
+    assert without.returncode == 3
+    assert "toy.html: no such file" in without.stderr

@@ -13,11 +13,14 @@ from xraytransfer.export.card import markdown_card, sections
 from xraytransfer.export.card_file import html_card, write_cards
 from xraytransfer.export.operating_points import operating_points
 from xraytransfer.export.reliability_plot import reliability_svg
+from xraytransfer.export.roc_curve import POINTS, roc_points, roc_svg
 from xraytransfer.export.triton import config_text, write_repository
 from xraytransfer.model_file import describe
 from xraytransfer.notice import RESEARCH_NOTICE
+from xraytransfer.study.stats import auroc
 
 CURVE = {"probability": [0.1, 0.3], "observed": [0.12, 0.28], "lower": [0.05, 0.2], "upper": [0.2, 0.4]}
+NOTHING = {key: [] for key in CURVE}
 
 
 @pytest.fixture
@@ -34,7 +37,21 @@ def document(toy_model):
             "method": "platt",
             "data": "validation patients",
             "expected_calibration_error": {"none": 0.05, "platt": 0.01},
-            "reliability": {"data": "test patients", "edema": {"calibrated": CURVE, "uncalibrated": CURVE}},
+            "reliability": {
+                "data": "test patients",
+                "edema": {"calibrated": CURVE, "uncalibrated": CURVE},
+                "no_finding": {"calibrated": NOTHING, "uncalibrated": NOTHING},
+            },
+        },
+        "roc": {
+            "data": "test patients",
+            "edema": {
+                "false_positive": [0, 0.2, 1],
+                "true_positive": [0, 0.7, 1],
+                "auroc": 0.75,
+                "n": 50,
+                "positives": 7,
+            },
         },
         "parity": {"films": 38, "real_films": 32, "max_abs_difference": 1e-7, "tolerance": 1e-4, "passed": False},
     }
@@ -56,7 +73,9 @@ def test_html_is_one_page_that_loads_nothing_and_escapes(document):
     text = html_card({**document, "name": "<script>alert(1)</script>"})
     assert "<script" not in text
     assert "&lt;script&gt;" in text
-    assert text.count("<svg") == 1
+    assert text.count("<svg") == 2
+    assert "Edema: AUROC 0.750, 7 of 50 films" in text
+    assert '<span class="interval">[0.700, 0.900]</span>' in text
     assert 'role="img"' in text
     for loading in ("src=", "href=", "url(", "@import"):
         assert loading not in text
@@ -73,6 +92,33 @@ def test_plot_of_certain_and_of_rare_observations():
     assert ">1<" in reliability_svg({"calibrated": {key: [1.0] for key in CURVE}}, "all")
     rare = {key: [0.01] for key in CURVE}
     assert ">0.1<" in reliability_svg({"calibrated": rare}, "rare")
+
+
+def test_few_points_of_a_roc_curve_hold_its_area():
+    rng = np.random.default_rng(4)
+    label = (rng.random(3000) < 0.05).astype(float)
+    for probability in (rng.normal(label, 1), np.round(rng.normal(label, 1), 1), np.zeros(3000)):
+        wrong, right = roc_points([*label, np.nan], [*probability, 0.5])
+        assert (wrong[0], right[0], wrong[-1], right[-1]) == (0, 0, 1, 1)
+        assert len(wrong) == len(right) <= POINTS
+        assert (np.diff(wrong) >= 0).all()
+        assert (np.diff(right) >= 0).all()
+        assert np.trapezoid(right, wrong) == pytest.approx(auroc(label, probability), abs=0.005)
+    assert roc_points([0, 0], [0.1, 0.2]) == ([], [])
+    svg = roc_svg({"false_positive": [0, 0, 1], "true_positive": [0, 1, 1]}, "perfect")
+    assert svg.count("polyline") == 1
+
+
+def test_published_numbers_and_the_owner_of_the_films(document):
+    for text in (markdown_card(document), html_card(document)):
+        assert "Published numbers" not in text
+    nih = {**document, "training": {"data": "nih"}}
+    text = markdown_card(nih)
+    assert "NIH Clinical Center" in text
+    assert "For scale, not for comparison" in text
+    assert "| CheXNet | 0.8094 | 0.9248 | 0.7901 | 0.8878 |  | 0.8638 |" in text
+    assert "Mean AUROC of 14 findings: DenseNet-121 0.787 (ChestMNIST at 64 px" in text
+    assert "Published numbers on this data set</h2>" in html_card(nih)
 
 
 def test_operating_points_do_what_they_say():

@@ -52,6 +52,23 @@ def test_two_architectures_make_one_file_that_fulfils_the_contract(exported):
     assert describe(path).document["parity"]["passed"]
 
 
+def test_a_run_that_kept_its_test_patients_is_exported_and_judged_on_them(exported, toy_runs, tmp_path):
+    folders = []
+    for run in toy_runs:
+        folder = tmp_path / "runs" / run.name
+        shutil.copytree(run, folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "test": "untouched"}))
+        (folder / "predictions" / "test.npz").unlink()
+        folders.append(folder)
+    path = tmp_path / "kept.onnx"
+    export_runs(folders, path, ExportOptions(name="toys", device="cpu"), lambda line: None)
+    # export scores the test films itself: the one last look
+    kept, predicted = describe(path), describe(exported[0])
+    assert kept.metrics
+    assert kept.metrics == predicted.metrics
+
+
 def test_answers_are_those_of_the_checkpoints(exported, toy_runs):
     path, _ = exported
     film = toy_runs[0].parents[1] / "films" / "images" / "00000000_000.png"
@@ -150,6 +167,11 @@ def test_existing_file_and_absent_folder(toy_runs, tmp_path):
     with pytest.raises(ExportError, match="does not exist"):
         export_runs(toy_runs, tmp_path / "no" / "model.onnx", ExportOptions())
     assert (tmp_path / "there.onnx").read_bytes() == b"mine"
+    (tmp_path / "README.md").write_bytes(b"mine")  # would be the card
+    with pytest.raises(ExportError, match=r"README.md: exists; --overwrite replaces it"):
+        export_runs(toy_runs, tmp_path / "README.onnx", ExportOptions())
+    with pytest.raises(ExportError, match=r"model.html: a model file's name ends in .onnx"):
+        export_runs(toy_runs, tmp_path / "model.html", ExportOptions(overwrite=True))
 
 
 def test_data_that_moved_are_named(toy_runs, tmp_path):

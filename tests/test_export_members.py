@@ -40,11 +40,14 @@ def with_head(source, folder, outputs):
     return folder
 
 
-@pytest.mark.parametrize(("checkpoints", "steps"), [("all", [10, 20, 30]), ("best", [10]), ("2", [10, 20])])
+@pytest.mark.parametrize(
+    ("checkpoints", "steps"),
+    [("all", [10, 20, 30]), ("best", [10]), ("2", [10, 20]), ("30,10", [10, 30]), ("20, 30", [20, 30]), ("20,", [20])],
+)
 def test_checkpoints_best_first(toy_runs, checkpoints, steps):
     rows = [member.description for member in choose_members(toy_runs[:1], checkpoints).members]
     assert [row["checkpoint_steps"] for row in rows] == [[step] for step in steps]
-    assert [row["validation_auroc"] for row in rows] == [0.6, 0.59, 0.58][: len(steps)]
+    assert [row["validation_auroc"] for row in rows] == [{10: 0.6, 20: 0.59, 30: 0.58}[step] for step in steps]
     assert len({row["sha256"] for row in rows}) == len(steps)
 
 
@@ -87,15 +90,35 @@ def test_runs_that_do_not_go_together(toy_runs, tmp_path, changes, why):
         choose_members([toy_runs[0], other])
 
 
-@pytest.mark.parametrize(("checkpoints", "why"), [("4", "4 checkpoints wanted, 3 are kept"), ("0", "expected all")])
+@pytest.mark.parametrize(
+    ("checkpoints", "why"),
+    [
+        ("4", r"4 checkpoints wanted, 3 are kept, of steps 10, 20, 30 \(one step alone is written 4,\)"),
+        ("0", "expected all"),
+        ("²", "expected all"),
+        ("10,40,50", "no checkpoint of step 40, 50; kept are 10, 20, 30"),
+        ("10,best", "expected steps as 560,840; kept are 10, 20, 30"),
+        (",", "expected steps as 560,840"),
+        ("10,10", "names a step twice"),
+    ],
+)
 def test_checkpoints_that_are_not_there(toy_runs, checkpoints, why):
     with pytest.raises(ExportError, match=why):
         choose_members(toy_runs[:1], checkpoints)
 
 
+def test_steps_name_checkpoints_of_one_run(toy_runs):
+    with pytest.raises(ExportError, match="steps name checkpoints of one run, 2 were given"):
+        choose_members(toy_runs, "10,20")
+    soup = choose_members(toy_runs[:1], "30,10", "soup").members[0].description
+    assert soup["checkpoint_steps"] == [10, 30]
+
+
 def test_bad_folders(toy_runs, tmp_path):
     with pytest.raises(ExportError, match="at least one run"):
         choose_members([])
+    with pytest.raises(ExportError, match="given twice"):
+        choose_members([toy_runs[0], toy_runs[0].parent / "." / toy_runs[0].name])
     with pytest.raises(ExportError, match="unknown fusion"):
         choose_members(toy_runs, fuse="grouped")
     with pytest.raises(StudyError, match="no run"):

@@ -132,9 +132,8 @@ def test_no_patient_in_the_log(serve_http, caplog):
 def test_films_never_touch_the_disk(serve_http):
     server = serve_http()
     films = [("f", (f"{i}.dcm", phantom())) for i in range(8)]
-    httpx.post(
-        f"{server.url}/v1/predict", files=films, timeout=PATIENCE
-    )  # what is imported on first use is not of interest
+    # first without watching: what is imported on first use is not of interest
+    httpx.post(f"{server.url}/v1/predict", files=films, timeout=PATIENCE)
     with watched_writes() as written:
         httpx.post(f"{server.url}/v1/predict", files=films, timeout=PATIENCE)
         query = "map=all&picture=512"

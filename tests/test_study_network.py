@@ -81,6 +81,31 @@ def test_every_row_at_every_truncation(row: Architecture):
             assert start / count == pytest.approx(ratio, rel=0.005)
 
 
+# Side of the activation map at 320 pixels, whole and without one to four final stages. The paper's: 10, 20, 40, 80
+# for a ResNet or DenseNet; a MobileNet-like network has two stages at one resolution; Inception pads nothing.
+MAPS = {
+    "resnet": (10, 20, 40, 80, 80),
+    "densenet": (10, 20, 40, 80, 80),
+    "efficientnet": (10, 10, 20, 20, 40),
+    "mobilenetv3": (10, 10, 20, 20, 40),
+    "inception_v3": (8, 18, 37, 76, 157),
+    "inception_v4": (8, 18, 37, 78, 157),
+}
+
+
+@pytest.mark.parametrize("row", [r for r in ARCHITECTURES if r.group == "study"], ids=lambda row: row.name)
+def test_the_activation_map_has_the_resolution_of_its_last_stage(row: Architecture):
+    whole = timm.create_model(row.timm.split(".")[0], num_classes=0)
+    sides = []
+    for truncation in range(5):
+        # on the meta device shapes are computed, and nothing else
+        network = cut_network(copy.deepcopy(whole), row, outputs=6, truncation=truncation).eval().to("meta")
+        _, activation = network.forward_with_map(torch.empty(1, 1, 320, 320, device="meta"))
+        assert activation.shape[2] == activation.shape[3]
+        sides.append(activation.shape[3])
+    assert tuple(sides) == MAPS[row.body]
+
+
 @pytest.mark.parametrize(
     "name", ["toy_resnet", "toy_efficientnet", "resnet18", "mobilenetv3_large_100", "tf_efficientnet_lite0"]
 )

@@ -38,6 +38,26 @@ def test_what_is_written_is_read(tmp_path: Path, made: Predictions):
     assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / "test.npz"], "no temporary file is left"
 
 
+def test_a_soup_goes_along_and_may_be_absent(tmp_path: Path, made: Predictions):
+    mixed = replace(made, soup=np.arange(8, dtype=np.float32).reshape(4, 2) / 10)
+    write_predictions(tmp_path / "test.npz", mixed)
+    again = read_predictions(tmp_path / "test.npz")
+    assert again.soup is not None
+    np.testing.assert_array_equal(again.soup, mixed.soup)
+    np.testing.assert_array_equal(again.subset(np.array([2, 0])).soup, mixed.soup[[2, 0]])
+    np.testing.assert_array_equal(again.by_examination().soup, mixed.soup[1:])  # the larger of the first two films
+    assert combine([again, again]).soup is None
+    assert made.by_examination().soup is None
+    # a file that was written before soups were stored
+    write_predictions(tmp_path / "old.npz", made)
+    with np.load(tmp_path / "old.npz") as file:
+        assert "soup" not in file
+    assert read_predictions(tmp_path / "old.npz").soup is None
+    write_predictions(tmp_path / "test.npz", replace(mixed, soup=mixed.soup[:3]))
+    with pytest.raises(StudyError, match=r"soup \(3, 2\) where \(4, 2\) was expected"):
+        read_predictions(tmp_path / "test.npz")
+
+
 def test_the_ensemble_is_the_mean_and_does_not_know_an_order(made: Predictions):
     np.testing.assert_allclose(made.ensemble(), made.probability.mean(axis=1), rtol=1e-6)
     turned = replace(made, probability=made.probability[:, ::-1])

@@ -11,6 +11,7 @@ def test_the_papers_settings():
     assert (paper.resolution, paper.optimizer, paper.learning_rate, paper.batch) == (320, "adam", 1e-4, 16)
     assert (paper.epochs, paper.evaluate_every, paper.keep) == (3, 8192, 10)
     assert not any((paper.rotation, paper.scale, paper.shift, paper.brightness, paper.contrast, paper.gamma))
+    assert not any((paper.equalise, paper.levels))
     assert not any((paper.soften, paper.erase, paper.ema, paper.dropout, paper.weight_decay, paper.warmup))
     assert (paper.schedule, paper.positive_weight, paper.prior_bias) == ("constant", "none", False)
 
@@ -35,6 +36,10 @@ def test_wrong_changes_are_refused(item: str):
         ({"batch": 0}, "batch must be greater than 0"),
         ({"learning_rate": float("nan")}, "learning_rate must be greater than 0"),
         ({"ema": 1.0}, "less than 1"),
+        ({"levels": 0.5}, "levels must be from 0 to 0.45"),
+        ({"equalise": 1.5}, "equalise must be from 0 to 1"),
+        ({"rotation": -5.0}, "rotation must be from 0 to 180"),
+        ({"gamma": float("nan")}, "gamma must be from 0 to 3"),
     ],
 )
 def test_senseless_values_are_refused(changes: dict[str, object], message: str):

@@ -120,7 +120,7 @@ def test_no_relationship_comes_with_the_power_to_see_one(tmp_path: Path, write_s
 
 
 def test_every_published_number_has_a_source() -> None:
-    topics = ("accuracy", "boost", "size", "truncation", "nih", "chexpert")
+    topics = ("accuracy", "boost", "size", "truncation", "nih", "nih-mean", "chexpert")
     found = [one for topic in topics for one in read_published(topic)]
     assert all(one.who and one.source for one in found)
     # both reports of rho, and their disagreement

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from xraytransfer.errors import StudyError
+from xraytransfer.study.presets import PRESETS
 from xraytransfer.study.results import read_curve, read_results
 
 Write = Callable[..., Path]
@@ -69,6 +70,18 @@ def test_nothing_to_report(tmp_path: Path, write_study_run: Write) -> None:
     (write_study_run(tmp_path) / "done.json").unlink()
     with pytest.raises(StudyError, match="1 unfinished"):
         read_results(tmp_path)
+
+
+def test_settings_that_came_later_count_as_off(tmp_path: Path, write_study_run: Write) -> None:
+    old = PRESETS["tiny"].to_dict()
+    new = {**old, "equalise": 0.0, "levels": 0.0}
+    del old["equalise"], old["levels"]
+    write_study_run(tmp_path, "alpha1", preset=old)
+    write_study_run(tmp_path, "alpha2", preset=new)
+    write_study_run(tmp_path, "alpha3", preset={**new, "levels": 0.1})
+    results = read_results(tmp_path)
+    assert [run.config["architecture"] for run in results.runs] == ["alpha1", "alpha2"]
+    assert dict(results.left_out)["alpha3-pretrained-t0-s0"].endswith("preset.levels")
 
 
 def test_nan_probabilities_are_refused(tmp_path: Path, write_study_run: Write) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,13 @@ torch = pytest.importorskip("torch")
 from sklearn.metrics import roc_auc_score  # noqa: E402
 
 from xraytransfer.errors import StudyError  # noqa: E402
+from xraytransfer.study import row_predictions  # noqa: E402
 from xraytransfer.study import train as train_module  # noqa: E402
 from xraytransfer.study.checkpoints import read_index  # noqa: E402
 from xraytransfer.study.grid import Grid, place_runs  # noqa: E402
 from xraytransfer.study.one_run import run_one  # noqa: E402
 from xraytransfer.study.presets import PRESETS  # noqa: E402
+from xraytransfer.study.results import read_results  # noqa: E402
 from xraytransfer.study.run_folder import load_run  # noqa: E402
 from xraytransfer.study.stopping import Interrupted  # noqa: E402
 
@@ -112,7 +115,17 @@ def test_a_checkpoint_says_again_what_was_stored(whole: Path):
         )
         # another memory layout, so other rounding
         np.testing.assert_allclose(said, run.predictions("test").probability[:, member], atol=1e-6)
-    assert not run.load_soup().training
+    mixed = run.load_soup()
+    assert not mixed.training
+    for split in ("validation", "test"):
+        said = train_module.predict_rows(mixed, data.pixels, data.rows[split], torch.device("cpu"), lambda: None)
+        stored = run.predictions(split)
+        assert stored.soup is not None
+        np.testing.assert_allclose(said, stored.soup, atol=1e-6)
+        assert np.abs(stored.soup - stored.ensemble()).max() > 1e-5, "the soup is another network than the ensemble"
+        assert run.done[f"soup_{split}_auroc"]["edema"] == pytest.approx(
+            roc_auc_score(stored.label[:, 3], stored.soup[:, 3]), abs=1e-6
+        )
 
 
 def test_it_learns(whole: Path):
@@ -148,11 +161,24 @@ def test_killed_anywhere_it_ends_with_the_same_bits(
     assert outcome(folder) == outcome(whole)
 
 
-@pytest.mark.parametrize("where", ["save_resume", "write_index", "write_predictions"])
-def test_killed_while_it_writes(whole: Path, place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, where: str):
+@pytest.mark.parametrize(
+    ("module", "where"),
+    [
+        (train_module, "save_resume"),
+        (train_module, "write_index"),
+        (train_module, "np_save"),
+        (row_predictions, "np_save"),
+        (row_predictions, "soup"),
+        (row_predictions, "write_predictions"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__.rsplit(".", 1)[-1],
+)
+def test_killed_while_it_writes(
+    whole: Path, place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, module: ModuleType, where: str
+):
     folder = place()
     calls: list[int] = []
-    write = getattr(train_module, where)
+    write = getattr(module, where)
 
     def dying(*arguments: Any) -> Any:
         calls.append(1)
@@ -160,10 +186,10 @@ def test_killed_while_it_writes(whole: Path, place: Callable[..., Path], monkeyp
             raise SystemExit
         return write(*arguments)
 
-    monkeypatch.setattr(train_module, where, dying)
+    monkeypatch.setattr(module, where, dying)
     with pytest.raises(SystemExit):
         run_one(folder)
-    monkeypatch.setattr(train_module, where, write)
+    monkeypatch.setattr(module, where, write)
     run_one(folder)
     assert outcome(folder) == outcome(whole)
 
@@ -237,6 +263,60 @@ def test_other_settings_are_refused_with_the_difference(whole: Path, place: Call
     before = outcome(whole)
     run_one(whole)
     assert outcome(whole) == before, "a run that is done is left alone"
+
+
+def test_test_patients_that_are_kept_are_left_alone(place: Callable[..., Path], whole: Path):
+    folder = place(keep_test=True)
+    assert json.loads((folder / "config.json").read_text())["test"] == "untouched"
+    done = run_one(folder)
+    assert sorted(path.name for path in (folder / "predictions").iterdir()) == ["validation.npz"]
+    assert "test_auroc" not in done
+    assert "soup_test_auroc" not in done
+    # all else is as in a run that predicts them
+    assert {key: done[key] for key in ("validation_auroc", "soup_validation_auroc", "steps")} == {
+        key: load_run(whole).done[key] for key in ("validation_auroc", "soup_validation_auroc", "steps")
+    }
+    for name in ("checkpoints/index.json", "predictions/validation.npz"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    with pytest.raises(StudyError, match=r"no finished run to report on \(1 unfinished, failed or left out\)"):
+        read_results(folder.parents[1])
+    assert dict(left_out_runs(folder.parents[1], whole))[folder.name].startswith("kept the test patients untouched")
+    with pytest.raises(StudyError, match="test was untouched, is None"):
+        place(results=folder.parents[1])
+
+
+def left_out_runs(results: Path, whole: Path) -> tuple[tuple[str, str], ...]:
+    """Return what the report lists as left out, beside a run that it can read."""
+    shutil.copytree(whole, results / "runs" / "another")
+    return read_results(results).left_out
+
+
+def test_a_run_from_before_a_setting_existed_goes_on(
+    whole: Path, place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+):
+    folder = place()
+    config = json.loads((folder / "config.json").read_text())
+    for name in ("equalise", "levels"):
+        del config["preset"][name]
+    (folder / "config.json").write_text(json.dumps(config))
+    loss = train_module.masked_loss
+    calls: list[int] = []
+
+    def dying(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 5:
+            raise SystemExit
+        return loss(*arguments)
+
+    monkeypatch.setattr(train_module, "masked_loss", dying)
+    with pytest.raises(SystemExit):
+        run_one(folder)
+    monkeypatch.setattr(train_module, "masked_loss", loss)
+    assert place(results=folder.parents[1]) == folder, "placing it again finds no difference"
+    run_one(folder)
+    assert outcome(folder) == outcome(whole)
+    with pytest.raises(StudyError, match=r"preset\.equalise was 0\.0, is 0\.3"):
+        place(results=folder.parents[1], changes={"equalise": 0.3})
 
 
 def test_a_second_process_is_refused(place: Callable[..., Path]):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer import model_file, runtime
+from xraytransfer.acceptance import ACCEPTANCE_OUTPUTS
 from xraytransfer.errors import DeviceError, ModelFileError, RadiographError
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
 
@@ -79,12 +80,14 @@ class Classifier:
         self.description, data = model_file.read(model, verify=True)
         self._threads = threads or runtime.cpu_limit()
         self._session, self.provider = runtime.open_session(data, device, self._threads)
-        self._check_shapes()
         self._data: bytes | None = data if self.provider == CPU_PROVIDER and self._threads > 1 else None
         self._narrow_session = self._session if self._threads == 1 else None
         self._lock = Lock()
+        self._judge = self.description.acceptance
+        self._outputs = [*model_file.OUTPUTS, *(ACCEPTANCE_OUTPUTS if self._judge else ())]
         self._thresholds = tuple(self.description.thresholds())
         self._identity = ModelIdentity(self.description.name, self.description.version, self.description.sha256)
+        self._check_shapes()
 
     def _check_shapes(self) -> None:
         """Refuse a graph whose answers are not one number for each observation and member."""
@@ -93,7 +96,11 @@ class Classifier:
             "probability": {1: count},
             "member_probability": {1: members, 2: count},
             "activation_map": {1: count},
+            ACCEPTANCE_OUTPUTS[0]: {1: len(self._judge.kinds)} if self._judge else {},
         }
+        found_names = {value.name for value in self._session.get_outputs()}
+        if missing := [name for name in self._outputs if name not in found_names]:
+            raise ModelFileError(f"{self.description.path}: its description names {missing[0]}, its graph lacks it")
         for value in self._session.get_outputs():
             for axis, size in expected.get(value.name, {}).items():
                 found = value.shape[axis] if len(value.shape) > axis else None
@@ -130,7 +137,9 @@ class Classifier:
             )
         return source
 
-    def predict(self, source: Source, *, any_modality: bool = False, keep_pixels: bool = False) -> Prediction:
+    def predict(
+        self, source: Source, *, any_modality: bool = False, any_film: bool = False, keep_pixels: bool = False
+    ) -> Prediction:
         """Score one radiograph.
 
         Parameters
@@ -138,6 +147,8 @@ class Classifier:
         source : path-like, bytes, binary file, pydicom Dataset or Radiograph
         any_modality : bool
             Score films that the header says are no chest radiographs.
+        any_film : bool
+            Score films that the model's own judge refuses; `Prediction.acceptance` still says so.
         keep_pixels : bool
             Keep the film's pixels in `Prediction.pixels`, for an overlay.
 
@@ -152,10 +163,17 @@ class Classifier:
         DeviceError
             The device fails, as for want of memory.
         """
-        return self._score(self._session, [self.read(source, any_modality=any_modality)], keep_pixels)[0]
+        film = self.read(source, any_modality=any_modality)
+        prediction = self._score(self._session, [film], keep_pixels)[0]
+        if (error := _refused(prediction, any_film)) is not None:
+            raise error
+        return prediction
 
     def predict_radiographs(self, radiographs: Sequence[Radiograph], *, keep_pixels: bool = False) -> list[Prediction]:
-        """Score radiographs of any sizes as one batch; results in their order."""
+        """Score radiographs of any sizes as one batch; results in their order.
+
+        Films that the model's judge refuses are in it too: `Prediction.acceptance` says so.
+        """
         films = [self.read(film) for film in radiographs]
         return self._score(self._session, films, keep_pixels) if films else []
 
@@ -166,6 +184,7 @@ class Classifier:
         batch_size: int | None = None,
         workers: int | None = None,
         any_modality: bool = False,
+        any_film: bool = False,
         keep_pixels: bool = False,
     ) -> Iterator[Prediction | Refusal]:
         """Score any number of radiographs, lazily, in order, in bounded memory.
@@ -179,7 +198,7 @@ class Classifier:
             16 on the GPU.
         workers : int, optional
             Threads that read films; the number of usable cores where absent.
-        any_modality, keep_pixels
+        any_modality, any_film, keep_pixels
             As `predict`.
 
         Returns
@@ -198,12 +217,12 @@ class Classifier:
 
         if not (on_cpu and size == 1):
             films = _in_order(read, sources, workers, ahead=workers + size)
-            return self._in_batches(films, size, keep_pixels)
+            return (_settle(outcome, any_film) for outcome in self._in_batches(films, size, keep_pixels))
         narrow = self._session_for_one_thread()
 
         def read_and_score(source: Source) -> Prediction | Refusal:
             film = read(source)
-            return film if isinstance(film, Refusal) else self._score(narrow, [film], keep_pixels)[0]
+            return film if isinstance(film, Refusal) else _settle(self._score(narrow, [film], keep_pixels)[0], any_film)
 
         return _in_order(read_and_score, sources, workers, ahead=workers + 2)
 
@@ -247,7 +266,7 @@ class Classifier:
     def _score(self, session: Any, films: Sequence[Radiograph], keep_pixels: bool) -> list[Prediction]:
         batch = self._batch(films)
         try:
-            probability, members, maps = session.run(list(model_file.OUTPUTS), {model_file.INPUT: batch})
+            probability, members, maps, *judged = session.run(self._outputs, {model_file.INPUT: batch})
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise DeviceError(
                 f"scoring {len(films)} films together on {self.provider} failed: {str(error).strip()[:300]}; "
@@ -265,6 +284,7 @@ class Classifier:
                 model=self._identity,
                 provider=self.provider,
                 pixels=film.pixels if keep_pixels else None,
+                acceptance=self._judge.judge(judged[0][i], float(judged[1][i])) if self._judge else None,
             )
             for i, film in enumerate(films)
         ]
@@ -278,6 +298,20 @@ class Classifier:
         from xraytransfer.resize import resize
 
         return np.stack([resize(film.pixels, self.description.resolution) for film in films])[:, None]
+
+
+def _refused(prediction: Prediction, any_film: bool) -> RadiographError | None:
+    """Return why a film's prediction is not to be given, None where it is."""
+    if any_film or prediction.acceptance is None:
+        return None
+    return prediction.acceptance.refusal(prediction.source)
+
+
+def _settle(outcome: Prediction | Refusal, any_film: bool) -> Prediction | Refusal:
+    """Return what a batch gives for a film: a refusal where the model's judge refuses it."""
+    if isinstance(outcome, Refusal) or (error := _refused(outcome, any_film)) is None:
+        return outcome
+    return Refusal(outcome.source, error.reason, str(error))
 
 
 def _in_order(work: Callable[[Any], Any], items: Iterable[Any], workers: int, ahead: int) -> Iterator[Any]:

@@ -50,6 +50,7 @@ class Job:
     overlay: Path | None
     observations: tuple[str, ...]
     any_modality: bool
+    any_film: bool = False
     sr: Path | None = None
     sc: Path | None = None
     dicomweb: str | None = None
@@ -88,6 +89,7 @@ class Job:
     help="Overlay for this observation; may be repeated. Default: all six.",
 )
 @click.option("--any-modality", is_flag=True, help="Score films whose header says they are no chest radiograph.")
+@click.option("--any-film", is_flag=True, help="Score films that the model itself judges unfit.")
 @click.option("--sr", type=_FOLDER, help="Write a DICOM structured report of each film into this folder.")
 @click.option("--sc", type=_FOLDER, help="Write a DICOM secondary capture of each film into this folder.")
 @click.option("--dicomweb", metavar="URL", help="Also score an examination of this DICOMweb service.")
@@ -148,6 +150,7 @@ def run(job: Job) -> int:
             _draw(job, results, drawn),
             batch_size=job.batch_size,
             any_modality=job.any_modality,
+            any_film=job.any_film,
             keep_pixels=keep_pixels,
         )
         for outcome in _with_progress(outcomes, job, len(results.done)):

@@ -32,6 +32,9 @@ REASONS: dict[str, str] = {
     "constant": "every pixel has the same value",
     "too-large": "larger than the limit",
     "too-small": "too small to be a radiograph",
+    "sideways": "the film lies on its side",
+    "upside-down": "the film stands on its head",
+    "inverted": "the grey levels are inverted",
     "not-accepted": "the model judged the film unfit to be scored",
 }
 """Every reason a film may be refused for: the same words in CLI, JSON, HTTP problems and metrics."""

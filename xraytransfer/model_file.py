@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xraytransfer import onnx_bytes
+from xraytransfer.acceptance import AcceptanceRule
 from xraytransfer.errors import ModelFileError
 from xraytransfer.intensity import INTENSITIES
 from xraytransfer.observations import OBSERVATIONS
@@ -38,7 +39,8 @@ __all__ = [
 ]
 
 METADATA_KEY = "xraytransfer"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: a judge of films (``acceptance``) may stand in the graph. Files of version 1 are read as before."""
 INPUT = "image"
 OUTPUTS = ("probability", "member_probability", "activation_map")
 MAX_BYTES = 2**31 - 1
@@ -105,6 +107,11 @@ class ModelDescription:
     def operating_points(self) -> list[dict[str, Any]]:
         """Return the stored operating points, empty where there are none."""
         return list(self.document.get("operating_points", []))
+
+    @property
+    def acceptance(self) -> AcceptanceRule | None:
+        """Return how films are judged before their score, None where the file has no judge."""
+        return AcceptanceRule.from_document(self.document)
 
     def thresholds(self, name: str | None = None) -> list[float | None]:
         """Return one decision threshold on the calibrated probability for each observation.
@@ -273,6 +280,7 @@ def check_metadata(document: dict[str, Any]) -> None:
     sha256 = document["graph_sha256"]
     if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
         raise ModelFileError(f"metadata: graph_sha256 is {_short(sha256)}, expected 64 hexadecimal digits")
+    AcceptanceRule.from_document(document)
     for row in _rows(document, "metrics"):
         if not {"data", "subset", "observation", "metric", "value"} <= set(row):
             raise ModelFileError(f"metadata: metric {_short(row)} lacks data, subset, observation, metric or value")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytransfer.acceptance import Acceptance
 from xraytransfer.notice import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS
 
@@ -60,6 +61,8 @@ class Prediction:
         The execution provider that ran, such as ``CPUExecutionProvider``.
     pixels : ndarray or None
         uint8, shape (rows, columns): the film as it was read, where it was asked to be kept.
+    acceptance : Acceptance or None
+        What the model's judge of films said; None where the model has none.
     """
 
     source: str
@@ -72,6 +75,7 @@ class Prediction:
     model: ModelIdentity
     provider: str
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
+    acceptance: Acceptance | None = None
 
     ok = True
 
@@ -115,6 +119,7 @@ class Prediction:
                 for i, observation in enumerate(OBSERVATIONS)
             ],
             "operating_point": self.operating_point,
+            "acceptance": None if self.acceptance is None else self.acceptance.to_dict(),
             "radiograph": self.radiograph,
             "model": vars(self.model),
             "provider": self.provider,

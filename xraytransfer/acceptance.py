@@ -1,0 +1,152 @@
+"""Acceptance: whether a film is one that the model may score, as the model file's own judge says.
+
+Conventions
+-----------
+A small network in the model file answers, for each film, how probable each kind is (`KINDS`), and how far the film
+lies from those it was trained on: the Mahalanobis distance of its features, divided by the square root of their
+number, so that a usual film lies near 1. The file's description holds the two limits. Both were fitted on
+validation patients; the card states what they refuse and what they miss.
+
+References
+----------
+Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples, NeurIPS 2018 (the distance).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytransfer.errors import ModelFileError, RadiographError
+
+__all__ = ["ACCEPTANCE_OUTPUTS", "KINDS", "Acceptance", "AcceptanceRule"]
+
+ACCEPTANCE_OUTPUTS = ("film_kind", "film_distance")
+"""What a graph with a judge answers too: float32 [batch, kinds], summing to 1, and float32 [batch]."""
+
+KINDS: dict[str, tuple[str, str]] = {
+    "upright": ("", ""),
+    "turned-clockwise": (
+        "sideways",
+        "the film seems turned a quarter clockwise; turn it a quarter counter-clockwise and score it again",
+    ),
+    "turned-counterclockwise": (
+        "sideways",
+        "the film seems turned a quarter counter-clockwise; turn it a quarter clockwise and score it again",
+    ),
+    "upside-down": ("upside-down", "the film seems to stand on its head; turn it by half and score it again"),
+    "inverted": (
+        "inverted",
+        "the grey levels seem inverted (air bright, bone dark), as if PhotometricInterpretation were wrong; "
+        "invert them and score it again",
+    ),
+    "other": ("not-accepted", "it does not look like one whole, upright, frontal chest radiograph"),
+}
+"""Kind -> the reason for refusal (a key of `xraytransfer.errors.REASONS`) and what to tell people; the first is fit."""
+
+_UNLIKE = "it looks unlike the films that the model was trained on"
+
+
+@dataclass(frozen=True, eq=False)
+class Acceptance:
+    """What the judge says of one film.
+
+    Attributes
+    ----------
+    accepted : bool
+        Whether the film may be scored.
+    reason : str or None
+        Why not: a key of `xraytransfer.errors.REASONS`.
+    explanation : str or None
+        Why not, and what to do, for people.
+    kind_probability : dict of str to float
+        Kind -> probability; they sum to 1.
+    distance : float
+        From the training films; near 1 for a usual one.
+    """
+
+    accepted: bool
+    reason: str | None
+    explanation: str | None
+    kind_probability: dict[str, float] = field(repr=False)
+    distance: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, ready for `json.dumps`."""
+        return {
+            "accepted": self.accepted,
+            "reason": self.reason,
+            "kind_probability": {kind: round(value, 6) for kind, value in self.kind_probability.items()},
+            "distance": round(self.distance, 4),
+        }
+
+    def refusal(self, source: str) -> RadiographError | None:
+        """Return the error that refuses a film, None for one that is accepted."""
+        if self.accepted or self.reason is None:
+            return None
+        return RadiographError(
+            self.reason, f"{source}: {self.explanation}. To score it all the same: any_film=True, or --any-film"
+        )
+
+
+@dataclass(frozen=True)
+class AcceptanceRule:
+    """How a model file's judge is read.
+
+    Attributes
+    ----------
+    kinds : tuple of str
+        Of `KINDS`, in the order of the graph's answer; the first is ``upright``.
+    minimum_probability : float
+        Of being ``upright``: a film below is refused.
+    maximum_distance : float
+        A film beyond is refused.
+    """
+
+    kinds: tuple[str, ...]
+    minimum_probability: float
+    maximum_distance: float
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> AcceptanceRule | None:
+        """Read a model file's metadata; None where it has no judge.
+
+        Raises
+        ------
+        ModelFileError
+            The entry is there and not what it must be.
+        """
+        entry = document.get("acceptance")
+        if entry is None:
+            return None
+        if not isinstance(entry, dict):
+            raise ModelFileError("metadata: acceptance is no object")
+        kinds, least, most = (entry.get(key) for key in ("kinds", "minimum_probability", "maximum_distance"))
+        known = list(KINDS)
+        if not isinstance(kinds, list) or kinds[:1] != known[:1] or not all(kind in known for kind in kinds):
+            raise ModelFileError(f"metadata: acceptance kinds are {kinds!r}, expected upright and others of {known}")
+        for name, value in (("minimum_probability", least), ("maximum_distance", most)):
+            if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+                raise ModelFileError(f"metadata: acceptance {name} is {value!r}, expected a number from 0")
+        return cls(tuple(kinds), float(least), float(most))  # type: ignore[arg-type]
+
+    def judge(self, kind_probability: NDArray[np.float32], distance: float) -> Acceptance:
+        """Return what the graph's answer for one film means.
+
+        Parameters
+        ----------
+        kind_probability : ndarray
+            float32, shape (kinds,).
+        distance : float
+            NaN counts as too far.
+        """
+        named = {kind: float(value) for kind, value in zip(self.kinds, kind_probability, strict=True)}
+        reason = explanation = None
+        if not named[self.kinds[0]] >= self.minimum_probability:
+            reason, explanation = KINDS[max(self.kinds[1:], key=lambda kind: named[kind])]
+        elif not distance <= self.maximum_distance:
+            reason, explanation = "not-accepted", _UNLIKE
+        return Acceptance(reason is None, reason, explanation, named, float(distance))
