@@ -27,6 +27,7 @@ from serve_clients import Client, Target, make_films, running
 from xraytransfer import load
 
 BOUNDARY = "soak"
+PATH = "/v1/predict?any_film=true"  # the films are drawn: a model's judge may refuse them
 
 
 class Soak:
@@ -58,7 +59,7 @@ class Soak:
         """Send a body over a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self.target.port, timeout=120)
         with contextlib.closing(connection):
-            connection.request("POST", "/v1/predict", body, {"Content-Type": kind})
+            connection.request("POST", PATH, body, {"Content-Type": kind})
             response = connection.getresponse()
             return response.status, response.read()
 
@@ -91,7 +92,7 @@ class Soak:
     def _leave(self, rng: random.Random) -> str:
         film = self.target.films[0]
         with socket.create_connection(("127.0.0.1", self.target.port)) as client, contextlib.suppress(OSError):
-            head = "POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/dicom\r\n"
+            head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/dicom\r\n"
             client.sendall(f"{head}Content-Length: {len(film)}\r\n\r\n".encode() + film[: rng.randrange(len(film) + 1)])
         return "left"
 
@@ -105,10 +106,10 @@ def main() -> None:
     options = parser.parse_args()
     films = make_films(options.films)
     classifier = load(options.model, device="cpu")
-    expected = [[float(value) for value in classifier.predict(film).probability] for film in films]
+    expected = [[float(value) for value in classifier.predict(film, any_film=True).probability] for film in films]
     command = ["-m", "xraytransfer", "serve", "--model", options.model, "--port", "0", "--queue-size", "24"]
     with running(command) as (port, process):
-        soak = Soak(Target(port, "/v1/predict", films, expected), time.monotonic() + 60 * options.minutes)
+        soak = Soak(Target(port, PATH, films, expected), time.monotonic() + 60 * options.minutes)
         clients = [threading.Thread(target=soak.client, args=(seed,)) for seed in range(16)]
         for client in clients:
             client.start()
