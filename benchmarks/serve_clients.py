@@ -30,6 +30,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 
 ROWS, COLUMNS = 2500, 2048
 BOUNDARY = "film-boundary"
+_IDLE_S = 5.0  # the server ends a connection on which nothing happens for ten
 OPEN_CLIENTS = 96  # of `open_loop`: more than the server has places
 
 
@@ -109,7 +110,7 @@ class Client:
     ----------
     target : Target
     keep : bool
-        Send all films over one connection. False: each over its own, for a server ends one that is idle.
+        Send films over one connection, while it is not idle for long. False: each over its own.
     ask_first : bool
         Send a film after "100 Continue" only, as clients of busy servers do.
     """
@@ -117,11 +118,14 @@ class Client:
     def __init__(self, target: Target, *, keep: bool = True, ask_first: bool = False) -> None:
         self._target, self._keep, self._ask_first = target, keep, ask_first
         self._connection: socket.socket | None = None
+        self._used = 0.0
 
     def ask(self, number: int) -> tuple[int, bytes]:
         """Send a film; return the status and the answer."""
         body = self._target.bodies[number]
         size = os.fstat(body.fileno()).st_size
+        if time.monotonic() - self._used > _IDLE_S:
+            self.close()
         if self._connection is None:
             self._connection = socket.create_connection(("127.0.0.1", self._target.port))
         head = f"{self._target.head}Content-Length: {size}\r\n"
@@ -131,6 +135,7 @@ class Client:
         if not self._ask_first or self._may_send(self._connection):
             send_file(self._connection, body, size)
         answer = self._answer(self._connection)
+        self._used = time.monotonic()
         if not self._keep:
             self.close()
         return answer

@@ -33,6 +33,9 @@ _HEADERS = {
 }
 
 
+_PROBES = frozenset({"/healthz", "/readyz"})
+
+
 class Guard:
     """Refuse callers before anything of theirs is read; set security headers on every answer.
 
@@ -79,7 +82,8 @@ class Guard:
     def _check(self, method: str, path: str, headers: Headers) -> None:
         host = headers.get("host", "").lower()
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if "*" not in self._hosts and name not in self._hosts:
+        # Load balancers and containers ask by address whether we live; there is nothing to be learnt there.
+        if "*" not in self._hosts and name not in self._hosts and path not in _PROBES:
             raise ProblemError("wrong-host", "the Host header is none of this server's names (--allowed-host)")
         origin = headers.get("origin")
         if origin is not None and origin not in self._origins and origin.split("://")[-1].lower() != host:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from xraytransfer import runtime
@@ -77,3 +82,22 @@ def test_cgroup_quota(tmp_path, files, expected):
         path.write_text(text)
     assert runtime._cgroup_quota(tmp_path) == expected
     assert runtime.cpu_limit() >= 1
+
+
+def test_onnx_runtime_tells_nobody_and_leaves_no_identifier(toy_model, tmp_path):
+    """Its packages send events to Microsoft by default, under an identifier that they keep in the user's cache."""
+    script = f"""
+from xraytransfer import load
+load({str(toy_model)!r}, device="cpu", threads=1)
+"""
+    environment = {name: value for name, value in os.environ.items() if name not in {"CI", "ORT_DISABLE_TELEMETRY"}}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment, cwd=Path(__file__).parent, timeout=120)
+    assert not [path for path in tmp_path.rglob("*") if "microsoft" in str(path).lower()]
+
+
+def test_a_users_own_choice_about_telemetry_is_kept():
+    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "0"}
+    code = "import os, xraytransfer; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "0"

@@ -260,7 +260,7 @@ def test_ipv6(toy_model):
         assert url.startswith("http://[::1]:")
         answer = httpx.post(f"{url}/v1/predict", content=named_film(), headers=DICOM, timeout=PATIENCE)
         assert answer.status_code == 200
-        assert httpx.get(f"{url}/readyz", headers={"Host": "films.example.org"}).status_code == 421
+        assert httpx.get(f"{url}/v1/model", headers={"Host": "films.example.org"}).status_code == 421
         process.terminate()
 
 

@@ -6,7 +6,12 @@ Names are loaded on first use, so that ``import xraytransfer`` costs nothing.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# From 1.29 on, ONNX Runtime's packages tell Microsoft about machine and model (file and graph names, hashes) unless
+# this is set before they are loaded. Where films are read nothing may leave unasked; a user's own setting is kept.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from xraytransfer.classifier import Classifier, load

@@ -39,6 +39,9 @@ _CURE = (
 
 _log = logging.getLogger(__name__)
 
+if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":  # see `xraytransfer`; for programs that had loaded it before
+    ort.disable_telemetry_events()
+
 
 def open_session(
     model: bytes | str | os.PathLike[str], device: str = "auto", threads: int | None = None
