@@ -2,8 +2,10 @@
 
     python benchmarks/export_all.py [--architecture NAME ...] [--truncation 0 ...] [--side 128]
 
-Random weights. Prints one line each: seconds to export, megabytes, largest difference of a probability and of the
-activation map (as a share of its range) on random films, and seconds to open a session.
+Random weights, with batch norms that fit the films and a head that spreads its logits: as initialised, a deep network
+says the same of every film, and then any graph would agree with it. Prints one line each: seconds to export, megabytes,
+largest difference of a probability and of the activation map (as a share of its range) on random films, how far the
+probabilities of the films lie apart, and seconds to open a session.
 """
 
 from __future__ import annotations
@@ -17,8 +19,28 @@ import torch
 
 from xraytransfer.export.parity import TOLERANCES, measure_parity, random_films
 from xraytransfer.export.to_onnx import build_graph
+from xraytransfer.resize import resize
 from xraytransfer.study.architectures import ARCHITECTURES
 from xraytransfer.study.network import build_network
+
+SPREAD = 0.05
+"""Standard deviation of each observation's probabilities over the films below which parity would prove nothing."""
+
+
+def wake(network: torch.nn.Module, pixels: torch.Tensor) -> float:
+    """Give batch norms the statistics of these films and the logits a spread of 2; return the probabilities' spread."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the plain mean over all batches seen
+    head = network.get_submodule("head")
+    with torch.no_grad():
+        network.train()(pixels)
+        logits = network.eval()(pixels)
+        head.weight.mul_(2 / logits.std(dim=0).mean().clamp(min=1e-12))
+        head.bias.zero_()
+        head.bias.sub_(network(pixels).mean(dim=0))
+        return float(torch.sigmoid(network(pixels)).std(dim=0).min())
 
 
 def main() -> None:
@@ -33,29 +55,32 @@ def main() -> None:
     size = (args.side, args.side)
     failed = []
     print(
-        f"{'architecture':<24}{'cut':>4}{'export s':>10}{'MB':>7}{'probability':>13}{'map':>10}{'open s':>8}",
+        f"{'architecture':<24}{'cut':>4}{'export s':>10}{'MB':>7}{'probability':>13}{'map':>10}{'spread':>8}"
+        f"{'open s':>8}",
         flush=True,
     )
     for name in args.architecture:
         for truncation in args.truncation:
             torch.manual_seed(0)
-            network = build_network(rows[name], truncation=truncation, initialisation="random").eval()
+            network = build_network(rows[name], truncation=truncation, initialisation="random")
+            films = random_films(size, np.random.default_rng(0))
+            small = np.stack([resize(film, size) for film in films])[:, None]
+            spread = wake(network, torch.from_numpy(small).float())
             start = time.perf_counter()
             data = build_graph([network], size).SerializeToString()
             exported = time.perf_counter() - start
             start = time.perf_counter()
             session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
             opened = time.perf_counter() - start
-            films = random_films(size, np.random.default_rng(0))
             parity = measure_parity([network], session, [], films, size, tolerance=TOLERANCES["float32"])
-            if not parity.passed:
+            if not parity.passed or spread < SPREAD:
                 failed.append(f"{name} truncated by {truncation}")
             print(
                 f"{name:<24}{truncation:>4}{exported:10.1f}{len(data) / 1e6:7.1f}{parity.probability:13.1e}"
-                f"{parity.activation_map:10.1e}{opened:8.2f}",
+                f"{parity.activation_map:10.1e}{spread:8.2f}{opened:8.2f}",
                 flush=True,
             )
-    print("beyond the tolerance: " + (", ".join(failed) or "none"))
+    print("beyond the tolerance, or without any spread: " + (", ".join(failed) or "none"))
 
 
 if __name__ == "__main__":
