@@ -25,6 +25,8 @@ from xraytransfer.serve.protocol import DirectProtocol
 from xraytransfer.serve.settings import MIB
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from xraytransfer.serve.settings import Settings
 
 __all__ = ["HttpServer", "run"]
@@ -103,7 +105,6 @@ def run(settings: Settings) -> None:
         As `xraytransfer.load`.
     """
     _check_tls(settings)
-    _end_in_order()
     _keep_freed_memory()
     metrics = Metrics()
     # One thread within a run: films run side by side on the CPU, and a GPU does not use them.
@@ -112,6 +113,7 @@ def run(settings: Settings) -> None:
         stack.callback(_log.info, "ended")
         engine = stack.enter_context(closing(Engine(classifier, settings, metrics)))
         server = HttpServer(engine, settings, metrics)
+        _end_in_order(server)
         try:
             server.readiness.score_now()
         except RadiographError as error:
@@ -138,13 +140,18 @@ def run(settings: Settings) -> None:
         server.run(sockets=[listener])
 
 
-def _end_in_order() -> None:
-    """Have SIGTERM unwind this process: uvicorn raises it again when the last request is answered.
+def _end_in_order(server: HttpServer) -> None:
+    """Have SIGTERM ask the server to end, whenever it comes.
 
-    By default it would kill the process there, before results on their way to a PACS have arrived.
+    uvicorn takes the signal only while it serves, and raises it again when the last request is answered. By default
+    that would kill the process before results on their way to a PACS have arrived; an exception could come anywhere.
     """
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        server.should_exit = True
+
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGTERM, ask)
 
 
 def _keep_freed_memory() -> None:
