@@ -5,7 +5,11 @@
 Random weights, with batch norms that fit the films and a head that spreads its logits: as initialised, a deep network
 says the same of every film, and then any graph would agree with it. Prints one line each: seconds to export, megabytes,
 largest difference of a probability and of the activation map (as a share of its range) on random films, how far the
-probabilities of the films lie apart, and seconds to open a session.
+probabilities of the films lie apart (smallest standard deviation of an observation), and seconds to open a session.
+
+Such networks magnify rounding more than trained ones, so a probability may differ by `TOLERANCE`; a wrong weight or a
+wrong order would show as a difference of the films' spread. Films are given resized: what the graph's own resize does
+is checked with trained networks, when they are exported.
 """
 
 from __future__ import annotations
@@ -17,12 +21,15 @@ import numpy as np
 import onnxruntime
 import torch
 
-from xraytransfer.export.parity import TOLERANCES, measure_parity, random_films
+from xraytransfer.export.parity import measure_parity, random_films
 from xraytransfer.export.to_onnx import build_graph
 from xraytransfer.resize import resize
 from xraytransfer.study.architectures import ARCHITECTURES
 from xraytransfer.study.network import build_network
 
+TOLERANCE = 1e-3
+"""Of a probability; of an activation map as a share of its range ten times as much."""
+FILMS = 24
 SPREAD = 0.05
 """Standard deviation of each observation's probabilities over the films below which parity would prove nothing."""
 
@@ -63,16 +70,15 @@ def main() -> None:
         for truncation in args.truncation:
             torch.manual_seed(0)
             network = build_network(rows[name], truncation=truncation, initialisation="random")
-            films = random_films(size, np.random.default_rng(0))
-            small = np.stack([resize(film, size) for film in films])[:, None]
-            spread = wake(network, torch.from_numpy(small).float())
+            films = [resize(film, size) for film in random_films(size, np.random.default_rng(0), FILMS)]
+            spread = wake(network, torch.from_numpy(np.stack(films)[:, None]).float())
             start = time.perf_counter()
             data = build_graph([network], size).SerializeToString()
             exported = time.perf_counter() - start
             start = time.perf_counter()
             session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
             opened = time.perf_counter() - start
-            parity = measure_parity([network], session, [], films, size, tolerance=TOLERANCES["float32"])
+            parity = measure_parity([network], session, [], films, size, tolerance=TOLERANCE)
             if not parity.passed or spread < SPREAD:
                 failed.append(f"{name} truncated by {truncation}")
             print(
