@@ -211,6 +211,7 @@ def serve(toy_model: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     yield make
     for server in made:
         server.end(signal.SIGKILL)
+        sys.stdout.write("".join(server.log))  # shown where a test fails
 
 
 @pytest.fixture(scope="module")
