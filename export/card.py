@@ -98,7 +98,8 @@ def _data(document: Row) -> Section:
         f"{document['input']['resolution'][0]} x {document['input']['resolution'][1]} inside the file.",
     ]
     if isinstance(preset, Mapping):
-        text.append("Training: " + ", ".join(f"{key} {value}" for key, value in preset.items()) + ".")
+        whose = "Training" if len(document["members"]) == 1 else "Training of the first member (others may differ)"
+        text.append(f"{whose}: " + ", ".join(f"{key} {value}" for key, value in preset.items()) + ".")
     if thanks := acknowledgement(document):
         text.append(thanks)
     return Section("Data", text, ["part", "images", "patients"], rows)
