@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import ExportError
-from xraytransfer.export.model_writer import write_atomically
 from xraytransfer.study.predictions import Predictions
+from xraytransfer.study.safe_write import write_with
 
 __all__ = ["predictions_path", "read_test_predictions", "write_test_predictions"]
 
@@ -58,7 +58,10 @@ def write_test_predictions(model: Path, films: Predictions, calibrated: NDArray[
             ]
         )
     path = predictions_path(model)
-    write_atomically(path, text.getvalue().encode())
+    try:
+        write_with(path, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n"))
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path
 
 
