@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -175,3 +177,10 @@ def test_a_film_that_cannot_be_read_ends_the_measurement(exported, tmp_path):
     classifier = xraytransfer.load(exported, device="cpu")
     with pytest.raises(ExportError, match="a film of the data set is refused"):
         measure_robustness(classifier, [tmp_path / "no.png"], films.subset(np.arange(1)))
+
+
+def test_a_cards_numbers_are_computed_again_without_torch_onnx_or_scipy():
+    code = "import sys, xraytransfer.export.metrics_check\n"
+    code += "print([name for name in ('torch', 'onnx', 'scipy', 'timm', 'matplotlib') if name in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert out.strip() == "[]"
