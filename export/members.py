@@ -226,6 +226,7 @@ def _describe(run: Run, network: nn.Module, kept: Sequence[Checkpoint], fusion: 
         "truncation": int(run.config["truncation"]),
         "seed": run.config.get("seed"),
         "run": run.name,
+        **({"teachers": sorted(teacher["weights"])} if (teacher := run.config.get("teacher")) else {}),
         "checkpoint_steps": [checkpoint.step for checkpoint in kept],
         "checkpoint_sha256": [checkpoint.sha256 for checkpoint in kept],
         "fusion": fusion,

@@ -25,6 +25,7 @@ from xraytransfer.study.presets import Preset, change_preset
 from xraytransfer.study.run_data import describe_data, read_table
 from xraytransfer.study.run_folder import place_config
 from xraytransfer.study.split import FRACTIONS, SALT
+from xraytransfer.study.teacher import describe_teachers
 
 __all__ = ["Cell", "Grid", "cells", "place_runs", "run_config"]
 
@@ -80,6 +81,10 @@ class Grid:
         Folder of caches; None for ``<results>/cache``.
     keep_test : bool
         Leave the test patients alone: nothing is predicted for them, so that settings may be compared.
+    teachers : tuple of Path
+        Folders of finished runs on the same data and split that the runs also learn from.
+    teacher_share : float
+        Their weight in the loss.
     """
 
     results: Path
@@ -105,6 +110,8 @@ class Grid:
     weights: Path | None = None
     cache: Path | None = None
     keep_test: bool = False
+    teachers: tuple[Path, ...] = ()
+    teacher_share: float = 0.5
 
     def training(self) -> Preset:
         """Return the preset with the changes made."""
@@ -175,7 +182,12 @@ def run_config(
         "data": dict(data),
         "split": dict(split),
         **({"test": "untouched"} if grid.keep_test else {}),
+        **({"teacher": taught} if (taught := _teachers(grid, outputs, split)) else {}),
     }
+
+
+def _teachers(grid: Grid, outputs: Sequence[str], split: Mapping[str, Any]) -> dict[str, Any]:
+    return describe_teachers(grid.teachers, grid.teacher_share, outputs, split) if grid.teachers else {}
 
 
 def data_source(grid: Grid) -> dict[str, Any]:

@@ -143,6 +143,20 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
             is_flag=True,
             help="Predict nothing for the test patients: for choosing among settings before the one last look.",
         ),
+        click.option(
+            "--teacher",
+            "teachers",
+            multiple=True,
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            help="Folder of a finished run, same data and split, to learn from too; may be given several times.",
+        ),
+        click.option(
+            "--teacher-share",
+            type=float,
+            default=0.5,
+            show_default=True,
+            help="Weight of the teachers in the loss, above 0 to 1.",
+        ),
         click.option("--workers", type=click.IntRange(1), help="Processes that decode. [default: the cores allowed]"),
     ]
     for option in reversed(options):

@@ -32,6 +32,7 @@ __all__ = ["Run", "list_runs", "load_run", "place_config"]
 MAY_DIFFER = (
     *(("data", name) for name in ("folder", "mapping", "cache")),
     ("weights",),
+    ("teacher", "folders"),
     ("writer",),
     *(("row", name) for name in ("group", "imagenet_top1", "imagenet_resolution", "source", "note")),
 )

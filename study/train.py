@@ -42,6 +42,7 @@ from xraytransfer.study.row_predictions import np_save, predict_rows, predict_sp
 from xraytransfer.study.run_data import RunData, load_data
 from xraytransfer.study.safe_write import write_json
 from xraytransfer.study.stopping import Interrupted, stoppable
+from xraytransfer.study.teacher import teacher_probability
 
 __all__ = ["train"]
 
@@ -166,6 +167,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
     since = step
     with stoppable() as stop:
         try:
+            taught = teacher_probability(folder, config, data, stop) if "teacher" in config else None
             while True:
                 # evaluate, where an interval ends; resuming comes by here first, so nothing is skipped or done twice
                 due = step == steps or (step * preset.batch) // preset.evaluate_every > (
@@ -219,6 +221,11 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                 with torch.autocast(place.type, dtype=dtype, enabled=dtype != torch.float32):
                     logits = forward(x)
                 loss_now = masked_loss(logits, y, weight)
+                if taught is not None:
+                    share = float(config["teacher"]["share"])
+                    said = torch.from_numpy(taught[chosen]).to(place, non_blocking=True)
+                    # the teachers learned from weighted labels: their answers are not weighted again
+                    loss_now = (1 - share) * loss_now + share * masked_loss(logits, said, None)
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(scaler.scale(loss_now))
                 scaler.step(optimizer)

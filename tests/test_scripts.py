@@ -1,0 +1,117 @@
+"""The scripts that the shipped model was made with: run on made-up films, they write the tables they promise."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from sklearn.metrics import roc_auc_score  # noqa: E402
+
+from xraytransfer.study.grid import Grid  # noqa: E402
+from xraytransfer.study.run_folder import load_run  # noqa: E402
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+TINY = {"epochs": 1, "evaluate_every": 48}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def script(name: str) -> ModuleType:
+    """Return a script as a module."""
+    loader = SourceFileLoader(name, str(SCRIPTS / name))
+    spec = spec_from_loader(name, loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    loader.exec_module(module)
+    return module
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the script of trials with miniatures in the place of its trials."""
+    module = script("model_trials")
+    toy = {"architecture": "toy_efficientnet", "preset": "tiny", "resolution": 32, "initialisation": "random"}
+    monkeypatch.setattr(module, "BASE", TINY)
+    names = (
+        module.Trial("reference", "as it is", **toy),
+        module.Trial("all-findings", "all that is labelled", head="paper", **toy),
+        module.Trial("distilled", "taught", teachers=("reference",), **toy),
+    )
+    monkeypatch.setattr(module, "TRIALS", names)
+    # the made-up films are 96 pixels high: none may be left out of validation
+    changed = {"evaluation_minimum_width": 0, "weights": None}
+    monkeypatch.setattr(module, "Grid", lambda **options: Grid(**{**options, **changed}))
+    return module
+
+
+def test_trials_run_in_order_of_who_teaches_and_are_compared(
+    trials: ModuleType, made_up_films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [str(made_up_films), str(tmp_path), str(tmp_path / "results"), "--table", str(tmp_path / "table")]
+    monkeypatch.setattr(sys, "argv", ["model_trials", *arguments, "--device", "cpu", "--slots", "1"])
+    trials.main()
+    table = {row["trial"]: row for row in rows(tmp_path / "table" / "trials.csv")}
+    assert list(table) == ["reference", "all-findings", "distilled"]
+    assert table["reference"]["against"] == ""
+    assert table["distilled"]["against"] == "reference"
+    assert len(load_run(trials.run_folder("all-findings", tmp_path / "results")).config["outputs"]) > 6
+    for name, row in table.items():
+        films = trials.six(load_run(trials.run_folder(name, tmp_path / "results")).predictions("validation"))
+        assert films.observations.tolist() == [
+            "atelectasis", "cardiomegaly", "consolidation", "edema", "no_finding", "pleural_effusion",
+        ]  # fmt: skip
+        expected = np.mean([roc_auc_score(films.label[:, k], films.ensemble()[:, k]) for k in range(6)])
+        assert float(row["auroc"]) == pytest.approx(expected, abs=1e-4)
+        assert float(row["lower"]) <= float(row["auroc"]) <= float(row["upper"])
+    gap = float(table["distilled"]["auroc"]) - float(table["reference"]["auroc"])
+    assert float(table["distilled"]["difference"]) == pytest.approx(gap, abs=2e-4)
+    assert "| distilled | taught |" in (tmp_path / "table" / "trials.md").read_text()
+    with pytest.raises(SystemExit, match="the trial nobody was not run yet"):
+        trials.run_folder("nobody", tmp_path / "results")
+
+
+def test_verdicts_are_what_the_interval_allows(trials: ModuleType) -> None:
+    assert [trials.verdict(*gap) for gap in ((0.01, 0.02), (-0.02, -0.01), (-0.01, 0.01))] == [
+        "better", "worse", "within noise",
+    ]  # fmt: skip
+
+
+def test_choices_compare_soups_and_ensembles_of_finished_runs(
+    toy_runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = script("model_choices")
+    arguments = [*map(str, toy_runs), "--shifts", "--table", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["model_choices", *arguments])
+    module.main()
+    table = {row["way"]: row for row in rows(tmp_path / "choices.csv")}
+    first, second = (load_run(folder) for folder in toy_runs)
+    assert {
+        "soups of all runs",
+        f"soup: {first.name}",
+        f"{second.name}: best checkpoint",
+        f"{first.name}: ensemble of 3",
+        f"{second.name}: soup, five shifts averaged",
+    } <= table.keys()
+    assert float(table["soups of all runs"]["difference"]) == 0
+    stored = first.predictions("validation")
+    expected = np.mean([roc_auc_score(stored.label[:, k], stored.ensemble()[:, k]) for k in range(6)])
+    assert float(table[f"{first.name}: ensemble of 3"]["auroc"]) == pytest.approx(expected, abs=1e-4)
+    assert "five shifts averaged" in (tmp_path / "choices.md").read_text()

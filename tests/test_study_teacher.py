@@ -1,0 +1,148 @@
+"""Distillation: runs that learn from finished runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from xraytransfer.errors import StudyError  # noqa: E402
+from xraytransfer.study import train as train_module  # noqa: E402
+from xraytransfer.study.grid import Grid, place_runs  # noqa: E402
+from xraytransfer.study.one_run import run_one  # noqa: E402
+from xraytransfer.study.run_data import load_data  # noqa: E402
+from xraytransfer.study.run_folder import load_run  # noqa: E402
+from xraytransfer.study.stopping import Interrupted  # noqa: E402
+from xraytransfer.study.teacher import FILE, teacher_probability  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def place(made_up_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that makes a run folder, all of them on one cache."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def make(**options: Any) -> Path:
+        defaults: dict[str, Any] = {
+            "results": tmp_path_factory.mktemp("results"),
+            "data": "nih",
+            "folder": made_up_films,
+            "cache": cache,
+            "architectures": ("toy_efficientnet",),
+            "initialisations": ("random",),
+            "preset": "tiny",
+            "fractions": (0.6, 0.2, 0.2),
+        }
+        changes = {"resolution": 32, "evaluate_every": 48, **options.pop("changes", {})}
+        return place_runs(Grid(**{**defaults, **options, "changes": changes}))[0]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def teacher(place: Callable[..., Path]) -> Path:
+    """Return a finished run of another resolution than its pupils."""
+    torch.set_num_threads(1)
+    folder = place(changes={"resolution": 48})
+    run_one(folder)
+    return folder
+
+
+def test_what_teachers_say_is_the_mean_of_their_soups_on_the_training_films(
+    place: Callable[..., Path], teacher: Path
+) -> None:
+    second = place(changes={"resolution": 32}, seeds=(1,))
+    run_one(second)
+    pupil = place(teachers=(teacher, second), teacher_share=0.7)
+    config = json.loads((pupil / "config.json").read_text())
+    data = load_data(config)
+    said = teacher_probability(pupil, config, data, lambda: None)
+    expected = []
+    for run in (load_run(teacher), load_run(second)):
+        own = load_data(run.config)
+        pixels = torch.from_numpy(np.array(own.pixels[own.rows["train"]]))[:, None].float()
+        with torch.no_grad():
+            expected.append(run.load_soup()(pixels).sigmoid().numpy())
+    assert said.shape == (len(data.rows["train"]), 6)
+    np.testing.assert_allclose(said, np.mean(expected, axis=0), atol=1e-5)
+    np.testing.assert_array_equal(said, np.load(pupil / FILE))
+
+
+def test_a_pupil_comes_closer_to_its_teacher_than_a_run_without(place: Callable[..., Path], teacher: Path) -> None:
+    changes = {"epochs": 6, "evaluate_every": 10_000}
+    alone, pupil = place(changes=changes), place(changes=changes, teachers=(teacher,), teacher_share=1.0)
+    for folder in (alone, pupil):
+        run_one(folder)
+    said = load_run(teacher).predictions("validation").ensemble()
+    distance = {
+        folder: float(np.abs(load_run(folder).predictions("validation").ensemble() - said).mean())
+        for folder in (alone, pupil)
+    }
+    assert distance[pupil] < 0.7 * distance[alone]
+
+
+def test_a_pupil_that_was_killed_ends_with_the_same_bits(
+    place: Callable[..., Path], teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = place(teachers=(teacher,)), place(teachers=(teacher,))
+    run_one(whole)
+    real, calls = train_module.learning_rate, 0
+
+    def die(*arguments: Any) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == 9:
+            raise Interrupted
+        return float(real(*arguments))
+
+    monkeypatch.setattr(train_module, "learning_rate", die)
+    with pytest.raises(Interrupted):
+        run_one(killed)
+    monkeypatch.setattr(train_module, "learning_rate", real)
+    run_one(killed)
+    for name in ("checkpoints/index.json", "predictions/validation.npz", FILE):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_teachers_that_cannot_teach_are_refused(place: Callable[..., Path], teacher: Path, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="divided patients otherwise"):
+        place(teachers=(teacher,), salt="another")
+    with pytest.raises(StudyError, match=r"above 0 and at most 1, found 0"):
+        place(teachers=(teacher,), teacher_share=0.0)
+    with pytest.raises(StudyError, match="the run is not done"):
+        place(teachers=(place(),))
+    with pytest.raises(StudyError, match="a teacher that was not trained on"):
+        place(teachers=(teacher,), head="paper")
+    pupil = place(teachers=(teacher,))
+    with pytest.raises(StudyError, match=r"teacher was .*, is None"):
+        place(results=pupil.parents[1])
+
+
+def test_a_teacher_that_changed_since_and_a_damaged_file_are_refused(
+    place: Callable[..., Path], teacher: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / teacher.name
+    shutil.copytree(teacher, moved)
+    pupil = place(teachers=(moved,))
+    index = moved / "checkpoints" / "index.json"
+    rows = json.loads(index.read_text())
+    index.write_text(json.dumps(rows[1:]))
+    with pytest.raises(StudyError, match="not those that the run was planned with"):
+        run_one(pupil)
+    index.write_text(json.dumps(rows))
+    run_one(pupil)
+    (pupil / "done.json").unlink()
+    np.save(pupil / FILE, np.zeros((1, 6), np.float32))
+    with pytest.raises(StudyError, match=r"teacher\.npy: damaged; delete it"):
+        run_one(pupil)
