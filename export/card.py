@@ -125,7 +125,7 @@ def _members(document: Row) -> Section:
             f"{row.get('architecture')} ({row.get('timm')})",
             str(row.get("initialisation")),
             str(row.get("truncation")),
-            str(row.get("run")),
+            str(row.get("run")) + (f" (taught by {', '.join(row['teachers'])})" if row.get("teachers") else ""),
             _checkpoints(row.get("checkpoint_steps", [])),
             str(row.get("fusion")),
             _number(row.get("validation_auroc")),
@@ -133,6 +133,16 @@ def _members(document: Row) -> Section:
         for row in document["members"]
     ]
     return Section("Members", text, head, rows)
+
+
+def _precision(document: Row) -> str:
+    """Return the file's precision, and which members have another."""
+    others = [
+        f"member {i} {row['precision']}"
+        for i, row in enumerate(document["members"])
+        if row.get("precision") is not None
+    ]
+    return ", ".join([str(document["precision"]), *others])
 
 
 def _checkpoints(steps: Sequence[int]) -> str:
@@ -247,7 +257,7 @@ def _parity(document: Row) -> Section:
 def _identity(document: Row) -> Section:
     rows = [
         ["sha256 of graph and weights", str(document["graph_sha256"])],
-        ["precision", str(document["precision"])],
+        ["precision", _precision(document)],
         ["written by", str(document["writer"])],
         ["written on", str(document.get("created", "unknown"))],
         ["licence", str(document["licence"])],

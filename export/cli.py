@@ -41,6 +41,12 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     help="float16-weights halves the file; float16 is for GPUs; int8 for CPUs.",
 )
 @click.option(
+    "--int8-except",
+    multiple=True,
+    metavar="ARCHITECTURE",
+    help="In an int8 file, leave members of this architecture in float16-weights; may be given several times.",
+)
+@click.option(
     "--calibration",
     type=click.Choice(["auto", "none", "temperature", "platt", "beta"]),
     default="auto",

@@ -113,6 +113,7 @@ def export_runs(
     options.check(out)
     gate = Gate(options.force, say)
     ensemble = choose_members(folders, options.checkpoints, options.fuse)
+    spared = options.spared([member.description["architecture"] for member in ensemble.members])
     size = check_size(ensemble.networks, options.precision)
     say(f"{len(ensemble.members)} members, about {size / 1e6:.0f} MB")
     unfused = _unfused_auroc(ensemble)
@@ -126,7 +127,7 @@ def export_runs(
     validation = _judge(session, data, "validation", ensemble.config)
     model, accuracy = full, None
     if options.precision != "float32":
-        model = precisions.lower(full, options.precision, _training_films(data))
+        model = precisions.lower(full, options.precision, _training_films(data), spared=spared)
         session = _open(model, options.device)
         parity = parity_gate(ensemble.networks, session, films, precision=options.precision, **common)
         lowered = _judge(session, data, "validation", ensemble.config)
@@ -151,6 +152,8 @@ def export_runs(
     document = describe_model(
         ensemble, options, validation=validation, test=test, calibration=calibration, parity=parity
     )
+    for index in spared:
+        document["members"][index]["precision"] = "float16-weights"
     document["accuracy"] = accuracy
     document["ensemble"] = _compare(validation, unfused, say)
     if judged is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from xraytransfer.errors import ExportError
+from xraytransfer.runtime import check_device
 
 __all__ = ["CARDS", "PRECISIONS", "ExportOptions", "check_output"]
 
@@ -43,6 +45,8 @@ class ExportOptions:
         As `xraytransfer.export.members.choose_members`.
     precision : str
         One of `PRECISIONS`.
+    int8_except : tuple of str
+        Architectures whose members stay float16-weights in an int8 file.
     calibration : str
         ``auto`` or a method of `xraytransfer.export.calibration`.
     margin : float or None
@@ -68,6 +72,7 @@ class ExportOptions:
     checkpoints: str = "all"
     fuse: str = "none"
     precision: str = "float32"
+    int8_except: tuple[str, ...] = ()
     calibration: str = "auto"
     margin: float | None = None
     device: str = "auto"
@@ -79,6 +84,21 @@ class ExportOptions:
     overwrite: bool = False
     force: bool = False
 
+    def spared(self, architectures: Sequence[str]) -> list[int]:
+        """Return the members that int8 leaves alone, of the members' architectures.
+
+        Raises
+        ------
+        ExportError
+            No member is of a named architecture, or all members would be left alone.
+        """
+        if unknown := [name for name in self.int8_except if name not in architectures]:
+            raise ExportError(f"--int8-except {unknown[0]}: the members are {', '.join(dict.fromkeys(architectures))}")
+        found = [index for index, name in enumerate(architectures) if name in self.int8_except]
+        if len(found) == len(architectures):
+            raise ExportError("--int8-except leaves no member to be int8; --precision float16-weights is what is left")
+        return found
+
     def check(self, out: Path) -> None:
         """Refuse what cannot end well before anything heavy is loaded.
 
@@ -86,7 +106,12 @@ class ExportOptions:
         ------
         ExportError
             As `check_output`, or the precision is unknown.
+        DeviceError
+            The device is unknown, or has no GPU.
         """
         if self.precision not in PRECISIONS:
             raise ExportError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
+        if self.int8_except and self.precision != "int8":
+            raise ExportError(f"--int8-except {self.int8_except[0]}: means something with --precision int8 alone")
+        check_device(self.device)
         check_output(out, overwrite=self.overwrite)

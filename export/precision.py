@@ -8,7 +8,8 @@ float16 : arithmetic in float16 between resize and logits, for GPUs. Sigmoid, me
     float32, because 1 - 1e-7 is 1 in float16.
 int8 : static quantisation with QuantizeLinear / DequantizeLinear pairs around convolutions and their
     neighbours; weights int8 by channel, activations uint8 with ranges observed on real films. The resize,
-    the first convolution, the head and everything after it stay float32.
+    the first convolution, the head and everything after it stay float32, and so do whole members where told,
+    their weights stored as float16.
 
 References
 ----------
@@ -30,7 +31,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from xraytransfer.errors import ExportError
 from xraytransfer.export.options import PRECISIONS
-from xraytransfer.export.to_onnx import JUDGE, inside_member
+from xraytransfer.export.to_onnx import JUDGE, inside_member, member_prefix
 from xraytransfer.export.tracing import PIXELS
 from xraytransfer.model_file import INPUT
 
@@ -47,7 +48,14 @@ _HALF_PIXELS = f"{PIXELS}/float16"
 Film = NDArray[np.uint8]
 
 
-def lower(model: onnx.ModelProto, precision: str, films: Sequence[Film], *, head_depth: int = 2) -> onnx.ModelProto:
+def lower(
+    model: onnx.ModelProto,
+    precision: str,
+    films: Sequence[Film],
+    *,
+    head_depth: int = 2,
+    spared: Sequence[int] = (),
+) -> onnx.ModelProto:
     """Return the graph in another precision.
 
     Parameters
@@ -60,6 +68,8 @@ def lower(model: onnx.ModelProto, precision: str, films: Sequence[Film], *, head
         uint8, shape (rows, columns): real films, used by int8 alone.
     head_depth : int
         For int8: how many nodes before a member's outputs stay float32.
+    spared : sequence of int
+        For int8: members that compute in float32, their weights stored as float16.
 
     Returns
     -------
@@ -74,20 +84,22 @@ def lower(model: onnx.ModelProto, precision: str, films: Sequence[Film], *, head
         "float32": lambda: model,
         "float16-weights": lambda: float16_weights(model),
         "float16": lambda: float16_graph(model),
-        "int8": lambda: int8_graph(model, films, head_depth=head_depth),
+        "int8": lambda: int8_graph(model, films, head_depth=head_depth, spared=spared),
     }
     if precision not in ways:
         raise ExportError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
     return ways[precision]()
 
 
-def float16_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+def float16_weights(model: onnx.ModelProto, prefixes: tuple[str, ...] = ("",)) -> onnx.ModelProto:
     """Return a graph that stores its weights as float16 and computes in float32.
 
     Parameters
     ----------
     model : onnx.ModelProto
         A float32 graph; left as it is.
+    prefixes : tuple of str
+        Beginnings of the names of the weights that are stored so; all where absent.
 
     Returns
     -------
@@ -102,7 +114,8 @@ def float16_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         values = numpy_helper.to_array(tensor)
         small = values.dtype != np.float32 or values.size < _SMALLEST_STORED
         # the judge is small, and its limits are close to what it answers: it stays as it is
-        if small or tensor.name.startswith(JUDGE) or float(np.abs(values).max()) > _FLOAT16_MAX:
+        told = tensor.name.startswith(prefixes) and not tensor.name.startswith(JUDGE)
+        if small or not told or float(np.abs(values).max()) > _FLOAT16_MAX:
             tensors.append(tensor)
             continue
         stored = f"{tensor.name}/float16"
@@ -159,7 +172,9 @@ def float16_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-def int8_graph(model: onnx.ModelProto, films: Sequence[Film], *, head_depth: int = 2) -> onnx.ModelProto:
+def int8_graph(
+    model: onnx.ModelProto, films: Sequence[Film], *, head_depth: int = 2, spared: Sequence[int] = ()
+) -> onnx.ModelProto:
     """Return a graph whose members' convolutions compute in int8.
 
     Parameters
@@ -170,6 +185,8 @@ def int8_graph(model: onnx.ModelProto, films: Sequence[Film], *, head_depth: int
         uint8, shape (rows, columns): real films, such as the model will meet.
     head_depth : int
         How many nodes before a member's outputs stay float32.
+    spared : sequence of int
+        Members left in float32, their weights stored as float16.
 
     Returns
     -------
@@ -202,7 +219,8 @@ def int8_graph(model: onnx.ModelProto, films: Sequence[Film], *, head_depth: int
     copied.CopyFrom(model)  # the quantiser moves the weights of what it is given into files
     root = logging.getLogger()  # it also advises through the root logger
     level = root.level
-    kept = _kept_in_float32(model, head_depth)
+    prefixes = tuple(member_prefix(index) for index in spared)
+    kept = _kept_in_float32(model, head_depth, prefixes)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
         root.setLevel(logging.ERROR)
@@ -221,11 +239,12 @@ def int8_graph(model: onnx.ModelProto, films: Sequence[Film], *, head_depth: int
             )
         finally:
             root.setLevel(level)
-        return _tidy(onnx.load(path), model)
+        quantised = _tidy(onnx.load(path), model)
+    return float16_weights(quantised, prefixes) if prefixes else quantised
 
 
-def _kept_in_float32(model: onnx.ModelProto, head_depth: int) -> list[str]:
-    """Return the nodes outside the members, and the first and last ones of each member.
+def _kept_in_float32(model: onnx.ModelProto, head_depth: int, spared: tuple[str, ...]) -> list[str]:
+    """Return the nodes outside the members and of those spared, and the first and last ones of each member.
 
     The first convolution sees all grey levels through one channel: kept in float32 it halves the mean error of
     EfficientNet-Lite0 (0.070 to 0.031), for a few percent of its time.
@@ -238,6 +257,9 @@ def _kept_in_float32(model: onnx.ModelProto, head_depth: int) -> list[str]:
         reached = [maker[name] for name in edge if name in maker and inside_member(maker[name].name)]
         kept.update(node.name for node in reached)
         edge = [name for node in reached for name in node.input]
+    # DenseNet normalises, in float32, all that it has concatenated: int8 would be converted in every layer again
+    before = [maker.get(node.input[0]) for node in nodes if node.op_type == "BatchNormalization"]
+    kept.update(node.name for node in before if node is not None and node.op_type == "Concat")
     begun: set[str] = set()
     for node in nodes:
         member = node.name.partition("/")[0]
@@ -245,7 +267,7 @@ def _kept_in_float32(model: onnx.ModelProto, head_depth: int) -> list[str]:
             kept.add(node.name)
             if node.op_type == "Conv":
                 begun.add(member)
-    return sorted(kept)
+    return sorted(kept.union(node.name for node in nodes if spared and node.name.startswith(spared)))
 
 
 def _tidy(converted: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:

@@ -43,7 +43,7 @@ from xraytransfer.export.tracing import OPSET, PIXELS, structure, trace, with_we
 from xraytransfer.model_file import INPUT, OUTPUTS
 from xraytransfer.study.acceptance_network import Judge
 
-__all__ = ["CALIBRATION_INITIALISERS", "IR_VERSION", "JUDGE", "build_graph", "inside_member"]
+__all__ = ["CALIBRATION_INITIALISERS", "IR_VERSION", "JUDGE", "build_graph", "inside_member", "member_prefix"]
 
 IR_VERSION = 10
 """The lowest that goes with opset 20: older runtimes refuse newer ones."""
@@ -110,7 +110,7 @@ def build_graph(
         key = structure(network)
         if key not in traces:
             traces[key] = trace(network, resolution)
-        members.append(_append(graph, with_weights(traces[key], network), f"member{index}/"))
+        members.append(_append(graph, with_weights(traces[key], network), member_prefix(index)))
     outputs = {member.observations for member in members}
     if len(outputs) > 1:
         raise ExportError(f"members answer for different numbers of observations: {sorted(outputs)}")
@@ -130,6 +130,11 @@ def build_graph(
 def inside_member(name: str) -> bool:
     """Return whether a node or weight belongs to a member, by its name: ``member3/features/conv``."""
     return _MEMBER_NAME.match(name) is not None
+
+
+def member_prefix(index: int) -> str:
+    """Return what the names of a member's nodes and weights begin with."""
+    return f"member{index}/"
 
 
 def _front(graph: onnx.GraphProto, resolution: tuple[int, int]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xraytransfer.prediction import ModelIdentity, Prediction
     from xraytransfer.serve.identity import Identity
 
-__all__ = ["BANNER", "MANUFACTURER", "complete", "parameters", "software_version"]
+__all__ = ["BANNER", "MANUFACTURER", "complete", "doubt", "parameters", "software_version"]
 
 MANUFACTURER = "xraytransfer"
 BANNER = "Research use, not for diagnosis"
@@ -27,6 +27,17 @@ BANNER = "Research use, not for diagnosis"
 def software_version() -> str:
     """Return this package's name and version."""
     return f"xraytransfer {version('xraytransfer')}"
+
+
+def doubt(prediction: Prediction) -> str | None:
+    """Return the sentence that a result must carry where the model's judge refused the film and a user scored it."""
+    acceptance = prediction.acceptance
+    if acceptance is None or acceptance.accepted:
+        return None
+    return (
+        f"The model's judge of films refused this film ({acceptance.reason}); it was scored because a user asked for "
+        "any film: the values may mean nothing."
+    )
 
 
 def parameters(prediction: Prediction, position: int | None = None) -> list[str]:
@@ -46,6 +57,8 @@ def parameters(prediction: Prediction, position: int | None = None) -> list[str]
         f"window={prediction.radiograph.get('window')}",
         f"inverted={str(bool(prediction.radiograph.get('inverted'))).lower()}",
     ]
+    if prediction.acceptance is not None:
+        found.append(f"film={'accepted' if prediction.acceptance.accepted else prediction.acceptance.reason}")
     threshold = prediction.thresholds[position] if position is not None else None
     if threshold is not None:
         found += [f"operating-point={prediction.operating_point}", f"threshold={threshold:.6g}"]

@@ -24,7 +24,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.overlay import overlay
 from xraytransfer.serve.identity import Identity, identify
-from xraytransfer.serve.result_object import BANNER, MANUFACTURER, complete, parameters
+from xraytransfer.serve.result_object import BANNER, MANUFACTURER, complete, doubt, parameters
 from xraytransfer.serve.uids import instance_uid, series_uid
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def _describe(capture: Dataset, film: Dataset, identity: Identity, prediction: P
     capture.SecondaryCaptureDeviceManufacturerModelName = prediction.model.name[:64]
     capture.DateOfSecondaryCapture = capture.ContentDate
     capture.TimeOfSecondaryCapture = capture.ContentTime
-    capture.ImageComments = f"{BANNER}. Maps explain a probability; they do not locate findings."
+    maps = f"{BANNER}. Maps explain a probability; they do not locate findings."
+    capture.ImageComments = " ".join(filter(None, (doubt(prediction), maps)))
     made = f"Class activation maps over the film; model {prediction.model.name} {prediction.model.version}; "
     capture.DerivationDescription = (made + "; ".join(parameters(prediction)))[:1024]
     source = Dataset()
@@ -153,8 +154,9 @@ def picture(pixels: NDArray[np.uint8], prediction: Prediction) -> Image.Image:
         panel = film if position == 0 else overlay(film, prediction.activation_map[position - 1], size=None)
         canvas.paste(Image.fromarray(np.asarray(panel)).convert("RGB"), (left, top + _CAPTION))
         _caption(draw, (left, top), cell, position - 1, prediction)
-    _banner(draw, (0, 0, size[0], _BANNER))
-    _banner(draw, (0, size[1] - _BANNER, size[0], size[1]))
+    refused = doubt(prediction)
+    _banner(draw, (0, 0, size[0], _BANNER), BANNER if refused is None else f"{BANNER}. Film refused, scored on demand")
+    _banner(draw, (0, size[1] - _BANNER, size[0], size[1]), BANNER)
     return canvas
 
 
@@ -193,11 +195,11 @@ def _legend(draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, pred
         _line(draw, (corner[0], corner[1] + 24 * i), width, line, (16, _GREY))
 
 
-def _banner(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int]) -> None:
+def _banner(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], text: str) -> None:
     """Burn the notice in: black on amber, over the whole width."""
     draw.rectangle(box, fill=_AMBER)
     middle = ((box[0] + box[2]) // 2, (box[1] + box[3]) // 2)
-    draw.text(middle, BANNER.upper(), fill=_BLACK, font=_font(24), anchor="mm")
+    draw.text(middle, text.upper(), fill=_BLACK, font=_font(24), anchor="mm")
 
 
 @functools.lru_cache

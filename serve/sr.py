@@ -37,7 +37,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from xraytransfer.notice import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS, Observation
 from xraytransfer.serve.identity import Identity, identify
-from xraytransfer.serve.result_object import MANUFACTURER, complete, parameters, software_version
+from xraytransfer.serve.result_object import MANUFACTURER, complete, doubt, parameters, software_version
 from xraytransfer.serve.uids import device_uid, instance_uid, series_uid, tracking_uid
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def structured_report(dataset: Dataset, prediction: Prediction, created: datetim
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    comment = TextContentItem(codes.DCM.Comment, COMMENT, RelationshipTypeValues.CONTAINS)
+    said = " ".join(filter(None, (doubt(prediction), COMMENT)))
+    comment = TextContentItem(codes.DCM.Comment, said, RelationshipTypeValues.CONTAINS)
     content[0].ContentSequence.append(comment)
     report = Comprehensive3DSR(
         evidence=[identity.evidence()],

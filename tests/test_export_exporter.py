@@ -16,12 +16,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 import xraytransfer
-from xraytransfer.errors import ExportError, StudyError
+from xraytransfer.errors import DeviceError, ExportError, StudyError
 from xraytransfer.export import gates, model_writer
 from xraytransfer.export.cli import export
 from xraytransfer.export.exporter import export_runs
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.model_file import INPUT, OUTPUTS, check_metadata, describe, read, schema
+from xraytransfer.runtime import gpu_problem
 from xraytransfer.study.run_folder import load_run
 
 pytestmark = pytest.mark.usefixtures("remembered_traces")
@@ -124,6 +125,47 @@ def test_soup_with_float16_weights_tells_both_aurocs(toy_runs, tmp_path):
     assert 0 <= document["ensemble"]["checkpoints_validation_auroc"] <= 1
     assert one.document["accuracy"]["passed"]
     assert not list(tmp_path.glob(".*"))
+
+
+def test_int8_leaves_members_of_named_architectures_alone(toy_runs, tmp_path):
+    path = tmp_path / "mixed.onnx"
+    options = ExportOptions(
+        checkpoints="best", precision="int8", int8_except=("toy_efficientnet",), device="cpu", force=True
+    )
+    export_runs(toy_runs, path, options)
+    description, data = read(path, verify=True)
+    assert [row.get("precision") for row in description.members] == [None, "float16-weights"]
+    assert "int8, member 1 float16-weights" in path.with_suffix(".md").read_text()
+    quantised = [node for node in onnx.load_from_string(data).graph.node if node.op_type == "QuantizeLinear"]
+    inside = {node.output[0].partition("/")[0] for node in quantised}
+    assert "member0" in inside
+    assert "member1" not in inside
+    film = toy_runs[0].parents[1] / "films" / "images" / "00000000_000.png"
+    full = tmp_path / "full.onnx"
+    export_runs(toy_runs, full, ExportOptions(checkpoints="best", device="cpu"))
+    mixed, exact = (xraytransfer.load(file, device="cpu").predict(film).member_probability for file in (path, full))
+    np.testing.assert_allclose(mixed[1], exact[1], atol=2e-3)
+    assert np.abs(mixed[0] - exact[0]).max() > np.abs(mixed[1] - exact[1]).max()
+
+
+def test_exceptions_of_int8_that_mean_nothing_are_refused(toy_runs, tmp_path):
+    with pytest.raises(ExportError, match="means something with --precision int8 alone"):
+        export_runs(toy_runs, tmp_path / "x.onnx", ExportOptions(int8_except=("toy_resnet",)))
+    for names, said in (
+        (("resnet18",), "the members are toy_resnet"),
+        (("toy_resnet",), "leaves no member to be int8"),
+    ):
+        options = ExportOptions(precision="int8", int8_except=names, device="cpu")
+        with pytest.raises(ExportError, match=said):
+            export_runs(toy_runs[:1], tmp_path / "x.onnx", options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(gpu_problem() is None, reason="this machine has an NVIDIA GPU")
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_gpu_that_is_not_there_is_refused_before_any_work(tmp_path, device):
+    with pytest.raises(DeviceError, match=f"--device {device}: .*use --device cpu"):
+        export_runs([tmp_path / "no run"], tmp_path / "x.onnx", ExportOptions(device=device))
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])

@@ -80,3 +80,48 @@ def test_weights_beyond_float16_stay_float32(graph):
     assert held[tensor.name] == TensorProto.FLOAT
     with pytest.raises(ExportError, match="outside float16's range"):
         lower(wide, "float16", [])
+
+
+def test_int8_leaves_what_a_normalisation_follows_unconverted(films):
+    """Hand-made, as a DenseNet's layer: two convolutions, concatenated, normalised, convolved."""
+    rng = np.random.default_rng(0)
+    one, two, last = (
+        onnx.numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), f"member0/{name}")
+        for name, shape in (("w1", (8, 3, 3, 3)), ("w2", (8, 8, 3, 3)), ("w3", (8, 16, 1, 1)))
+    )
+    scale = onnx.numpy_helper.from_array(np.ones(16, np.float32), "member0/ones")
+    zero = onnx.numpy_helper.from_array(np.zeros(16, np.float32), "member0/zeros")
+
+    def node(kind, inputs, output, **more):
+        names = [name if name == "cast" else f"member0/{name}" for name in inputs]
+        return onnx.helper.make_node(kind, names, [f"member0/{output}"], name=f"member0/{output}", **more)
+
+    nodes = [
+        onnx.helper.make_node("Cast", ["image"], ["grey"], name="cast", to=TensorProto.FLOAT),
+        onnx.helper.make_node("Concat", ["grey"] * 3, ["cast"], name="three", axis=1),
+        node("Conv", ["cast", "w1"], "a", pads=[1] * 4),
+        node("Conv", ["a", "w2"], "b", pads=[1] * 4),
+        node("Concat", ["a", "b"], "c", axis=1),
+        node("BatchNormalization", ["c", "ones", "zeros", "zeros", "ones"], "d"),
+        node("Relu", ["d"], "e"),
+        node("Conv", ["e", "w3"], "f"),
+        node("Relu", ["f"], "g"),
+        onnx.helper.make_node("GlobalAveragePool", ["member0/g"], ["out"], name="pool"),
+    ]
+    sizes = ["n", 1, "h", "w"], ["n", 8, 1, 1]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "layer",
+        [onnx.helper.make_tensor_value_info("image", TensorProto.UINT8, sizes[0])],
+        [onnx.helper.make_tensor_value_info("out", TensorProto.FLOAT, sizes[1])],
+        [one, two, last, scale, zero],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    lowered = lower(model, "int8", films, head_depth=1)
+    makers = {output: found for found in lowered.graph.node for output in found.output}
+    normalised = next(found for found in lowered.graph.node if found.op_type == "BatchNormalization")
+    concat = makers[normalised.input[0]]
+    assert concat.op_type == "Concat"
+    assert any(found.op_type == "QuantizeLinear" for found in lowered.graph.node)
+    expected, found = (answers(which, films)[0] for which in (model, lowered))
+    np.testing.assert_allclose(found, expected, rtol=0.1, atol=0.02 * float(np.abs(expected).max()))

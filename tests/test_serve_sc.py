@@ -19,6 +19,7 @@ pytest.importorskip("highdicom")
 from pydicom import Dataset, dcmread
 from pydicom.uid import SecondaryCaptureImageStorage
 
+from xraytransfer.acceptance import Acceptance
 from xraytransfer.errors import ServeError
 from xraytransfer.prediction import ModelIdentity, Prediction
 from xraytransfer.serve.results import encode
@@ -89,6 +90,17 @@ def test_the_notice_is_burned_into_both_ends(capture: Dataset) -> None:
         assert ink.sum() > 500  # letters
         assert ink[:, : band.shape[1] // 4].sum() == 0  # centred
     assert np.array_equal(pixels[:40], pixels[-40:])
+
+
+def test_a_film_that_was_refused_and_scored_all_the_same_says_so_in_the_picture(capture: Dataset) -> None:
+    refused = Acceptance(False, "sideways", "it lies on its side", {"upright": 0.1, "sideways": 0.9}, 1.0)
+    forced = secondary_capture(make_film(), FILM, make_prediction(acceptance=refused), MOMENT)
+    assert forced.ImageComments.startswith("The model's judge of films refused this film (sideways)")
+    assert "do not locate findings" in forced.ImageComments
+    assert "film=sideways" in forced.DerivationDescription
+    band, usual = forced.pixel_array[:40], capture.pixel_array[:40]
+    assert (band < 80).all(axis=2).sum() > 1.3 * (usual < 80).all(axis=2).sum()  # more letters
+    assert np.array_equal(forced.pixel_array[-40:], capture.pixel_array[-40:])
 
 
 def test_each_observation_has_its_own_map() -> None:

@@ -21,6 +21,7 @@ from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, Comprehensive3DSRStorage, ComputedRadiographyImageStorage
 
+from xraytransfer.acceptance import Acceptance
 from xraytransfer.errors import OutputError, ServeError
 from xraytransfer.notice import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS
@@ -108,6 +109,20 @@ def test_root_and_flags(report: Dataset) -> None:
     (comment,) = children(report, "Comment")
     assert comment.TextValue == COMMENT
     assert RESEARCH_NOTICE in COMMENT
+
+
+def test_a_film_that_was_refused_and_scored_all_the_same_is_told_from_others() -> None:
+    refused = Acceptance(False, "sideways", "it lies on its side", {"upright": 0.1, "sideways": 0.9}, 1.0)
+    report = reread(structured_report(make_film(), make_prediction(acceptance=refused), MOMENT))
+    (comment,) = children(report, "Comment")
+    assert comment.TextValue.startswith("The model's judge of films refused this film (sideways)")
+    assert comment.TextValue.endswith(COMMENT)
+    told = {child.TextValue for child in children(groups(report)[0], "Algorithm Parameters")}
+    assert "film=sideways" in told
+    accepted = Acceptance(True, None, None, {"upright": 1.0}, 1.0)
+    report = reread(structured_report(make_film(), make_prediction(acceptance=accepted), MOMENT))
+    assert children(report, "Comment")[0].TextValue == COMMENT
+    assert "film=accepted" in {child.TextValue for child in children(groups(report)[0], "Algorithm Parameters")}
 
 
 def test_the_groups_are_flat_and_name_algorithm_and_film(report: Dataset) -> None:

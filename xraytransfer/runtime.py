@@ -23,7 +23,7 @@ from xraytransfer.choices import DEVICES
 from xraytransfer.errors import DeviceError, ModelFileError
 from xraytransfer.model_file import INPUT, OUTPUTS
 
-__all__ = ["cpu_limit", "gpu_problem", "open_session"]
+__all__ = ["check_device", "cpu_limit", "gpu_problem", "open_session"]
 
 _CPU = "CPUExecutionProvider"
 _CUDA: tuple[str, dict[str, str]] = (
@@ -70,11 +70,9 @@ def open_session(
     ModelFileError
         ONNX Runtime cannot load the graph, or its inputs and outputs are not the contract's.
     """
-    if device not in DEVICES:
-        raise DeviceError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
+    problem = check_device(device)
     if device == "cpu":
         return _checked(_create(model, [_CPU], threads)), _CPU
-    problem = gpu_problem()
     if problem is None:
         preload = getattr(ort, "preload_dlls", None)  # absent before ONNX Runtime 1.21
         if preload is not None:
@@ -87,6 +85,32 @@ def open_session(
         raise DeviceError(f"--device {device}: {problem}; {_CURE}")
     _log.debug("scoring on the CPU: %s", problem)
     return _checked(_create(model, [_CPU], threads)), _CPU
+
+
+def check_device(device: str) -> str | None:
+    """Refuse a device that cannot run, as far as that is known before there is a model.
+
+    Parameters
+    ----------
+    device : str
+        As `open_session`.
+
+    Returns
+    -------
+    str or None
+        Why ``auto`` will not find a GPU; None where it may, or where none is wanted.
+
+    Raises
+    ------
+    DeviceError
+        `device` is unknown, or a GPU was asked for and the driver offers none.
+    """
+    if device not in DEVICES:
+        raise DeviceError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
+    problem = None if device == "cpu" else gpu_problem()
+    if problem is not None and device != "auto":
+        raise DeviceError(f"--device {device}: {problem}; {_CURE}")
+    return problem
 
 
 def _open_on_gpu(
