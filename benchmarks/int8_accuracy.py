@@ -17,6 +17,7 @@ import onnx
 
 from xraytransfer.export.evaluation import auroc_difference
 from xraytransfer.export.members import choose_members
+from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.precision import CALIBRATION_FILMS, lower
 from xraytransfer.export.scoring import member_probability
 from xraytransfer.export.to_onnx import build_graph
@@ -32,8 +33,11 @@ def main() -> None:
     parser.add_argument("--checkpoints", default="best")
     parser.add_argument("--fuse", default="none", choices=["none", "soup"])
     parser.add_argument("--precision", nargs="+", default=["float16-weights", "float16", "int8"])
+    parser.add_argument("--int8-except", nargs="*", default=[], help="architectures left alone, as in export")
     args = parser.parse_args()
     ensemble = choose_members(args.runs, args.checkpoints, args.fuse)
+    options = ExportOptions(precision="int8", int8_except=tuple(args.int8_except))
+    spared = options.spared([member.description["architecture"] for member in ensemble.members])
     data = load_data(ensemble.config)
     full = build_graph(ensemble.networks, ensemble.resolution)
     train = data.rows["train"][:: max(1, len(data.rows["train"]) // CALIBRATION_FILMS)]
@@ -61,7 +65,7 @@ def main() -> None:
     )
     print(f"{'float32':<18}{size / 1e6:7.1f}{1.0:8.2f}{1000 * seconds:8.1f}{1.0:10.2f}")
     for precision in args.precision:
-        found, time_taken, bytes_taken = judge(lower(full, precision, films))
+        found, time_taken, bytes_taken = judge(lower(full, precision, films, spared=spared))
         difference = auroc_difference(
             validation, found.mean(1, dtype=float), reference.mean(1, dtype=float), np.random.default_rng(0)
         )

@@ -125,7 +125,7 @@ def _members(document: Row) -> Section:
             f"{row.get('architecture')} ({row.get('timm')})",
             str(row.get("initialisation")),
             str(row.get("truncation")),
-            str(row.get("run")) + (f" (taught by {', '.join(row['teachers'])})" if row.get("teachers") else ""),
+            str(row.get("run")) + _taught(row),
             _checkpoints(row.get("checkpoint_steps", [])),
             str(row.get("fusion")),
             _number(row.get("validation_auroc")),
@@ -133,6 +133,11 @@ def _members(document: Row) -> Section:
         for row in document["members"]
     ]
     return Section("Members", text, head, rows)
+
+
+def _taught(member: Row) -> str:
+    names = ", ".join(str(teacher["name"]) for teacher in member.get("teachers", []))
+    return f" (taught by {names}, {member['teacher_share']:g} of the loss)" if names else ""
 
 
 def _precision(document: Row) -> str:

@@ -114,7 +114,7 @@ def export_runs(
     gate = Gate(options.force, say)
     ensemble = choose_members(folders, options.checkpoints, options.fuse)
     spared = options.spared([member.description["architecture"] for member in ensemble.members])
-    size = check_size(ensemble.networks, options.precision)
+    size = check_size(ensemble.networks, options.precision, spared)
     say(f"{len(ensemble.members)} members, about {size / 1e6:.0f} MB")
     unfused = _unfused_auroc(ensemble)
     data = _data(ensemble.config, options)

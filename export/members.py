@@ -216,6 +216,11 @@ def _six(network: nn.Module, run: Run) -> nn.Module:
     return network
 
 
+def _taught(teacher: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return who taught a run, for its row."""
+    return {} if teacher is None else {"teachers": teacher["runs"], "teacher_share": teacher["share"]}
+
+
 def _describe(run: Run, network: nn.Module, kept: Sequence[Checkpoint], fusion: str) -> dict[str, Any]:
     row: Mapping[str, Any] = run.config["row"]
     return {
@@ -226,7 +231,7 @@ def _describe(run: Run, network: nn.Module, kept: Sequence[Checkpoint], fusion: 
         "truncation": int(run.config["truncation"]),
         "seed": run.config.get("seed"),
         "run": run.name,
-        **({"teachers": sorted(teacher["weights"])} if (teacher := run.config.get("teacher")) else {}),
+        **_taught(run.config.get("teacher")),
         "checkpoint_steps": [checkpoint.step for checkpoint in kept],
         "checkpoint_sha256": [checkpoint.sha256 for checkpoint in kept],
         "fusion": fusion,

@@ -49,7 +49,7 @@ def observation_rows() -> list[dict[str, Any]]:
     ]
 
 
-def check_size(networks: Sequence[nn.Module], precision: str) -> int:
+def check_size(networks: Sequence[nn.Module], precision: str, spared: Sequence[int] = ()) -> int:
     """Return the bytes that the file will take, or refuse before any work is done.
 
     Parameters
@@ -58,6 +58,8 @@ def check_size(networks: Sequence[nn.Module], precision: str) -> int:
         The members.
     precision : {'float32', 'float16-weights', 'float16', 'int8'}
         How weights are stored.
+    spared : sequence of int
+        Members whose weights are stored as float16 in an int8 file.
 
     Raises
     ------
@@ -66,8 +68,10 @@ def check_size(networks: Sequence[nn.Module], precision: str) -> int:
     """
     per_weight = _BYTES_PER_WEIGHT[precision]
     each = [
-        sum(value.numel() for value in network.state_dict().values()) * per_weight + _NODES_BYTES
-        for network in networks
+        sum(value.numel() for value in network.state_dict().values())
+        * (_BYTES_PER_WEIGHT["float16-weights"] if index in spared else per_weight)
+        + _NODES_BYTES
+        for index, network in enumerate(networks)
     ]
     total: int = sum(each)
     if total > MAX_BYTES:

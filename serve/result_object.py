@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xraytransfer.prediction import ModelIdentity, Prediction
     from xraytransfer.serve.identity import Identity
 
-__all__ = ["BANNER", "MANUFACTURER", "complete", "doubt", "parameters", "software_version"]
+__all__ = ["BANNER", "MANUFACTURER", "complete", "parameters", "software_version"]
 
 MANUFACTURER = "xraytransfer"
 BANNER = "Research use, not for diagnosis"
@@ -27,17 +27,6 @@ BANNER = "Research use, not for diagnosis"
 def software_version() -> str:
     """Return this package's name and version."""
     return f"xraytransfer {version('xraytransfer')}"
-
-
-def doubt(prediction: Prediction) -> str | None:
-    """Return the sentence that a result must carry where the model's judge refused the film and a user scored it."""
-    acceptance = prediction.acceptance
-    if acceptance is None or acceptance.accepted:
-        return None
-    return (
-        f"The model's judge of films refused this film ({acceptance.reason}); it was scored because a user asked for "
-        "any film: the values may mean nothing."
-    )
 
 
 def parameters(prediction: Prediction, position: int | None = None) -> list[str]:

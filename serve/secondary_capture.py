@@ -24,7 +24,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.overlay import overlay
 from xraytransfer.serve.identity import Identity, identify
-from xraytransfer.serve.result_object import BANNER, MANUFACTURER, complete, doubt, parameters
+from xraytransfer.serve.result_object import BANNER, MANUFACTURER, complete, parameters
 from xraytransfer.serve.uids import instance_uid, series_uid
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _describe(capture: Dataset, film: Dataset, identity: Identity, prediction: P
     capture.DateOfSecondaryCapture = capture.ContentDate
     capture.TimeOfSecondaryCapture = capture.ContentTime
     maps = f"{BANNER}. Maps explain a probability; they do not locate findings."
-    capture.ImageComments = " ".join(filter(None, (doubt(prediction), maps)))
+    capture.ImageComments = " ".join(filter(None, (prediction.doubt, maps)))
     made = f"Class activation maps over the film; model {prediction.model.name} {prediction.model.version}; "
     capture.DerivationDescription = (made + "; ".join(parameters(prediction)))[:1024]
     source = Dataset()
@@ -154,8 +154,11 @@ def picture(pixels: NDArray[np.uint8], prediction: Prediction) -> Image.Image:
         panel = film if position == 0 else overlay(film, prediction.activation_map[position - 1], size=None)
         canvas.paste(Image.fromarray(np.asarray(panel)).convert("RGB"), (left, top + _CAPTION))
         _caption(draw, (left, top), cell, position - 1, prediction)
-    refused = doubt(prediction)
-    _banner(draw, (0, 0, size[0], _BANNER), BANNER if refused is None else f"{BANNER}. Film refused, scored on demand")
+    _banner(
+        draw,
+        (0, 0, size[0], _BANNER),
+        BANNER if prediction.doubt is None else f"{BANNER}. Film refused, scored on demand",
+    )
     _banner(draw, (0, size[1] - _BANNER, size[0], size[1]), BANNER)
     return canvas
 

@@ -3,8 +3,8 @@
 Conventions
 -----------
 The root template, the qualitative evaluations and the algorithm's identification follow IHE AIR (AI Results):
-*Procedure reported* is the imaging procedure, not the algorithm. Groups hold nothing nested, because viewers
-(OHIF) lose nested modifiers. A decision below the operating point is written as Absent in the sense of
+*Procedure reported* is the imaging procedure, not the algorithm. Groups hold nothing nested, because readers lose
+nested modifiers. A decision below the operating point is written as Absent in the sense of
 PS3.16 CID 241; the report's comment says that it rules nothing out.
 """
 
@@ -37,7 +37,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from xraytransfer.notice import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS, Observation
 from xraytransfer.serve.identity import Identity, identify
-from xraytransfer.serve.result_object import MANUFACTURER, complete, doubt, parameters, software_version
+from xraytransfer.serve.result_object import MANUFACTURER, complete, parameters, software_version
 from xraytransfer.serve.uids import device_uid, instance_uid, series_uid, tracking_uid
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def structured_report(dataset: Dataset, prediction: Prediction, created: datetim
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    said = " ".join(filter(None, (doubt(prediction), COMMENT)))
+    said = " ".join(filter(None, (prediction.doubt, COMMENT)))
     comment = TextContentItem(codes.DCM.Comment, said, RelationshipTypeValues.CONTAINS)
     content[0].ContentSequence.append(comment)
     report = Comprehensive3DSR(

@@ -27,7 +27,8 @@ from xraytransfer.acceptance import KINDS, AcceptanceRule
 from xraytransfer.errors import StudyError
 from xraytransfer.resize import resize
 from xraytransfer.runtime import cpu_limit
-from xraytransfer.study.acceptance_films import FAULTS, FilmMaker, read_others
+from xraytransfer.study.acceptance_faults import FAULTS
+from xraytransfer.study.acceptance_films import FilmMaker, read_others
 from xraytransfer.study.acceptance_network import Judge, empty_judge, load_judge, save_judge
 from xraytransfer.study.architectures import find_architecture
 from xraytransfer.study.checkpoints import load_resume, save_resume

@@ -25,9 +25,9 @@ from xraytransfer.study.presets import Preset, change_preset
 from xraytransfer.study.run_data import describe_data, read_table
 from xraytransfer.study.run_folder import place_config
 from xraytransfer.study.split import FRACTIONS, SALT
-from xraytransfer.study.teacher import describe_teachers
+from xraytransfer.study.teacher import DEFAULT_SHARE, describe_teachers
 
-__all__ = ["Cell", "Grid", "cells", "place_runs", "run_config"]
+__all__ = ["Cell", "Grid", "cells", "grid_teachers", "place_runs", "run_config"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Grid:
     teachers : tuple of Path
         Folders of finished runs on the same data and split that the runs also learn from.
     teacher_share : float
-        Their weight in the loss.
+        Their weight in the loss; None for the usual one, or where there are none.
     """
 
     results: Path
@@ -111,7 +111,7 @@ class Grid:
     cache: Path | None = None
     keep_test: bool = False
     teachers: tuple[Path, ...] = ()
-    teacher_share: float = 0.5
+    teacher_share: float | None = None
 
     def training(self) -> Preset:
         """Return the preset with the changes made."""
@@ -182,12 +182,24 @@ def run_config(
         "data": dict(data),
         "split": dict(split),
         **({"test": "untouched"} if grid.keep_test else {}),
-        **({"teacher": taught} if (taught := _teachers(grid, outputs, split)) else {}),
+        **({"teacher": taught} if (taught := grid_teachers(grid, outputs, split)) else {}),
     }
 
 
-def _teachers(grid: Grid, outputs: Sequence[str], split: Mapping[str, Any]) -> dict[str, Any]:
-    return describe_teachers(grid.teachers, grid.teacher_share, outputs, split) if grid.teachers else {}
+def grid_teachers(grid: Grid, outputs: Sequence[str], split: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the teachers' part of a configuration, empty where there are none.
+
+    Raises
+    ------
+    StudyError
+        As `teacher.describe_teachers`, or a share without teachers.
+    """
+    if grid.teachers:
+        share = DEFAULT_SHARE if grid.teacher_share is None else grid.teacher_share
+        return describe_teachers(grid.teachers, share, outputs, split, grid.label_policy)
+    if grid.teacher_share is not None:
+        raise StudyError("a teachers' share without teachers: name them with --teacher, or leave --teacher-share out")
+    return {}
 
 
 def data_source(grid: Grid) -> dict[str, Any]:

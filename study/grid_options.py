@@ -152,10 +152,8 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--teacher-share",
-            type=float,
-            default=0.5,
-            show_default=True,
-            help="Weight of the teachers in the loss, above 0 to 1.",
+            type=click.FloatRange(0, 1, min_open=True),
+            help="Weight of the teachers in the loss; the labels have the rest. [default: 0.5]",
         ),
         click.option("--workers", type=click.IntRange(1), help="Processes that decode. [default: the cores allowed]"),
     ]

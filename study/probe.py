@@ -11,7 +11,7 @@ import torch
 
 from xraytransfer.study.augment import augment
 from xraytransfer.study.cache import cache_bytes
-from xraytransfer.study.grid import Cell, Grid, cells
+from xraytransfer.study.grid import Cell, Grid, cells, grid_teachers
 from xraytransfer.study.loss import masked_loss
 from xraytransfer.study.network import build_network
 from xraytransfer.study.one_run import prepare_device, resolve_device
@@ -67,12 +67,15 @@ class Plan:
         Bytes of the cache.
     slots : int
         Runs side by side that the time is reckoned with.
+    teachers : int
+        That each run asks about its training films first; the time does not count that.
     """
 
     runs: list[CellPlan]
     films: dict[str, int]
     cache: int
     slots: int
+    teachers: int = 0
 
     def table(self) -> str:
         """Return the plan for people."""
@@ -91,6 +94,9 @@ class Plan:
             hours = max(sum(times) / self.slots, *times) / 3600
             about = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(60 * hours))} minutes"
             lines.append(f"about {about} with {self.slots} side by side, measured here, load included")
+        if self.teachers:
+            asked = f"each run first asks {self.teachers} teachers about {self.films['train']:,} films"
+            lines.append(f"{asked}, which the time does not count")
         return "\n".join(lines)
 
 
@@ -188,6 +194,7 @@ def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: flo
     )
     films = {name: len(split.rows(name)) for name in SPLITS}
     predicted = {**films, "test": 0} if grid.keep_test else films
+    taught = grid_teachers(grid, table.outputs(grid.head), split.record)
     outputs = len(table.outputs(grid.head))
     measured: dict[tuple[str, int], tuple[int, float | None]] = {}
     place = resolve_device(device)
@@ -204,7 +211,8 @@ def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: flo
                 time_needed = seconds_needed(preset, predicted, *probe(cell, preset, outputs, place, seconds))
             measured[key] = (network.parameter_count(), time_needed)
     torch.set_num_threads(before)
-    return Plan(_rows(wanted, preset, measured), films, cache_bytes(len(table), (preset.resolution,) * 2), slots)
+    cache = cache_bytes(len(table), (preset.resolution,) * 2)
+    return Plan(_rows(wanted, preset, measured), films, cache, slots, len(taught.get("runs", [])))
 
 
 def seconds_needed(preset: Preset, films: dict[str, int], training: float, evaluation: float) -> float:

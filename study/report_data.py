@@ -108,6 +108,9 @@ def settings_table(scored: Scored) -> Table:
         shown = " x ".join(str(n) for n in value) if isinstance(value, list) else value
         rows.append({"setting": key, "value": shown})
     rows += [{"setting": f"preset.{key}", "value": value} for key, value in (config.get("preset") or {}).items()]
+    if teacher := config.get("teacher"):
+        names = ", ".join(row["name"] for row in teacher["runs"])
+        rows += [{"setting": "teachers", "value": names}, {"setting": "teachers' share", "value": teacher["share"]}]
     split = config.get("split") or {}
     rows += [
         {"setting": f"split.{key}", "value": split.get(key)}

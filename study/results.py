@@ -212,6 +212,8 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     # settings that came after a run was trained count as off
     settings["preset"] = {**Preset("").to_dict(), **config.get("preset", {})}
     data = {key: value for key, value in config.get("data", {}).items() if key not in ("folder", "cache", "mapping")}
+    if teacher := config.get("teacher"):
+        settings["teacher"] = {key: value for key, value in teacher.items() if key != "folders"}
     return {**settings, "data": data}
 
 

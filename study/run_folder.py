@@ -7,6 +7,7 @@
     checkpoints/              the best, with index.json
     last/                     resume state
     predictions/              validation.npz, test.npz
+    teacher/                  what teachers say of the training films, where there are teachers
     done.json                 written last; failed.json if the run failed
 """
 
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "list_runs", "load_run", "place_config"]
 
+PLACES = (*(("data", name) for name in ("folder", "mapping", "cache")), ("weights", "path"), ("teacher", "folders"))
+"""Where things are: what a resumed run is told of it counts from then on."""
 MAY_DIFFER = (
-    *(("data", name) for name in ("folder", "mapping", "cache")),
+    *PLACES,
     ("weights",),
-    ("teacher", "folders"),
     ("writer",),
     *(("row", name) for name in ("group", "imagenet_top1", "imagenet_resolution", "source", "note")),
 )
@@ -134,7 +136,9 @@ def list_runs(results: Path) -> list[Path]:
 
 
 def place_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write config.json, or check that the one that is there says the same.
+    """Write config.json, or check that the one that is there says the same but for where things are.
+
+    A run that is not done is told the new places.
 
     Raises
     ------
@@ -146,13 +150,25 @@ def place_config(folder: Path, config: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, config)
         return
-    old = read_json(path)
+    stored = read_json(path)
     # settings that came later were not there: they count as off
-    old = {**old, "preset": {**Preset("").to_dict(), **old.get("preset", {})}}
+    old = {**stored, "preset": {**Preset("").to_dict(), **stored.get("preset", {})}}
     if changed := differences(old, config):
         raise StudyError(
             f"{folder}: was started with other settings: {'; '.join(changed)}; take them, or another results folder"
         )
+    if not (folder / "done.json").is_file() and _move(stored, config):
+        write_json(path, stored)
+
+
+def _move(config: dict[str, Any], new: Mapping[str, Any]) -> bool:
+    """Take the places over from a configuration that says the same otherwise; return whether any differs."""
+    moved = False
+    for part, name in PLACES:
+        place = new.get(part, {}).get(name)
+        if place is not None and place != config[part].get(name):
+            config[part][name], moved = place, True
+    return moved
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[str]:

@@ -163,11 +163,13 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
         if not math.isfinite(float(loss_sum)):
             raise StudyError(f"the loss is not finite at step {step}; a lower learning_rate may help")
 
-    saved = clock = time.monotonic()
     since = step
     with stoppable() as stop:
         try:
-            taught = teacher_probability(folder, config, data, stop) if "teacher" in config else None
+            taught = None
+            if "teacher" in config:
+                taught = teacher_probability(folder, config, data, device=place, stop=stop, log=log)
+            saved = clock = time.monotonic()
             while True:
                 # evaluate, where an interval ends; resuming comes by here first, so nothing is skipped or done twice
                 due = step == steps or (step * preset.batch) // preset.evaluate_every > (
@@ -224,7 +226,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                 if taught is not None:
                     share = float(config["teacher"]["share"])
                     said = torch.from_numpy(taught[chosen]).to(place, non_blocking=True)
-                    # the teachers learned from weighted labels: their answers are not weighted again
+                    # the weighting that the teachers learned with is in their answers
                     loss_now = (1 - share) * loss_now + share * masked_loss(logits, said, None)
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(scaler.scale(loss_now))

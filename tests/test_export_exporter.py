@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -132,7 +133,8 @@ def test_int8_leaves_members_of_named_architectures_alone(toy_runs, tmp_path):
     options = ExportOptions(
         checkpoints="best", precision="int8", int8_except=("toy_efficientnet",), device="cpu", force=True
     )
-    export_runs(toy_runs, path, options)
+    said = []
+    export_runs(toy_runs, path, options, said.append)
     description, data = read(path, verify=True)
     assert [row.get("precision") for row in description.members] == [None, "float16-weights"]
     assert "int8, member 1 float16-weights" in path.with_suffix(".md").read_text()
@@ -140,6 +142,8 @@ def test_int8_leaves_members_of_named_architectures_alone(toy_runs, tmp_path):
     inside = {node.output[0].partition("/")[0] for node in quantised}
     assert "member0" in inside
     assert "member1" not in inside
+    foretold = int(re.search(r"about (\d+) MB", said[0])[1])
+    assert foretold == pytest.approx(path.stat().st_size / 1e6, abs=3)
     film = toy_runs[0].parents[1] / "films" / "images" / "00000000_000.png"
     full = tmp_path / "full.onnx"
     export_runs(toy_runs, full, ExportOptions(checkpoints="best", device="cpu"))

@@ -6,11 +6,13 @@ import csv
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from xraytransfer.acceptance import Acceptance
 from xraytransfer.errors import OutputError
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
 from xraytransfer.results_file import ResultsFile
@@ -40,6 +42,21 @@ def test_prediction_fields():
     assert document["observations"][0]["spread"] == pytest.approx(0.1, abs=1e-6)
     assert document["observations"][0]["raw_probability"] == pytest.approx(0.2, abs=1e-6)
     assert json.loads(json.dumps(document)) == document
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
+def test_every_form_says_that_a_film_was_refused_and_scored_all_the_same(tmp_path, form):
+    refused = Acceptance(False, "sideways", "it lies on its side", {"upright": 0.1, "sideways": 0.9}, 1.0)
+    accepted = Acceptance(True, None, None, {"upright": 1.0}, 1.0)
+    texts = []
+    for acceptance in (refused, accepted, None):
+        path = tmp_path / f"{form}-{len(texts)}"
+        with ResultsFile(path, form) as results:
+            results.write(replace(prediction(), acceptance=acceptance))
+        texts.append(path.read_text())
+    word = {"table": "refused by the model's judge", "csv": "judge of films refused this film (sideways)"}
+    told = [word.get(form, '"accepted": false') in text for text in texts]
+    assert told == [True, False, False]
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl", "csv"])

@@ -50,6 +50,16 @@ def test_a_device_that_fails_is_said_and_auto_takes_the_cpu(toy_model, monkeypat
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_build_without_the_provider_is_known_before_there_is_a_model(monkeypatch, device):
+    monkeypatch.setattr(runtime, "gpu_problem", lambda: None)
+    monkeypatch.setattr(runtime.ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(DeviceError, match=f"--device {device}: this build of ONNX Runtime has no .*; install"):
+        runtime.check_device(device)
+    assert "has no CUDAExecutionProvider" in runtime.check_device("auto")
+    assert runtime.check_device("cpu") is None
+
+
 def test_unknown_device(toy_model):
     with pytest.raises(DeviceError, match="unknown device 'tpu'"):
         runtime.open_session(toy_model, "tpu")

@@ -1,9 +1,11 @@
-"""The scripts that the shipped model was made with: run on made-up films, they write the tables they promise."""
+"""The scripts behind the shipped model: on made-up films, those that compare write the tables they promise."""
 
 from __future__ import annotations
 
 import csv
+import subprocess
 import sys
+from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -28,13 +30,13 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def script(name: str) -> ModuleType:
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return a script as a module."""
     loader = SourceFileLoader(name, str(SCRIPTS / name))
     spec = spec_from_loader(name, loader)
     assert spec is not None
     module = module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
     loader.exec_module(module)
     return module
 
@@ -47,7 +49,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 @pytest.fixture
 def trials(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the script of trials with miniatures in the place of its trials."""
-    module = script("model_trials")
+    module = script("model_trials", monkeypatch)
     toy = {"architecture": "toy_efficientnet", "preset": "tiny", "resolution": 32, "initialisation": "random"}
     monkeypatch.setattr(module, "BASE", TINY)
     names = (
@@ -84,7 +86,7 @@ def test_trials_run_in_order_of_who_teaches_and_are_compared(
     gap = float(table["distilled"]["auroc"]) - float(table["reference"]["auroc"])
     assert float(table["distilled"]["difference"]) == pytest.approx(gap, abs=2e-4)
     assert "| distilled | taught |" in (tmp_path / "table" / "trials.md").read_text()
-    with pytest.raises(SystemExit, match="the trial nobody was not run yet"):
+    with pytest.raises(SystemExit, match="the trial nobody is not done"):
         trials.run_folder("nobody", tmp_path / "results")
 
 
@@ -97,7 +99,7 @@ def test_verdicts_are_what_the_interval_allows(trials: ModuleType) -> None:
 def test_choices_compare_soups_and_ensembles_of_finished_runs(
     toy_runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = script("model_choices")
+    module = script("model_choices", monkeypatch)
     arguments = [*map(str, toy_runs), "--shifts", "--table", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["model_choices", *arguments])
     module.main()
@@ -115,3 +117,83 @@ def test_choices_compare_soups_and_ensembles_of_finished_runs(
     expected = np.mean([roc_auc_score(stored.label[:, k], stored.ensemble()[:, k]) for k in range(6)])
     assert float(table[f"{first.name}: ensemble of 3"]["auroc"]) == pytest.approx(expected, abs=1e-4)
     assert "five shifts averaged" in (tmp_path / "choices.md").read_text()
+
+
+STUB = """#!/usr/bin/env bash
+trap 'echo "stopped $*" >> "$LOG"; exit 130' TERM INT
+echo "$*" >> "$LOG"
+for word in $FAIL; do [[ " $* " == *" $word "* ]] && exit 1; done
+[[ " $* " == *" resnet50_v1 --truncation "* ]] && { sleep "$LONG" & wait $!; }
+exit 0
+"""
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[..., tuple[int, str, list[str]]]:
+    """Return a function that runs make_default_model with a stand-in for xraytransfer: exit code, stderr, its calls."""
+    stub = tmp_path / "bin" / "xraytransfer"
+    stub.parent.mkdir()
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    for name in ("films", "weights", "others"):
+        (tmp_path / name).mkdir()
+
+    def run(out: str, fail: str = "", long: str = "0") -> tuple[int, str, list[str]]:
+        log = tmp_path / "log"
+        log.write_text("")
+        environment = {"PATH": f"{stub.parent}:/usr/bin:/bin", "LOG": str(log), "FAIL": fail, "LONG": long}
+        command = [str(SCRIPTS / "make_default_model"), "films", "weights", "others", "results", out]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        return done.returncode, done.stderr, log.read_text().splitlines()
+
+    return run
+
+
+needs_bash = pytest.mark.skipif(sys.platform == "win32", reason="a bash script")
+
+
+@needs_bash
+def test_the_model_is_made_of_what_was_trained_in_the_callers_folder(
+    made: Callable[..., tuple[int, str, list[str]]], tmp_path: Path
+) -> None:
+    code, errors, calls = made("model.onnx")
+    assert (code, errors) == (0, "")
+    assert calls[0].startswith("study cache ")
+    assert calls[-1].startswith("export ")
+    assert calls[-1].endswith(f"-o {tmp_path / 'model.onnx'}")
+    trained = {name for call in calls for name in call.split() if name in ("resnet50_v1", "tf_efficientnet_lite0")}
+    exported = calls[-1].split()
+    for architecture in trained:
+        assert any(f"/runs/{architecture}-pretrained-" in word for word in exported)
+    runs = [call for call in calls if call.startswith("study run ")]
+    assert all("--keep-test" in call and f"--results {tmp_path / 'results'}" in call for call in runs)
+
+
+@needs_bash
+@pytest.mark.parametrize("fail", ["tf_efficientnet_lite0", "judge"])
+def test_where_one_training_fails_the_other_is_stopped_and_nothing_is_exported(
+    made: Callable[..., tuple[int, str, list[str]]], fail: str
+) -> None:
+    code, _, calls = made("model.onnx", fail=fail, long="50")
+    assert code == 1
+    assert any(call.startswith("stopped study run") and "resnet50_v1" in call for call in calls)
+    assert not any(call.startswith("export") for call in calls)
+
+
+@needs_bash
+def test_where_the_longest_fails_no_other_training_begins(made: Callable[..., tuple[int, str, list[str]]]) -> None:
+    code, _, calls = made("model.onnx", fail="--truncation")
+    assert code == 1
+    assert not any(call.startswith("export") for call in calls)
+
+
+@needs_bash
+@pytest.mark.parametrize("out", ["model.txt", "absent/model.onnx"])
+def test_a_place_where_the_model_cannot_be_written_is_refused_at_once(
+    made: Callable[..., tuple[int, str, list[str]]], out: str
+) -> None:
+    code, errors, calls = made(out)
+    assert (code, calls) == (2, [])
+    assert "must end in .onnx, in a folder that exists" in errors

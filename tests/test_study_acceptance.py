@@ -17,7 +17,8 @@ from safetensors.torch import save_file  # noqa: E402
 from xraytransfer.acceptance import KINDS  # noqa: E402
 from xraytransfer.errors import StudyError  # noqa: E402
 from xraytransfer.study import acceptance_training  # noqa: E402
-from xraytransfer.study.acceptance_films import FAULTS, KIND_SHARES, FilmMaker, read_others  # noqa: E402
+from xraytransfer.study.acceptance_faults import FAULTS  # noqa: E402
+from xraytransfer.study.acceptance_films import KIND_SHARES, FilmMaker, read_others  # noqa: E402
 from xraytransfer.study.acceptance_network import empty_judge, load_judge  # noqa: E402
 from xraytransfer.study.acceptance_training import JudgeSettings, judge_config, train_judge  # noqa: E402
 from xraytransfer.study.architectures import find_architecture  # noqa: E402

@@ -61,8 +61,7 @@ def test_placing_writes_each_configuration_once(grid: Grid):
     assert config["weights"]["path"] == str(grid.weights)
     assert config["split"]["train"]["images"] > 100
     before = [(folder / "config.json").read_bytes() for folder in folders]
-    moved = replace(grid, weights=None, cache=grid.results / "elsewhere")
-    place_runs(moved)
+    place_runs(replace(grid, weights=None))
     assert [(folder / "config.json").read_bytes() for folder in folders] == before
     with pytest.raises(StudyError, match=r"label_policy was u_zeros, is u_ones"):
         place_runs(replace(grid, label_policy="u_ones"))
@@ -70,6 +69,19 @@ def test_placing_writes_each_configuration_once(grid: Grid):
         place_runs(replace(grid, salt="pepper"))
     with pytest.raises(StudyError, match="names none of"):
         place_runs(replace(grid, label_policy="u_maybe", results=grid.results / "other", cache=grid.cache_root()))
+
+
+def test_runs_that_are_not_done_are_told_where_things_are_now(grid: Grid):
+    first, second = place_runs(replace(grid, seeds=(0, 1), truncations=(0,), architectures=("toy_resnet",)))[:2]
+    (first / "done.json").write_text("{}")
+    before = [json.loads((folder / "config.json").read_text()) for folder in (first, second)]
+    elsewhere = grid.results / "elsewhere"
+    place_runs(replace(grid, seeds=(0, 1), truncations=(0,), architectures=("toy_resnet",), cache=elsewhere))
+    after = [json.loads((folder / "config.json").read_text()) for folder in (first, second)]
+    assert after[0] == before[0]
+    assert after[1]["data"].pop("cache") == str(elsewhere)
+    del before[1]["data"]["cache"]
+    assert after[1] == before[1]
 
 
 def test_differences_reach_into_parts():

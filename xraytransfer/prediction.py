@@ -99,6 +99,16 @@ class Prediction:
             for probability, threshold in zip(self.probability, self.thresholds, strict=True)
         )
 
+    @property
+    def doubt(self) -> str | None:
+        """Return what a result must say where the model's judge refused the film and a user had it scored; or None."""
+        if self.acceptance is None or self.acceptance.accepted:
+            return None
+        return (
+            f"The model's judge of films refused this film ({self.acceptance.reason}); it was scored because a user "
+            "asked for any film: the values may mean nothing."
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the arrays of pixels and maps, ready for `json.dumps`."""
         decision, raw, spread = self.decision, self.raw_probability, self.spread

@@ -282,7 +282,7 @@ def _csv_row(result: Result) -> str:
             result.provider,
             f"{result.model.name} {result.model.version}",
             result.model.sha256,
-            "",
+            result.doubt or "",
         ]
     )
 
@@ -298,7 +298,8 @@ def _table_row(result: Result) -> str:
         f"{probability:.3f}{'*' if decision else ' '}".rjust(width)
         for probability, decision, width in zip(result.probability, result.decision, _TABLE_WIDTHS, strict=True)
     ]
-    return "  ".join([*cells, result.source]) + "\n"
+    refused = "" if result.doubt is None else "  (refused by the model's judge, scored on demand)"
+    return "  ".join([*cells, result.source]) + refused + "\n"
 
 
 _HEADERS = {

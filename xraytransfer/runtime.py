@@ -88,7 +88,7 @@ def open_session(
 
 
 def check_device(device: str) -> str | None:
-    """Refuse a device that cannot run, as far as that is known before there is a model.
+    """Refuse a device that cannot run, as far as that is known before a session is opened.
 
     Parameters
     ----------
@@ -103,24 +103,32 @@ def check_device(device: str) -> str | None:
     Raises
     ------
     DeviceError
-        `device` is unknown, or a GPU was asked for and the driver offers none.
+        `device` is unknown, or a GPU was asked for and the driver offers none, or this ONNX Runtime cannot use it.
     """
     if device not in DEVICES:
         raise DeviceError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
-    problem = None if device == "cpu" else gpu_problem()
+    if device == "cpu":
+        return None
+    name = _providers(device)[0][0]
+    problem = gpu_problem()
+    if problem is None and name not in ort.get_available_providers():
+        problem = f"this build of ONNX Runtime has no {name}"
     if problem is not None and device != "auto":
         raise DeviceError(f"--device {device}: {problem}; {_CURE}")
     return problem
+
+
+def _providers(device: str) -> list[tuple[str, dict[str, str]]]:
+    """Return the GPU's providers that a device stands for, the wanted one first."""
+    return [_TENSORRT, _CUDA] if device == "tensorrt" else [_CUDA]
 
 
 def _open_on_gpu(
     model: bytes | str | os.PathLike[str], device: str, threads: int | None
 ) -> tuple[ort.InferenceSession, str]:
     """Open on TensorRT or CUDA; DeviceError unless the provider asked for is the one that scores."""
-    wanted = [_TENSORRT, _CUDA] if device == "tensorrt" else [_CUDA]
+    wanted = _providers(device)
     name = wanted[0][0]
-    if name not in ort.get_available_providers():
-        raise DeviceError(f"this build of ONNX Runtime has no {name}")
     # operations without a GPU kernel (shapes, the antialiased resize) stay on the CPU provider, so
     # session.disable_cpu_ep_fallback would refuse every model; the session's own list is the proof
     try:
