@@ -4,8 +4,9 @@
     python benchmarks/ensemble_speed.py --model default
 
 Random weights of the true shapes: speed does not depend on the numbers. Every way runs in a process of its own, in
-turn, several rounds; the table prints medians, ratios to the first way, and each process's largest memory (read from
-Linux's /proc). Two threads by default; ten sessions run with thread spinning off, which is their best setting.
+turn, several rounds; the table prints medians, ratios to the first way, and each process's memory after the largest
+batch and at its peak (read from Linux's /proc). Two threads by default; ten sessions run with thread spinning off,
+which is their best setting.
 
 soup, int8, and openvino-soup are of one member; sessions and merged are of all. "pair" is the time of one film where
 two are scored side by side, one thread each, as `predict_many` does on the CPU. `--graphs FOLDER` keeps the graphs, so
@@ -122,10 +123,10 @@ def scorer(way: str, args: argparse.Namespace, *, pair: bool) -> Score:
     return lambda image: opened_one.run(["probability"], {"image": image})
 
 
-def largest_memory() -> float:
-    """Return this process's largest resident memory in MB; `ru_maxrss` would count its parent's too."""
+def memory() -> dict[str, float]:
+    """Return this process's resident memory in MB, now and at its largest; `ru_maxrss` would count its parent's too."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) / 1024
+    return {key: int(status[name].split()[0]) / 1024 for key, name in (("megabytes", "VmRSS"), ("peak", "VmHWM"))}
 
 
 def median_time(work: Callable[[], Any], repeats: int) -> float:
@@ -151,7 +152,7 @@ def measure(way: str, args: argparse.Namespace) -> None:
     for batch in args.batch:
         image = films(batch)
         row[str(batch)] = median_time(lambda image=image: score(image), args.repeats)
-    row["megabytes"] = largest_memory()
+    row |= memory()
     if way != "torch":  # its threads are set for the whole process
         del score
         narrow, image, count = scorer(way, args, pair=True), films(1), 4 * args.threads
@@ -177,7 +178,7 @@ def table(name: str, args: argparse.Namespace, ways: tuple[str, ...], folder: Pa
     }
     print(f"\n{name}, {args.side} px, {args.members} members, {args.threads} threads, {args.rounds} rounds")
     heads = [(str(b), f"batch {b}, ms") for b in args.batch] + [("pair", "pair, ms")]
-    print(f"{'way':<14}" + "".join(f"{text:>14}{'x first':>9}" for _, text in heads) + f"{'MB':>8}")
+    print(f"{'way':<14}" + "".join(f"{text:>14}{'x first':>9}" for _, text in heads) + f"{'MB':>8}{'peak':>8}")
     first = next(iter(medians.values()))
     for way, row in medians.items():
         cells = "".join(
@@ -186,7 +187,7 @@ def table(name: str, args: argparse.Namespace, ways: tuple[str, ...], folder: Pa
             else f"{'':23}"
             for key, _ in heads
         )
-        print(f"{way:<14}{cells}{row['megabytes']:8.0f}", flush=True)
+        print(f"{way:<14}{cells}{row['megabytes']:8.0f}{row['peak']:8.0f}", flush=True)
 
 
 def of_a_file(args: argparse.Namespace, folder: Path) -> None:

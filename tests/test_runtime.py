@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,20 @@ def test_a_build_without_the_provider_is_known_before_there_is_a_model(monkeypat
         runtime.check_device(device)
     assert "has no CUDAExecutionProvider" in runtime.check_device("auto")
     assert runtime.check_device("cpu") is None
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what loading took")
+def test_loading_gives_back_what_it_took_beyond_the_model():
+    code = """
+from pathlib import Path
+from xraytransfer import model_file, runtime
+session = runtime.open_session(str(model_file.shipped_models()["default"]), "cpu")
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(*(int(status[key].split()[0]) // 1024 for key in ("VmRSS", "VmHWM")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    now, peak = map(int, done.stdout.split())
+    assert now < peak - 20  # megabytes; the model takes 25
 
 
 def test_unknown_device(toy_model):

@@ -161,7 +161,17 @@ def _new(model: bytes | str | os.PathLike[str], providers: list[Any], threads: i
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = model if isinstance(model, bytes) else os.fspath(model)
     # its own fallback prints to standard output, among our results, and changes the provider unasked
-    return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
+    session = ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
+    _return_memory()
+    return session
+
+
+def _return_memory() -> None:
+    """Give back to the system what loading took: glibc keeps it, more than the weights themselves."""
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        if trim is not None:
+            trim(0)
 
 
 def _checked(session: ort.InferenceSession) -> ort.InferenceSession:
