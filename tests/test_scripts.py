@@ -161,12 +161,14 @@ def test_the_model_is_made_of_what_was_trained_in_the_callers_folder(
     code, errors, calls = made("model.onnx")
     assert (code, errors) == (0, "")
     assert calls[0].startswith("study cache ")
-    assert calls[-1].startswith("export ")
-    assert calls[-1].endswith(f"-o {tmp_path / 'model.onnx'}")
-    trained = {name for call in calls for name in call.split() if name in ("resnet50_v1", "tf_efficientnet_lite0")}
-    exported = calls[-1].split()
+    large, small = calls[-2:]
+    assert large.startswith("export ")
+    assert large.endswith(f"-o {tmp_path / 'model.onnx'}")
+    assert small.endswith(f"-o {tmp_path / 'model-small.onnx'}")
+    trained = [call.split()[call.split().index("--architecture") + 1] for call in calls if call.startswith("study run")]
+    assert sorted(trained) == ["resnet50_v1", "tf_efficientnet_lite0", "tf_efficientnet_lite1"]
     for architecture in trained:
-        assert any(f"/runs/{architecture}-pretrained-" in word for word in exported)
+        assert f"/runs/{architecture}-pretrained-" in large
     runs = [call for call in calls if call.startswith("study run ")]
     assert all("--keep-test" in call and f"--results {tmp_path / 'results'}" in call for call in runs)
 

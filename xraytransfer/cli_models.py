@@ -26,7 +26,8 @@ def list_models() -> None:
     for name, path in shipped_models().items():
         model = describe(path)
         size = path.stat().st_size / 1e6
-        click.echo(f"{name}  version {model.version}  {len(model.members)} members  {size:.1f} MB  {model.sha256[:12]}")
+        members = f"{len(model.members)} member{'s' if len(model.members) > 1 else ''}"
+        click.echo(f"{name}  version {model.version}  {members}  {size:.1f} MB  {model.sha256[:12]}")
 
 
 @models.command()

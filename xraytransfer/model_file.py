@@ -134,7 +134,7 @@ class ModelDescription:
 def shipped_models() -> dict[str, Path]:
     """Return the models that ship with the package: name -> path."""
     folder = Path(str(importlib.resources.files("xraytransfer.models")))
-    return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
+    return {path.stem: path for path in sorted(folder.glob("*.onnx"), key=lambda path: path.stem)}
 
 
 def schema() -> dict[str, Any]:
