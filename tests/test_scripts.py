@@ -122,8 +122,12 @@ def test_choices_compare_soups_and_ensembles_of_finished_runs(
 STUB = """#!/usr/bin/env bash
 trap 'echo "stopped $*" >> "$LOG"; exit 130' TERM INT
 echo "$*" >> "$LOG"
-for word in $FAIL; do [[ " $* " == *" $word "* ]] && exit 1; done
-[[ " $* " == *" resnet50_v1 --truncation "* ]] && { sleep "$LONG" & wait $!; }
+# one that fails does so when the one behind it has begun, and can be asked to stop
+begun() { grep -q -- "--truncation" "$LOG"; }
+for word in $FAIL; do
+  if [[ " $* " == *" $word "* ]]; then until begun; do sleep 0.05; done; exit 1; fi
+done
+[[ " $* " == *" resnet50_v1 --truncation "* ]] && { sleep "$LONG" >/dev/null 2>&1 & wait $!; }
 exit 0
 """
 
