@@ -154,8 +154,8 @@ def _answers(
         own = load_data(teacher.config)
     except StudyError as error:
         raise StudyError(
-            f"{teacher.folder}: the teacher's films cannot be opened: {error} (`study run` with its settings and the "
-            f"new places of data and cache notes them)"
+            f"{teacher.folder}: the teacher's films cannot be opened: {error} (where they are looked for stands in its "
+            f"config.json: data.folder, data.cache)"
         ) from error
     rows = own.rows["train"]
     if own.table.image[rows].tolist() != data.table.image[data.rows["train"]].tolist():

@@ -310,6 +310,29 @@ def made_up_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def toy_run_placer(made_up_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function from changed settings and options of a grid to the folder of a toy run; all share a cache."""
+    from xraytransfer.study.grid import Grid, place_runs
+
+    cache = tmp_path_factory.mktemp("cache")
+
+    def place(changes: dict[str, Any], **options: Any) -> Path:
+        defaults: dict[str, Any] = {
+            "results": tmp_path_factory.mktemp("results"),
+            "data": "nih",
+            "folder": made_up_films,
+            "cache": cache,
+            "architectures": ("toy_efficientnet",),
+            "initialisations": ("random",),
+            "preset": "tiny",
+            "fractions": (0.6, 0.2, 0.2),
+        }
+        return place_runs(Grid(**{**defaults, **options, "changes": changes}))[0]
+
+    return place
+
+
 def _write_films(folder: Path) -> None:
     """Write films in NIH's layout: noise, brighter in one quarter where there is an effusion."""
     from PIL import Image

@@ -17,7 +17,6 @@ torch = pytest.importorskip("torch")
 from xraytransfer.errors import StudyError  # noqa: E402
 from xraytransfer.study import row_predictions  # noqa: E402
 from xraytransfer.study import train as train_module  # noqa: E402
-from xraytransfer.study.grid import Grid, place_runs  # noqa: E402
 from xraytransfer.study.one_run import run_one  # noqa: E402
 from xraytransfer.study.run_data import RunData, load_data  # noqa: E402
 from xraytransfer.study.run_folder import load_run  # noqa: E402
@@ -31,23 +30,11 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="module")
-def place(made_up_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def place(toy_run_placer: Callable[..., Path]) -> Callable[..., Path]:
     """Return a function that makes a run folder, all of them on one cache."""
-    cache = tmp_path_factory.mktemp("cache")
 
     def make(**options: Any) -> Path:
-        defaults: dict[str, Any] = {
-            "results": tmp_path_factory.mktemp("results"),
-            "data": "nih",
-            "folder": made_up_films,
-            "cache": cache,
-            "architectures": ("toy_efficientnet",),
-            "initialisations": ("random",),
-            "preset": "tiny",
-            "fractions": (0.6, 0.2, 0.2),
-        }
-        changes = {"resolution": 32, "evaluate_every": 48, **options.pop("changes", {})}
-        return place_runs(Grid(**{**defaults, **options, "changes": changes}))[0]
+        return toy_run_placer({**{"resolution": 32, "evaluate_every": 48}, **options.pop("changes", {})}, **options)
 
     return make
 

@@ -24,7 +24,6 @@ from xraytransfer.errors import StudyError  # noqa: E402
 from xraytransfer.study import row_predictions  # noqa: E402
 from xraytransfer.study import train as train_module  # noqa: E402
 from xraytransfer.study.checkpoints import read_index  # noqa: E402
-from xraytransfer.study.grid import Grid, place_runs  # noqa: E402
 from xraytransfer.study.one_run import run_one  # noqa: E402
 from xraytransfer.study.presets import PRESETS  # noqa: E402
 from xraytransfer.study.results import read_results  # noqa: E402
@@ -41,23 +40,11 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="module")
-def place(made_up_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def place(toy_run_placer: Callable[..., Path]) -> Callable[..., Path]:
     """Return a function that makes a run folder, all of them on one cache."""
-    cache = tmp_path_factory.mktemp("cache")
 
     def make(**options: Any) -> Path:
-        changes = {**CHANGES, **options.pop("changes", {})}
-        defaults: dict[str, Any] = {
-            "results": tmp_path_factory.mktemp("results"),
-            "data": "nih",
-            "folder": made_up_films,
-            "cache": cache,
-            "architectures": ("toy_efficientnet",),
-            "initialisations": ("random",),
-            "preset": "tiny",
-            "fractions": (0.6, 0.2, 0.2),
-        }
-        return place_runs(Grid(**{**defaults, **options, "changes": changes}))[0]
+        return toy_run_placer({**CHANGES, **options.pop("changes", {})}, **options)
 
     return make
 
