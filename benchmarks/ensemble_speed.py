@@ -39,7 +39,7 @@ def export(name: str, args: argparse.Namespace, folder: Path) -> None:
     import numpy as np
     import torch
 
-    from xraytransfer.export.precision import int8_graph
+    from xraytransfer.export.int8 import int8_graph
     from xraytransfer.export.to_onnx import build_graph
     from xraytransfer.study.architectures import find_architecture
     from xraytransfer.study.network import build_network

@@ -16,9 +16,10 @@ import numpy as np
 import onnx
 
 from xraytransfer.export.evaluation import auroc_difference
+from xraytransfer.export.int8 import calibration_films
 from xraytransfer.export.members import choose_members
 from xraytransfer.export.options import ExportOptions
-from xraytransfer.export.precision import CALIBRATION_FILMS, lower
+from xraytransfer.export.precision import lower
 from xraytransfer.export.scoring import member_probability
 from xraytransfer.export.to_onnx import build_graph
 from xraytransfer.runtime import open_session
@@ -40,8 +41,7 @@ def main() -> None:
     spared = options.spared([member.description["architecture"] for member in ensemble.members])
     data = load_data(ensemble.config)
     full = build_graph(ensemble.networks, ensemble.resolution)
-    train = data.rows["train"][:: max(1, len(data.rows["train"]) // CALIBRATION_FILMS)]
-    films = [np.asarray(data.pixels[row]) for row in train]
+    films = calibration_films(data)
     rows = data.rows["validation"]
 
     def judge(model: onnx.ModelProto) -> tuple[np.ndarray, float, int]:

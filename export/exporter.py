@@ -16,15 +16,16 @@ from torch import nn
 
 from xraytransfer.classifier import Classifier
 from xraytransfer.errors import ExportError, StudyError
-from xraytransfer.export import precision as precisions
 from xraytransfer.export.calibration import fit, identity
 from xraytransfer.export.card_file import write_cards
 from xraytransfer.export.document import describe_model
 from xraytransfer.export.gates import Gate, accuracy_gate, parity_gate
+from xraytransfer.export.int8 import calibration_films
 from xraytransfer.export.judge_parity import fitting_judge, judge_gate
 from xraytransfer.export.members import Ensemble, choose_members
 from xraytransfer.export.model_writer import check_size, serialise, write_atomically
 from xraytransfer.export.options import ExportOptions
+from xraytransfer.export.precision import lower
 from xraytransfer.export.predictions_file import write_test_predictions
 from xraytransfer.export.robustness import VARIANTS, measure_robustness
 from xraytransfer.export.scoring import member_probability, set_calibration
@@ -72,7 +73,7 @@ def export_members(
     """
     check_size(networks, precision)
     rows, columns = metadata["input"]["resolution"]
-    model = precisions.lower(build_graph(networks, (rows, columns)), precision, films)
+    model = lower(build_graph(networks, (rows, columns)), precision, films)
     session, _ = open_session(model.SerializeToString(), "cpu")
     gate = Gate(force=False, say=lambda _: None)
     parity = parity_gate(networks, session, films, resolution=(rows, columns), precision=precision, gate=gate)
@@ -127,7 +128,7 @@ def export_runs(
     validation = _judge(session, data, "validation", ensemble.config)
     model, accuracy = full, None
     if options.precision != "float32":
-        model = precisions.lower(full, options.precision, _training_films(data), spared=spared)
+        model = lower(full, options.precision, calibration_films(data), spared=spared)
         session = _open(model, options.device)
         parity = parity_gate(ensemble.networks, session, films, precision=options.precision, **common)
         lowered = _judge(session, data, "validation", ensemble.config)
@@ -186,13 +187,6 @@ def _whole_films(data: RunData, intensity: str) -> list[Film]:
     rows = data.rows["validation"]
     spread = rows[np.linspace(0, len(rows) - 1, min(PARITY_FILMS, len(rows))).astype(int)]
     return [read_radiograph(data.table.path[row], intensity=intensity).pixels for row in spread]
-
-
-def _training_films(data: RunData) -> list[Film]:
-    """Return films for int8's ranges, from training patients: the validation patients judge the result."""
-    rows = data.rows["train"]
-    count = min(precisions.CALIBRATION_FILMS, len(rows))
-    return [np.asarray(data.pixels[row]) for row in rows[np.linspace(0, len(rows) - 1, count).astype(int)]]
 
 
 def _open(model: onnx.ModelProto, device: str) -> ort.InferenceSession:

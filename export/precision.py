@@ -6,23 +6,12 @@ float16-weights : weights stored as float16 and cast back when a session is made
     Half the file, no other cost: runtimes fold the casts while they load.
 float16 : arithmetic in float16 between resize and logits, for GPUs. Sigmoid, mean and calibration stay
     float32, because 1 - 1e-7 is 1 in float16.
-int8 : static quantisation with QuantizeLinear / DequantizeLinear pairs around convolutions and their
-    neighbours; weights int8 by channel, activations uint8 with ranges observed on real films. The resize,
-    the first convolution, the head and everything after it stay float32, and so do whole members where told,
-    their weights stored as float16.
-
-References
-----------
-Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference,
-CVPR 2018.
+int8 : arithmetic in int8 where the time goes, as `xraytransfer.export.int8` says, for CPUs.
 """
 
 from __future__ import annotations
 
-import logging
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
@@ -30,15 +19,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from xraytransfer.errors import ExportError
+from xraytransfer.export.int8 import int8_graph
 from xraytransfer.export.options import PRECISIONS
 from xraytransfer.export.to_onnx import JUDGE, inside_member, member_prefix
 from xraytransfer.export.tracing import PIXELS
-from xraytransfer.model_file import INPUT
 
-__all__ = ["CALIBRATION_FILMS", "float16_graph", "float16_weights", "int8_graph", "lower"]
-
-CALIBRATION_FILMS = 64
-"""Films that activation ranges are observed on; with 64 the ranges of ResNet-18 no longer move by 2 %."""
+__all__ = ["float16_graph", "float16_weights", "lower"]
 
 _SMALLEST_STORED = 256
 """Tensors of fewer numbers (biases, scalars) stay float32: no room to gain."""
@@ -84,7 +70,7 @@ def lower(
         "float32": lambda: model,
         "float16-weights": lambda: float16_weights(model),
         "float16": lambda: float16_graph(model),
-        "int8": lambda: int8_graph(model, films, head_depth=head_depth, spared=spared),
+        "int8": lambda: _int8(model, films, head_depth, tuple(member_prefix(index) for index in spared)),
     }
     if precision not in ways:
         raise ExportError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
@@ -172,111 +158,6 @@ def float16_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-def int8_graph(
-    model: onnx.ModelProto, films: Sequence[Film], *, head_depth: int = 2, spared: Sequence[int] = ()
-) -> onnx.ModelProto:
-    """Return a graph whose members' convolutions compute in int8.
-
-    Parameters
-    ----------
-    model : onnx.ModelProto
-        A float32 graph; left as it is.
-    films : sequence of ndarray
-        uint8, shape (rows, columns): real films, such as the model will meet.
-    head_depth : int
-        How many nodes before a member's outputs stay float32.
-    spared : sequence of int
-        Members left in float32, their weights stored as float16.
-
-    Returns
-    -------
-    onnx.ModelProto
-
-    Raises
-    ------
-    ExportError
-        No films: ranges guessed from noise would break the network unseen.
-    """
-    if not films:
-        raise ExportError("int8 needs real films to observe the ranges of activations; none were given")
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._left: Iterator[Film] = iter(films)
-
-        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-            film = next(self._left, None)
-            return None if film is None else {INPUT: film[None, None]}
-
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)  # the quantiser moves the weights of what it is given into files
-    root = logging.getLogger()  # it also advises through the root logger
-    level = root.level
-    prefixes = tuple(member_prefix(index) for index in spared)
-    kept = _kept_in_float32(model, head_depth, prefixes)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "int8.onnx"
-        root.setLevel(logging.ERROR)
-        try:
-            quantize_static(
-                copied,
-                str(path),
-                Reader(),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["Conv", "Add", "Clip", "Relu", "Concat", "MaxPool", "AveragePool"],
-                nodes_to_exclude=kept,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=CalibrationMethod.MinMax,
-            )
-        finally:
-            root.setLevel(level)
-        quantised = _tidy(onnx.load(path), model)
-    return float16_weights(quantised, prefixes) if prefixes else quantised
-
-
-def _kept_in_float32(model: onnx.ModelProto, head_depth: int, spared: tuple[str, ...]) -> list[str]:
-    """Return the nodes outside the members and of those spared, and the first and last ones of each member.
-
-    The first convolution sees all grey levels through one channel: kept in float32 it halves the mean error of
-    EfficientNet-Lite0 (0.070 to 0.031), for a few percent of its time.
-    """
-    nodes = list(model.graph.node)
-    maker = {output: node for node in nodes for output in node.output}
-    kept = {node.name for node in nodes if not inside_member(node.name)}
-    edge = [name for node in nodes if node.name in kept for name in node.input]
-    for _ in range(head_depth):
-        reached = [maker[name] for name in edge if name in maker and inside_member(maker[name].name)]
-        kept.update(node.name for node in reached)
-        edge = [name for node in reached for name in node.input]
-    # DenseNet normalises, in float32, all that it has concatenated: int8 would be converted in every layer again
-    before = [maker.get(node.input[0]) for node in nodes if node.op_type == "BatchNormalization"]
-    kept.update(node.name for node in before if node is not None and node.op_type == "Concat")
-    begun: set[str] = set()
-    for node in nodes:
-        member = node.name.partition("/")[0]
-        if inside_member(node.name) and member not in begun:
-            kept.add(node.name)
-            if node.op_type == "Conv":
-                begun.add(member)
-    return sorted(kept.union(node.name for node in nodes if spared and node.name.startswith(spared)))
-
-
-def _tidy(converted: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the converted graph under the original's header, without the converter's notes."""
-    tidy = onnx.ModelProto()
-    tidy.CopyFrom(converted)
-    tidy.ir_version = original.ir_version
-    tidy.producer_name, tidy.producer_version = original.producer_name, ""
-    tidy.doc_string = ""
-    del tidy.metadata_props[:], tidy.graph.value_info[:]
-    tidy.graph.name = original.graph.name
-    return tidy
+def _int8(model: onnx.ModelProto, films: Sequence[Film], head_depth: int, prefixes: tuple[str, ...]) -> onnx.ModelProto:
+    converted = int8_graph(model, films, head_depth=head_depth, spared=prefixes)
+    return float16_weights(converted, prefixes) if prefixes else converted

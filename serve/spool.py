@@ -23,32 +23,19 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
+from itertools import product
 from pathlib import Path
 
 from xraytransfer.errors import ServeError
-from xraytransfer.serve.spool_files import DATABASE, SpoolFiles
+from xraytransfer.serve.spool_database import SpoolDatabase
+from xraytransfer.serve.spool_files import SpoolFiles
 from xraytransfer.serve.spool_items import Delivery, Film, Result, SpoolFullError
 
 __all__ = ["MAX_ATTEMPTS", "Delivery", "Film", "Result", "Spool", "SpoolFullError"]
 
 MAX_ATTEMPTS = 5
 """A film whose scoring ended this often without an answer (the process died, the engine failed) is given up."""
-
-_REMEMBERED = timedelta(days=400)  # a film that comes again later gets a new date in its results
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS film (
-    id INTEGER PRIMARY KEY, file TEXT NOT NULL, digest TEXT NOT NULL, state TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0);
-CREATE UNIQUE INDEX IF NOT EXISTS waiting ON film (digest) WHERE state = 'received';
-CREATE TABLE IF NOT EXISTS delivery (
-    id INTEGER PRIMARY KEY, film INTEGER NOT NULL REFERENCES film (id), file TEXT NOT NULL,
-    sop_class_uid TEXT NOT NULL, sop_instance_uid TEXT NOT NULL, destination TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'waiting', attempts INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0);
-CREATE INDEX IF NOT EXISTS undelivered ON delivery (destination, due);
-CREATE TABLE IF NOT EXISTS first_scored (uid TEXT PRIMARY KEY, at TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS total (name TEXT PRIMARY KEY, films INTEGER NOT NULL);
-"""
 
 
 class Spool:
@@ -79,8 +66,9 @@ class Spool:
         self._held_back: dict[int, tuple[float, int]] = {}  # until when (monotonic), attempts that count
         try:
             self._files = SpoolFiles(folder)
-            self._database = self._open()
-            self._recover()
+            self._database = SpoolDatabase(folder)
+            self._files.sweep(self._database.files())  # those that never came to count, or no longer do
+            self._database.forget_dates()
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or error
             raise ServeError(f"the spool {folder} cannot be used: {reason}") from error
@@ -90,45 +78,17 @@ class Spool:
         """Return the folder of what could not be handled."""
         return self._files.dead
 
-    def _open(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self.folder / DATABASE, timeout=0.5, isolation_level=None, check_same_thread=False)
-        try:
-            # Exclusive: the lock is kept until the connection is closed, so a second server cannot join.
-            database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")
-            database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-        except sqlite3.Error as error:
-            database.close()
-            message = f"the spool {self.folder} cannot be used: {error}; does another server use it?"
-            raise ServeError(message) from error
-        return database
-
-    def _recover(self) -> None:
-        """Remove files that never came to count, or no longer do."""
-        known = {row[0] for row in self._database.execute("SELECT file FROM film WHERE state = 'received'")}
-        known |= {row[0] for row in self._database.execute("SELECT file FROM delivery")}
-        self._files.sweep(known)
-        old = (datetime.now(timezone.utc) - _REMEMBERED).isoformat()
-        self._database.execute("DELETE FROM first_scored WHERE at < ?", (old,))
-
     def close(self) -> None:
         """Give the folder free."""
         with self._lock:
             self._database.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[SpoolDatabase]:
         """Hold the lock and one transaction; whoever waits is told when it is through."""
         with self.changed:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
+            with self._database.transaction():
                 yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
             self.changed.notify_all()
 
     def receive(self, data: bytes) -> bool:
@@ -154,7 +114,7 @@ class Spool:
         try:
             with self._transaction() as database:
                 database.execute("INSERT INTO film (file, digest, state) VALUES (?, ?, 'received')", (name, digest))
-                self._count(database, "received")
+                database.count("received")
         except sqlite3.IntegrityError:
             self._files.remove(name)
             return False
@@ -240,24 +200,21 @@ class Spool:
     ) -> None:
         with self._transaction() as database:
             database.execute("UPDATE film SET state = 'scored' WHERE id = ?", (film.id,))
-            database.executemany(
-                "INSERT INTO delivery (film, file, sop_class_uid, sop_instance_uid, destination) "
-                "VALUES (?, ?, ?, ?, ?)",
-                [
-                    (film.id, name, result.sop_class_uid, result.sop_instance_uid, destination)
-                    for name, result in zip(names, results, strict=True)
-                    for destination in destinations
-                ],
-            )
+            for (name, result), destination in product(zip(names, results, strict=True), destinations):
+                database.execute(
+                    "INSERT INTO delivery (film, file, sop_class_uid, sop_instance_uid, destination) "
+                    "VALUES (?, ?, ?, ?, ?)",
+                    (film.id, name, result.sop_class_uid, result.sop_instance_uid, destination),
+                )
             self._claimed.discard(film.id)
-            self._count(database, "scored")
+            database.count("scored")
 
     def refuse(self, film: Film) -> None:
         """Forget a claimed film that is no film to be scored."""
         with self._transaction() as database:
             database.execute("DELETE FROM film WHERE id = ?", (film.id,))
             self._claimed.discard(film.id)
-            self._count(database, "refused")
+            database.count("refused")
         self._files.remove(film.path.name)
 
     def bury_film(self, film: Film, reason: str) -> None:
@@ -266,7 +223,7 @@ class Spool:
         with self._transaction() as database:
             database.execute("DELETE FROM film WHERE id = ?", (film.id,))
             self._claimed.discard(film.id)
-            self._count(database, "dead")
+            database.count("dead")
         self._files.remove(film.path.name)
 
     def due(self, destination: str, limit: int = 64) -> list[Delivery]:
@@ -319,20 +276,13 @@ class Spool:
             file = database.execute("SELECT 1 FROM delivery WHERE file = ?", (delivery.path.name,)).fetchone()
             if database.execute("SELECT 1 FROM delivery WHERE film = ?", (film,)).fetchone() is None:
                 database.execute("DELETE FROM film WHERE id = ?", (film,))
-                self._count(database, "sent")
+                database.count("sent")
             if count is not None:
-                self._count(database, count)
+                database.count(count)
         if file is None:
             self._files.remove(delivery.path.name)
-
-    def _count(self, database: sqlite3.Connection, name: str) -> None:
-        database.execute("INSERT INTO total VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET films = films + 1", (name,))
 
     def counts(self) -> dict[str, int]:
         """Return how many films wait for scoring and results for sending, and totals since the spool began."""
         with self._lock:
-            totals = dict(self._database.execute("SELECT name, films FROM total"))
-            (films,) = self._database.execute("SELECT count(*) FROM film WHERE state = 'received'").fetchone()
-            (results,) = self._database.execute("SELECT count(*) FROM delivery").fetchone()
-        found = {f"{name}_total": totals.get(name, 0) for name in ("received", "scored", "sent", "refused", "dead")}
-        return {"films_waiting": films, "results_waiting": results, **found}
+            return self._database.counts()
