@@ -233,13 +233,15 @@ def _shared_ranges(
     model: onnx.ModelProto, kept: set[str], films: Sequence[Film]
 ) -> dict[str, list[dict[str, NDArray[np.float32]]]]:
     """Return the range of every tensor that is concatenated or made by concatenating, as the quantiser takes it."""
+    concatenations = _concatenations(model, kept)
     group: dict[str, set[str]] = {}  # of each tensor, those that share its range
-    for node in _concatenations(model, kept):
+    for node in concatenations:
         joined = set().union(*(group.get(name, {name}) for name in (*node.input, *node.output)))
         group.update(dict.fromkeys(joined, joined))
     if not group:
         return {}
-    seen = [node.output[0] for node in _concatenations(model, kept)]
+    within = {name for node in concatenations for name in node.input}
+    seen = [node.output[0] for node in concatenations if node.output[0] not in within]  # they hold all the others
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in seen)
