@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+from steady_rate import SteadyRate
 
 ROWS, COLUMNS = 2500, 2048
 BOUNDARY = "film-boundary"
@@ -182,18 +183,13 @@ def send_file(connection: socket.socket, file: BinaryIO, size: int) -> None:
 
 @dataclass
 class Load:
-    """What a load of requests met: seconds of the whole, of each answer and of each refusal; answers that are wrong."""
+    """What requests met: films answered a second, seconds of each answer and each refusal, answers that are wrong."""
 
-    seconds: float = 0.0
+    rate: float = 0.0
     latencies: list[float] = field(default_factory=list)
     refusals: list[float] = field(default_factory=list)
     answers: list[tuple[int, bytes]] = field(default_factory=list)
     wrong: int = 0
-
-    @property
-    def rate(self) -> float:
-        """Films answered a second."""
-        return len(self.latencies) / self.seconds
 
     def note(self, number: int, answer: tuple[int, bytes], seconds: float) -> None:
         """Take note of an answer; called by one thread at a time."""
@@ -202,9 +198,9 @@ class Load:
         if status == 200:
             self.answers.append((number, body))
 
-    def settle(self, target: Target, seconds: float) -> Load:
+    def settle(self, target: Target, rate: float) -> Load:
         """Compare the answers, after the clock has stopped."""
-        self.seconds = seconds
+        self.rate = rate
         self.wrong = sum(not target.is_right(number, body) for number, body in self.answers)
         self.answers.clear()
         return self
@@ -212,20 +208,21 @@ class Load:
 
 def closed_loop(target: Target, clients: int, seconds: float) -> Load:
     """Ask from `clients` threads, each one film after the other."""
-    result, lock, end = Load(), threading.Lock(), time.monotonic() + seconds
+    result, lock, steady = Load(), threading.Lock(), SteadyRate(seconds)
     numbers = itertools.count()
 
     def client() -> None:
         with contextlib.closing(Client(target)) as connection:
-            while (started := time.monotonic()) < end:
-                number = next(numbers) % len(target.films)
+            while steady.goes_on:
+                started, number = time.monotonic(), next(numbers) % len(target.films)
                 answer = connection.ask(number)
                 with lock:
                     result.note(number, answer, time.monotonic() - started)
+                    if answer[0] == 200:
+                        steady.done()
 
-    started = time.monotonic()
     in_threads(client, clients)
-    return result.settle(target, time.monotonic() - started)
+    return result.settle(target, steady.rate)
 
 
 def open_loop(target: Target, rate: float, seconds: float, *, ask_first: bool = False) -> Load:
@@ -248,7 +245,7 @@ def open_loop(target: Target, rate: float, seconds: float, *, ask_first: bool = 
                     result.note(number, answer, time.monotonic() - moment)
 
     in_threads(client, OPEN_CLIENTS)
-    return result.settle(target, time.monotonic() - begin)
+    return result.settle(target, len(result.latencies) / (time.monotonic() - begin))
 
 
 def in_threads(work: Callable[[], None], count: int) -> None:

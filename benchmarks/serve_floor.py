@@ -12,20 +12,20 @@ import itertools
 import multiprocessing
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
 import psutil
 from serve_clients import Target, send_file
+from steady_rate import SteadyRate
 
 from xraytransfer import Classifier
 
 ANSWER = bytes(1024)
 
 
-def floor(classifier: Classifier, target: Target, clients: int, seconds: float) -> tuple[float, float]:
+def floor(classifier: Classifier, target: Target, clients: int, seconds: float) -> tuple[SteadyRate, float]:
     """Return films a second, and the senders' processor seconds for a film."""
     with socket.create_server(("127.0.0.1", 0), backlog=clients) as listener, contextlib.ExitStack() as stack:
         context = multiprocessing.get_context("fork")  # the films' files are open in this process
@@ -34,20 +34,22 @@ def floor(classifier: Classifier, target: Target, clients: int, seconds: float) 
         connections = [stack.enter_context(listener.accept()[0]) for _ in range(clients)]
         cost = psutil.Process(sender.pid)
         asked: deque[socket.socket] = deque()
-        before, started, films = sum(cost.cpu_times()[:2]), time.monotonic(), 0
-        for _ in classifier.predict_many(_received(connections, asked, started + seconds), any_film=True):
+        before, steady = sum(cost.cpu_times()[:2]), SteadyRate(seconds)
+        for _ in classifier.predict_many(_received(connections, asked, steady), any_film=True):
             asked.popleft().sendall(ANSWER)
-            films += 1
-        elapsed, spent = time.monotonic() - started, sum(cost.cpu_times()[:2]) - before
+            steady.done()
+        spent = sum(cost.cpu_times()[:2]) - before
         for connection in connections:
             connection.close()
         sender.join()
-    return films / elapsed, spent / films
+    return steady, spent / steady.films
 
 
-def _received(connections: list[socket.socket], asked: deque[socket.socket], end: float) -> Iterator[memoryview]:
+def _received(
+    connections: list[socket.socket], asked: deque[socket.socket], steady: SteadyRate
+) -> Iterator[memoryview]:
     for connection in itertools.cycle(connections):
-        if time.monotonic() > end:
+        if not steady.goes_on:
             return
         size = int.from_bytes(connection.recv(8, socket.MSG_WAITALL), "big")
         film = np.empty(size, np.uint8).data

@@ -7,8 +7,9 @@ Films are 2500 x 2048, 12 bits in 16, uncompressed: 10 MB each, all different. S
 cores; the clients' own cost counts against the server. So does what the kernel takes to carry the films over loopback:
 `serve_floor.py` measures, in the same turns, what is left of `predict_many` when films come to it that way and nothing
 else is done. Rounds of every measurement take turns, and a ratio is the median of the rounds' ratios, so that other
-load on the machine falls on all sides; processor time for a film is printed too, because it depends less on what else
-runs. Each answer is compared with the library's answer for that film.
+load on the machine falls on all sides; a turn counts from when everything is under way (`steady_rate.py`). Processor
+time for a film is printed too, because it depends less on what else runs. Each answer is compared with the library's
+answer for that film.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ import numpy as np
 import psutil
 from serve_clients import Load, Target, closed_loop, make_films, open_loop, running
 from serve_floor import floor
+from steady_rate import SteadyRate
 
 from xraytransfer import Classifier, load
 
 PATH = "/v1/predict?any_film=true"  # the films are drawn: a model's judge may refuse them, and judges them all the same
 
 
-def library(classifier: Classifier, films: list[bytes], seconds: float) -> float:
+def library(classifier: Classifier, films: list[bytes], seconds: float) -> SteadyRate:
     """Return `predict_many`'s films a second."""
-    started, count = time.monotonic(), 0
-    endless = itertools.cycle(films)
-    taken = itertools.takewhile(lambda _: time.monotonic() - started < seconds, endless)
+    steady = SteadyRate(seconds)
+    taken = itertools.takewhile(lambda _: steady.goes_on, itertools.cycle(films))
     for _ in classifier.predict_many(taken, any_film=True):
-        count += 1
-    return count / (time.monotonic() - started)
+        steady.done()
+    return steady
 
 
 def quantile(values: list[float], share: float) -> str:
@@ -77,25 +78,25 @@ def compare(classifier: Classifier, target: Target, process: int, options: argpa
     server = psutil.Process(process)
     rounds, wrong = [], 0
     for _ in range(options.rounds):
-        began, cpu = time.monotonic(), time.process_time()
+        cpu = time.process_time()
         alone = library(classifier, target.films, options.seconds)
-        alone_cpu = (time.process_time() - cpu) / (alone * (time.monotonic() - began))
+        alone_cpu = (time.process_time() - cpu) / alone.films
         cpu, server_cpu = time.process_time(), sum(server.cpu_times()[:2])
         served = closed_loop(target, options.clients, options.seconds)
         films = len(served.latencies)
         costs = (sum(server.cpu_times()[:2]) - server_cpu) / films, (time.process_time() - cpu) / films
-        began, cpu = time.monotonic(), time.process_time()
+        cpu = time.process_time()
         least, sender_cpu = floor(classifier, target, options.clients, options.seconds)
-        least_cpu = (time.process_time() - cpu) / (least * (time.monotonic() - began))
-        rounds.append((alone, alone_cpu, served.rate, *costs, least, least_cpu, sender_cpu))
+        least_cpu = (time.process_time() - cpu) / least.films
+        rounds.append((alone.rate, alone_cpu, served.rate, *costs, least.rate, least_cpu, sender_cpu))
         wrong += served.wrong
-    alone, alone_cpu, peak, server_cpu, client_cpu, least, least_cpu, sender_cpu = (
+    alone_rate, alone_cpu, peak, server_cpu, client_cpu, least_rate, least_cpu, sender_cpu = (
         statistics.median(column) for column in zip(*rounds, strict=True)
     )
     print(f"\nconcurrency {options.clients}, {options.rounds} turns of {options.seconds:g} s")
     print(f"{'':32} {'films/s':>8} {'CPU ms/film':>12}  and the clients'")
-    print(f"{'predict_many':32} {alone:8.1f} {1000 * alone_cpu:12.1f}")
-    print(f"{'predict_many, films by loopback':32} {least:8.1f} {1000 * least_cpu:12.1f} {1000 * sender_cpu:8.1f}")
+    print(f"{'predict_many':32} {alone_rate:8.1f} {1000 * alone_cpu:12.1f}")
+    print(f"{'predict_many, films by loopback':32} {least_rate:8.1f} {1000 * least_cpu:12.1f} {1000 * sender_cpu:8.1f}")
     print(f"{'HTTP':32} {peak:8.1f} {1000 * server_cpu:12.1f} {1000 * client_cpu:8.1f}")
     for name, column in (("predict_many", 0), ("predict_many, films by loopback", 5)):
         ratio = statistics.median(row[2] / row[column] for row in rounds)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from numpy.typing import NDArray
 from torch import nn
 
 from xraytransfer.classifier import Classifier
@@ -30,7 +29,7 @@ from xraytransfer.export.predictions_file import write_test_predictions
 from xraytransfer.export.robustness import VARIANTS, measure_robustness
 from xraytransfer.export.scoring import member_probability, set_calibration
 from xraytransfer.export.to_onnx import build_graph
-from xraytransfer.radiograph import read_radiograph
+from xraytransfer.radiograph import Film, read_radiograph
 from xraytransfer.runtime import open_session
 from xraytransfer.study.predictions import Predictions, combine, predictions_of
 from xraytransfer.study.run_data import RunData, load_data
@@ -40,8 +39,6 @@ __all__ = ["export_members", "export_runs"]
 
 PARITY_FILMS = 32
 """Whole real films that parity is measured on, from the validation patients."""
-
-Film = NDArray[np.uint8]
 
 
 def export_members(

@@ -14,6 +14,7 @@ from torch import nn
 from xraytransfer.errors import ExportError
 from xraytransfer.export.evaluation import auroc_difference
 from xraytransfer.export.parity import TOLERANCES, Parity, measure_parity, random_films
+from xraytransfer.radiograph import Film
 from xraytransfer.study.predictions import Predictions
 
 __all__ = ["MARGINS", "Gate", "accuracy_gate", "parity_gate"]
@@ -21,8 +22,6 @@ __all__ = ["MARGINS", "Gate", "accuracy_gate", "parity_gate"]
 MARGINS = {"float32": 0.0, "float16-weights": 0.002, "float16": 0.002, "int8": 0.005}
 """Macro AUROC that a precision may cost on the validation patients: the whole 95 % interval of the paired
 difference must lie above minus this. 0.002 is a fifth of what another seed changes."""
-
-Film = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from torch import nn
 
 from xraytransfer.errors import ExportError
 from xraytransfer.model_file import INPUT, OUTPUTS
+from xraytransfer.radiograph import Film
 from xraytransfer.resize import resize
 
 __all__ = ["TOLERANCES", "Parity", "measure_parity", "random_films"]
@@ -38,8 +39,6 @@ over all positions: it may differ by this many times the probability's tolerance
 _RESIZE_TOLERANCE = 5e-3
 """Allowed for films given whole: the two resizes may round a grey level differently, which moves a probability by
 0.002 on pure noise and by nothing on the real films that we tried."""
-
-Film = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

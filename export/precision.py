@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from xraytransfer.errors import ExportError
@@ -23,6 +22,7 @@ from xraytransfer.export.int8 import int8_graph
 from xraytransfer.export.options import PRECISIONS
 from xraytransfer.export.to_onnx import JUDGE, inside_member, member_prefix
 from xraytransfer.export.tracing import PIXELS
+from xraytransfer.radiograph import Film
 
 __all__ = ["float16_graph", "float16_weights", "lower"]
 
@@ -30,8 +30,6 @@ _SMALLEST_STORED = 256
 """Tensors of fewer numbers (biases, scalars) stay float32: no room to gain."""
 _FLOAT16_MAX = 65504.0
 _HALF_PIXELS = f"{PIXELS}/float16"
-
-Film = NDArray[np.uint8]
 
 
 def lower(
@@ -70,7 +68,7 @@ def lower(
         "float32": lambda: model,
         "float16-weights": lambda: float16_weights(model),
         "float16": lambda: float16_graph(model),
-        "int8": lambda: _int8(model, films, head_depth, tuple(member_prefix(index) for index in spared)),
+        "int8": lambda: _int8(model, films, head_depth, spared),
     }
     if precision not in ways:
         raise ExportError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
@@ -158,6 +156,6 @@ def float16_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-def _int8(model: onnx.ModelProto, films: Sequence[Film], head_depth: int, prefixes: tuple[str, ...]) -> onnx.ModelProto:
-    converted = int8_graph(model, films, head_depth=head_depth, spared=prefixes)
-    return float16_weights(converted, prefixes) if prefixes else converted
+def _int8(model: onnx.ModelProto, films: Sequence[Film], head_depth: int, spared: Sequence[int]) -> onnx.ModelProto:
+    converted = int8_graph(model, films, head_depth=head_depth, spared=spared)
+    return float16_weights(converted, tuple(map(member_prefix, spared))) if spared else converted

@@ -27,13 +27,12 @@ from xraytransfer.errors import ExportError
 from xraytransfer.export.evaluation import auroc_difference
 from xraytransfer.intensity import equalise
 from xraytransfer.prediction import Prediction
+from xraytransfer.radiograph import Film
 from xraytransfer.resize import resize
 from xraytransfer.study.predictions import Predictions
 from xraytransfer.study.stats import macro_auroc
 
 __all__ = ["VARIANTS", "Variant", "measure_robustness"]
-
-Film = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from itertools import product
 from pathlib import Path
@@ -64,14 +64,17 @@ class Spool:
         """Notified whenever there may be something to do."""
         self._claimed: set[int] = set()
         self._held_back: dict[int, tuple[float, int]] = {}  # until when (monotonic), attempts that count
-        try:
-            self._files = SpoolFiles(folder)
-            self._database = SpoolDatabase(folder)
-            self._files.sweep(self._database.files())  # those that never came to count, or no longer do
-            self._database.forget_dates()
-        except (OSError, sqlite3.Error) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ServeError(f"the spool {folder} cannot be used: {reason}") from error
+        with ExitStack() as undo:
+            try:
+                self._files = SpoolFiles(folder)
+                self._database = SpoolDatabase(folder)
+                undo.callback(self._database.close)
+                self._files.sweep(self._database.files())  # those that never came to count, or no longer do
+                self._database.forget_dates()
+            except (OSError, sqlite3.Error) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise ServeError(f"the spool {folder} cannot be used: {reason}") from error
+            undo.pop_all()
 
     @property
     def dead(self) -> Path:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from xraytransfer.radiograph import Film
 from xraytransfer.resize import resize
 from xraytransfer.study.phantoms import SIGNS, Anatomy, draw_lateral
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from xraytransfer.study.acceptance_films import FilmMaker
 
 __all__ = ["FAULTS", "SIDE", "draw_laterals"]
-
-Film = NDArray[np.uint8]
 Faulty = Callable[["FilmMaker", Film, np.random.Generator], Film]
 
 SIDE = 128

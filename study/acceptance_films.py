@@ -20,13 +20,11 @@ from PIL import Image, ImageDraw
 from xraytransfer.acceptance import KINDS
 from xraytransfer.errors import RadiographError, StudyError
 from xraytransfer.intensity import equalise
-from xraytransfer.radiograph import read_radiograph
+from xraytransfer.radiograph import Film, read_radiograph
 from xraytransfer.resize import resize
 from xraytransfer.study.acceptance_faults import FAULTS, SIDE, draw_laterals
 
 __all__ = ["FilmMaker", "read_others"]
-
-Film = NDArray[np.uint8]
 
 KIND_SHARES = {
     "upright": 0.40,

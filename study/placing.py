@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from xraytransfer.study.lock import is_locked
 from xraytransfer.study.safe_write import read_json, write_json
 from xraytransfer.study.status import run_status, summary
 from xraytransfer.study.stopping import Interrupted, stoppable
@@ -125,19 +126,34 @@ def run_all(
     ------
     Interrupted
         On SIGINT or SIGTERM, after every run has saved and stopped; a second one ends them at once.
+
+    Notes
+    -----
+    A run that another process works on is waited for: another `run_all` may share the folders, and one that was
+    killed leaves its runs behind, which go on.
     """
     waiting = [folder for folder in folders if not (folder / "done.json").is_file()]
     say(f"{len(folders)} runs, {len(folders) - len(waiting)} done; {len(slots)} side by side")
     free, running = list(slots), list[tuple[Path, Slot, Job]]()
     failed: list[Path] = []
+    elsewhere: set[Path] = set()
     reported = time.monotonic()
     with stoppable() as stop:
         try:
             while waiting or running:
-                while waiting and free:
-                    slot, folder = free.pop(0), waiting.pop(0)
-                    running.append((folder, slot, start(folder, slot)))
-                    say(f"{folder.name}: started on {slot.device}")
+                for folder in list(waiting) if free else []:
+                    if (folder / "done.json").is_file():
+                        waiting.remove(folder)
+                        say(_ended(folder, 0, failed))
+                    elif is_locked(folder):
+                        if folder not in elsewhere:
+                            say(f"{folder.name}: another process works on it, and is waited for")
+                        elsewhere.add(folder)
+                    elif free:
+                        slot = free.pop(0)
+                        waiting.remove(folder)
+                        running.append((folder, slot, start(folder, slot)))
+                        say(f"{folder.name}: started on {slot.device}")
                 time.sleep(LOOK_SECONDS)
                 stop()
                 for folder, slot, job in list(running):

@@ -326,3 +326,14 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ServeError, match="cannot be used"):
         Spool(tmp_path / "file" / "spool")
+
+
+def test_a_folder_that_could_not_be_used_is_not_kept_locked(tmp_path: Path) -> None:
+    Spool(tmp_path / "spool", min_free_bytes=0).close()
+    stray = tmp_path / "spool" / "files" / "stray"
+    stray.mkdir()
+    with pytest.raises(ServeError, match="cannot be used") as failed:
+        Spool(tmp_path / "spool", min_free_bytes=0)
+    stray.rmdir()
+    Spool(tmp_path / "spool", min_free_bytes=0).close()
+    assert "stray" not in str(failed.value)

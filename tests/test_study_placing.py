@@ -10,6 +10,7 @@ import pytest
 
 from xraytransfer.errors import DeviceError
 from xraytransfer.study import placing
+from xraytransfer.study.lock import FolderLock
 from xraytransfer.study.placing import Slot, local_slots, run_all
 from xraytransfer.study.stopping import Interrupted
 
@@ -119,3 +120,31 @@ def test_slots_of_this_machine(monkeypatch: pytest.MonkeyPatch):
     assert [slot.device for slot in local_slots("auto", None, 1)] == ["cuda:0", "cuda:1"]
     assert [slot.device for slot in local_slots("cuda", 4, 1)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
     assert [slot.device for slot in local_slots("cuda:1", None, 1)] == ["cuda:1"]
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+def test_a_run_that_another_process_works_on_is_waited_for(tmp_path: Path, finishes: bool):
+    """As after kill -9 of the command, whose runs go on."""
+    here, elsewhere = runs(tmp_path, 2)
+    before = (elsewhere / "output.txt").read_text()
+    started: list[Path] = []
+    lines: list[str] = []
+    lock = FolderLock(elsewhere)
+    lock.__enter__()
+
+    def start(folder: Path, slot: Slot) -> MadeUpJob:
+        started.append(folder)
+        return MadeUpJob(2, 0, lambda: end(folder))
+
+    def end(folder: Path) -> None:
+        finish(folder)
+        if folder == here:
+            assert (elsewhere / "output.txt").read_text() == before
+            if finishes:
+                finish(elsewhere)
+            lock.__exit__(None, None, None)
+
+    assert run_all([elsewhere, here], [Slot("cpu")], lines.append, start) == []
+    assert started == ([here] if finishes else [here, elsewhere])
+    assert lines.count("run1: another process works on it, and is waited for") == 1
+    assert "run1: done, validation AUROC 0.7" in lines

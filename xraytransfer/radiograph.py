@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from xraytransfer.elements import Elements
 
-__all__ = ["MAX_PIXELS", "Radiograph", "Source", "read_radiograph", "source_name"]
+__all__ = ["MAX_PIXELS", "Film", "Radiograph", "Source", "read_radiograph", "source_name"]
+
+Film = NDArray[np.uint8]
+"""A grey picture, shape (rows, columns)."""
 
 Source = str | os.PathLike[str] | bytes | memoryview | BinaryIO
 """What is read: a path, the file's bytes, a binary file, or a pydicom data set."""
