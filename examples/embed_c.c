@@ -1,10 +1,14 @@
 /* Score a grey film (binary PGM, 8 bits) with ONNX Runtime's C API.
  *
+ * Header and library come in ONNX Runtime's release archives (include/, lib/); the library must be found when it runs
+ * too (LD_LIBRARY_PATH, or -Wl,-rpath,<lib>).
+ *
  *   cc embed_c.c -I <include> -L <lib> -l:libonnxruntime.so.1 -o embed_c
  *   ./embed_c model.onnx film.pgm
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "onnxruntime_c_api.h"
 
@@ -40,6 +44,23 @@ static unsigned char *read_pgm(const char *path, int64_t *rows, int64_t *columns
   return pixels;
 }
 
+/* Returns the number that stands behind a key of the model's description. */
+static double number(const char *text, const char *key) {
+  const char *found = strstr(text, key);
+  found = found == NULL ? NULL : strchr(found, ':');
+  if (found == NULL) {
+    fprintf(stderr, "the model's description lacks %s\n", key);
+    exit(3);
+  }
+  return strtod(found + 1, NULL);
+}
+
+static const float *values(OrtValue *answer) {
+  float *found;
+  check(api->GetTensorMutableData(answer, (void **)&found));
+  return found;
+}
+
 int main(int count, char **arguments) {
   if (count != 3) {
     fprintf(stderr, "usage: %s model.onnx film.pgm\n", arguments[0]);
@@ -57,26 +78,43 @@ int main(int count, char **arguments) {
   OrtSessionOptions *options;
   OrtSession *session;
   OrtMemoryInfo *memory;
-  OrtValue *image, *answer = NULL;
+  OrtModelMetadata *metadata;
+  OrtAllocator *allocator;
+  OrtValue *image, *answers[3] = {NULL, NULL, NULL};
+  char *text = NULL;
   check(api->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "embed", &environment));
   check(api->CreateSessionOptions(&options));
   check(api->CreateSession(environment, arguments[1], options, &session));
   check(api->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &memory));
   check(api->CreateTensorWithDataAsOrtValue(memory, pixels, (size_t)(shape[2] * shape[3]), shape, 4,
                                             ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, &image));
-  const char *inputs[] = {"image"}, *outputs[] = {"probability"};
-  const OrtValue *images[] = {image};
-  check(api->Run(session, NULL, inputs, images, 1, outputs, 1, &answer));
-  float *probability;
-  check(api->GetTensorMutableData(answer, (void **)&probability));
-  for (int i = 0; i < 6; i++) printf("%s %.6f\n", OBSERVATIONS[i], probability[i]);
+  check(api->GetAllocatorWithDefaultOptions(&allocator));
+  check(api->SessionGetModelMetadata(session, &metadata));
+  check(api->ModelMetadataLookupCustomMetadataMap(metadata, allocator, "xraytransfer", &text));
+  const char *rule = text == NULL ? NULL : strstr(text, "\"acceptance\""); /* the model has a judge of films */
 
-  api->ReleaseValue(answer);
+  const char *inputs[] = {"image"}, *outputs[] = {"probability", "film_kind", "film_distance"};
+  const OrtValue *images[] = {image};
+  check(api->Run(session, NULL, inputs, images, 1, outputs, rule == NULL ? 1 : 3, answers));
+  /* of what is no upright film of a chest, the probabilities mean nothing */
+  int refused = rule != NULL && (values(answers[1])[0] < number(rule, "\"minimum_probability\"") ||
+                                 values(answers[2])[0] > number(rule, "\"maximum_distance\""));
+  if (refused) {
+    fprintf(stderr, "%s: not scored, it is no upright film of a chest, or unlike those the model knows\n", arguments[2]);
+  } else {
+    for (int i = 0; i < 6; i++) printf("%s %.6f\n", OBSERVATIONS[i], values(answers[0])[i]);
+  }
+
+  for (int i = 0; i < 3; i++) {
+    if (answers[i] != NULL) api->ReleaseValue(answers[i]);
+  }
+  if (text != NULL) check(api->AllocatorFree(allocator, text));
+  api->ReleaseModelMetadata(metadata);
   api->ReleaseValue(image);
   api->ReleaseMemoryInfo(memory);
   api->ReleaseSession(session);
   api->ReleaseSessionOptions(options);
   api->ReleaseEnv(environment);
   free(pixels);
-  return 0;
+  return refused;
 }

@@ -1,17 +1,25 @@
-// Score a grey PNG in Node: npm ci, then  node embed_node.mjs model.onnx film.png
+// Score a grey PNG of 8 bits in Node: npm ci, then  node embed_node.mjs model.onnx film.png
 import { readFileSync } from "node:fs";
 import ort from "onnxruntime-node";
 import { PNG } from "pngjs";
-
-const OBSERVATIONS = [
-  "atelectasis", "cardiomegaly", "consolidation", "edema", "no_finding", "pleural_effusion",
-];
+import { bits, description, refusal } from "./description.mjs";
 
 const [model, film] = process.argv.slice(2);
-const session = await ort.InferenceSession.create(model);
-const { width, height, data } = PNG.sync.read(readFileSync(film)); // red, green, blue, alpha
+const bytes = readFileSync(model), picture = readFileSync(film);
+const { observations, acceptance } = description(bytes);
+const stop = (reason) => {
+  console.error(`${film}: ${reason}`);
+  process.exit(1);
+};
+if (bits(picture) > 8) stop("more than 8 bits: convert it to 8 bits first, from its smallest value to its largest");
+
+const session = await ort.InferenceSession.create(bytes);
+const { width, height, data } = PNG.sync.read(picture); // red, green, blue, alpha
 const grey = Uint8Array.from({ length: width * height }, (_, i) => data[4 * i]);
 const image = new ort.Tensor("uint8", grey, [1, 1, height, width]); // any size: the graph resizes
-const { probability } = await session.run({ image }, ["probability"]);
+const wanted = ["probability", ...(acceptance ? ["film_kind", "film_distance"] : [])];
+const { probability, film_kind, film_distance } = await session.run({ image }, wanted);
 
-OBSERVATIONS.forEach((name, i) => console.log(`${name} ${probability.data[i].toFixed(6)}`));
+const reason = acceptance && refusal(acceptance, film_kind, film_distance);
+if (reason) stop(reason);
+observations.forEach(({ identifier }, i) => console.log(`${identifier} ${probability.data[i].toFixed(6)}`));

@@ -1,4 +1,4 @@
-"""Score a grey PNG or JPEG with OpenVINO's runtime: pip install openvino numpy pillow.
+"""Score a grey PNG or JPEG of 8 bits with OpenVINO's runtime: pip install openvino numpy pillow.
 
 python embed_openvino.py model.onnx film.png
 
@@ -30,10 +30,29 @@ def description(path: str) -> dict:
     return document
 
 
-known = description(model)
-rows, columns = known["input"]["resolution"]
-small = Image.open(film).convert("L").resize((columns, rows), Image.Resampling.BILINEAR)
-probability = compiled({"image": np.asarray(small)[None, None]})["probability"]
+def answers(picture: Image.Image, size: tuple[int, int]) -> dict:
+    """Return what the graph says of a picture resized to its columns and rows."""
+    small = picture.resize(size, Image.Resampling.BILINEAR)
+    return compiled({"image": np.asarray(small)[None, None]})
 
+
+known = description(model)
+picture = Image.open(film)
+if picture.mode.startswith(("I", "F")):  # converted by Pillow, all above 255 would be white
+    sys.exit(f"{film}: more than 8 bits: convert it to 8 bits first, from its smallest value to its largest")
+picture = picture.convert("L")
+
+# the model judges first whether this is an upright film of a chest: of any other, its probabilities mean nothing
+rule = known.get("acceptance")
+if rule is not None:
+    judged = answers(picture, (rule["side"], rule["side"]))
+    kinds, distance = judged["film_kind"][0], judged["film_distance"][0]
+    if kinds[0] < rule["minimum_probability"]:
+        sys.exit(f"{film}: not scored, no upright film of a chest: {rule['kinds'][1 + int(kinds[1:].argmax())]}")
+    if distance > rule["maximum_distance"]:
+        sys.exit(f"{film}: not scored, it is unlike the films that the model learned from")
+
+rows, columns = known["input"]["resolution"]
+probability = answers(picture, (columns, rows))["probability"]
 for observation, value in zip(known["observations"], probability[0]):  # noqa: B905 both are six
     print(f"{observation['identifier']} {value:.6f}")

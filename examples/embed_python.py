@@ -1,4 +1,4 @@
-"""Score a grey PNG or JPEG with a model file: onnxruntime, numpy and pillow, nothing of xraytransfer.
+"""Score a grey PNG or JPEG of 8 bits with a model file: onnxruntime, numpy and pillow, nothing of xraytransfer.
 
 python embed_python.py model.onnx film.png
 """
@@ -15,8 +15,20 @@ session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]
 description = json.loads(session.get_modelmeta().custom_metadata_map["xraytransfer"])
 
 # any size: the graph resizes; air must be dark and bone bright (MONOCHROME2)
-image = np.asarray(Image.open(film).convert("L"))[None, None]
-(probability,) = session.run(["probability"], {"image": image})
+picture = Image.open(film)
+if picture.mode.startswith(("I", "F")):  # converted by Pillow, all above 255 would be white
+    sys.exit(f"{film}: more than 8 bits: convert it to 8 bits first, from its smallest value to its largest")
+image = np.asarray(picture.convert("L"))[None, None]
 
+# the model judges first whether this is an upright film of a chest: of any other, its probabilities mean nothing
+rule = description.get("acceptance")
+if rule is not None:
+    (kinds,), (distance,) = session.run(["film_kind", "film_distance"], {"image": image})
+    if kinds[0] < rule["minimum_probability"]:
+        sys.exit(f"{film}: not scored, no upright film of a chest: {rule['kinds'][1 + int(kinds[1:].argmax())]}")
+    if distance > rule["maximum_distance"]:
+        sys.exit(f"{film}: not scored, it is unlike the films that the model learned from")
+
+(probability,) = session.run(["probability"], {"image": image})
 for observation, value in zip(description["observations"], probability[0]):  # noqa: B905 both are six
     print(f"{observation['identifier']} {value:.6f}")

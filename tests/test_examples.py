@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import xraytransfer
+from xraytransfer import model_file
 from xraytransfer.model_file import shipped_models
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -66,6 +67,23 @@ def assert_same(text, expected):
     np.testing.assert_allclose([float(value) for _, value in lines], list(expected.values()), atol=TOLERANCE)
 
 
+@pytest.fixture(scope="module")
+def wrong_film(film, model):
+    """Return the film turned by a quarter, which the model's judge refuses."""
+    if "acceptance" not in model_file.describe(model).document:
+        pytest.skip("the model has no judge of films")
+    path = film.with_name("turned.png")
+    Image.open(film).transpose(Image.Transpose.ROTATE_90).save(path)
+    return path
+
+
+def assert_refused(*command, reason="not scored"):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert reason in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def run(*command, **options):
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stderr
@@ -77,6 +95,28 @@ def test_python(example, film, model, expected):
     if "openvino" in example:
         pytest.importorskip("openvino")
     assert_same(run(sys.executable, EXAMPLES / example, model, film), expected)
+
+
+@pytest.mark.parametrize("example", ["embed_python.py", "embed_openvino.py"])
+def test_python_obeys_the_judge_and_refuses_more_than_8_bits(example, film, wrong_film, model, tmp_path):
+    if "openvino" in example:
+        pytest.importorskip("openvino")
+    assert_refused(sys.executable, EXAMPLES / example, model, wrong_film)
+    assert_refused(sys.executable, EXAMPLES / example, model, sixteen_bits(film, tmp_path), reason="more than 8 bits")
+
+
+def test_openvino_rounds_int8_otherwise(film):
+    pytest.importorskip("openvino")
+    small = shipped_models().get("default-small") or pytest.skip("no int8 model ships")
+    text = run(sys.executable, EXAMPLES / "embed_openvino.py", small, film)
+    found = [float(line.split()[1]) for line in text.strip().splitlines()]
+    expected = xraytransfer.load(small, device="cpu").predict(film).probability
+    np.testing.assert_allclose(found, expected, atol=0.005)
+
+
+def sixteen_bits(film, folder):
+    Image.fromarray(np.asarray(Image.open(film)).astype(np.uint16) * 16).save(folder / "deep.png")
+    return folder / "deep.png"
 
 
 def test_python_example_imports_nothing_of_ours():
@@ -94,6 +134,14 @@ def test_node(film, model, expected):
     assert_same(run(node, EXAMPLES / "embed_node.mjs", model, film), expected)
 
 
+def test_node_obeys_the_judge_and_refuses_more_than_8_bits(film, wrong_film, model, tmp_path):
+    need_modules()
+    node = shutil.which("node") or pytest.skip("node is not installed")
+    assert_refused(node, EXAMPLES / "embed_node.mjs", model, wrong_film)
+    deep = sixteen_bits(film, tmp_path)
+    assert_refused(node, EXAMPLES / "embed_node.mjs", model, deep, reason="more than 8 bits")
+
+
 def c_include():
     """Return the folder of ONNX Runtime's C headers, wherever this machine has them."""
     packaged = next(HEADERS.glob("**/*simulator/onnxruntime.framework/Headers"), None)
@@ -102,7 +150,7 @@ def c_include():
     return found[0] if found else pytest.skip("ONNX Runtime's C headers are not here: npm ci in tests/c_headers/")
 
 
-def test_c(film, model, expected, tmp_path):
+def test_c(film, wrong_film, model, expected, tmp_path):
     need_modules()
     compiler = shutil.which("cc") or pytest.skip("no C compiler is installed")
     library = MODULES / "onnxruntime-node" / "bin" / "napi-v6" / "linux" / "x64"
@@ -112,6 +160,8 @@ def test_c(film, model, expected, tmp_path):
     run(compiler, EXAMPLES / "embed_c.c", "-isystem", c_include(), *flags, "-o", tmp_path / "embed_c")
     Image.open(film).save(tmp_path / "film.pgm")
     assert_same(run(tmp_path / "embed_c", model, tmp_path / "film.pgm"), expected)
+    Image.open(wrong_film).save(tmp_path / "turned.pgm")
+    assert_refused(tmp_path / "embed_c", model, tmp_path / "turned.pgm")
     (tmp_path / "cut.pgm").write_bytes((tmp_path / "film.pgm").read_bytes()[:5000])
     cut = subprocess.run([tmp_path / "embed_c", model, tmp_path / "cut.pgm"], capture_output=True, check=False)
     assert (cut.returncode, b"cut short" in cut.stderr) == (1, True)
@@ -128,6 +178,7 @@ def static_site(model, tmp_path):
     need_modules()
     site = tmp_path / "site"
     shutil.copytree(EXAMPLES / "web", site / "web")
+    shutil.copy(EXAMPLES / "description.mjs", site)
     (site / "node_modules").symlink_to(MODULES)
     shutil.copyfile(model, site / "web" / "model.onnx")
     handler = functools.partial(Quiet, directory=str(site))
@@ -140,7 +191,7 @@ def static_site(model, tmp_path):
 
 
 @pytest.mark.peer
-def test_web_page_in_a_real_browser(static_site, film, expected, tmp_path):
+def test_web_page_in_a_real_browser(static_site, film, wrong_film, expected, tmp_path):
     pytest.importorskip("selenium")
     from selenium import webdriver
     from selenium.webdriver.common.by import By
@@ -163,6 +214,11 @@ def test_web_page_in_a_real_browser(static_site, film, expected, tmp_path):
         WebDriverWait(driver, PATIENCE).until(lambda _: "Scored" in state.text or "cannot" in state.text)
         assert state.text == "Scored film.png."
         cells = [cell.text for cell in driver.find_elements(By.TAG_NAME, "td")]
+        for wrong, reason in ((wrong_film, "no upright film of a chest"), (sixteen_bits(film, tmp_path), "8 bits")):
+            driver.find_element(By.ID, "film").send_keys(str(wrong))
+            WebDriverWait(driver, PATIENCE).until(lambda _, reason=reason: reason in state.text)
+            assert "cannot be scored" in state.text
+            assert driver.find_elements(By.TAG_NAME, "td") == []
     finally:
         driver.quit()
     assert_same("\n".join(f"{name} {value}" for name, value in zip(cells[::2], cells[1::2], strict=True)), expected)
