@@ -39,6 +39,8 @@ from xraytransfer.study.predictions import Predictions
 
 __all__ = ["LabelledFilms", "calibrate_site", "read_labels"]
 
+_REFUSALS_SAID = 10
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledFilms:
@@ -184,9 +186,14 @@ def _score(model: str | Path, films: LabelledFilms, device: str, say: Callable[[
             answers.append(answer.member_probability)
         else:
             refused += 1
-            say(f"refused: {answer.source}: {answer.message}")
+            if refused <= _REFUSALS_SAID:
+                say(f"refused: {answer.message}")
+    if refused > _REFUSALS_SAID:
+        say(f"refused: {refused - _REFUSALS_SAID} more")
     if not kept:
-        raise ExportError(f"none of the {len(films.path)} films could be scored")
+        raise ExportError(
+            f"none of the {len(films.path)} films could be scored; a path in the table begins at the table's own folder"
+        )
     count = len(kept)
     unknown = np.array([""] * count)
     return Predictions(

@@ -79,14 +79,14 @@ class Options:
         if side is not None and not (side.isdecimal() and len(side) < 6 and 64 <= int(side) <= 4096):
             raise ProblemError("bad-request", "picture: expected the longer side, 64 to 4096 pixels")
         for name in ("any_modality", "any_film"):
-            if query.get(name, "false") not in {"true", "false"}:
+            if query.get(name, "false").lower() not in {"true", "false"}:
                 raise ProblemError("bad-request", f"{name}: expected true or false")
         return cls(
             tuple(maps),
             "values" in wanted,
             int(side) if side else None,
-            query.get("any_modality") == "true",
-            query.get("any_film") == "true",
+            query.get("any_modality", "").lower() == "true",
+            query.get("any_film", "").lower() == "true",
         )
 
 

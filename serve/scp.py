@@ -119,7 +119,7 @@ def start_scp(settings: DicomSettings, spool: Spool) -> ThreadedAssociationServe
         (evt.EVT_CONN_OPEN, _limit, [settings]),
         (evt.EVT_CONN_CLOSE, _closed),
         (evt.EVT_DIMSE_RECV, _message_ended),
-        (evt.EVT_REJECTED, _rejected),
+        (evt.EVT_REJECTED, _rejected, [settings]),
         (evt.EVT_C_STORE, _store, [spool]),
     ]
     try:
@@ -194,8 +194,15 @@ def _message_ended(event: Any) -> None:
         transport.recv.read = 0
 
 
-def _rejected(event: Any) -> None:
-    _LOG.warning("DICOM: association of %s rejected", event.assoc.requestor.address)
+def _rejected(event: Any, settings: DicomSettings) -> None:
+    asked = event.assoc.requestor.primitive
+    if asked.called_ae_title != settings.ae_title:
+        why = f"it calls {asked.called_ae_title!r}, this server is {settings.ae_title!r}"
+    elif settings.callers and asked.calling_ae_title not in settings.callers:
+        why = f"it calls itself {asked.calling_ae_title!r}, which is not allowed (--allow-ae)"
+    else:
+        why = f"{settings.max_associations} associations are open, no more are allowed"
+    _LOG.warning("DICOM: association of %s rejected: %s", event.assoc.requestor.address, why)
 
 
 def _store(event: Any, spool: Spool) -> int:

@@ -113,10 +113,16 @@ def test_folder_with_refusals_overlays_and_resume(toy_model, film, tmp_path):
     shutil.copy(film, folder / "c.png")
     result = run(*arguments, "--resume")
     assert result.returncode == 1, "a film that was refused before is still not scored"
-    assert "1 scored, 0 refused, 3 there before" in result.stderr
+    assert "1 scored, 0 refused, 3 there before, 1 of them refused" in result.stderr
     assert out.read_bytes().startswith(before)
     assert len(list(csv.DictReader(out.read_text().splitlines()))) == 4
     assert run(*arguments).returncode == 3
+
+    more = out.read_bytes()
+    result = run(*arguments[:2], "--model", "default", *arguments[4:], "--resume")
+    assert result.returncode == 3, "another model's results would stand in one file with these"
+    assert "another model than default" in result.stderr
+    assert out.read_bytes() == more
 
 
 def test_the_output_files_name_chooses_the_form(toy_model, film, tmp_path):

@@ -95,6 +95,16 @@ def test_bad_tables(model, tmp_path, text, why):
     assert not (tmp_path / "site.onnx").exists()
 
 
+def test_many_refusals_are_counted_not_listed(model, tmp_path):
+    (tmp_path / "site.csv").write_text("path,edema\n" + "".join(f"{index}.png,1\n" for index in range(50)))
+    said = []
+    with pytest.raises(ExportError, match=r"none of the 50 films .* begins at the table's own folder"):
+        calibrate_site(model, tmp_path / "site.csv", tmp_path / "site.onnx", device="cpu", say=said.append)
+    assert len(said) == 11
+    assert said[0].count("0.png") == 1
+    assert said[-1] == "refused: 40 more"
+
+
 def test_too_few_films_of_a_class(model, toy_runs, tmp_path):
     film = next((toy_runs[0].parents[1] / "films" / "images").glob("*.png"))
     (tmp_path / "site.csv").write_text(f"path,edema\n{film},1\n")

@@ -139,7 +139,7 @@ def test_a_film_that_is_none_by_its_header_can_be_asked_for(client, shared_data)
     assert response.json()["type"] == "/reference#not-a-radiograph"
     assert "<bytes>" not in response.text
     validate(response.json(), "Problem", client)
-    assert client.post("/v1/predict?any_modality=true", content=data, headers=DICOM).status_code == 200
+    assert client.post("/v1/predict?any_modality=True", content=data, headers=DICOM).status_code == 200
 
 
 @pytest.mark.parametrize(

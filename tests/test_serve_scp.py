@@ -274,13 +274,15 @@ def test_echo_is_answered(start: Any) -> None:
 
 
 @pytest.mark.parametrize(("calling", "called"), [("STRANGER", "XRAYTRANSFER"), ("CR1", "OTHER")])
-def test_unknown_titles_are_rejected(start: Any, calling: str, called: str) -> None:
+def test_unknown_titles_are_rejected(start: Any, calling: str, called: str, caplog: Any) -> None:
     service = start(callers=("CR1",))
     scu = AE(calling)
     scu.add_requested_context(Verification)
     association = scu.associate("127.0.0.1", service.port, ae_title=called)
     assert association.is_rejected
     assert send(service, make_film()) == [0x0000]
+    (line,) = [record.getMessage() for record in caplog.records if "rejected" in record.getMessage()]
+    assert ("calls 'OTHER', this server is 'XRAYTRANSFER'" if calling == "CR1" else "calls itself 'STRANGER'") in line
 
 
 def test_other_sop_classes_are_not_negotiated(start: Any) -> None:

@@ -144,6 +144,7 @@ def run(job: Job) -> int:
     classifier = _load_beside_the_reader(job)
     scored = refused = without_dicom = 0
     with ResultsFile(job.output, job.form, resume=job.resume, overwrite=job.overwrite) as results:
+        _check_model(classifier, results)
         drawn: deque[str | BinaryIO] = deque()  # films read ahead of their results, in order
         keep_pixels = job.overlay is not None or job.sc is not None
         outcomes = classifier.predict_many(
@@ -168,10 +169,26 @@ def run(job: Job) -> int:
             results.note(_footer(classifier))
         refused_before = results.refused_before
     if job.output is not None:
-        click.echo(f"{job.output}: {scored} scored, {refused} refused, {len(results.done)} there before", err=True)
+        click.echo(f"{job.output}: {scored} scored, {refused} refused, {_before(results)}", err=True)
     if scored + refused + len(results.done) == 0:
         raise OutputError(f"no films below {', '.join(job.paths)}" if job.paths else "no films to score")
     return 1 if refused or refused_before or without_dicom else 0
+
+
+def _check_model(classifier: Classifier, results: ResultsFile) -> None:
+    """Refuse to go on with a file of another model's results: nobody would see it in the numbers."""
+    others = [name for sha256, name in results.models_before.items() if sha256 != classifier.description.sha256]
+    if others:
+        raise OutputError(
+            f"{results.path}: holds results of {others[0]}, another model than {classifier.description.name} "
+            f"{classifier.description.version}; name that one with --model, or another file with -o"
+        )
+
+
+def _before(results: ResultsFile) -> str:
+    """Say what stood in the file; refused films there count for the exit code too."""
+    refused = f", {results.refused_before} of them refused" if results.refused_before else ""
+    return f"{len(results.done)} there before{refused}"
 
 
 def _films(job: Job, paths: Iterable[str]) -> Iterator[str | BinaryIO]:

@@ -60,6 +60,8 @@ class ResultsFile:
         Sources that the file held when it was opened.
     refused_before : int
         How many of them stand there as refused.
+    models_before : dict
+        Checksum -> name and version of the models that scored the others.
 
     Raises
     ------
@@ -70,6 +72,7 @@ class ResultsFile:
     def __init__(self, path: Path | None, form: str, *, resume: bool = False, overwrite: bool = False) -> None:
         self.done: set[str] = set()
         self.refused_before = 0
+        self.models_before: dict[str, str] = {}
         self.path = path
         self._form = form
         self._count = 0
@@ -177,9 +180,11 @@ class ResultsFile:
             raise
         return stream
 
-    def _remember(self, source: str, scored: bool) -> None:
+    def _remember(self, source: str, model: tuple[str, str] | None) -> None:
+        """Note a source and the model that scored it, by checksum and name; None for one that was refused."""
         self.done.add(source)
-        self.refused_before += not scored
+        self.refused_before += model is None
+        self.models_before |= {} if model is None else dict([model])
 
     def _continue(self, stream: IO[bytes], path: Path) -> None:
         """Learn which sources are there, line by line, and cut off a half-written last line."""
@@ -188,13 +193,15 @@ class ResultsFile:
             if self._form == "jsonl":
                 for line in lines:
                     record = json.loads(line)
-                    self._remember(record["source"], bool(record["ok"]))
+                    model = record["model"] if record["ok"] else None
+                    self._remember(record["source"], model and (model["sha256"], f"{model['name']} {model['version']}"))
             else:
                 rows = csv.DictReader(lines)
                 if rows.fieldnames is not None and tuple(rows.fieldnames) != _COLUMNS:
                     raise ValueError("other columns")
                 for row in rows:
-                    self._remember(row["source"], row["status"] == "ok")
+                    scored = row["status"] == "ok"
+                    self._remember(row["source"], (row["model_sha256"], row["model"]) if scored else None)
             begins = _BEGINNINGS[self._form]
             if not lines.size and lines.rest[: len(begins)] != begins[: len(lines.rest)]:
                 raise ValueError("one line that is none of ours")  # cutting it off would empty the file
