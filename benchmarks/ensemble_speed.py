@@ -8,9 +8,10 @@ turn, several rounds; the table prints medians, ratios to the first way, and eac
 batch and at its peak (read from Linux's /proc). Two threads by default; ten sessions run with thread spinning off,
 which is their best setting.
 
-soup, int8, and openvino-soup are of one member; sessions and merged are of all. "pair" is the time of one film where
-two are scored side by side, one thread each, as `predict_many` does on the CPU. `--graphs FOLDER` keeps the graphs, so
-that they can be written before the machine is made quiet. `--model` measures a model file instead of made-up members.
+soup, int8, and openvino-soup are of one member; sessions, merged and merged-int8 are of all. "pair" is the time of one
+film where two are scored side by side, one thread each, as `predict_many` does on the CPU. `--graphs FOLDER` keeps the
+graphs, so that they can be written before the machine is made quiet; graphs that are there are taken as they are, so
+give another folder after the exporter has changed. `--model` measures a model file instead of made-up members.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-WAYS = ("torch", "sessions", "merged", "soup", "int8", "openvino", "openvino-soup")
+WAYS = ("torch", "sessions", "merged", "merged-int8", "soup", "int8", "openvino", "openvino-soup")
 OF_A_FILE = ("merged", "openvino")
 FILES = {"sessions": "soup", "openvino": "merged", "openvino-soup": "soup"}
 
@@ -44,7 +45,7 @@ def export(name: str, args: argparse.Namespace, folder: Path) -> None:
     from xraytransfer.study.architectures import find_architecture
     from xraytransfer.study.network import build_network
 
-    if (folder / "int8.onnx").exists():
+    if (folder / "merged-int8.onnx").exists():
         return
     torch.manual_seed(0)
     row, side = find_architecture(name), args.side
@@ -52,9 +53,11 @@ def export(name: str, args: argparse.Namespace, folder: Path) -> None:
     networks = [build_network(row, initialisation="random").eval() for _ in range(args.members)]
     one = build_graph(networks[:1], (side, side))
     (folder / "soup.onnx").write_bytes(one.SerializeToString())
-    (folder / "merged.onnx").write_bytes(build_graph(networks, (side, side)).SerializeToString())
+    merged = build_graph(networks, (side, side))
+    (folder / "merged.onnx").write_bytes(merged.SerializeToString())
     films = list(np.random.default_rng(0).integers(0, 256, (8, side, side), dtype=np.uint8))
     (folder / "int8.onnx").write_bytes(int8_graph(one, films).SerializeToString())
+    (folder / "merged-int8.onnx").write_bytes(int8_graph(merged, films).SerializeToString())
 
 
 def session(path: Path, threads: int) -> Any:

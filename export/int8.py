@@ -124,7 +124,8 @@ def int8_graph(
 def _part(model: onnx.ModelProto, member: str) -> onnx.ModelProto:
     """Return what a member computes, and what it needs for that."""
     nodes = list(model.graph.node)
-    outside = {name for node in nodes if not node.name.startswith(member) for name in node.input}
+    outside = {output.name for output in model.graph.output}
+    outside.update(name for node in nodes if not node.name.startswith(member) for name in node.input)
     outputs = [name for node in nodes if node.name.startswith(member) for name in node.output if name in outside]
     needed, wanted = [], set(outputs)
     for node in reversed(nodes):

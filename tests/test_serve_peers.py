@@ -68,10 +68,14 @@ SYNTAXES = {  # what storescu is told, and the DCMTK program that makes the film
 
 @pytest.fixture(autouse=True)
 def toolkits_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide this environment's scripts: pynetdicom's are called storescu and echoscu like DCMTK's."""
-    ours = str(Path(sys.executable).parent)
-    kept = [folder for folder in os.environ["PATH"].split(os.pathsep) if folder != ours]
+    """Hide the scripts of Python environments: pynetdicom's are called storescu and echoscu like DCMTK's."""
+    kept = [folder for folder in os.environ["PATH"].split(os.pathsep) if not has_script(Path(folder, "storescu"))]
     monkeypatch.setenv("PATH", os.pathsep.join(kept))
+
+
+def has_script(path: Path) -> bool:
+    """Return whether a file is there and begins as scripts do."""
+    return path.is_file() and path.read_bytes()[:2] == b"#!"
 
 
 def need(*programs: str) -> None:
