@@ -248,7 +248,7 @@ def _normalise_by_convolution(model: onnx.ModelProto, kept: set[str]) -> None:
             "Conv", [node.input[0], *names], node.output[:1], node.name, group=len(factor), kernel_shape=[1, 1]
         )
         node.CopyFrom(new)
-    used = {name for node in graph.node for name in node.input}
+    used = {name for node in graph.node for name in node.input}  # ONNX Runtime warns of weights that nothing takes
     left = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(left)

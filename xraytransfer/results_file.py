@@ -183,8 +183,10 @@ class ResultsFile:
     def _remember(self, source: str, model: tuple[str, str] | None) -> None:
         """Note a source and the model that scored it, by checksum and name; None for one that was refused."""
         self.done.add(source)
-        self.refused_before += model is None
-        self.models_before |= {} if model is None else dict([model])
+        if model is None:
+            self.refused_before += 1
+        else:
+            self.models_before.setdefault(*model)
 
     def _continue(self, stream: IO[bytes], path: Path) -> None:
         """Learn which sources are there, line by line, and cut off a half-written last line."""
