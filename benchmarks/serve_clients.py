@@ -227,25 +227,27 @@ def closed_loop(target: Target, clients: int, seconds: float) -> Load:
 
 def open_loop(target: Target, rate: float, seconds: float, *, ask_first: bool = False) -> Load:
     """Ask `rate` times a second, whether or not answers have come; latency counts from when a film was due."""
-    result, lock = Load(), threading.Lock()
+    result, lock, steady = Load(), threading.Lock(), SteadyRate(seconds)
     begin = time.monotonic() + 0.2
-    due = iter(range(int(rate * seconds)))
+    due = itertools.count()
 
     def client() -> None:
         with contextlib.closing(Client(target, keep=False, ask_first=ask_first)) as connection:
             while True:
                 with lock:
-                    turn = next(due, None)
-                if turn is None:
-                    break
+                    turn = next(due)
                 moment, number = begin + turn / rate, turn % len(target.films)
                 time.sleep(max(0.0, moment - time.monotonic()))
+                if not steady.goes_on:
+                    break
                 answer = connection.ask(number)
                 with lock:
                     result.note(number, answer, time.monotonic() - moment)
+                    if answer[0] == 200:
+                        steady.done()
 
     in_threads(client, OPEN_CLIENTS)
-    return result.settle(target, len(result.latencies) / (time.monotonic() - begin))
+    return result.settle(target, steady.rate)
 
 
 def in_threads(work: Callable[[], None], count: int) -> None:

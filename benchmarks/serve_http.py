@@ -68,6 +68,7 @@ def main() -> None:
         closed_loop(target, 4, 2)
         peak = compare(classifier, target, process, options)
         print_latency(target, peak, options.seconds)
+        print_past_saturation(target, options)
         print_batches(port)
     if options.torch:
         compare_with_torch(command, classifier, films, options)
@@ -110,23 +111,40 @@ def compare(classifier: Classifier, target: Target, process: int, options: argpa
 
 
 def print_latency(target: Target, peak: float, seconds: float) -> None:
-    """Print latency below saturation, and throughput and refusals past it."""
-    print(f"\n{'load':>34} {'films/s':>8} {'p50 ms':>7} {'p99 ms':>7} {'refused':>8} {'p50 ms':>7} {'p99 ms':>7}")
+    """Print latency below saturation."""
+    print(f"\n{'load':>18} {'films/s':>8} {'p50 ms':>7} {'p99 ms':>7} {'refused':>8}")
     for share in (0.25, 0.5, 0.75):
-        row(f"{100 * share:.0f} % of {peak:.1f}/s", open_loop(target, share * peak, 3 * seconds))
-    for ask_first in (True, False):
-        how = "asking first" if ask_first else "sending at once"
-        row(f"200 % of {peak:.1f}/s, {how}", open_loop(target, 2 * peak, 3 * seconds, ask_first=ask_first))
+        load_ = open_loop(target, share * peak, 3 * seconds)
+        name = f"{100 * share:.0f} % of {peak:.1f}/s"
+        print(f"{name:>18} {load_.rate:8.1f} {latencies(load_.latencies)} {len(load_.refusals):8d}{wrong(load_)}")
 
 
-def row(name: str, load_: Load) -> None:
-    """Print one line."""
-    answered = [quantile(load_.latencies, 0.5), quantile(load_.latencies, 0.99)]
-    refused = [quantile(load_.refusals, 0.5), quantile(load_.refusals, 0.99)]
-    print(
-        f"{name:>34} {load_.rate:8.1f} {answered[0]:>7} {answered[1]:>7} {len(load_.refusals):8d} "
-        f"{refused[0]:>7} {refused[1]:>7}" + (f"  WRONG {load_.wrong}" if load_.wrong else "")
-    )
+def print_past_saturation(target: Target, options: argparse.Namespace) -> None:
+    """Print throughput and refusals at twice what saturates, against the throughput at saturation."""
+    kinds = {"asking first": True, "sending at once": False}
+    ratios: dict[str, list[float]] = {kind: [] for kind in kinds}
+    loads: dict[str, list[Load]] = {kind: [] for kind in kinds}
+    for _ in range(options.rounds):
+        peak = closed_loop(target, options.clients, options.seconds).rate
+        for kind, ask_first in kinds.items():
+            load_ = open_loop(target, 2 * peak, options.seconds, ask_first=ask_first)
+            ratios[kind].append(load_.rate / peak)
+            loads[kind].append(load_)
+    print(f"\n{'at twice saturation':>24} {'of its films/s':>15} {'refused':>8} {'p50 ms':>7} {'p99 ms':>7}")
+    for kind in kinds:
+        refusals = [seconds for load_ in loads[kind] for seconds in load_.refusals]
+        ratio = f"{statistics.median(ratios[kind]):.2f} ({min(ratios[kind]):.2f}-{max(ratios[kind]):.2f})"
+        print(f"{kind:>24} {ratio:>15} {len(refusals):8d} {latencies(refusals)}{''.join(map(wrong, loads[kind]))}")
+
+
+def latencies(seconds: list[float]) -> str:
+    """Return two columns: the median and the 99th percentile."""
+    return f"{quantile(seconds, 0.5):>7} {quantile(seconds, 0.99):>7}"
+
+
+def wrong(load_: Load) -> str:
+    """Return what to say of answers that are another film's."""
+    return f"  WRONG {load_.wrong}" if load_.wrong else ""
 
 
 def print_batches(port: int) -> None:

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from xraytransfer.serve.watermark import Watermark
+from xraytransfer.serve.receiver import Receiver
 
-__all__ = ["DROP_REST", "RECEIVE_INTO", "DirectProtocol", "Receiver"]
+__all__ = ["DROP_REST", "RECEIVE_INTO", "DirectProtocol"]
 
 RECEIVE_INTO = "xraytransfer.receive_into"
 """Key of a request's scope: a function from a memoryview to its `Receiver`.
@@ -40,7 +39,6 @@ It returns the `Receiver` that does it; None where there is no rest, or none of 
 _log = logging.getLogger(__name__)
 _FRAME_BYTES = 64 * 1024  # of head, chunk sizes and trailers; uvicorn's other implementation allows as much
 _TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-_DROPPED = memoryview(bytearray(256 * 1024))  # never read; small enough to stay in a processor's cache
 
 
 class DirectProtocol(HttpToolsProtocol):
@@ -76,7 +74,7 @@ class DirectProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def _receive_into(self, memory: memoryview) -> Receiver:
-        self._receiver = Receiver(self, memory, len(memory), self._complete)
+        self._receiver = Receiver(self, self.transport, memory, len(memory), self._complete)
         self._speak(self._receiver)
         return self._receiver
 
@@ -90,7 +88,7 @@ class DirectProtocol(HttpToolsProtocol):
         left = int(length) - self._parsed if length.isdigit() else 0
         if left <= 0 or self.transport.is_closing():
             return None
-        self._receiver = Receiver(self, None, left, self._complete)
+        self._receiver = Receiver(self, self.transport, None, left, self._complete)
         self._speak(self._receiver)
         return self._receiver
 
@@ -106,76 +104,3 @@ class DirectProtocol(HttpToolsProtocol):
         self.transport.set_protocol(protocol)
         self.flow.read_paused = False
         self.transport.resume_reading()
-
-
-class Receiver(asyncio.BufferedProtocol):
-    """Receives the rest of a body where it is to stay, or nowhere.
-
-    Parameters
-    ----------
-    protocol : DirectProtocol
-        What the connection speaks before and after.
-    memory : memoryview or None
-        Writable, one byte an item, as long as the rest. None: the rest is dropped.
-    length : int
-        Bytes of the rest.
-    complete : callable
-        Called when all have come.
-
-    Attributes
-    ----------
-    size : int
-        Bytes received.
-    arrived : int
-        The same, and those that the kernel still gathers.
-    """
-
-    def __init__(
-        self, protocol: DirectProtocol, memory: memoryview | None, length: int, complete: Callable[[], None]
-    ) -> None:
-        self.size = 0
-        self._protocol = protocol
-        self._memory = memory
-        self._length = length
-        self._complete = complete
-        self._watermark = Watermark(protocol.transport)
-        self._watermark.expect(length)
-
-    @property
-    def arrived(self) -> int:
-        """Bytes that have come, here or in the kernel."""
-        left = self._length - self.size
-        return self.size + min(left, self._watermark.waiting()) if left else self.size
-
-    def drop(self) -> None:
-        """Keep nothing of what comes from now on."""
-        self._memory = None
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where the next bytes go: never beyond the body, so that a next request is not touched."""
-        if self._memory is None:
-            return _DROPPED[: self._length - self.size]
-        return self._memory[self.size :]
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take note of bytes that came."""
-        self.size += nbytes
-        self._watermark.expect(self._length - self.size)
-        if self.size == self._length:
-            self._memory = None
-            self._complete()
-
-    def eof_received(self) -> None:
-        """Let the transport close: the body will not be complete."""
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell uvicorn, which tells the application."""
-        self._protocol.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """Tell uvicorn."""
-        self._protocol.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Tell uvicorn."""
-        self._protocol.resume_writing()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from xraytransfer.serve.held_bytes import Share
-    from xraytransfer.serve.protocol import Receiver
+    from xraytransfer.serve.receiver import Receiver
     from xraytransfer.serve.settings import Settings
 
 __all__ = ["MEDIA_TYPES", "Pace", "check_head", "check_signature", "media_type", "read_body", "too_large"]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import io
 import json
+import os
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,10 +43,11 @@ class Raw:
     def __init__(self, port: int, head: str, body: bytes = b"") -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
         self.socket.sendall(head.replace("\n", "\r\n").encode() + body)
+        self._read = b""
 
     def answer(self) -> tuple[int, dict]:
         """Read one answer."""
-        data = b""
+        data = self._read
         while b"\r\n\r\n" not in data:
             chunk = self.socket.recv(65536)
             assert chunk, "the connection ended before an answer"
@@ -51,7 +56,8 @@ class Raw:
         length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
         while len(body) < length:
             body += self.socket.recv(65536)
-        return int(head.split()[1]), json.loads(body)
+        self._read = body[length:]
+        return int(head.split()[1]), json.loads(body[:length])
 
     def flood(self) -> None:
         """Send for as long as the server lets us."""
@@ -359,6 +365,39 @@ def test_a_refusal_comes_before_the_body_and_leaves_the_connection_usable(serve_
     small = picture()
     client.socket.sendall(head(f"Content-Length: {len(small)}").replace("\n", "\r\n").encode() + small)
     assert client.answer()[0] == 200
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["later", "in one piece"])
+def test_what_follows_a_refused_body_is_read(serve_http, connect, waits):
+    server = serve_http(max_file_bytes=1000)
+    asking = head(f"Content-Length: {1 << 23}").replace("\n", "\r\n").encode()
+    following = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    client = connect(server, "")
+    for _ in range(3):
+        client.socket.sendall(asking + bytes(1 << 23) + (b"" if waits else following))
+        assert client.answer()[0] == 413
+        if waits:
+            client.socket.sendall(following)
+        assert client.answer() == (200, {"alive": True})
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system does not list descriptors")
+@pytest.mark.parametrize("rude", [False, True], ids=["ends", "resets"])
+def test_clients_that_leave_while_their_refused_bodies_are_dropped_leave_nothing_behind(serve_http, connect, rude):
+    server = serve_http(max_file_bytes=1000)
+    gc.collect()
+    before = len(os.listdir("/dev/fd"))
+    clients = [connect(server, head(f"Content-Length: {GIB}"), bytes(1000 + n)) for n in range(8)]
+    for client in clients:
+        assert client.answer()[0] == 413
+        client.socket.sendall(bytes(1 << 20))
+    assert len(os.listdir("/dev/fd")) >= before + 16  # both ends
+    for client in clients:
+        if rude:  # a reset instead of an end
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.socket.close()
+    until(lambda: not server.http.server_state.connections)
+    until(lambda: len(os.listdir("/dev/fd")) <= before)
 
 
 def test_a_body_refused_half_way_is_not_kept(serve_http, connect):
