@@ -58,7 +58,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--judge", type=FOLDER, help="Judge of films (`study judge`) that goes into the file.")
 @click.option("--robustness", is_flag=True, help="Also score the test films as other hospitals would send them.")
-@click.option("--name", default="default", show_default=True, help="Name of the model.")
+@click.option("--name", help="Name of the model.  [default: the output file's, without .onnx]")
 @click.option("--model-version", "version", default="1", show_default=True, help="Version of the model.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="SPDX identifier of the weights' licence.")
 @click.option(
@@ -78,10 +78,13 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--force", is_flag=True, help="Write the file even if a gate is failed; it then says so.")
 def export(runs: tuple[Path, ...], output: Path, triton: Path | None, **options: Any) -> None:
-    """Write the ensemble of RUNS (run folders) as one ONNX file that needs no code of ours."""
+    """Write the ensemble of RUNS as one ONNX file.
+
+    RUNS are run folders; the file needs no code of ours.
+    """
     from xraytransfer.export.options import ExportOptions
 
-    wanted = ExportOptions(**options)
+    wanted = ExportOptions(**{**options, "name": options["name"] or output.stem})
     wanted.check(output)  # before torch is loaded
 
     from xraytransfer.export.exporter import export_runs

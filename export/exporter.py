@@ -14,6 +14,7 @@ import onnxruntime as ort
 from torch import nn
 
 from xraytransfer.classifier import Classifier
+from xraytransfer.counted import counted
 from xraytransfer.errors import ExportError, StudyError
 from xraytransfer.export.calibration import fit, identity
 from xraytransfer.export.card_file import write_cards
@@ -113,7 +114,7 @@ def export_runs(
     ensemble = choose_members(folders, options.checkpoints, options.fuse)
     spared = options.spared([member.description["architecture"] for member in ensemble.members])
     size = check_size(ensemble.networks, options.precision, spared)
-    say(f"{len(ensemble.members)} members, about {size / 1e6:.0f} MB")
+    say(f"{counted(len(ensemble.members), 'member')}, about {size / 1e6:.0f} MB")
     unfused = _unfused_auroc(ensemble)
     data = _data(ensemble.config, options)
     films = _whole_films(data, ensemble.config["intensity"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from xraytransfer.classifier import Classifier
-from xraytransfer.errors import ModelFileError
+from xraytransfer.errors import ExportError, ModelFileError
 from xraytransfer.export.evaluation import metric_rows
 from xraytransfer.export.predictions_file import predictions_path, read_test_predictions
 from xraytransfer.prediction import Prediction
@@ -48,10 +48,15 @@ def verify_metrics(
     ModelFileError
         A number is not what the description says, a film's answer is not what is stored, or a film is absent.
     ExportError
-        The model has no stored predictions.
+        The model has no stored predictions, or is a site's calibrated copy.
     """
     classifier = Classifier(model, device=device)
     description = classifier.description
+    if "calibrated_from" in description.document:
+        raise ExportError(
+            f"{description.path}: is a copy that was calibrated on a site's films, which it does not carry; "
+            "verify the metrics of the model that it was made from"
+        )
     films, calibrated = read_test_predictions(predictions_path(description.path), description.observations)
     stored = {_key(row): row for row in description.metrics}
     data = str(description.metrics[0]["data"]) if description.metrics else ""

@@ -40,6 +40,7 @@ from xraytransfer.study.predictions import Predictions
 __all__ = ["LabelledFilms", "calibrate_site", "read_labels"]
 
 _REFUSALS_SAID = 10
+_EXPECTED = f"expected are a column path and at least one of {', '.join(row.identifier for row in OBSERVATIONS)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +80,14 @@ def read_labels(table: Path) -> LabelledFilms:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             rows, columns = list(reader), list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ExportError(f"{table}: cannot be read as CSV: {error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ExportError(f"{table}: is no CSV file in UTF-8; {_EXPECTED}") from error
+    except OSError as error:
+        raise ExportError(f"{table}: cannot be read: {error.strerror}") from error
     names = {alias: k for k, row in enumerate(OBSERVATIONS) for alias in (row.identifier, row.name)}
     found = {column: names[column] for column in columns if column in names}
     if "path" not in columns or not found:
-        raise ExportError(
-            f"{table}: needs a column path and at least one of {', '.join(row.identifier for row in OBSERVATIONS)}; "
-            f"it has {', '.join(columns) or 'no columns'}"
-        )
+        raise ExportError(f"{table}: {_EXPECTED}; it has {', '.join(columns) or 'no columns'}")
     label = np.full((len(rows), len(OBSERVATIONS)), np.nan, np.float32)
     for index, row in enumerate(rows):
         for column, k in found.items():

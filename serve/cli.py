@@ -12,6 +12,7 @@ from xraytransfer.choices import DEVICES
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.dicom_options import add_dicom_options
 from xraytransfer.serve.settings import MIB, Settings
+from xraytransfer.usage import options_mean_something
 
 __all__ = ["serve"]
 
@@ -49,7 +50,7 @@ _DEFAULT = Settings()
 @click.option("--max-pixels", type=click.IntRange(1), default=_DEFAULT.max_pixels, show_default=True,
               help="Pixels of one film.")  # fmt: skip
 @click.option("--ready-film", type=_FILE, help="Film that /readyz scores. [default: a drawn phantom]")
-@click.option("--verbose", is_flag=True, help="Log every request: route, status, time; nothing else.")
+@click.option("--verbose", is_flag=True, help="Log every request (route, status, time), and DICOM films and results.")
 @add_dicom_options
 def serve(
     token_file: Path | None,
@@ -59,22 +60,26 @@ def serve(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Score films for programs (HTTP), imaging systems (DICOM) and people (a page)."""
+    """Score films over HTTP and DICOM, and on a page.
+
+    For programs, imaging systems and people; one process holds the model for all three.
+    """
     from xraytransfer.serve.run import run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("highdicom").setLevel(logging.ERROR)  # it logs UIDs
-    logging.getLogger("xraytransfer.serve.traffic").setLevel(logging.INFO if verbose else logging.WARNING)
+    for part in ("traffic", "worker", "sender"):
+        logging.getLogger(f"xraytransfer.serve.{part}").setLevel(logging.INFO if verbose else logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    run(
-        Settings(
+    with options_mean_something():
+        settings = Settings(
             token=read_token(token_file),
             max_file_bytes=max_file_mib * MIB,
             max_request_bytes=max_request_mib * MIB,
             max_held_bytes=max_held_mib * MIB,
             **options,
         )
-    )
+    run(settings)
 
 
 def read_token(file: Path | None) -> str | None:

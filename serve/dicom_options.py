@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xraytransfer.usage import options_mean_something
+
 if TYPE_CHECKING:
     from xraytransfer.serve.dicom_settings import DicomSettings
 
@@ -71,7 +73,8 @@ def add_dicom_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_settings(*arguments: Any, **options: Any) -> Any:
-        dicom = _settings({name: options.pop(name) for name in _NAMES})
+        with options_mean_something():
+            dicom = _settings({name: options.pop(name) for name in _NAMES})
         return command(*arguments, dicom=dicom, **options)
 
     decorated: Callable[..., Any] = with_settings

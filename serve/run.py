@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -89,9 +90,18 @@ def _check_tls(settings: Settings) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certificate, settings.tls_key)
     except OSError as error:  # ssl.SSLError is one
         raise ServeError(
-            f"--tls-certificate {settings.tls_certificate}, --tls-key {settings.tls_key}: expected a PEM certificate "
-            f"chain and its key ({error.strerror or error})"
+            f"--tls-certificate {settings.tls_certificate}, --tls-key {settings.tls_key}: {_tls_problem(error)}; "
+            "expected a certificate chain and its key, both PEM"
         ) from error
+
+
+def _tls_problem(error: OSError) -> str:
+    if not isinstance(error, ssl.SSLError):
+        return error.strerror or type(error).__name__
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "the key is another certificate's"
+    reason = f" ({error.reason.replace('_', ' ').lower()})" if error.reason else ""
+    return f"one of them cannot be used{reason}"
 
 
 def run(settings: Settings) -> None:
@@ -109,8 +119,7 @@ def run(settings: Settings) -> None:
     metrics = Metrics()
     # One thread within a run: films run side by side on the CPU, and a GPU does not use them.
     classifier = load(settings.model, device=settings.device, threads=1)
-    with ExitStack() as stack:
-        stack.callback(_log.info, "ended")
+    with ExitStack() as last, ExitStack() as stack:
         engine = stack.enter_context(closing(Engine(classifier, settings, metrics)))
         server = HttpServer(engine, settings, metrics)
         _end_in_order(server)
@@ -119,7 +128,7 @@ def run(settings: Settings) -> None:
         except RadiographError as error:
             raise ServeError(
                 f"the model {classifier.description.name} does not score the film of /readyz "
-                f"({settings.ready_film or 'a drawn phantom'}): {error}"
+                f"({settings.ready_film or 'a drawn phantom'}): {str(error).removeprefix('<bytes>: ')}"
             ) from error
         if settings.dicom is not None:
             from xraytransfer.serve.dicom_service import DicomService
@@ -137,6 +146,7 @@ def run(settings: Settings) -> None:
             f"[{settings.host}]" if ":" in settings.host else settings.host,
             listener.getsockname()[1],
         )
+        last.callback(_log.info, "ended")  # when all else has
         server.run(sockets=[listener])
 
 
@@ -177,6 +187,8 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server(address[:2], family=socket.AddressFamily(family), backlog=_BACKLOG)
     except OSError as error:
         raise ServeError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
+            # not error.strerror, where Python repeats the address
+            f"cannot listen on {settings.host}:{settings.port}: "
+            f"{os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror}; "
             "give another --host or --port, or stop the server that is there"
         ) from error

@@ -21,6 +21,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
+from xraytransfer.counted import counted
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.overlay import overlay
 from xraytransfer.serve.identity import Identity, identify
@@ -186,7 +187,7 @@ def _legend(draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, pred
     lines = (
         f"Model {model.name} {model.version}",
         f"sha256 {model.sha256[:16]}",
-        f"{len(prediction.member_probability)} members",
+        counted(len(prediction.member_probability), "member"),
         f"Operating point {prediction.operating_point or 'none'}",
         "",
         "Maps explain a probability.",

@@ -142,6 +142,8 @@ class Sender:
         except ValueError as error:
             answer, status = Answer.LATER, f"it cannot be sent ({type(error).__name__})"
         self._failures = 0
+        if answer is Answer.TAKEN:
+            _LOG.info("%s: took a result", delivery.destination)
         if answer is Answer.TAKEN and self._settings.confirm_after_s is not None:
             self._spool.accepted(delivery, self._settings.confirm_after_s)
         elif answer is Answer.TAKEN:

@@ -50,8 +50,10 @@ def check_head(request: Request, limit: int) -> None:
 def check_signature(data: bytes | memoryview, declared: str) -> None:
     """Refuse a film whose first bytes are not what its media type says."""
     found = next((kind for start, kind in _SIGNATURES.items() if data[: len(start)] == start), None)
+    if data[128:132] == b"DICM":
+        found = "application/dicom"
     if found is None and declared != "application/dicom":
-        raise ProblemError("unsupported-media-type", f"sent as {declared}, but the body is none")
+        raise ProblemError("unsupported-media-type", f"sent as {declared}, but the body begins like no such file")
     if found is not None and declared != found:
         raise ProblemError("unsupported-media-type", f"sent as {declared}, but the body is {found}: name what it is")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydicom import dcmread
 
+from xraytransfer.counted import counted
 from xraytransfer.errors import RadiographError, ServeError
 from xraytransfer.serve.engine import DrainingError, QueueFullError
 from xraytransfer.serve.results import film_uid, make_results
@@ -131,7 +132,9 @@ class Worker:
         """Write down what became of a film."""
         error = CancelledError() if done.cancelled() else done.exception()
         if error is None:
-            self._spool.score(film, done.result(), self._destinations)
+            results = done.result()
+            self._spool.score(film, results, self._destinations)
+            _LOG.info("DICOM: a film was scored; %s to send", counted(len(results) * len(self._destinations), "result"))
         elif isinstance(error, RadiographError):
             _LOG.warning("DICOM: a film was refused: %s", error.reason)
             self._spool.refuse(film)

@@ -61,7 +61,10 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 def judge(
     others: Path, unseen: Path | None, out: Path, weights: Path | None, threads: int | None, **options: Any
 ) -> None:
-    """Train the judge that `export --judge` puts into a model file; interrupt and repeat it as you like."""
+    """Train the judge of films, for `export --judge`.
+
+    Interrupt and repeat it as you like.
+    """
     import torch
 
     from xraytransfer.study.acceptance_training import JudgeSettings, judge_config, train_judge

@@ -13,6 +13,7 @@ import click
 from xraytransfer.errors import StudyError
 from xraytransfer.study.acceptance_cli import judge
 from xraytransfer.study.grid_options import RESULTS, grid_options
+from xraytransfer.usage import options_mean_something
 
 if TYPE_CHECKING:
     from xraytransfer.study.grid import Grid
@@ -33,10 +34,15 @@ study.add_command(judge)
 
 
 def _grid(options: dict[str, Any]) -> Grid:
-    from xraytransfer.study.grid import Grid
+    """Return the grid that options say; what no data set could fulfil is refused before one is read."""
+    from xraytransfer.study.grid import Grid, cells
     from xraytransfer.study.presets import parse_changes
 
-    return Grid(**{**options, "changes": parse_changes(options["changes"])})
+    with options_mean_something():
+        grid = Grid(**{**options, "changes": parse_changes(options["changes"])})
+        grid.training()
+        cells(grid)
+    return grid
 
 
 SLOTS = click.option("--slots", type=click.IntRange(1), help="Runs side by side. [default: one per GPU, or per core]")
@@ -60,7 +66,10 @@ def _show(done: int, films: int) -> None:
     help="Seconds to measure each network; 0 measures nothing.",
 )  # fmt: skip
 def plan(device: str, slots: int | None, threads: int, seconds: float, workers: int | None, **options: Any) -> None:
-    """Print the runs of a grid, the disk and the time that they need; start nothing."""
+    """Print what a grid would take; start nothing.
+
+    The runs, the disk and the time that they need: each network is measured for a moment.
+    """
     from xraytransfer.study.placing import local_slots
     from xraytransfer.study.probe import make_plan
 
@@ -73,7 +82,10 @@ def plan(device: str, slots: int | None, threads: int, seconds: float, workers: 
 @study.command()
 @grid_options
 def cache(workers: int | None, **options: Any) -> None:
-    """Read every film once into a cache; repair one that is damaged. `run` does it by itself."""
+    """Read every film once into a cache.
+
+    Repairs one that is damaged. `run` does it by itself.
+    """
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.grid import build_grid_cache
 
@@ -89,9 +101,9 @@ def cache(workers: int | None, **options: Any) -> None:
 @SLOTS
 @THREADS
 def run(device: str, slots: int | None, threads: int, workers: int | None, **options: Any) -> int:
-    """Train every run of a grid that is not done; interrupt and repeat it as you like.
+    """Train every run of a grid that is not done.
 
-    Exit code 1 if a run failed: the others go on, and its folder holds the reason.
+    Interrupt and repeat it as you like. Exit code 1 if a run failed: the others go on, and its folder holds the reason.
     """
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.grid import place_runs
@@ -113,8 +125,9 @@ def status(results: Path, as_json: bool) -> None:
     from xraytransfer.study.status import run_status, table
 
     runs = [run_status(folder) for folder in list_runs(results)]
-    if not results.is_dir():
-        raise StudyError(f"{results}: no such folder; `xraytransfer study run --results {results} ...` makes it")
+    if not results.is_dir() or not (runs or as_json):
+        found = "holds no run (runs/NAME/config.json)" if results.is_dir() else "no such folder"
+        raise StudyError(f"{results}: {found}; `xraytransfer study run --results {results} ...` makes them")
     click.echo(json.dumps([one.to_dict() for one in runs], indent=1) if as_json else table(runs))
 
 
@@ -135,7 +148,10 @@ def tensorboard(results: Path, logs: Path) -> None:
 @DEVICE
 @THREADS
 def train(folder: Path, device: str, threads: int) -> None:
-    """Run, or go on with, the one run in FOLDER (RESULTS/runs/NAME)."""
+    """Run, or go on with, the one run in FOLDER.
+
+    FOLDER is RESULTS/runs/NAME.
+    """
     from xraytransfer.study.one_run import run_one
 
     run_one(folder, device=device, threads=threads, say=click.echo)
@@ -159,7 +175,10 @@ def train(folder: Path, device: str, threads: int) -> None:
     help="Show example films under activation maps; not in a report that is published where films may not be.",
 )  # fmt: skip
 def report(results: Path, out: Path | None, **options: Any) -> None:
-    """Write report.html, report.md, tables and figures from the runs that are done."""
+    """Write the report of the runs that are done.
+
+    report.html, report.md, tables and figures.
+    """
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.report import write_report
 
@@ -171,7 +190,10 @@ def report(results: Path, out: Path | None, **options: Any) -> None:
 @click.option("--patients", type=click.IntRange(40), default=320, show_default=True, help="Phantom patients drawn.")
 @click.option("--slots", type=click.IntRange(1), help="Runs side by side. [default: one per core]")
 def demo(results: Path, patients: int, slots: int | None) -> None:
-    """Run a whole small study on drawn chest phantoms, to a report, in a few minutes without any data."""
+    """Run a whole small study on drawn phantoms.
+
+    From films to the report in a few minutes, without any data.
+    """
     from xraytransfer.study.demo import run_demo
 
     click.echo(run_demo(results, patients=patients, slots=slots, say=click.echo))

@@ -144,8 +144,11 @@ def _pretrained(
     if table.is_file() and all((folder / f"{row.name}.safetensors").is_file() for row in rows):
         return table
     tell(f"pretraining {len(rows)} networks on {shapes} drawn shapes")
+    accuracy = []
     with ProcessPoolExecutor(workers, mp_context=_processes()) as pool:
-        accuracy = list(pool.map(partial(_pretrain_one, folder, shapes), rows))
+        for row, percent in zip(rows, pool.map(partial(_pretrain_one, folder, shapes), rows), strict=True):
+            tell(f"{row.name}: pretrained, {percent:.0f} % of other shapes named right")
+            accuracy.append(percent)
     with table.open("w", newline="", encoding="utf-8") as file:
         lines = []
         for row, percent in zip(rows, accuracy, strict=True):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from xraytransfer.counted import counted
 from xraytransfer.study.lock import is_locked
 from xraytransfer.study.safe_write import read_json, write_json
 from xraytransfer.study.status import run_status, summary
@@ -133,7 +134,7 @@ def run_all(
     killed leaves its runs behind, which go on.
     """
     waiting = [folder for folder in folders if not (folder / "done.json").is_file()]
-    say(f"{len(folders)} runs, {len(folders) - len(waiting)} done; {len(slots)} side by side")
+    say(f"{counted(len(folders), 'run')}, {len(folders) - len(waiting)} done; {len(slots)} side by side")
     free, running = list(slots), list[tuple[Path, Slot, Job]]()
     failed: list[Path] = []
     elsewhere: set[Path] = set()

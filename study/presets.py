@@ -173,7 +173,7 @@ def parse_changes(items: Sequence[str]) -> dict[str, object]:
         try:
             changes[name] = {"true": True, "false": False}[text.lower()] if types[name] is bool else types[name](text)
         except (ValueError, KeyError) as error:
-            raise StudyError(f"--set {item!r}: a {types[name].__name__} expected") from error
+            raise StudyError(f"--set {item!r}: {text!r} is no {types[name].__name__}") from error
     return changes
 
 

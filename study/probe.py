@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from xraytransfer.counted import counted
 from xraytransfer.study.augment import augment
 from xraytransfer.study.cache import cache_bytes
 from xraytransfer.study.grid import Cell, Grid, cells, grid_teachers
@@ -87,7 +88,8 @@ class Plan:
         films = ", ".join(f"{count:,} {name}" for name, count in self.films.items())
         disk = (sum(run.disk for run in self.runs) + self.cache) / 1e9
         lines.append(
-            f"{len(self.runs)} runs on {films} films; {disk:.2f} GB of disk, {self.cache / 1e9:.2f} of it cache"
+            f"{counted(len(self.runs), 'run')} on {films} films; {disk:.2f} GB of disk, "
+            f"{self.cache / 1e9:.2f} of it cache"
         )
         times = [run.seconds for run in self.runs if run.seconds is not None]
         if times:

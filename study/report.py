@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from xraytransfer.counted import counted
 from xraytransfer.errors import OutputError, StudyError
 from xraytransfer.study.breakdown import (
     observation_table,
@@ -80,7 +81,7 @@ def write_report(
     read = read_results(results)
     folder = out or results / "report"
     _make(folder)
-    tell(f"{len(read.runs)} runs, {len(read.test.image)} test films, {replicates} bootstrap replicates")
+    tell(f"{counted(len(read.runs), 'run')}, {len(read.test.image)} test films, {replicates} bootstrap replicates")
     scored = score_results(read, replicates=replicates, seed=seed, workers=workers)
     tell("latency and activation maps" if measure else "tables and figures")
     costs = _costs(scored, measure)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from xraytransfer.counted import counted
 from xraytransfer.errors import StudyError
 from xraytransfer.study.lock import is_locked
 from xraytransfer.study.safe_write import read_json
@@ -96,14 +97,13 @@ def _metrics(path: Path) -> list[dict[str, str]]:
 def summary(runs: Sequence[RunStatus], slots: int = 1) -> str:
     """Return one line: how many are done, running and failed, and the time left at the speed seen so far."""
     counts = {state: sum(run.state == state for run in runs) for state in ("done", "running", "failed")}
-    known = [run.seconds_left for run in runs if run.seconds_left and run.state != "failed"]
-    rates = [run.images_per_second / run.steps for run in runs if run.images_per_second and run.steps]
-    unknown = sum(run.seconds_left is None and run.state != "failed" for run in runs)
-    line = ", ".join(f"{count} {state}" for state, count in counts.items()) + f" of {len(runs)} runs"
-    if not rates and not known:
+    line = ", ".join(f"{count} {state}" for state, count in counts.items()) + f" of {counted(len(runs), 'run')}"
+    unfinished = [run for run in runs if run.state not in ("done", "failed")]
+    known = [run.seconds_left for run in unfinished if run.seconds_left is not None]
+    if not known:  # nothing is left, or nothing tells how long it takes
         return line
-    typical = sum(known) / len(known) if known else 0.0
-    return f"{line}; about {_duration((sum(known) + unknown * typical) / slots)} left"
+    typical = sum(known) / len(known)
+    return f"{line}; about {_duration(typical * len(unfinished) / slots)} left"
 
 
 def _duration(seconds: float) -> str:

@@ -134,6 +134,10 @@ def test_the_output_files_name_chooses_the_form(toy_model, film, tmp_path):
     }.items():
         assert run("predict", film, "--model", toy_model, "-o", tmp_path / name).returncode == 0
         assert (tmp_path / name).read_text().startswith(beginning)
+    unknown = run("predict", film, "--model", toy_model, "-o", tmp_path / "a.xlsx")
+    assert (unknown.returncode, "no form is called xlsx" in unknown.stderr) == (2, True)
+    assert not (tmp_path / "a.xlsx").exists()
+    assert run("predict", film, "--model", toy_model, "-o", tmp_path / "a.list", "--format", "csv").returncode == 0
     assert run("predict", film, "--model", toy_model, "--observation", "edema").returncode == 2
 
 

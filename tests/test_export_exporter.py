@@ -23,6 +23,7 @@ from xraytransfer.export.cli import export
 from xraytransfer.export.exporter import export_runs
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.model_file import INPUT, OUTPUTS, check_metadata, describe, read, schema
+from xraytransfer.model_summary import summary, verified
 from xraytransfer.runtime import gpu_problem
 from xraytransfer.study.run_folder import load_run
 
@@ -198,6 +199,10 @@ def test_a_failed_gate_writes_nothing_unless_forced(toy_runs, tmp_path, monkeypa
     document = export_runs(toy_runs[:1], tmp_path / "yes.onnx", forced)
     assert document["parity"]["passed"] is False
     assert "forced" in (tmp_path / "yes.md").read_text()
+    assert "PROBLEM: the export's parity gate was failed" in summary(describe(tmp_path / "yes.onnx"))
+    assert verified(tmp_path / "yes.onnx", "cpu").endswith(
+        "; but the export's parity gate was failed, and the file was written because it was forced"
+    )
 
 
 def test_too_large_is_refused_before_work_starts(toy_runs, tmp_path, monkeypatch):
@@ -248,7 +253,7 @@ def test_command(toy_runs, tmp_path):
     done = CliRunner().invoke(export, [str(toy_runs[0]), *options, "--triton", str(tmp_path / "triton")])
     assert done.exit_code == 0, done.output
     assert "parity float32" in done.output
-    assert (tmp_path / "triton" / "default" / "1" / "model.onnx").is_file()
+    assert (tmp_path / "triton" / "m" / "1" / "model.onnx").is_file()  # named as the file is, without --name
 
 
 def test_command_refuses_in_one_line(toy_runs, tmp_path):

@@ -12,6 +12,7 @@ import xraytransfer
 from xraytransfer.errors import ExportError
 from xraytransfer.export.cli import calibrate
 from xraytransfer.export.exporter import export_runs
+from xraytransfer.export.metrics_check import verify_metrics
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.site_calibration import calibrate_site, read_labels
 from xraytransfer.model_file import describe, read
@@ -54,6 +55,8 @@ def test_copy_holds_the_sites_numbers(model, table, tmp_path):
     fresh = {row["observation"] for row in after.operating_points if "site.csv" in row["data"]}
     assert fresh == {"cardiomegaly"}
     assert len(after.operating_points) == len(before.operating_points)
+    with pytest.raises(ExportError, match="calibrated on a site's films, which it does not carry"):
+        verify_metrics(out, device="cpu")
 
 
 def test_members_answer_as_before_and_probability_is_the_new_curve(model, table, tmp_path):
@@ -80,8 +83,8 @@ def test_command(model, table, tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "needs a column path .* it has no columns"),
-        ("file,edema\na.png,1\n", "needs a column path"),
+        ("", "expected are a column path .* it has no columns"),
+        ("file,edema\na.png,1\n", "expected are a column path"),
         ("path,oedema\na.png,1\n", "at least one of atelectasis"),
         ("path,edema\na.png,yes\n", "line 2, edema: 'yes' is no label"),
         ("path,edema\na.png,-1\n", "line 2, edema: '-1' is no label"),
@@ -119,5 +122,5 @@ def test_a_model_without_our_calibration_is_refused(toy_model, table, tmp_path):
 
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "site.csv").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(ExportError, match="cannot be read as CSV"):
+    with pytest.raises(ExportError, match="is no CSV file in UTF-8"):
         read_labels(tmp_path / "site.csv")

@@ -163,6 +163,13 @@ def test_wrong_bodies(client, kind, data, status, reason):
     assert (response.status_code, response.json()["reason"]) == (status, reason)
 
 
+def test_a_wrong_type_is_told_what_the_body_is(client):
+    response = client.post("/v1/predict", content=phantom(), headers=PNG)
+    assert "but the body is application/dicom: name what it is" in response.json()["detail"]
+    response = client.post("/v1/predict", content=b"no film at all", headers=PNG)
+    assert "but the body begins like no such file" in response.json()["detail"]
+
+
 def test_a_report_needs_dicom(client):
     response = client.post("/v1/sr", content=picture(), headers=PNG)
     assert (response.status_code, response.json()["reason"]) == (415, "unsupported-media-type")

@@ -133,8 +133,8 @@ def test_the_commands_plan_cache_and_status(tmp_path: Path, made_up_films: Path)
     assert "2 runs on" in answer.output
     answer = runner.invoke(study, ["cache", *asked, "--workers", "1"], catch_exceptions=False)
     assert "300 of 300 films in the cache" in answer.output
-    answer = runner.invoke(study, ["status", "--results", str(results)], catch_exceptions=False)
-    assert "of 0 runs" in answer.output
+    with pytest.raises(StudyError, match="holds no run"):
+        runner.invoke(study, ["status", "--results", str(results)], catch_exceptions=False)
     assert json.loads(runner.invoke(study, ["status", "--results", str(results), "--json"]).output) == []
 
 
@@ -149,6 +149,21 @@ def test_the_command_run_trains_in_processes_of_its_own(tmp_path: Path, made_up_
     status = CliRunner().invoke(study, ["status", "--results", str(results)], catch_exceptions=False)
     assert "2 done, 0 running, 0 failed of 2 runs" in status.output
     assert answer.output.count("done, validation AUROC") == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        (["--architecture", "nope"], "no architecture is called 'nope'"),
+        (["--set", "epochs=five"], "'five' is no int"),
+        (["--preset", "nope"], "preset 'nope' is none of"),
+    ],
+)
+def test_options_that_mean_nothing_are_wrong_usage(tmp_path: Path, made_up_films: Path, wrong: list[str], match: str):
+    for command in ("plan", "cache", "run"):
+        answer = CliRunner().invoke(study, [command, *arguments(made_up_films, tmp_path / "results", *wrong)])
+        assert (answer.exit_code, match in answer.output) == (2, True), answer.output
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize("command", ["plan", "cache", "run", "train", "status"])

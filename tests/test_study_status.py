@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from xraytransfer.study.lock import FolderLock
-from xraytransfer.study.status import run_status, summary, table
+from xraytransfer.study.status import RunStatus, run_status, summary, table
 
 CONFIG = {"preset": {"batch": 4, "epochs": 2}, "split": {"train": {"images": 42}}}
 
@@ -37,6 +37,13 @@ def test_each_state_is_told_apart(tmp_path: Path):
     assert "the disk is full" in text
     assert "1 done, 1 running, 1 failed of 5 runs; about 1 min left" in text
     assert json.dumps(states[1].to_dict())
+
+
+def test_runs_of_unknown_speed_promise_nothing():
+    done = RunStatus("a", "done", 20, 20, 0.7, 5.0, 0.0)
+    killed = RunStatus("b", "stopped", 3, 20, None, None, None)
+    assert summary([done, killed]) == "1 done, 0 running, 0 failed of 2 runs"
+    assert summary([done]) == "1 done, 0 running, 0 failed of 1 run"
 
 
 def test_nothing_known_no_promise():

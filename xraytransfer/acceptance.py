@@ -88,7 +88,9 @@ class Acceptance:
         if self.accepted or self.reason is None:
             return None
         return RadiographError(
-            self.reason, f"{source}: {self.explanation}. To score it all the same: any_film=True, or --any-film"
+            self.reason,
+            f"{source}: {self.explanation}. To score it all the same: --any-film, in Python any_film=True, over HTTP "
+            "?any_film=true",
         )
 
 

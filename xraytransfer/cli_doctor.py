@@ -9,7 +9,10 @@ __all__ = ["doctor"]
 
 @click.command()
 def doctor() -> None:
-    """Print versions, devices that really work, models and decoders; exit code 3 if no film can be scored."""
+    """Print what works here: devices, models, decoders.
+
+    Versions too; each device is tried for real. Exit code 3 if no film can be scored.
+    """
     from xraytransfer.doctor import page
 
     text, works = page()

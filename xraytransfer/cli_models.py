@@ -65,7 +65,10 @@ def show(model: str, as_json: bool, as_html: bool) -> None:
     "films, is scored again too.",
 )
 def verify(model: str, device: str, metrics: str | None) -> None:
-    """Verify MODEL: metadata, checksum of graph and weights, and that it scores."""
+    """Verify that MODEL is whole and scores.
+
+    Metadata, the checksum of graph and weights, and the answers are checked.
+    """
     from xraytransfer.model_summary import verified
 
     if metrics and not Path(metrics).is_dir():

@@ -125,9 +125,13 @@ def _check_usage(has_paths: bool, options: dict[str, Any]) -> None:
 
 
 def _form_of(output: Path | None) -> str:
-    """Return the form that an output file's name asks for; a table for any other."""
+    """Return the form that an output file's name asks for; a table for plain text."""
     suffix = "" if output is None else output.suffix.lower().removeprefix(".")
-    return suffix if suffix in FORMATS else "table"
+    if suffix in ("", "txt"):
+        return "table"
+    if suffix not in FORMATS:
+        raise click.UsageError(f"-o {output}: no form is called {suffix}; --format says which: {', '.join(FORMATS)}")
+    return suffix
 
 
 def run(job: Job) -> int:
@@ -169,7 +173,9 @@ def run(job: Job) -> int:
             results.note(_footer(classifier))
         refused_before = results.refused_before
     if job.output is not None:
-        click.echo(f"{job.output}: {scored} scored, {refused} refused, {_before(results)}", err=True)
+        click.echo(f"{job.output}: {scored} scored, {refused} refused{_before(results)}", err=True)
+    elif scored + refused > 1:
+        click.echo(f"{scored} scored, {refused} refused", err=True)
     if scored + refused + len(results.done) == 0:
         raise OutputError(f"no films below {', '.join(job.paths)}" if job.paths else "no films to score")
     return 1 if refused or refused_before or without_dicom else 0
@@ -188,7 +194,7 @@ def _check_model(classifier: Classifier, results: ResultsFile) -> None:
 def _before(results: ResultsFile) -> str:
     """Say what stood in the file; refused films there count for the exit code too."""
     refused = f", {results.refused_before} of them refused" if results.refused_before else ""
-    return f"{len(results.done)} there before{refused}"
+    return f", {len(results.done)} there before{refused}" if results.done else ""
 
 
 def _films(job: Job, paths: Iterable[str]) -> Iterator[str | BinaryIO]:

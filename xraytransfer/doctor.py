@@ -82,10 +82,12 @@ def _onnx_runtime() -> list[str]:
 def _devices() -> list[str]:
     """Try each device for real, on a shipped model."""
     shipped = list(model_file.shipped_models().values())
-    lines = [runtime.gpu_problem() or "NVIDIA's driver: works"]
+    problem = runtime.gpu_problem()
+    lines = [f"no GPU: {problem}" if problem else "NVIDIA's driver: works"]
     if not shipped:
         return [*lines, "no shipped model to try them with"]
-    for device in ("cpu", "cuda", "tensorrt"):
+    # where there is no driver, the first line has said why the others do not run
+    for device in ("cpu",) if problem else ("cpu", "cuda", "tensorrt"):
         try:
             _, provider = runtime.open_session(shipped[0].read_bytes(), device)
             lines.append(f"--device {device}: works ({provider})")

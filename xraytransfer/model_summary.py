@@ -38,7 +38,17 @@ def summary(model: ModelDescription) -> str:
         f"{row['metric']} {row['observation']} ({row['data']}, {row['subset']}): {_interval(row)}"
         for row in model.metrics
     ]
-    return "\n".join(lines)
+    return "\n".join(lines + [f"PROBLEM: {problem}" for problem in _failed_gates(model)])
+
+
+def _failed_gates(model: ModelDescription) -> list[str]:
+    """Return which gates of the export the file was written in spite of."""
+    gates = {gate: model.document.get(gate) or {} for gate in ("parity", "accuracy")}
+    return [
+        f"the export's {gate} gate was failed, and the file was written because it was forced"
+        for gate, row in gates.items()
+        if not row.get("passed", True)
+    ]
 
 
 def _member_line(member: dict[str, object]) -> str:
@@ -91,4 +101,5 @@ def verified(model: str | os.PathLike[str], device: str = "auto") -> str:
         raise ModelFileError(f"{description.path}: its answers are not finite numbers")
     if min(probability.min(), members.min()) < 0 or max(probability.max(), members.max()) > 1:
         raise ModelFileError(f"{description.path}: its answers are no probabilities")
-    return f"{description.path}: metadata, checksum {description.sha256[:12]} and answers are right, on {provider}"
+    line = f"{description.path}: metadata, checksum {description.sha256[:12]} and answers are right, on {provider}"
+    return "; but ".join([line, *_failed_gates(description)])
