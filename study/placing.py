@@ -177,7 +177,7 @@ def _ended(folder: Path, code: int, failed: list[Path]) -> str:
     """Note how a run ended; return the line that says so."""
     if (folder / "done.json").is_file():
         macro = read_json(folder / "done.json")["validation_auroc"]["macro"]
-        return f"{folder.name}: done, validation AUROC {macro}"
+        return f"{folder.name}: done, validation AUROC {'undefined' if macro is None else f'{macro:.3f}'}"
     failed.append(folder)
     if not (folder / "failed.json").is_file():
         write_json(folder / "failed.json", {"reason": _reason(folder, code), "error": f"exit code {code}"})
