@@ -183,9 +183,14 @@ def send_file(connection: socket.socket, file: BinaryIO, size: int) -> None:
 
 @dataclass
 class Load:
-    """What requests met: films answered a second, seconds of each answer and each refusal, answers that are wrong."""
+    """What requests met.
+
+    Films answered a second, and those answered or refused; seconds of each answer and each refusal; answers that are
+    wrong.
+    """
 
     rate: float = 0.0
+    asked: float = 0.0
     latencies: list[float] = field(default_factory=list)
     refusals: list[float] = field(default_factory=list)
     answers: list[tuple[int, bytes]] = field(default_factory=list)
@@ -227,7 +232,8 @@ def closed_loop(target: Target, clients: int, seconds: float) -> Load:
 
 def open_loop(target: Target, rate: float, seconds: float, *, ask_first: bool = False) -> Load:
     """Ask `rate` times a second, whether or not answers have come; latency counts from when a film was due."""
-    result, lock, steady = Load(), threading.Lock(), SteadyRate(seconds)
+    result, lock = Load(), threading.Lock()
+    steady, asked = SteadyRate(seconds), SteadyRate(seconds)
     begin = time.monotonic() + 0.2
     due = itertools.count()
 
@@ -237,16 +243,18 @@ def open_loop(target: Target, rate: float, seconds: float, *, ask_first: bool = 
                 with lock:
                     turn = next(due)
                 moment, number = begin + turn / rate, turn % len(target.films)
-                time.sleep(max(0.0, moment - time.monotonic()))
-                if not steady.goes_on:
+                if not steady.takes(moment):
                     break
+                time.sleep(max(0.0, moment - time.monotonic()))
                 answer = connection.ask(number)
                 with lock:
                     result.note(number, answer, time.monotonic() - moment)
+                    asked.done()
                     if answer[0] == 200:
                         steady.done()
 
     in_threads(client, OPEN_CLIENTS)
+    result.asked = asked.rate
     return result.settle(target, steady.rate)
 
 

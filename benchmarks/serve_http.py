@@ -120,21 +120,27 @@ def print_latency(target: Target, peak: float, seconds: float) -> None:
 
 
 def print_past_saturation(target: Target, options: argparse.Namespace) -> None:
-    """Print throughput and refusals at twice what saturates, against the throughput at saturation."""
+    """Print throughput and refusals at twice what saturates.
+
+    How much was asked and how much of it was answered, each as a share of the throughput at saturation.
+    """
     kinds = {"asking first": True, "sending at once": False}
     ratios: dict[str, list[float]] = {kind: [] for kind in kinds}
+    asked: dict[str, list[float]] = {kind: [] for kind in kinds}
     loads: dict[str, list[Load]] = {kind: [] for kind in kinds}
     for _ in range(options.rounds):
         peak = closed_loop(target, options.clients, options.seconds).rate
         for kind, ask_first in kinds.items():
             load_ = open_loop(target, 2 * peak, options.seconds, ask_first=ask_first)
             ratios[kind].append(load_.rate / peak)
+            asked[kind].append(load_.asked / peak)
             loads[kind].append(load_)
-    print(f"\n{'at twice saturation':>24} {'of its films/s':>15} {'refused':>8} {'p50 ms':>7} {'p99 ms':>7}")
+    print(f"\n{'at twice saturation':>24} {'asked':>6} {'answered':>17} {'refused':>8} {'p50 ms':>7} {'p99 ms':>7}")
     for kind in kinds:
         refusals = [seconds for load_ in loads[kind] for seconds in load_.refusals]
-        ratio = f"{statistics.median(ratios[kind]):.2f} ({min(ratios[kind]):.2f}-{max(ratios[kind]):.2f})"
-        print(f"{kind:>24} {ratio:>15} {len(refusals):8d} {latencies(refusals)}{''.join(map(wrong, loads[kind]))}")
+        answered = f"{statistics.median(ratios[kind]):.2f} ({min(ratios[kind]):.2f}-{max(ratios[kind]):.2f})"
+        columns = f"{statistics.median(asked[kind]):6.2f} {answered:>17} {len(refusals):8d} {latencies(refusals)}"
+        print(f"{kind:>24} {columns}{''.join(map(wrong, loads[kind]))}")
 
 
 def latencies(seconds: list[float]) -> str:

@@ -33,7 +33,11 @@ class SteadyRate:
     @property
     def goes_on(self) -> bool:
         """Whether the work is to go on."""
-        return time.monotonic() < self._begin + self._seconds
+        return self.takes(time.monotonic())
+
+    def takes(self, moment: float) -> bool:
+        """Whether work that is due at a moment of `time.monotonic` still belongs to it."""
+        return moment < self._begin + self._seconds
 
     @property
     def rate(self) -> float:

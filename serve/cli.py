@@ -68,12 +68,13 @@ def serve(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("highdicom").setLevel(logging.ERROR)  # it logs UIDs
-    for part in ("traffic", "worker", "sender"):
+    for part in ("traffic", "scp", "worker", "sender"):
         logging.getLogger(f"xraytransfer.serve.{part}").setLevel(logging.INFO if verbose else logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    token = read_token(token_file)
     with options_mean_something():
         settings = Settings(
-            token=read_token(token_file),
+            token=token,
             max_file_bytes=max_file_mib * MIB,
             max_request_bytes=max_request_mib * MIB,
             max_held_bytes=max_held_mib * MIB,

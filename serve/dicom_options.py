@@ -73,8 +73,7 @@ def add_dicom_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_settings(*arguments: Any, **options: Any) -> Any:
-        with options_mean_something():
-            dicom = _settings({name: options.pop(name) for name in _NAMES})
+        dicom = _settings({name: options.pop(name) for name in _NAMES})
         return command(*arguments, dicom=dicom, **options)
 
     decorated: Callable[..., Any] = with_settings
@@ -85,28 +84,29 @@ def add_dicom_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _settings(taken: dict[str, Any]) -> DicomSettings | None:
     """Return the settings that the options say, None without ``--dicom-spool``."""
-    from xraytransfer.errors import ServeError
     from xraytransfer.serve.cli import read_token
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
 
     if taken["dicom_spool"] is None:
         if taken["send_to"]:
-            raise ServeError("--send-to needs --dicom-spool: the folder where films and results wait")
+            raise click.UsageError("--send-to needs --dicom-spool: the folder where films and results wait")
         return None
     token_file = taken["dicomweb_token_file"]
-    return DicomSettings(
-        spool=taken["dicom_spool"],
-        destinations=tuple(Destination.parse(text) for text in taken["send_to"]),
-        host=taken["dicom_host"],
-        port=taken["dicom_port"],
-        ae_title=taken["ae_title"],
-        callers=taken["allow_ae"],
-        any_caller=taken["allow_any_ae"],
-        structured_report=not taken["no_sr"],
-        secondary_capture=not taken["no_sc"],
-        confirm_after_s=taken["confirm_after"],
-        dicomweb_token=read_token(token_file) if token_file else None,
-        tls_certificate=taken["dicom_tls_certificate"],
-        tls_key=taken["dicom_tls_key"],
-        tls_authorities=taken["dicom_tls_authorities"],
-    )
+    token = read_token(token_file) if token_file else None
+    with options_mean_something():
+        return DicomSettings(
+            spool=taken["dicom_spool"],
+            destinations=tuple(Destination.parse(text) for text in taken["send_to"]),
+            host=taken["dicom_host"],
+            port=taken["dicom_port"],
+            ae_title=taken["ae_title"],
+            callers=taken["allow_ae"],
+            any_caller=taken["allow_any_ae"],
+            structured_report=not taken["no_sr"],
+            secondary_capture=not taken["no_sc"],
+            confirm_after_s=taken["confirm_after"],
+            dicomweb_token=token,
+            tls_certificate=taken["dicom_tls_certificate"],
+            tls_key=taken["dicom_tls_key"],
+            tls_authorities=taken["dicom_tls_authorities"],
+        )

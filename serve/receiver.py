@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-import os
 import socket
 import sys
 from collections.abc import Callable
@@ -87,7 +86,11 @@ class Receiver(asyncio.BufferedProtocol):
     def drop(self) -> None:
         """Keep nothing of what comes from now on."""
         self._memory = None
+        before = self._share()
         self._dropping.add(self)
+        if self._share() < before:
+            for each in list(self._dropping):
+                each._expect()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next bytes go: never beyond the body, so that a next request is not touched."""
@@ -121,8 +124,13 @@ class Receiver(asyncio.BufferedProtocol):
         """Tell uvicorn."""
         self._protocol.resume_writing()
 
+    @classmethod
+    def _share(cls) -> int:
+        """Return how much the kernel may gather of each body that is dropped; halves when their number doubles."""
+        return min(_AT_ONCE, _HELD >> max(0, len(cls._dropping) - 1).bit_length())
+
     def _expect(self) -> None:
-        most = min(_AT_ONCE, _HELD // len(self._dropping)) if self._memory is None and self._dropping else GATHERED
+        most = self._share() if self._memory is None else GATHERED
         self._watermark.expect(min(self._length - self.size, most))
 
     def _drop_where_they_lie(self) -> None:
@@ -133,8 +141,8 @@ class Receiver(asyncio.BufferedProtocol):
         most = min(_AT_ONCE, self._length - self.size - 1)
         if self._socket is None or most <= 0:
             return
-        try:  # a duplicate, for what a transport calls its socket does not receive
-            with socket.socket(self._socket.family, self._socket.type, fileno=os.dup(self._socket.fileno())) as twin:
+        try:
+            with self._socket.dup() as twin:  # what a transport calls its socket does not receive
                 self.size += twin.recv_into(_NOWHERE, most, socket.MSG_TRUNC)
         except OSError:  # nothing has come, the connection is lost, no descriptor is left: the transport finds out
             return

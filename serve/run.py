@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
-import os
 import signal
 import socket
 import ssl
@@ -187,8 +186,7 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server(address[:2], family=socket.AddressFamily(family), backlog=_BACKLOG)
     except OSError as error:
         raise ServeError(
-            # not error.strerror, where Python repeats the address
-            f"cannot listen on {settings.host}:{settings.port}: "
-            f"{os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror}; "
+            # Python says the address once more
+            f"cannot listen on {settings.host}:{settings.port}: {str(error.strerror).partition(' (while')[0]}; "
             "give another --host or --port, or stop the server that is there"
         ) from error

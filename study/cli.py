@@ -35,13 +35,12 @@ study.add_command(judge)
 
 def _grid(options: dict[str, Any]) -> Grid:
     """Return the grid that options say; what no data set could fulfil is refused before one is read."""
-    from xraytransfer.study.grid import Grid, cells
+    from xraytransfer.study.grid import Grid
     from xraytransfer.study.presets import parse_changes
 
     with options_mean_something():
         grid = Grid(**{**options, "changes": parse_changes(options["changes"])})
-        grid.training()
-        cells(grid)
+        grid.check()
     return grid
 
 

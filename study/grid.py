@@ -20,11 +20,11 @@ from xraytransfer.study.architectures import (
     read_architectures,
 )
 from xraytransfer.study.cache import FilmCache, Progress, build_cache
-from xraytransfer.study.labels import parse_policy
+from xraytransfer.study.labels import parse_policy, read_policy
 from xraytransfer.study.presets import Preset, change_preset
 from xraytransfer.study.run_data import describe_data, read_table
 from xraytransfer.study.run_folder import place_config
-from xraytransfer.study.split import FRACTIONS, SALT
+from xraytransfer.study.split import FRACTIONS, SALT, check_fractions
 from xraytransfer.study.teacher import DEFAULT_SHARE, describe_teachers
 
 __all__ = ["Cell", "Grid", "cells", "grid_teachers", "place_runs", "run_config"]
@@ -113,6 +113,18 @@ class Grid:
     teachers: tuple[Path, ...] = ()
     teacher_share: float | None = None
 
+    def check(self) -> None:
+        """Raise `StudyError` for what no data set could fulfil, before one is read."""
+        self.training()
+        if not cells(self):
+            raise StudyError("the grid holds no run: name at least one architecture")
+        check_fractions(self.fractions)
+        read_policy(self.label_policy)
+        if self.teacher_share is not None and not self.teachers:
+            raise StudyError(
+                "a teachers' share without teachers: name them with --teacher, or leave --teacher-share out"
+            )
+
     def training(self) -> Preset:
         """Return the preset with the changes made."""
         changes = dict(self.changes or {})
@@ -192,13 +204,11 @@ def grid_teachers(grid: Grid, outputs: Sequence[str], split: Mapping[str, Any]) 
     Raises
     ------
     StudyError
-        As `teacher.describe_teachers`, or a share without teachers.
+        As `teacher.describe_teachers`.
     """
     if grid.teachers:
         share = DEFAULT_SHARE if grid.teacher_share is None else grid.teacher_share
         return describe_teachers(grid.teachers, share, outputs, split, grid.label_policy)
-    if grid.teacher_share is not None:
-        raise StudyError("a teachers' share without teachers: name them with --teacher, or leave --teacher-share out")
     return {}
 
 
@@ -228,10 +238,8 @@ def place_runs(grid: Grid, *, workers: int = 1, progress: Progress | None = None
     StudyError
         If data or settings do not fit, or a run exists with other settings.
     """
+    grid.check()
     preset = grid.training()
-    wanted = cells(grid)
-    if not wanted:
-        raise StudyError("the grid holds no run: name at least one architecture")
     division = {
         "method": grid.split,
         "fractions": list(grid.fractions),
@@ -245,7 +253,7 @@ def place_runs(grid: Grid, *, workers: int = 1, progress: Progress | None = None
     outputs = table.outputs(grid.head)
     parse_policy(grid.label_policy, outputs)
     folders = []
-    for cell in wanted:
+    for cell in cells(grid):
         folder = grid.results / "runs" / cell.name
         place_config(folder, run_config(grid, cell, outputs, data, split))
         folders.append(folder)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from xraytransfer.errors import StudyError
 
-__all__ = ["POLICIES", "apply_policy", "parse_policy"]
+__all__ = ["POLICIES", "apply_policy", "parse_policy", "read_policy"]
 
 POLICIES: dict[str, float] = {"u_zeros": 0.0, "u_ones": 1.0, "u_ignore": float("nan")}
 """What each policy makes of an uncertain label."""
@@ -39,6 +39,20 @@ def parse_policy(policy: str, observations: Sequence[str]) -> list[str]:
     StudyError
         If a policy or an observation is unknown.
     """
+    default, exceptions = read_policy(policy)
+    if unknown := sorted(set(exceptions) - set(observations)):
+        raise StudyError(f"label policy {policy!r}: {', '.join(unknown)} is not trained; {', '.join(observations)} are")
+    return [exceptions.get(name, default) for name in observations]
+
+
+def read_policy(policy: str) -> tuple[str, dict[str, str]]:
+    """Return the default and the exceptions, observation -> policy.
+
+    Raises
+    ------
+    StudyError
+        If a policy is unknown; whether the observations are, the data set says.
+    """
     default = "u_zeros"
     exceptions: dict[str, str] = {}
     for part in policy.split(","):
@@ -49,9 +63,7 @@ def parse_policy(policy: str, observations: Sequence[str]) -> list[str]:
             exceptions[name] = value
         else:
             default = name
-    if unknown := sorted(set(exceptions) - set(observations)):
-        raise StudyError(f"label policy {policy!r}: {', '.join(unknown)} is not trained; {', '.join(observations)} are")
-    return [exceptions.get(name, default) for name in observations]
+    return default, exceptions
 
 
 def apply_policy(raw: NDArray[np.float32], policies: Sequence[str]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xraytransfer.errors import StudyError
 from xraytransfer.study.film_table import FilmTable
 
-__all__ = ["FRACTIONS", "SALT", "SPLITS", "Split", "split_films"]
+__all__ = ["FRACTIONS", "SALT", "SPLITS", "Split", "check_fractions", "split_films"]
 
 SPLITS = ("train", "validation", "test")
 FRACTIONS = (0.70, 0.15, 0.15)
@@ -41,6 +41,12 @@ class Split:
     def rows(self, name: str) -> NDArray[np.intp]:
         """Return the row numbers of a split, in the table's order."""
         return np.flatnonzero(self.of == name)
+
+
+def check_fractions(fractions: Sequence[float]) -> None:
+    """Raise `StudyError` unless they are three numbers from 0 that sum to 1."""
+    if len(fractions) != 3 or not min(fractions) >= 0 or not abs(sum(fractions) - 1) <= 1e-6:
+        raise StudyError(f"fractions {tuple(fractions)}: three numbers that sum to 1 expected")
 
 
 def split_films(
@@ -72,8 +78,7 @@ def split_films(
     StudyError
         If the fractions are wrong, a patient falls into two splits, or a split is empty.
     """
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise StudyError(f"fractions {tuple(fractions)}: three numbers that sum to 1 expected")
+    check_fractions(fractions)
     if method == "patient-hash":
         of = _hashed(table.patient, fractions, salt)
     elif method == "official":

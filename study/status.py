@@ -103,7 +103,7 @@ def summary(runs: Sequence[RunStatus], slots: int = 1) -> str:
     if not known:  # nothing is left, or nothing tells how long it takes
         return line
     typical = sum(known) / len(known)
-    return f"{line}; about {_duration(typical * len(unfinished) / slots)} left"
+    return f"{line}; about {_duration(typical * len(unfinished) / min(slots, len(unfinished)))} left"
 
 
 def _duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -398,6 +399,24 @@ def test_clients_that_leave_while_their_refused_bodies_are_dropped_leave_nothing
         client.socket.close()
     until(lambda: not server.http.server_state.connections)
     until(lambda: len(os.listdir("/dev/fd")) <= before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel is told nothing elsewhere")
+def test_what_the_kernel_gathers_of_refused_bodies_is_limited_in_all(serve_http, connect):
+    server = serve_http(max_file_bytes=1000)
+
+    def watermarks() -> set[int]:
+        sockets = [each.transport.get_extra_info("socket") for each in list(server.http.server_state.connections)]
+        return {each.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) for each in sockets}
+
+    clients = []
+    for count, most in ((1, 8 << 20), (33, 4 << 20), (100, 2 << 20)):
+        while len(clients) < count:
+            clients.append(connect(server, head(f"Content-Length: {GIB}"), bytes(1000)))
+            assert clients[-1].answer()[0] == 413
+        until(lambda: min(watermarks()) > 1 << 19)  # each is being dropped
+        (found,) = watermarks()  # the older ones were lowered with it
+        assert found <= most  # the kernel may have its own limit
 
 
 def test_a_body_refused_half_way_is_not_kept(serve_http, connect):

@@ -157,6 +157,9 @@ def test_the_command_run_trains_in_processes_of_its_own(tmp_path: Path, made_up_
         (["--architecture", "nope"], "no architecture is called 'nope'"),
         (["--set", "epochs=five"], "'five' is no int"),
         (["--preset", "nope"], "preset 'nope' is none of"),
+        (["--fractions", "0.5", "0.5", "0.5"], "three numbers that sum to 1"),
+        (["--label-policy", "u_twos"], "names none of u_zeros"),
+        (["--teacher-share", "0.5"], "without teachers"),
     ],
 )
 def test_options_that_mean_nothing_are_wrong_usage(tmp_path: Path, made_up_films: Path, wrong: list[str], match: str):

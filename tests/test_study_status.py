@@ -43,6 +43,8 @@ def test_runs_of_unknown_speed_promise_nothing():
     done = RunStatus("a", "done", 20, 20, 0.7, 5.0, 0.0)
     killed = RunStatus("b", "stopped", 3, 20, None, None, None)
     assert summary([done, killed]) == "1 done, 0 running, 0 failed of 2 runs"
+    going = RunStatus("c", "running", 3, 20, 0.6, 5.0, 3600.0)
+    assert summary([done, going], slots=4).endswith("; about 1 h 0 min left")  # one run cannot be shared among four
     assert summary([done]) == "1 done, 0 running, 0 failed of 1 run"
 
 
