@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -28,7 +29,7 @@ class FolderLock:
     Raises
     ------
     StudyError
-        On entering, if another process holds the lock and `wait` is false.
+        On entering, if another process holds the lock and `wait` is false, or the disk has no locks.
     """
 
     def __init__(self, folder: Path, *, wait: bool = False) -> None:
@@ -43,6 +44,7 @@ class FolderLock:
             _lock_patiently(file, self.wait)
         except OSError as error:
             os.close(file)
+            _check_held(error, self.path)
             raise StudyError(
                 f"{self.path.parent}: another process works in this folder; wait for it, or end it"
             ) from error
@@ -67,8 +69,14 @@ def _lock_patiently(file: int, wait: bool) -> None:
     return _lock(file, wait)
 
 
+def _check_held(error: OSError, path: Path) -> None:
+    """Raise what is no other process's lock: a network drive without locks would look like one for ever."""
+    if error.errno not in (errno.EACCES, errno.EAGAIN):
+        raise StudyError(f"{path}: cannot be locked ({error.strerror}); keep results on a local disk") from error
+
+
 def is_locked(folder: Path) -> bool:
-    """Return whether a process holds a folder's lock."""
+    """Return whether a process holds a folder's lock; StudyError where the disk has no locks."""
     path = folder / "lock"
     if not path.is_file():
         return False
@@ -76,7 +84,8 @@ def is_locked(folder: Path) -> bool:
     file = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         _lock(file, False)
-    except OSError:
+    except OSError as error:
+        _check_held(error, path)
         return True
     finally:
         os.close(file)

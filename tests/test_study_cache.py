@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from xraytransfer.study import cache as cache_module
 from xraytransfer.study.cache import build_cache, cache_bytes, cache_folder, open_cache
 from xraytransfer.study.datasets import read_dataset
 from xraytransfer.study.film_table import FilmTable
-from xraytransfer.study.lock import FolderLock
+from xraytransfer.study.lock import FolderLock, is_locked
 
 SIZE = (32, 40)
 
@@ -129,4 +131,19 @@ def test_a_lock_is_held_by_one(tmp_path: Path):
     ):
         pass
     with FolderLock(tmp_path):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock is POSIX's")
+def test_a_disk_without_locks_is_no_other_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "lock").touch()
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with pytest.raises(StudyError, match=r"cannot be locked \(No locks available\)"), FolderLock(tmp_path):
         pass
+    with pytest.raises(StudyError, match="keep results on a local disk"):
+        is_locked(tmp_path)
