@@ -87,7 +87,7 @@ class Soak:
     def _damaged(self, rng: random.Random) -> str:
         film = self.target.films[rng.randrange(len(self.target.films))]
         status, _ = self._post(film[: -rng.randrange(1, 1000)], "application/dicom")
-        return f"damaged: status {status}"
+        return "damaged: refused, busy" if status == 503 else f"damaged: status {status}"
 
     def _leave(self, rng: random.Random) -> str:
         film = self.target.films[0]
