@@ -273,7 +273,8 @@ def test_five_transfer_syntaxes_and_an_archive_that_comes_back(
 
     checked = {Comprehensive3DSRStorage: 0, SecondaryCaptureImageStorage: 0}
     with open_client(f"{orthanc.root}/dicom-web") as client:
-        for result in client.retrieve_study(study_uid):
+        # as stored: Orthanc's threads have little stack, and changing a film's syntax in one may end the process
+        for result in client.retrieve_study(study_uid, media_types=(("application/dicom", "*"),)):
             if result.SOPClassUID in checked:
                 checked[result.SOPClassUID] += 1
                 _check_result(result, tmp_path)
