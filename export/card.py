@@ -17,6 +17,7 @@ from typing import Any
 from xraytransfer.export import card_films
 from xraytransfer.export.card_section import Section
 from xraytransfer.export.published_numbers import acknowledgement, published_section
+from xraytransfer.model_summary import failed_gates
 from xraytransfer.notice import RESEARCH_NOTICE
 
 __all__ = ["markdown_card", "sections", "title"]
@@ -253,9 +254,7 @@ def _parity(document: Row) -> Section:
             f"{accuracy['macro_auroc_difference']:+.4f} [{accuracy['lower']:+.4f}, {accuracy['upper']:+.4f}], "
             f"{accuracy['margin']} may be lost."
         )
-    for name, row in (("parity", parity), ("accuracy", accuracy)):
-        if row and not row.get("passed", True):
-            text.append(f"The {name} gate was failed; the file was written because it was forced.")
+    text += [f"{problem[0].upper()}{problem[1:]}." for problem in failed_gates(document)]
     return Section("Parity and precision", text or ["Not measured."])
 
 

@@ -8,6 +8,7 @@ import anyio
 import numpy as np
 from starlette.requests import ClientDisconnect
 
+from xraytransfer.radiograph import sniff
 from xraytransfer.serve.problems import ProblemError
 from xraytransfer.serve.protocol import RECEIVE_INTO
 from xraytransfer.serve.settings import MIB
@@ -24,7 +25,7 @@ __all__ = ["MEDIA_TYPES", "Pace", "check_head", "check_signature", "media_type",
 MEDIA_TYPES = ("application/dicom", "image/png", "image/jpeg")
 """What a film may be sent as."""
 
-_SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+_TYPES = {kind.partition("/")[2]: kind for kind in MEDIA_TYPES}
 _ROOM = 64 * MIB  # made for a body at once; a larger one grows
 
 
@@ -49,9 +50,7 @@ def check_head(request: Request, limit: int) -> None:
 
 def check_signature(data: bytes | memoryview, declared: str) -> None:
     """Refuse a film whose first bytes are not what its media type says."""
-    found = next((kind for start, kind in _SIGNATURES.items() if data[: len(start)] == start), None)
-    if data[128:132] == b"DICM":
-        found = "application/dicom"
+    found = _TYPES.get(sniff(data[:132]) or "")
     if found is None and declared != "application/dicom":
         raise ProblemError("unsupported-media-type", f"sent as {declared}, but the body begins like no such file")
     if found is not None and declared != found:

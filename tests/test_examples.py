@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 import xraytransfer
-from xraytransfer import model_file
 from xraytransfer.model_file import shipped_models
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -37,17 +36,9 @@ def film(sample_film, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(request, tmp_path_factory):
-    """Return the model that ships, or an ensemble of toys where none does."""
-    if "default" in shipped_models():
-        return shipped_models()["default"]
-    request.getfixturevalue("remembered_traces")
-    from xraytransfer.export.exporter import export_runs
-    from xraytransfer.export.options import ExportOptions
-
-    path = tmp_path_factory.mktemp("model") / "toys.onnx"
-    export_runs(request.getfixturevalue("toy_runs"), path, ExportOptions(device="cpu"))
-    return path
+def model():
+    """Return the model that ships."""
+    return shipped_models()["default"]
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +59,8 @@ def assert_same(text, expected):
 
 
 @pytest.fixture(scope="module")
-def wrong_film(film, model):
-    """Return the film turned by a quarter, which the model's judge refuses."""
-    if "acceptance" not in model_file.describe(model).document:
-        pytest.skip("the model has no judge of films")
+def wrong_film(film):
+    """Return the film turned by a quarter, which the shipped model's judge refuses."""
     path = film.with_name("turned.png")
     Image.open(film).transpose(Image.Transpose.ROTATE_90).save(path)
     return path
@@ -107,7 +96,7 @@ def test_python_obeys_the_judge_and_refuses_more_than_8_bits(example, film, wron
 
 def test_openvino_rounds_int8_otherwise(film):
     pytest.importorskip("openvino")
-    small = shipped_models().get("default-small") or pytest.skip("no int8 model ships")
+    small = shipped_models()["default-small"]
     text = run(sys.executable, EXAMPLES / "embed_openvino.py", small, film)
     found = [float(line.split()[1]) for line in text.strip().splitlines()]
     expected = xraytransfer.load(small, device="cpu").predict(film).probability

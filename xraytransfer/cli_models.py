@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from xraytransfer.choices import DEVICES
+from xraytransfer.counted import counted
 
 __all__ = ["models"]
 
@@ -26,7 +27,7 @@ def list_models() -> None:
     for name, path in shipped_models().items():
         model = describe(path)
         size = path.stat().st_size / 1e6
-        members = f"{len(model.members)} member{'s' if len(model.members) > 1 else ''}"
+        members = counted(len(model.members), "member")
         click.echo(f"{name}  version {model.version}  {members}  {size:.1f} MB  {model.sha256[:12]}")
 
 

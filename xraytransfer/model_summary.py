@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from xraytransfer import model_file, runtime
 from xraytransfer.errors import ModelFileError
 from xraytransfer.model_file import ModelDescription
 
-__all__ = ["summary", "verified"]
+__all__ = ["failed_gates", "summary", "verified"]
 
 
 def summary(model: ModelDescription) -> str:
@@ -38,12 +40,12 @@ def summary(model: ModelDescription) -> str:
         f"{row['metric']} {row['observation']} ({row['data']}, {row['subset']}): {_interval(row)}"
         for row in model.metrics
     ]
-    return "\n".join(lines + [f"PROBLEM: {problem}" for problem in _failed_gates(model)])
+    return "\n".join(lines + [f"PROBLEM: {problem}" for problem in failed_gates(model.document)])
 
 
-def _failed_gates(model: ModelDescription) -> list[str]:
-    """Return which gates of the export the file was written in spite of."""
-    gates = {gate: model.document.get(gate) or {} for gate in ("parity", "accuracy")}
+def failed_gates(document: Mapping[str, Any]) -> list[str]:
+    """Return which gates of the export a file was written in spite of, by its metadata document."""
+    gates = {gate: document.get(gate) or {} for gate in ("parity", "accuracy")}
     return [
         f"the export's {gate} gate was failed, and the file was written because it was forced"
         for gate, row in gates.items()
@@ -102,4 +104,4 @@ def verified(model: str | os.PathLike[str], device: str = "auto") -> str:
     if min(probability.min(), members.min()) < 0 or max(probability.max(), members.max()) > 1:
         raise ModelFileError(f"{description.path}: its answers are no probabilities")
     line = f"{description.path}: metadata, checksum {description.sha256[:12]} and answers are right, on {provider}"
-    return "; but ".join([line, *_failed_gates(description)])
+    return "; but ".join([line, *failed_gates(description.document)])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from xraytransfer.elements import Elements
 
-__all__ = ["MAX_PIXELS", "Film", "Radiograph", "Source", "read_radiograph", "source_name"]
+__all__ = ["MAX_PIXELS", "Film", "Radiograph", "Source", "read_radiograph", "sniff", "source_name"]
 
 Film = NDArray[np.uint8]
 """A grey picture, shape (rows, columns)."""
@@ -221,7 +221,7 @@ def _read_path(path: Path, limit: int) -> bytes:
             raise RadiographError("unreadable", what)
         with path.open("rb") as file:
             first = file.read(132)
-            if _sniff(first) is None:
+            if sniff(first) is None:
                 raise _unsupported(first)
             file.seek(0)
             return file.read(min(found.st_size, limit) + 1)
@@ -232,8 +232,8 @@ def _read_path(path: Path, limit: int) -> bytes:
         raise RadiographError("unreadable", f"the file cannot be read ({what})") from None
 
 
-def _sniff(data: bytes | memoryview) -> str | None:
-    """Return the format by the first 132 bytes; None if it is none that is read."""
+def sniff(data: bytes | memoryview) -> str | None:
+    """Return the format by the first 132 bytes, ``dicom``, ``png`` or ``jpeg``; None if it is none that is read."""
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return "png"
     if data[:3] == b"\xff\xd8\xff":
@@ -252,7 +252,7 @@ def _unsupported(data: bytes | memoryview) -> RadiographError:
 
 
 def _from_bytes(data: bytes | memoryview, options: _Options) -> Radiograph:
-    kind = _sniff(data[:132])
+    kind = sniff(data[:132])
     if kind is None:
         raise _unsupported(data)
     if kind == "dicom":
