@@ -23,7 +23,7 @@ STAGES = """
 import time; t = [time.perf_counter()]
 def lap(name):
     t.append(time.perf_counter()); print(f"  {name:<34}{1000 * (t[-1] - t[-2]):7.0f} ms")
-import xraytransfer.cli; lap("import the command line")
+import xraytransfer.cli.entry; lap("import the command line")
 import numpy; lap("import numpy")
 import onnxruntime; lap("import onnxruntime")
 import xraytransfer.classifier; lap("import the classifier")
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--runs", type=int, default=7)
     options = parser.parse_args()
-    from xraytransfer.film_list import sample_film
+    from xraytransfer.cli.film_list import sample_film
     from xraytransfer.model_file import describe
 
     film = options.film or sample_film()

@@ -14,8 +14,8 @@ def make(model: str, path: str) -> None:
     import torch
 
     from xraytransfer.model_file import describe
-    from xraytransfer.study.architectures import ARCHITECTURES
-    from xraytransfer.study.network import build_network
+    from xraytransfer.study.networks.architectures import ARCHITECTURES
+    from xraytransfer.study.networks.network import build_network
 
     description = describe(model)
     rows = {row.name: row for row in ARCHITECTURES}
@@ -36,8 +36,8 @@ def score(film: str, path: str) -> None:
     from PIL import Image
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-    from xraytransfer.study.architectures import ARCHITECTURES
-    from xraytransfer.study.network import build_network
+    from xraytransfer.study.networks.architectures import ARCHITECTURES
+    from xraytransfer.study.networks.network import build_network
 
     stored = torch.load(path, weights_only=True)
     rows = {row.name: row for row in ARCHITECTURES}

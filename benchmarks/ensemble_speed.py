@@ -40,10 +40,10 @@ def export(name: str, args: argparse.Namespace, folder: Path) -> None:
     import numpy as np
     import torch
 
-    from xraytransfer.export.int8 import int8_graph
-    from xraytransfer.export.to_onnx import build_graph
-    from xraytransfer.study.architectures import find_architecture
-    from xraytransfer.study.network import build_network
+    from xraytransfer.export.graph.int8 import int8_graph
+    from xraytransfer.export.graph.to_onnx import build_graph
+    from xraytransfer.study.networks.architectures import find_architecture
+    from xraytransfer.study.networks.network import build_network
 
     if (folder / "merged-int8.onnx").exists():
         return
@@ -93,8 +93,8 @@ def torch_scorer(args: argparse.Namespace) -> Score:
     """Return a function that scores with torch, eager, channels last."""
     import torch
 
-    from xraytransfer.study.architectures import find_architecture
-    from xraytransfer.study.network import build_network
+    from xraytransfer.study.networks.architectures import find_architecture
+    from xraytransfer.study.networks.network import build_network
 
     torch.set_num_threads(args.threads)
     row = find_architecture(args.architecture[0])

@@ -26,14 +26,14 @@ import onnx
 import onnxruntime
 import torch
 
-from xraytransfer.export.int8 import int8_graph
-from xraytransfer.export.parity import measure_parity, random_films
+from xraytransfer.export.checks.parity import measure_parity, random_films
+from xraytransfer.export.graph.int8 import int8_graph
+from xraytransfer.export.graph.to_onnx import build_graph
 from xraytransfer.export.scoring import member_probability
-from xraytransfer.export.to_onnx import build_graph
 from xraytransfer.resize import resize
 from xraytransfer.runtime import open_session
-from xraytransfer.study.architectures import ARCHITECTURES
-from xraytransfer.study.network import build_network
+from xraytransfer.study.networks.architectures import ARCHITECTURES
+from xraytransfer.study.networks.network import build_network
 
 TOLERANCE = 1e-3
 """Of a probability; of an activation map as a share of its range ten times as much."""

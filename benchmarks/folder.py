@@ -29,7 +29,7 @@ def write_films(folder: Path, syntax: str, count: int) -> list[str]:
     from pydicom.encaps import encapsulate
     from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1
 
-    from xraytransfer.film_list import sample_film
+    from xraytransfer.cli.film_list import sample_film
 
     dataset = pydicom.dcmread(sample_film())
     if syntax != "plain":

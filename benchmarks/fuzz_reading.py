@@ -40,10 +40,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
-from xraytransfer.decode import SYNTAXES
 from xraytransfer.errors import RadiographError
-from xraytransfer.intensity import INTENSITIES
 from xraytransfer.radiograph import read_radiograph
+from xraytransfer.reading.decode import SYNTAXES
+from xraytransfer.reading.intensity import INTENSITIES
 
 MAX_PIXELS = 4_000_000
 LARGEST_SEED = 120_000

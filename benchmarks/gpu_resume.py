@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from xraytransfer.study.grid import Grid, place_runs
-from xraytransfer.study.phantom_data import write_phantoms
-from xraytransfer.study.run_folder import load_run
-from xraytransfer.study.safe_write import read_json
+from xraytransfer.files import read_json
+from xraytransfer.study.phantoms.dataset import write_phantoms
+from xraytransfer.study.runs.grid import Grid, place_runs
+from xraytransfer.study.training.run_folder import load_run
 
 
 def measure_resume(out: Path, device: str, architecture: str, patients: int) -> dict[str, Any]:

@@ -33,12 +33,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from xraytransfer.errors import XrayTransferError
-from xraytransfer.export.parity import TOLERANCES, measure_parity, random_films
-from xraytransfer.export.precision import lower
-from xraytransfer.export.to_onnx import build_graph
+from xraytransfer.export.checks.parity import TOLERANCES, measure_parity, random_films
+from xraytransfer.export.graph.precision import lower
+from xraytransfer.export.graph.to_onnx import build_graph
 from xraytransfer.runtime import gpu_problem, open_session
-from xraytransfer.study.architectures import find_architecture
-from xraytransfer.study.network import build_network
+from xraytransfer.study.networks.architectures import find_architecture
+from xraytransfer.study.networks.network import build_network
 
 WAYS = {"cuda": ("torch", "compile", "cuda", "tensorrt"), "cpu": ("torch", "compile", "cpu")}
 PRECISION = {"cuda": "float16", "cpu": "float32"}

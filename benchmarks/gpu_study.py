@@ -38,13 +38,13 @@ import train_throughput
 from gpu_resume import measure_resume, resumed_well, show_resume
 
 from xraytransfer.errors import XrayTransferError
-from xraytransfer.study.architectures import ARCHITECTURES, find_architecture
-from xraytransfer.study.grid import Cell
-from xraytransfer.study.network import build_network
-from xraytransfer.study.one_run import resolve_device
-from xraytransfer.study.presets import PRESETS, Preset
-from xraytransfer.study.probe import probe, seconds_needed
-from xraytransfer.study.safe_write import read_json, write_json
+from xraytransfer.files import read_json, write_json
+from xraytransfer.study.networks.architectures import ARCHITECTURES, find_architecture
+from xraytransfer.study.networks.network import build_network
+from xraytransfer.study.runs.grid import Cell
+from xraytransfer.study.runs.plan import probe, seconds_needed
+from xraytransfer.study.training.presets import PRESETS, Preset
+from xraytransfer.study.training.run import resolve_device
 
 FILMS = {"train": 223_414, "validation": 234, "test": 668}
 """CheXpert's own division: rows of train.csv and valid.csv, films of the 500 test examinations."""

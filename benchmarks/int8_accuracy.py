@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from xraytransfer.export.evaluation import auroc_difference
-from xraytransfer.export.int8 import calibration_films
+from xraytransfer.export.checks.evaluation import auroc_difference
+from xraytransfer.export.graph.int8 import calibration_films
+from xraytransfer.export.graph.precision import lower
+from xraytransfer.export.graph.to_onnx import build_graph
 from xraytransfer.export.members import choose_members
 from xraytransfer.export.options import ExportOptions
-from xraytransfer.export.precision import lower
 from xraytransfer.export.scoring import member_probability
-from xraytransfer.export.to_onnx import build_graph
 from xraytransfer.runtime import open_session
-from xraytransfer.study.predictions import predictions_of
-from xraytransfer.study.run_data import load_data
+from xraytransfer.study.data.predictions import predictions_of
+from xraytransfer.study.data.run_data import load_data
 
 
 def main() -> None:

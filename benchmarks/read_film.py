@@ -25,8 +25,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
-from xraytransfer.decode import SYNTAXES
 from xraytransfer.radiograph import read_radiograph
+from xraytransfer.reading.decode import SYNTAXES
 from xraytransfer.resize import resize
 
 ROWS, COLUMNS = 2500, 2048

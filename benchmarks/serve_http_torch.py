@@ -17,8 +17,8 @@ import torch
 import uvicorn
 from PIL import Image
 
-from xraytransfer.study.architectures import find_architecture
-from xraytransfer.study.network import build_network
+from xraytransfer.study.networks.architectures import find_architecture
+from xraytransfer.study.networks.network import build_network
 
 
 def create_app(architectures: list[str], resolution: int, device: str) -> fastapi.FastAPI:

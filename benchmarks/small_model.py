@@ -18,13 +18,13 @@ import numpy as np
 
 import xraytransfer
 from xraytransfer import model_file
-from xraytransfer.export.evaluation import auroc_difference
+from xraytransfer.export.checks.evaluation import auroc_difference
 from xraytransfer.export.scoring import member_probability
+from xraytransfer.files import read_json
 from xraytransfer.runtime import open_session
-from xraytransfer.study.predictions import predictions_of
-from xraytransfer.study.run_data import load_data
-from xraytransfer.study.safe_write import read_json
-from xraytransfer.study.stats import macro_auroc
+from xraytransfer.study.data.predictions import predictions_of
+from xraytransfer.study.data.run_data import load_data
+from xraytransfer.study.stats.auroc import macro_auroc
 
 
 def main() -> None:

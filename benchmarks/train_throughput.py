@@ -35,16 +35,16 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from xraytransfer.study.architectures import Architecture, find_architecture
-from xraytransfer.study.augment import augment
-from xraytransfer.study.cache import build_cache
-from xraytransfer.study.film_table import FilmTable, build_table
-from xraytransfer.study.loss import masked_loss
-from xraytransfer.study.network import build_network
-from xraytransfer.study.one_run import prepare_device, resolve_device
-from xraytransfer.study.optimizer import make_optimizer
-from xraytransfer.study.precision import resolve_precision
-from xraytransfer.study.presets import PRESETS, Preset
+from xraytransfer.study.data.cache import build_cache
+from xraytransfer.study.data.film_table import FilmTable, build_table
+from xraytransfer.study.networks.architectures import Architecture, find_architecture
+from xraytransfer.study.networks.network import build_network
+from xraytransfer.study.training.augment import augment
+from xraytransfer.study.training.loss import masked_loss
+from xraytransfer.study.training.optimizer import make_optimizer
+from xraytransfer.study.training.precision import resolve_precision
+from xraytransfer.study.training.presets import PRESETS, Preset
+from xraytransfer.study.training.run import prepare_device, resolve_device
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 

@@ -34,7 +34,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from xraytransfer.errors import ExportError
-from xraytransfer.study.calibration_error import expected_calibration_error
+from xraytransfer.study.stats.calibration_error import expected_calibration_error
 
 __all__ = ["METHODS", "Calibration", "compare", "fit", "identity"]
 

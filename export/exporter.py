@@ -14,27 +14,27 @@ import onnxruntime as ort
 from torch import nn
 
 from xraytransfer.classifier import Classifier
-from xraytransfer.counted import counted
 from xraytransfer.errors import ExportError, StudyError
 from xraytransfer.export.calibration import fit, identity
-from xraytransfer.export.card_file import write_cards
-from xraytransfer.export.document import describe_model
-from xraytransfer.export.gates import Gate, accuracy_gate, parity_gate
-from xraytransfer.export.int8 import calibration_films
-from xraytransfer.export.judge_parity import fitting_judge, judge_gate
+from xraytransfer.export.card.files import write_cards
+from xraytransfer.export.checks.gates import Gate, accuracy_gate, parity_gate
+from xraytransfer.export.checks.predictions_file import write_test_predictions
+from xraytransfer.export.checks.quality_gate_parity import fitting_judge, judge_gate
+from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness
+from xraytransfer.export.description import describe_model
+from xraytransfer.export.graph.int8 import calibration_films
+from xraytransfer.export.graph.model_writer import check_size, serialise, write_atomically
+from xraytransfer.export.graph.precision import lower
+from xraytransfer.export.graph.to_onnx import build_graph
 from xraytransfer.export.members import Ensemble, choose_members
-from xraytransfer.export.model_writer import check_size, serialise, write_atomically
 from xraytransfer.export.options import ExportOptions
-from xraytransfer.export.precision import lower
-from xraytransfer.export.predictions_file import write_test_predictions
-from xraytransfer.export.robustness import VARIANTS, measure_robustness
 from xraytransfer.export.scoring import member_probability, set_calibration
-from xraytransfer.export.to_onnx import build_graph
+from xraytransfer.plural import counted
 from xraytransfer.radiograph import Film, read_radiograph
 from xraytransfer.runtime import open_session
-from xraytransfer.study.predictions import Predictions, combine, predictions_of
-from xraytransfer.study.run_data import RunData, load_data
-from xraytransfer.study.stats import macro_auroc
+from xraytransfer.study.data.predictions import Predictions, combine, predictions_of
+from xraytransfer.study.data.run_data import RunData, load_data
+from xraytransfer.study.stats.auroc import macro_auroc
 
 __all__ = ["export_members", "export_runs"]
 
@@ -60,7 +60,7 @@ def export_members(
     out_path : Path
         The file.
     precision : str
-        One of `xraytransfer.export.precision.PRECISIONS`.
+        One of `xraytransfer.export.graph.precision.PRECISIONS`.
     films : sequence of ndarray
         uint8, shape (rows, columns): whole real films for parity, and for int8.
 

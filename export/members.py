@@ -13,8 +13,8 @@ from torch import nn
 
 from xraytransfer.errors import ExportError
 from xraytransfer.observations import OBSERVATIONS
-from xraytransfer.study.checkpoints import Checkpoint
-from xraytransfer.study.run_folder import Run, load_run
+from xraytransfer.study.training.checkpoints import Checkpoint
+from xraytransfer.study.training.run_folder import Run, load_run
 
 __all__ = ["FUSIONS", "Ensemble", "Member", "choose_members", "weights_sha256"]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xraytransfer.study.calibration_error import (
+from xraytransfer.study.stats.calibration_error import (
     sensitivity_specificity,
     threshold_at_sensitivity,
     wilson_interval,

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from xraytransfer.errors import ExportError
 from xraytransfer.export.calibration import Calibration
-from xraytransfer.export.to_onnx import CALIBRATION_INITIALISERS
+from xraytransfer.export.graph.to_onnx import CALIBRATION_INITIALISERS
 from xraytransfer.model_file import INPUT, OUTPUTS
 
 __all__ = ["member_probability", "set_calibration"]

@@ -24,18 +24,18 @@ from onnx import numpy_helper
 import xraytransfer
 from xraytransfer.errors import ExportError
 from xraytransfer.export.calibration import Calibration, fit
-from xraytransfer.export.card_file import write_cards
-from xraytransfer.export.document import reliability_rows
-from xraytransfer.export.evaluation import metric_rows
-from xraytransfer.export.model_writer import serialise, write_atomically
+from xraytransfer.export.card.files import write_cards
+from xraytransfer.export.checks.evaluation import metric_rows
+from xraytransfer.export.checks.roc_curve import roc_rows
+from xraytransfer.export.description import reliability_rows
+from xraytransfer.export.graph.model_writer import serialise, write_atomically
+from xraytransfer.export.graph.to_onnx import CALIBRATION_INITIALISERS
 from xraytransfer.export.operating_points import DEFAULT, operating_points
 from xraytransfer.export.options import check_output
-from xraytransfer.export.roc_curve import roc_rows
 from xraytransfer.export.scoring import set_calibration
-from xraytransfer.export.to_onnx import CALIBRATION_INITIALISERS
 from xraytransfer.model_file import ModelDescription, read
 from xraytransfer.observations import OBSERVATIONS
-from xraytransfer.study.predictions import Predictions
+from xraytransfer.study.data.predictions import Predictions
 
 __all__ = ["LabelledFilms", "calibrate_site", "read_labels"]
 

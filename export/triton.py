@@ -11,10 +11,10 @@ import os
 import re
 from pathlib import Path
 
-from xraytransfer.acceptance import ACCEPTANCE_OUTPUTS
 from xraytransfer.errors import ExportError
-from xraytransfer.export.model_writer import write_atomically
+from xraytransfer.export.graph.model_writer import write_atomically
 from xraytransfer.model_file import INPUT, ModelDescription, describe
+from xraytransfer.quality_gate import ACCEPTANCE_OUTPUTS
 
 __all__ = ["config_text", "write_repository"]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from xraytransfer.choices import DEVICES
+from xraytransfer.constants import DEVICES
 from xraytransfer.errors import ServeError
-from xraytransfer.serve.dicom_options import add_dicom_options
+from xraytransfer.serve.dicom.options import add_dicom_options
 from xraytransfer.serve.settings import MIB, Settings
-from xraytransfer.usage import options_mean_something
+from xraytransfer.usage_errors import options_mean_something
 
 __all__ = ["serve"]
 

@@ -17,12 +17,12 @@ import uvicorn
 
 from xraytransfer.classifier import load
 from xraytransfer.errors import RadiographError, ServeError
-from xraytransfer.serve.app import create_app
-from xraytransfer.serve.connections import watch_connections
 from xraytransfer.serve.engine import Engine
 from xraytransfer.serve.metrics import Metrics
 from xraytransfer.serve.protocol import DirectProtocol
 from xraytransfer.serve.settings import MIB
+from xraytransfer.serve.web.app import create_app
+from xraytransfer.serve.web.connections import watch_connections
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -130,7 +130,7 @@ def run(settings: Settings) -> None:
                 f"({settings.ready_film or 'a drawn phantom'}): {str(error).removeprefix('<bytes>: ')}"
             ) from error
         if settings.dicom is not None:
-            from xraytransfer.serve.dicom_service import DicomService
+            from xraytransfer.serve.dicom.service import DicomService
 
             service = stack.enter_context(closing(DicomService(settings.dicom, engine, metrics)))
             service.start()

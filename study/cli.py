@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xraytransfer.errors import StudyError
-from xraytransfer.study.acceptance_cli import judge
-from xraytransfer.study.grid_options import RESULTS, grid_options
-from xraytransfer.usage import options_mean_something
+from xraytransfer.study.quality_gate.cli import judge
+from xraytransfer.study.runs.grid_options import RESULTS, grid_options
+from xraytransfer.usage_errors import options_mean_something
 
 if TYPE_CHECKING:
-    from xraytransfer.study.grid import Grid
+    from xraytransfer.study.runs.grid import Grid
 
 __all__ = ["study"]
 
@@ -35,8 +35,8 @@ study.add_command(judge)
 
 def _grid(options: dict[str, Any]) -> Grid:
     """Return the grid that options say; what no data set could fulfil is refused before one is read."""
-    from xraytransfer.study.grid import Grid
-    from xraytransfer.study.presets import parse_changes
+    from xraytransfer.study.runs.grid import Grid
+    from xraytransfer.study.training.presets import parse_changes
 
     with options_mean_something():
         grid = Grid(**{**options, "changes": parse_changes(options["changes"])})
@@ -69,8 +69,8 @@ def plan(device: str, slots: int | None, threads: int, seconds: float, workers: 
 
     The runs, the disk and the time that they need: each network is measured for a moment.
     """
-    from xraytransfer.study.placing import local_slots
-    from xraytransfer.study.probe import make_plan
+    from xraytransfer.study.runs.plan import make_plan
+    from xraytransfer.study.runs.scheduler import local_slots
 
     places = local_slots(device, slots, threads)
     click.echo(
@@ -86,7 +86,7 @@ def cache(workers: int | None, **options: Any) -> None:
     Repairs one that is damaged. `run` does it by itself.
     """
     from xraytransfer.runtime import cpu_limit
-    from xraytransfer.study.grid import build_grid_cache
+    from xraytransfer.study.runs.grid import build_grid_cache
 
     built = build_grid_cache(_grid(options), workers=workers or cpu_limit(), progress=_show)
     click.echo(f"{built.folder}: {int(built.done.sum())} films")
@@ -105,8 +105,8 @@ def run(device: str, slots: int | None, threads: int, workers: int | None, **opt
     Interrupt and repeat it as you like. Exit code 1 if a run failed: the others go on, and its folder holds the reason.
     """
     from xraytransfer.runtime import cpu_limit
-    from xraytransfer.study.grid import place_runs
-    from xraytransfer.study.placing import local_slots, run_all
+    from xraytransfer.study.runs.grid import place_runs
+    from xraytransfer.study.runs.scheduler import local_slots, run_all
 
     folders = place_runs(_grid(options), workers=workers or cpu_limit(), progress=_show)
     failed = run_all(folders, local_slots(device, slots, threads), click.echo)
@@ -120,8 +120,8 @@ def status(results: Path, as_json: bool) -> None:
     """Print how far each run is; works while they run."""
     import json
 
-    from xraytransfer.study.run_folder import list_runs
-    from xraytransfer.study.status import run_status, table
+    from xraytransfer.study.runs.status import run_status, table
+    from xraytransfer.study.training.run_folder import list_runs
 
     runs = [run_status(folder) for folder in list_runs(results)]
     if not results.is_dir() or not (runs or as_json):
@@ -137,7 +137,7 @@ def status(results: Path, as_json: bool) -> None:
 )
 def tensorboard(results: Path, logs: Path) -> None:
     """Write each run's metrics as TensorBoard event files."""
-    from xraytransfer.study.tensorboard_log import write_logs
+    from xraytransfer.study.runs.tensorboard_log import write_logs
 
     click.echo(f"{write_logs(results, logs)} runs written; look at them with: tensorboard --logdir {logs}")
 
@@ -151,7 +151,7 @@ def train(folder: Path, device: str, threads: int) -> None:
 
     FOLDER is RESULTS/runs/NAME.
     """
-    from xraytransfer.study.one_run import run_one
+    from xraytransfer.study.training.run import run_one
 
     run_one(folder, device=device, threads=threads, say=click.echo)
 
@@ -179,7 +179,7 @@ def report(results: Path, out: Path | None, **options: Any) -> None:
     report.html, report.md, tables and figures.
     """
     from xraytransfer.runtime import cpu_limit
-    from xraytransfer.study.report import write_report
+    from xraytransfer.study.report.report import write_report
 
     click.echo(write_report(results, out, workers=cpu_limit(), say=click.echo, **options))
 
@@ -193,6 +193,6 @@ def demo(results: Path, patients: int, slots: int | None) -> None:
 
     From films to the report in a few minutes, without any data.
     """
-    from xraytransfer.study.demo import run_demo
+    from xraytransfer.study.demo.demo import run_demo
 
     click.echo(run_demo(results, patients=patients, slots=slots, say=click.echo))

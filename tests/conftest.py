@@ -77,7 +77,7 @@ def write_toy_model(
     model = _toy_graph(onnx, resolution, outputs, judge)
     metadata = toy_metadata(resolution)
     if judge:
-        from xraytransfer.acceptance import KINDS
+        from xraytransfer.quality_gate import KINDS
 
         metadata["schema_version"] = 2
         metadata["acceptance"] = {"kinds": list(KINDS), "minimum_probability": 0.5, "maximum_distance": 0.9}
@@ -281,8 +281,8 @@ def write_dicom_film(
 def toy_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Return two finished run folders of timm's miniatures, with 3 and 2 checkpoints, on 300 made-up films."""
     pytest.importorskip("timm")
-    from xraytransfer.study.grid import Grid, place_runs
-    from xraytransfer.study.presets import parse_changes
+    from xraytransfer.study.runs.grid import Grid, place_runs
+    from xraytransfer.study.training.presets import parse_changes
 
     root = tmp_path_factory.mktemp("study")
     _write_films(root / "films")
@@ -313,7 +313,7 @@ def made_up_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def toy_run_placer(made_up_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function from changed settings and options of a grid to the folder of a toy run; all share a cache."""
-    from xraytransfer.study.grid import Grid, place_runs
+    from xraytransfer.study.runs.grid import Grid, place_runs
 
     cache = tmp_path_factory.mktemp("cache")
 
@@ -358,11 +358,11 @@ def _finish_run(folder: Path, count: int) -> None:
     """Write what training would have left: checkpoints, predictions, done.json."""
     import torch
 
-    from xraytransfer.study.checkpoints import save_checkpoint, write_index
-    from xraytransfer.study.predictions import predictions_of, write_predictions
-    from xraytransfer.study.run_data import load_data
-    from xraytransfer.study.run_folder import Run
-    from xraytransfer.study.safe_write import read_json, write_json
+    from xraytransfer.files import read_json, write_json
+    from xraytransfer.study.data.predictions import predictions_of, write_predictions
+    from xraytransfer.study.data.run_data import load_data
+    from xraytransfer.study.training.checkpoints import save_checkpoint, write_index
+    from xraytransfer.study.training.run_folder import Run
 
     config = read_json(folder / "config.json")
     (folder / "checkpoints").mkdir()
@@ -389,7 +389,7 @@ def _finish_run(folder: Path, count: int) -> None:
 def remembered_traces() -> Iterator[None]:
     """Let torch trace each toy network once for all tests: ten seconds each otherwise."""
     pytest.importorskip("onnxscript")
-    from xraytransfer.export import to_onnx
+    from xraytransfer.export.graph import to_onnx
 
     known: dict[Any, Any] = {}
     real = to_onnx.trace
@@ -429,7 +429,7 @@ def _write_study_run(
 ) -> Path:
     """Write config.json, done.json, metrics.csv and predictions; `changes` replace entries of the config."""
     from xraytransfer.observations import OBSERVATIONS
-    from xraytransfer.study.predictions import Predictions, write_predictions
+    from xraytransfer.study.data.predictions import Predictions, write_predictions
 
     names = [one.identifier for one in OBSERVATIONS]
     film = np.random.default_rng(5)

@@ -15,14 +15,24 @@ PARTS = ("study", "export", "serve")
 HEAVY = ("torch", "timm", "torchvision", "scipy", "matplotlib", "onnx", "starlette", "pynetdicom", "highdicom")
 
 
+def part_files(part: str) -> list[Path]:
+    """Return the files of one of the four top folders, links to the other three left out."""
+    return [
+        path
+        for path in (ROOT / part).rglob("*")
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and not any(parent.is_symlink() for parent in path.parents)
+        and path.suffix != ".part"
+    ]
+
+
 def tree() -> set[str]:
     """Return every file of the package by its place in an installation."""
-    files = {path for path in (ROOT / "xraytransfer").iterdir() if path.is_file()}
-    files |= {path for path in (ROOT / "xraytransfer" / "models").iterdir() if path.is_file()}
-    names = {path.relative_to(ROOT).as_posix() for path in files}
+    names = {path.relative_to(ROOT).as_posix() for path in part_files("xraytransfer")}
     for part in PARTS:
-        names |= {f"xraytransfer/{part}/{path.name}" for path in (ROOT / part).iterdir() if path.is_file()}
-    return {name for name in names if not name.endswith((".pyc", ".part"))}
+        names |= {f"xraytransfer/{path.relative_to(ROOT).as_posix()}" for path in part_files(part)}
+    return names
 
 
 @pytest.mark.slow
@@ -37,22 +47,29 @@ def test_wheel_and_tree_hold_the_same_files(tmp_path):
     assert held == tree()
 
 
-def test_parts_are_flat():
+def test_links_show_the_parts_to_editors():
     for part in PARTS:
-        folders = [path.name for path in (ROOT / part).iterdir() if path.is_dir() and path.name != "__pycache__"]
-        assert folders == [], f"{part}/ has folders that the wheel would miss"
         link = ROOT / "xraytransfer" / part
         assert link.is_symlink()
         assert link.resolve() == ROOT / part
+
+
+def test_every_folder_says_what_it_is_for():
+    for part in ("xraytransfer", *PARTS):
+        for path in part_files(part):
+            if path.name == "__init__.py":
+                assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), path
+            else:
+                assert (path.parent / "__init__.py").is_file(), path
 
 
 @pytest.mark.parametrize(
     "statement",
     [
         "import xraytransfer",
-        "import xraytransfer.cli",
+        "import xraytransfer.cli.entry",
         "from xraytransfer import OBSERVATIONS, Classifier, load, read_radiograph",
-        "import xraytransfer.cli_predict, xraytransfer.classifier, xraytransfer.results_file, xraytransfer.overlay",
+        "import xraytransfer.cli.predict, xraytransfer.classifier, xraytransfer.cli.results_file, xraytransfer.overlay",
         "import xraytransfer.study.cli, xraytransfer.export.cli, xraytransfer.serve.cli",
     ],
 )
@@ -89,8 +106,8 @@ def test_imports_point_one_way():
         "serve": ("xraytransfer.study", "xraytransfer.export", "torch", "timm"),
     }
     for folder, banned in forbidden.items():
-        for path in (ROOT / folder).glob("*.py"):
+        for path in part_files(folder):
+            if path.suffix != ".py" or path.parent == ROOT / "xraytransfer" / "cli":
+                continue
             found = {name for name in imported(path) for part in banned if name == part or name.startswith(part + ".")}
-            if path.name == "cli_predict.py":  # `predict --sr`, `--dicomweb`: the extra `serve`, on demand
-                found = {name for name in found if not name.startswith("xraytransfer.serve")}
             assert not found, f"{folder}/{path.name} imports {sorted(found)}"

@@ -1,5 +1,5 @@
 """``python -m xraytransfer``."""
 
-from xraytransfer.cli import main
+from xraytransfer.cli.entry import main
 
 main()

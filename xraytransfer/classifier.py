@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer import model_file, runtime
-from xraytransfer.acceptance import ACCEPTANCE_OUTPUTS
 from xraytransfer.errors import DeviceError, ModelFileError, RadiographError
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
+from xraytransfer.quality_gate import ACCEPTANCE_OUTPUTS
 
 if TYPE_CHECKING:  # the reader is loaded beside the model, not before it
     from pydicom import Dataset

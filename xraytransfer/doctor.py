@@ -9,9 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 import onnxruntime as ort
 
 from xraytransfer import model_file, runtime
-from xraytransfer.decode import decoders
 from xraytransfer.errors import XrayTransferError
 from xraytransfer.model_summary import verified
+from xraytransfer.reading.decode import decoders
 
 __all__ = ["clashing_distributions", "page"]
 

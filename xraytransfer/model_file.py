@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from xraytransfer import onnx_bytes
-from xraytransfer.acceptance import AcceptanceRule
 from xraytransfer.errors import ModelFileError
-from xraytransfer.intensity import INTENSITIES
 from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.quality_gate import AcceptanceRule
+from xraytransfer.reading.intensity import INTENSITIES
 
 __all__ = [
     "INPUT",

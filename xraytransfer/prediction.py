@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytransfer.acceptance import Acceptance
 from xraytransfer.notice import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.quality_gate import Acceptance
 
 __all__ = ["RESEARCH_NOTICE", "ModelIdentity", "Prediction", "Refusal"]
 

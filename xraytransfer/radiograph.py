@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import RadiographError
-from xraytransfer.intensity import INTENSITIES, Grey, grey_levels
+from xraytransfer.reading.intensity import INTENSITIES, Grey, grey_levels
 
 if TYPE_CHECKING:
     import pydicom
 
-    from xraytransfer.elements import Elements
+    from xraytransfer.reading.elements import Elements
 
 __all__ = ["MAX_PIXELS", "Film", "Radiograph", "Source", "read_radiograph", "sniff", "source_name"]
 
@@ -48,7 +48,7 @@ class Radiograph:
     format : str
         ``dicom``, ``png`` or ``jpeg``.
     intensity : str
-        The recipe: ``voi``, ``minmax`` or ``chexpert`` (see `xraytransfer.intensity`).
+        The recipe: ``voi``, ``minmax`` or ``chexpert`` (see `xraytransfer.reading.intensity`).
     inverted : bool
         Whether MONOCHROME1 was inverted.
     window : str
@@ -256,11 +256,11 @@ def _from_bytes(data: bytes | memoryview, options: _Options) -> Radiograph:
     if kind is None:
         raise _unsupported(data)
     if kind == "dicom":
-        from xraytransfer.dicom_file import parse_file
+        from xraytransfer.reading.dicom_file import parse_file
 
         header, notes = parse_file(memoryview(data), max_bytes=options.max_bytes)
         return _from_header(header, notes, options)
-    from xraytransfer.raster import read_raster
+    from xraytransfer.reading.raster import read_raster
 
     words, fmt, notes = read_raster(bytes(data), kind, max_pixels=options.max_pixels)
     grey: Grey = grey_levels(words, fmt, recipe=options.intensity)
@@ -281,13 +281,13 @@ def _from_bytes(data: bytes | memoryview, options: _Options) -> Radiograph:
 
 
 def _from_dataset(dataset: pydicom.Dataset, options: _Options) -> Radiograph:
-    from xraytransfer.elements import from_dataset
+    from xraytransfer.reading.elements import from_dataset
 
     return _from_header(from_dataset(dataset), [], options)
 
 
 def _from_header(header: Elements, notes: list[str], options: _Options) -> Radiograph:
-    from xraytransfer.dicom import read_film
+    from xraytransfer.reading.dicom import read_film
 
     film = read_film(
         header,

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from xraytransfer.choices import DEVICES
+from xraytransfer.constants import DEVICES
 from xraytransfer.errors import DeviceError, ModelFileError
 from xraytransfer.model_file import INPUT, OUTPUTS
 

@@ -1,0 +1,1 @@
+"""Whether a model file answers as it should, and how well it does."""

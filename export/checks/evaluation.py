@@ -1,0 +1,161 @@
+"""Metrics of a model file on labelled films: AUROC, AUPRC and calibration, by observation and by group.
+
+Conventions
+-----------
+Intervals are 95 % percentile intervals of bootstrap replicates drawn by patient, the same draws for all
+observations. Undefined numbers (a class absent) are None. Groups with fewer than `SMALLEST_GROUP` films are
+left out: their intervals would span everything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytransfer.study.data.predictions import Predictions
+from xraytransfer.study.stats.auroc import weighted_auprc, weighted_auroc
+from xraytransfer.study.stats.bootstrap import (
+    Interval,
+    bootstrap,
+    bootstrap_difference,
+    bootstrap_macro,
+    resample_patients,
+)
+from xraytransfer.study.stats.calibration_error import brier, expected_calibration_error
+
+__all__ = ["REPLICATES", "SMALLEST_GROUP", "auroc_difference", "groups", "metric_rows"]
+
+REPLICATES = 1000
+SMALLEST_GROUP = 50
+_AGES = ((0, 40, "age under 40"), (40, 65, "age 40 to 64"), (65, 200, "age 65 and over"))
+
+Floats = NDArray[np.float64]
+
+
+def groups(films: Predictions) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield (name, mask) of each group large enough: all, by view, sex and age.
+
+    Parameters
+    ----------
+    films : Predictions
+        Whose films; empty views and sexes and NaN ages belong to no group.
+    """
+    yield "all", np.ones(len(films.image), bool)
+    for values, value, name in (
+        (films.view, "PA", "PA"),
+        (films.view, "AP", "AP"),
+        (films.sex, "F", "female"),
+        (films.sex, "M", "male"),
+    ):
+        mask = values == value
+        if mask.sum() >= SMALLEST_GROUP:
+            yield name, mask
+    for low, high, name in _AGES:
+        mask = (films.age >= low) & (films.age < high)
+        if mask.sum() >= SMALLEST_GROUP:
+            yield name, mask
+
+
+def metric_rows(
+    data: str,
+    films: Predictions,
+    calibrated: Floats,
+    generator: np.random.Generator,
+    replicates: int = REPLICATES,
+) -> list[dict[str, Any]]:
+    """Return rows for the model file's ``metrics``.
+
+    Parameters
+    ----------
+    data : str
+        Which set of films, for the reader.
+    films : Predictions
+        Films, labels, and members' probabilities.
+    calibrated : ndarray
+        float, shape (films, k): what the file answers as ``probability``.
+    generator : numpy.random.Generator
+        Draws the replicates.
+    replicates : int
+        How many.
+
+    Returns
+    -------
+    list of dict
+        As the model file's schema has them. ``ece`` and ``brier`` are of the calibrated probability,
+        ``ece_uncalibrated`` of the members' mean.
+    """
+    rows = []
+    for group, mask in groups(films):
+        part = films.subset(mask)
+        p, label = calibrated[mask], part.label.astype(float)
+        weights = resample_patients(part.patient, replicates, generator)
+        whole = {"data": data, "subset": group, "patients": len(np.unique(part.patient))}
+        for metric, statistic in (("auroc", weighted_auroc), ("auprc", weighted_auprc)):
+            macro, _ = bootstrap_macro(label, p, weights, statistic)
+            films_count = {"n": len(label), "positives": None}
+            rows.append({**whole, "observation": "macro", "metric": metric, **films_count, **_numbers(macro)})
+            for k, observation in enumerate(films.observations):
+                interval = bootstrap(label[:, k], p[:, k], weights, statistic)
+                counts = _counts(label[:, k])
+                row = {**whole, "observation": str(observation), "metric": metric, **counts}
+                rows.append({**row, **_numbers(interval)})
+        if group == "all":
+            rows += _calibration_rows(whole, films, p, label)
+    return rows
+
+
+def auroc_difference(
+    films: Predictions, first: Floats, second: Floats, generator: np.random.Generator, replicates: int = REPLICATES
+) -> Interval:
+    """Return the macro AUROC of `first` minus that of `second`, paired by patient, with its interval.
+
+    Parameters
+    ----------
+    films : Predictions
+        Films and labels.
+    first, second : ndarray
+        float, shape (films, k).
+    generator : numpy.random.Generator
+        Draws the replicates.
+    replicates : int
+        How many.
+    """
+    weights = resample_patients(films.patient, replicates, generator)
+    return bootstrap_difference(films.label, first, second, weights)
+
+
+def _calibration_rows(
+    whole: dict[str, Any], films: Predictions, calibrated: Floats, label: Floats
+) -> list[dict[str, Any]]:
+    raw = films.ensemble().astype(float)
+    rows = []
+    for k, observation in enumerate(films.observations):
+        row = {**whole, "observation": str(observation), **_counts(label[:, k])}
+        numbers = {
+            "ece": expected_calibration_error(label[:, k], calibrated[:, k]),
+            "ece_uncalibrated": expected_calibration_error(label[:, k], raw[:, k]),
+            "brier": brier(label[:, k], calibrated[:, k]),
+        }
+        rows += [{**row, "metric": metric, "value": _or_none(value)} for metric, value in numbers.items()]
+    return rows
+
+
+def _counts(label: Floats) -> dict[str, int]:
+    return {"n": int((~np.isnan(label)).sum()), "positives": int((label == 1).sum())}
+
+
+def _numbers(interval: Interval) -> dict[str, Any]:
+    return {
+        "value": _or_none(interval.value),
+        "lower": _or_none(interval.lower),
+        "upper": _or_none(interval.upper),
+        "replicates": interval.replicates,
+    }
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

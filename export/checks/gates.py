@@ -1,0 +1,150 @@
+"""The gates: parity with the trained networks, and the accuracy that a lower precision costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from torch import nn
+
+from xraytransfer.errors import ExportError
+from xraytransfer.export.checks.evaluation import auroc_difference
+from xraytransfer.export.checks.parity import TOLERANCES, Parity, measure_parity, random_films
+from xraytransfer.radiograph import Film
+from xraytransfer.study.data.predictions import Predictions
+
+__all__ = ["MARGINS", "Gate", "accuracy_gate", "parity_gate"]
+
+MARGINS = {"float32": 0.0, "float16-weights": 0.002, "float16": 0.002, "int8": 0.005}
+"""Macro AUROC that a precision may cost on the validation patients: the whole 95 % interval of the paired
+difference must lie above minus this. 0.002 is a fifth of what another seed changes."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How strictly the gates are kept.
+
+    Attributes
+    ----------
+    force : bool
+        Write the file although a gate is failed; the file says so.
+    say : callable
+        Takes each line for the user.
+    """
+
+    force: bool
+    say: Callable[[str], None]
+
+    def judge(self, passed: bool, message: str) -> None:
+        """Raise ExportError where a gate is failed and not forced."""
+        if passed:
+            return
+        if not self.force:
+            raise ExportError(f"{message}; no file was written (--force writes it and says so inside)")
+        self.say(f"forced: {message}")
+
+
+def parity_gate(
+    networks: Sequence[nn.Module],
+    session: ort.InferenceSession,
+    films: Sequence[Film],
+    *,
+    resolution: tuple[int, int],
+    precision: str,
+    gate: Gate,
+) -> dict[str, Any]:
+    """Compare the graph with the networks and return the row for the model file.
+
+    Parameters
+    ----------
+    networks : sequence of nn.Module
+        The members.
+    session : onnxruntime.InferenceSession
+        The graph in the precision that will be written.
+    films : sequence of ndarray
+        uint8, shape (rows, columns): whole real films.
+    resolution : tuple of int
+        The model's.
+    precision : str
+        Decides the tolerance.
+    gate : Gate
+        How strictly.
+
+    Raises
+    ------
+    ExportError
+        A difference is beyond the tolerance.
+    """
+    made = random_films(resolution, np.random.default_rng(0))
+    parity = measure_parity(networks, session, films, made, resolution, tolerance=TOLERANCES[precision])
+    gate.say(
+        f"parity {precision}: {parity.films} films, largest difference of a probability "
+        f"{parity.probability:.1e} (allowed {parity.tolerance:.0e}), on {parity.provider}"
+    )
+    gate.judge(parity.passed, _unlike(precision, parity))
+    return {**parity.to_dict(), "passed": parity.passed}
+
+
+def accuracy_gate(
+    validation: Predictions,
+    lowered: NDArray[np.float32],
+    full: NDArray[np.float32],
+    *,
+    precision: str,
+    gate: Gate,
+    margin: float | None = None,
+) -> dict[str, Any]:
+    """Compare a lower precision's AUROC with float32's on the same validation films.
+
+    Parameters
+    ----------
+    validation : Predictions
+        Films, labels and patients.
+    lowered, full : ndarray
+        float32, shape (films, members, 6).
+    precision : str
+        Of `lowered`.
+    gate : Gate
+        How strictly.
+    margin : float, optional
+        Allowed loss; `MARGINS` where absent.
+
+    Returns
+    -------
+    dict
+        The difference with its interval, the margin, and whether it passed.
+
+    Raises
+    ------
+    ExportError
+        The loss, or the far end of its interval, is beyond the margin.
+    """
+    allowed = MARGINS[precision] if margin is None else margin
+    ours, reference = (values.mean(axis=1, dtype=np.float64) for values in (lowered, full))
+    difference = auroc_difference(validation, ours, reference, np.random.default_rng(0))
+    passed = bool(difference.lower >= -allowed)
+    found = f"{difference.value:+.4f} [{difference.lower:+.4f}, {difference.upper:+.4f}]"
+    gate.say(f"accuracy {precision}: macro AUROC against float32 {found}, may fall by {allowed}")
+    gate.judge(passed, f"{precision} changes the macro AUROC by {found}, more than {allowed} may be lost")
+    return {
+        "reference": "float32",
+        "data": "validation patients",
+        "macro_auroc_difference": difference.value,
+        "lower": difference.lower,
+        "upper": difference.upper,
+        "replicates": difference.replicates,
+        "margin": allowed,
+        "passed": passed,
+    }
+
+
+def _unlike(precision: str, parity: Parity) -> str:
+    return (
+        f"the {precision} graph does not answer as the trained networks do: a probability differs by "
+        f"{parity.probability:.2g} (allowed {parity.tolerance:.2g}), an activation map by "
+        f"{parity.activation_map:.2g} of its range, a whole film by {parity.whole_film:.2g}"
+    )

@@ -1,0 +1,106 @@
+"""What a model file said of each test film, stored beside it, so that anyone can compute its numbers again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytransfer.errors import ExportError
+from xraytransfer.files import write_with
+from xraytransfer.study.data.predictions import Predictions
+
+__all__ = ["predictions_path", "read_test_predictions", "write_test_predictions"]
+
+_FILM = ("image", "patient", "examination", "view", "sex", "age")
+
+
+def predictions_path(model: Path) -> Path:
+    """Return where a model file's test predictions lie: ``NAME.test.csv`` beside it."""
+    return model.with_suffix(".test.csv")
+
+
+def write_test_predictions(model: Path, films: Predictions, calibrated: NDArray[np.float64]) -> Path:
+    """Write one line for each film: who, label of each observation, calibrated and raw probability.
+
+    Parameters
+    ----------
+    model : Path
+        The model file.
+    films : Predictions
+        Films, labels, members' probabilities.
+    calibrated : ndarray
+        float, shape (films, k): what the file answers as ``probability``.
+
+    Raises
+    ------
+    ExportError
+        It cannot be written.
+    """
+    names = [str(name) for name in films.observations]
+    raw = films.ensemble()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_FILM, *names, *(f"{name}_probability" for name in names), *(f"{name}_raw" for name in names)])
+    for index in range(len(films.image)):
+        age = float(films.age[index])
+        writer.writerow(
+            [
+                *(str(getattr(films, key)[index]) for key in _FILM[:-1]),
+                "" if math.isnan(age) else f"{age:g}",
+                *("" if math.isnan(value) else int(value) for value in films.label[index]),
+                *(f"{value:.9g}" for value in calibrated[index]),
+                *(f"{value:.9g}" for value in raw[index]),
+            ]
+        )
+    path = predictions_path(model)
+    try:
+        write_with(path, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n"))
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def read_test_predictions(path: Path, observations: tuple[str, ...]) -> tuple[Predictions, NDArray[np.float64]]:
+    """Read what `write_test_predictions` wrote.
+
+    Returns
+    -------
+    films : Predictions
+        With one member: the uncalibrated mean.
+    calibrated : ndarray
+        float64, shape (films, k).
+
+    Raises
+    ------
+    ExportError
+        No such file, or not one of ours.
+    """
+    if not path.is_file():
+        raise ExportError(f"{path}: no such file: this model was exported without its test predictions")
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        label, calibrated, raw = (
+            np.array([[float(row[f"{name}{suffix}"] or "nan") for name in observations] for row in rows])
+            for suffix in ("", "_probability", "_raw")
+        )
+        film = {key: np.array([row[key] for row in rows]) for key in _FILM[:-1]}
+        age = np.array([float(row["age"] or "nan") for row in rows], np.float32)
+    except (KeyError, ValueError, csv.Error, UnicodeDecodeError) as error:
+        raise ExportError(f"{path}: not a file of test predictions ({error})") from error
+    if not rows:
+        raise ExportError(f"{path}: holds no films")
+    films = Predictions(
+        **film,
+        age=age,
+        observations=np.array(observations),
+        label=label.astype(np.float32),
+        probability=raw[:, None].astype(np.float32),
+        checkpoint_steps=np.array([-1]),
+    )
+    return films, calibrated

@@ -1,0 +1,218 @@
+"""Robustness: the same films as other hospitals would send them, and how far the answers move.
+
+Conventions
+-----------
+Each variant takes a film's grey levels, uint8, and gives what a user would hand over: a DICOM data set, an encoded
+picture, or changed grey levels. All pass through the ordinary way: read, windowed, resized, scored. A change is the
+absolute difference of the calibrated probability to that of the film as it is, over films and observations. A
+variant that only stores the film otherwise should change nothing; one that moves or blurs it changes a little.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from xraytransfer.classifier import Classifier
+from xraytransfer.errors import ExportError
+from xraytransfer.export.checks.evaluation import auroc_difference
+from xraytransfer.prediction import Prediction
+from xraytransfer.radiograph import Film
+from xraytransfer.reading.intensity import equalise
+from xraytransfer.resize import resize
+from xraytransfer.study.data.predictions import Predictions
+from xraytransfer.study.stats.auroc import macro_auroc
+
+__all__ = ["VARIANTS", "Variant", "measure_robustness"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way in which the same film may come.
+
+    Attributes
+    ----------
+    name, what : str
+        For programs and for people.
+    make : callable
+        Takes the film, uint8 (rows, columns), and a generator; returns what `Classifier.predict` takes.
+    """
+
+    name: str
+    what: str
+    make: Callable[[Film, np.random.Generator], Any]
+
+
+def _dicom(stored: NDArray[np.unsignedinteger[Any]], bits: int, **attributes: object) -> Dataset:
+    """Return stored words as a computed radiograph."""
+    film = Dataset()
+    film.file_meta = FileMetaDataset()
+    film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    film.SOPClassUID = ComputedRadiographyImageStorage
+    film.SOPInstanceUID = generate_uid(entropy_srcs=["xraytransfer robustness"])
+    film.Modality, film.BodyPartExamined, film.ViewPosition = "CR", "CHEST", "PA"
+    film.SamplesPerPixel, film.PixelRepresentation = 1, 0
+    film.PhotometricInterpretation = "MONOCHROME2"
+    film.Rows, film.Columns = stored.shape
+    film.BitsAllocated = 8 * stored.itemsize
+    film.BitsStored, film.HighBit = bits, bits - 1
+    for keyword, value in attributes.items():
+        setattr(film, keyword, value)
+    film.PixelData = stored.tobytes() + b"\0" * (stored.nbytes % 2)
+    film["PixelData"].VR = "OW" if stored.itemsize > 1 else "OB"
+    return film
+
+
+def _deep(film: Film, bits: int, generator: np.random.Generator) -> NDArray[np.uint16]:
+    """Return a film with more bits, the new ones drawn: as the detector had it before it became 8 bit."""
+    step = 1 << (bits - 8)
+    fine = film.astype(np.uint32) * step + generator.integers(0, step, film.shape)
+    return fine.astype(np.uint16)
+
+
+def _png(film: Film) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(film).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _jpeg(film: Film, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(film).save(buffer, format="JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _windowed(film: Film, generator: np.random.Generator, share: float, shift: float) -> Dataset:
+    """Return a film of 12 bits with a window of its own: `share` of the range, moved by `shift` of it."""
+    return _dicom(_deep(film, 12, generator), 12, WindowCenter=2048 + 4096 * shift, WindowWidth=4096 * share)
+
+
+def _rotated(film: Film, degrees: float) -> bytes:
+    return _png(np.asarray(Image.fromarray(film).rotate(degrees, Image.Resampling.BILINEAR)))
+
+
+def _shifted(film: Film, share: float) -> bytes:
+    rows, columns = (round(share * side) for side in film.shape)
+    moved = np.zeros_like(film)
+    moved[rows:, columns:] = film[: film.shape[0] - rows, : film.shape[1] - columns]
+    return _png(moved)
+
+
+def _marked(film: Film) -> bytes:
+    image = Image.fromarray(film)
+    side = min(film.shape)
+    ImageDraw.Draw(image).text((0.03 * side, 0.03 * side), "L  PORTABLE", fill=255)
+    return _png(np.asarray(image))
+
+
+def _half(film: Film) -> bytes:
+    return _png(resize(film, (max(16, film.shape[0] // 2), max(16, film.shape[1] // 2))))
+
+
+VARIANTS: tuple[Variant, ...] = (
+    Variant("jpeg-80", "JPEG picture of quality 80", lambda film, _: _jpeg(film, 80)),
+    Variant("dicom-8", "DICOM, 8 bit", lambda film, _: _dicom(film, 8)),
+    Variant("dicom-12", "DICOM, 12 bit, no window", lambda film, g: _dicom(_deep(film, 12, g), 12)),
+    Variant("dicom-16", "DICOM, 16 bit, no window", lambda film, g: _dicom(_deep(film, 16, g), 16)),
+    Variant(
+        "monochrome1",
+        "DICOM, 12 bit, stored as MONOCHROME1",
+        lambda film, g: _dicom(4095 - _deep(film, 12, g), 12, PhotometricInterpretation="MONOCHROME1"),
+    ),
+    Variant("narrow-window", "DICOM, window of 80 % of the range", lambda film, g: _windowed(film, g, 0.8, 0.0)),
+    Variant("wide-window", "DICOM, window of 125 % of the range", lambda film, g: _windowed(film, g, 1.25, 0.0)),
+    Variant("dark-window", "DICOM, window moved by 10 %: darker", lambda film, g: _windowed(film, g, 1.0, 0.1)),
+    Variant(
+        "equalised", "histogram equalised, as CheXpert's and MIMIC's pictures are", lambda film, _: _png(equalise(film))
+    ),
+    Variant("half-size", "half the rows and columns", lambda film, _: _half(film)),
+    Variant("shifted", "moved by 5 % to the lower right", lambda film, _: _shifted(film, 0.05)),
+    Variant("rotated", "turned by 5 degrees", lambda film, _: _rotated(film, 5)),
+    Variant("marker", "a marker burned in", lambda film, _: _marked(film)),
+)
+
+
+def measure_robustness(
+    classifier: Classifier,
+    paths: Sequence[Path],
+    films: Predictions,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    variants: Sequence[Variant] = VARIANTS,
+) -> list[dict[str, Any]]:
+    """Score films in every variant.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        The finished model.
+    paths : sequence of Path
+        The films' files, in the order of `films`.
+    films : Predictions
+        Their labels and patients.
+    say : callable
+        Takes a line for each variant.
+    variants : sequence of Variant
+        Which.
+
+    Returns
+    -------
+    list of dict
+        For each variant, the film as it is first: ``macro_auroc``; ``auroc_difference`` with its 95 % interval,
+        paired by patient; ``mean_change`` and ``largest_change`` of a probability; ``decisions_changed``, a share;
+        ``refused``: how many the model's judge would refuse; ``films``.
+    """
+    as_they_are, refused, decided = _score(classifier, (str(path) for path in paths))
+    names = [str(name) for name in films.observations]
+    rows: list[dict[str, Any]] = [
+        {"variant": "as-is", "what": "the film as it is", "films": len(paths), "refused": refused,
+         "macro_auroc": macro_auroc(films.label, as_they_are)}
+    ]  # fmt: skip
+    for index, variant in enumerate(variants):
+        generator = np.random.default_rng([0, index])
+        sources = (variant.make(classifier.read(str(path)).pixels, generator) for path in paths)
+        found, refused, decisions = _score(classifier, sources)
+        change = np.abs(found - as_they_are)
+        gap = auroc_difference(films, found, as_they_are, np.random.default_rng(0))
+        worst = np.unravel_index(int(change.argmax()), change.shape)
+        row = {
+            "variant": variant.name,
+            "what": variant.what,
+            "films": len(paths),
+            "refused": refused,
+            "macro_auroc": macro_auroc(films.label, found),
+            "auroc_difference": gap.value,
+            "lower": gap.lower,
+            "upper": gap.upper,
+            "mean_change": float(change.mean()),
+            "largest_change": float(change.max()),
+            "largest_change_observation": names[int(worst[1])],
+            "decisions_changed": float((decisions != decided).mean()),
+        }
+        rows.append(row)
+        say(
+            f"{variant.name}: AUROC {gap.value:+.4f} [{gap.lower:+.4f}, {gap.upper:+.4f}], a probability moves by "
+            f"{row['mean_change']:.4f} on average, {row['largest_change']:.3f} at most; {refused} refused"
+        )
+    return rows
+
+
+def _score(classifier: Classifier, sources: Iterator[Any]) -> tuple[NDArray[np.float64], int, NDArray[np.bool_]]:
+    """Return probabilities [films, 6], how many the judge refuses, and decisions [films, 6]."""
+    probability, decisions, refused = [], [], 0
+    for outcome in classifier.predict_many(sources, any_film=True):
+        if not isinstance(outcome, Prediction):
+            raise ExportError(f"a film of the data set is refused: {outcome.message}")
+        probability.append(outcome.probability.astype(np.float64))
+        decisions.append([bool(decision) for decision in outcome.decision])
+        refused += outcome.acceptance is not None and not outcome.acceptance.accepted
+    return np.stack(probability), refused, np.array(decisions)

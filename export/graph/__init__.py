@@ -1,0 +1,1 @@
+"""Trained networks become an ONNX graph, and the graph a file."""

@@ -1,0 +1,263 @@
+"""The graph: several trained networks written as one ONNX graph that takes a radiograph of any size.
+
+Conventions
+-----------
+A network is an ``nn.Module`` with ``forward_with_map``: float32 [n, 1, h, w], grey levels 0 to 255 at the
+model's resolution, to logits [n, k] and class activation map [n, k, h', w'].
+
+The graph::
+
+    image -> Resize (uint8, antialiased) -> Cast -> members -> Sigmoid -> member_probability
+                                                    |                     `- mean -> calibration -> probability
+                                                    `- maps -> mean -> activation_map
+
+The resize runs on uint8 with the border weights renormalised (``exclude_outside``): ONNX Runtime's kernel
+is then Pillow's BILINEAR within one grey level, and for films of usual shape in all but a few pixels bit for
+bit. Without ``exclude_outside`` the outermost rows and columns are wrong by up to 29 grey levels.
+
+The calibration is ``sigmoid(a * ln p - b * ln(1 - p) + c)`` for each observation, with p the members' mean
+probability (beta calibration, Kull et al. 2017). ``a = b = 1, c = 0`` is no calibration, ``a = b`` Platt's on
+the logit; a, b >= 0 keeps the order of films, and so every AUROC.
+
+A judge (`xraytransfer.study.quality_gate.network`) hangs on the resized film, resized once more to its own side::
+
+    Resize -> Resize -> Cast -> judge -> film_kind, film_distance
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from xraytransfer.errors import ExportError
+from xraytransfer.export.graph.tracing import OPSET, PIXELS, structure, trace, with_weights
+from xraytransfer.model_file import INPUT, OUTPUTS
+from xraytransfer.quality_gate import ACCEPTANCE_OUTPUTS, KINDS
+from xraytransfer.study.quality_gate.network import Judge
+
+__all__ = ["CALIBRATION_INITIALISERS", "IR_VERSION", "JUDGE", "build_graph", "inside_member", "member_prefix"]
+
+IR_VERSION = 10
+"""The lowest that goes with opset 20: older runtimes refuse newer ones."""
+CALIBRATION_INITIALISERS = ("calibration_a", "calibration_b", "calibration_c")
+"""float32 [k] each, so that a site's own calibration replaces numbers and not nodes."""
+
+JUDGE = "judge/"
+"""What the names of the judge's nodes and weights begin with."""
+
+_JUDGE_PIXELS = "judge_pixels"
+
+_MEMBER_NAME = re.compile(r"member\d+/")
+_SMALLEST = np.float32(1e-7)  # 1 - 1e-7 is still below 1 in float32: logarithms stay finite
+_ALIGNMENT = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+_SHRINK: dict[str, Any] = {"antialias": 1, "exclude_outside": 1, **_ALIGNMENT}
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """Names and sizes of what one member adds to the graph."""
+
+    logits: str
+    activation_map: str
+    observations: int
+    size: tuple[int, int]
+
+
+def build_graph(
+    networks: Sequence[nn.Module],
+    resolution: tuple[int, int],
+    calibration: Mapping[str, NDArray[np.float32]] | None = None,
+    judge: Judge | None = None,
+) -> onnx.ModelProto:
+    """Write networks as one ONNX model without metadata, in float32.
+
+    Parameters
+    ----------
+    networks : sequence of nn.Module
+        The members, in order, each with ``forward_with_map`` and the same number of outputs.
+    resolution : tuple of int
+        Rows and columns that every radiograph is resized to.
+    calibration : mapping, optional
+        ``a``, ``b``, ``c``, float32 (k,) each; no calibration where absent.
+    judge : Judge, optional
+        Says which films may be scored; none where absent.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Inputs and outputs are those of the model file; the same networks give the same bytes.
+
+    Raises
+    ------
+    ExportError
+        No networks, or they differ in their number of outputs, or one cannot be traced.
+    """
+    if not networks:
+        raise ExportError("an ensemble needs at least one network")
+    traces: dict[str, onnx.ModelProto] = {}
+    graph = helper.make_graph([], "xraytransfer", [], [])
+    _front(graph, resolution)
+    members = []
+    for index, network in enumerate(networks):
+        key = structure(network)
+        if key not in traces:
+            traces[key] = trace(network, resolution)
+        members.append(_append(graph, with_weights(traces[key], network), member_prefix(index)))
+    outputs = {member.observations for member in members}
+    if len(outputs) > 1:
+        raise ExportError(f"members answer for different numbers of observations: {sorted(outputs)}")
+    _back(graph, members, calibration)
+    if judge is not None:
+        _add_judge(graph, judge)
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="xraytransfer",
+    )
+    onnx.checker.check_model(model)
+    return model
+
+
+def inside_member(name: str) -> bool:
+    """Return whether a node or weight belongs to a member, by its name: ``member3/features/conv``."""
+    return _MEMBER_NAME.match(name) is not None
+
+
+def member_prefix(index: int) -> str:
+    """Return what the names of a member's nodes and weights begin with."""
+    return f"member{index}/"
+
+
+def _front(graph: onnx.GraphProto, resolution: tuple[int, int]) -> None:
+    """Add the input and its way to `PIXELS`."""
+    image = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", 1, "height", "width"])
+    graph.input.append(image)
+    _constant(graph, "resolution", np.array(resolution, np.int64))
+    graph.node.extend(
+        [
+            helper.make_node("Shape", [INPUT], ["image_batch"], "image_batch", start=0, end=2),
+            helper.make_node("Concat", ["image_batch", "resolution"], ["resized_shape"], "resized_shape", axis=0),
+            helper.make_node("Resize", [INPUT, "", "", "resized_shape"], ["resized"], "resize", **_SHRINK),
+            helper.make_node("Cast", ["resized"], [PIXELS], PIXELS, to=TensorProto.FLOAT),
+        ]
+    )
+
+
+def _add_judge(graph: onnx.GraphProto, judge: Judge) -> None:
+    """Add the judge and its two outputs."""
+    side = (judge.side, judge.side)
+    _constant(graph, "judge_resolution", np.array(side, np.int64))
+    graph.node.extend(
+        [
+            helper.make_node("Concat", ["image_batch", "judge_resolution"], ["judge_shape"], "judge_shape", axis=0),
+            helper.make_node(
+                "Resize", ["resized", "", "", "judge_shape"], ["judge_resized"], "judge_resize", **_SHRINK
+            ),
+            helper.make_node("Cast", ["judge_resized"], [_JUDGE_PIXELS], _JUDGE_PIXELS, to=TensorProto.FLOAT),
+        ]
+    )
+    answers = _append_nodes(graph, with_weights(trace(judge, side), judge), JUDGE, _JUDGE_PIXELS)
+    shapes: tuple[list[str | int], ...] = (["batch", len(KINDS)], ["batch"])
+    for name, answer, shape in zip(ACCEPTANCE_OUTPUTS, answers, shapes, strict=True):
+        graph.node.append(helper.make_node("Identity", [answer], [name], name))
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+
+
+def _append(graph: onnx.GraphProto, member: onnx.ModelProto, prefix: str) -> _Outputs:
+    """Add a member's weights and nodes under a prefix; return what it answers with."""
+    logits, activation_map = _append_nodes(graph, member, prefix, PIXELS)
+    sizes = [size.dim_value for size in member.graph.output[1].type.tensor_type.shape.dim]
+    return _Outputs(logits, activation_map, sizes[1], (sizes[2], sizes[3]))
+
+
+def _append_nodes(graph: onnx.GraphProto, member: onnx.ModelProto, prefix: str, pixels: str) -> tuple[str, str]:
+    """Add a trace's weights and nodes under a prefix, fed from `pixels`; return the names of its two answers."""
+    if member.functions:
+        raise ExportError("the exporter left local functions in the graph, which cannot be merged")
+
+    def renamed(name: str) -> str:
+        return {"": "", PIXELS: pixels}.get(name, prefix + name)
+
+    for tensor in member.graph.initializer:
+        graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(tensor), renamed(tensor.name)))
+    for node in member.graph.node:
+        plain = helper.make_node(  # anew: the exporter's own holds stack traces with this machine's paths
+            node.op_type,
+            [renamed(name) for name in node.input],
+            [renamed(name) for name in node.output],
+            renamed(node.name or node.output[0]),
+            domain=node.domain or None,
+        )
+        plain.attribute.extend(node.attribute)
+        graph.node.append(plain)
+    first, second = member.graph.output
+    return renamed(first.name), renamed(second.name)
+
+
+def _back(
+    graph: onnx.GraphProto,
+    members: Sequence[_Outputs],
+    calibration: Mapping[str, NDArray[np.float32]] | None,
+) -> None:
+    """Add what makes one answer of the members' answers."""
+    observations = members[0].observations
+    identity = {"a": np.ones, "b": np.ones, "c": np.zeros}
+    for name, letter in zip(CALIBRATION_INITIALISERS, "abc", strict=True):
+        values = identity[letter](observations) if calibration is None else calibration[letter]
+        _constant(graph, name, np.asarray(values, np.float32))
+    _constant(graph, "member_axis", np.array([1], np.int64))
+    _constant(graph, "smallest", np.array(_SMALLEST))
+    _constant(graph, "largest", np.array(1 - _SMALLEST))
+    _constant(graph, "one", np.array(1, np.float32))
+
+    def add(operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        graph.node.append(helper.make_node(operator, list(inputs), [output], output, **attributes))
+        return output
+
+    rows = [
+        add("Unsqueeze", [member.logits, "member_axis"], f"logits_row{index}") for index, member in enumerate(members)
+    ]
+    stacked = add("Concat", rows, "member_logits", axis=1)
+    opinions = add("Sigmoid", [stacked], "member_probability")
+    mean = add("ReduceMean", [opinions, "member_axis"], "mean_probability", keepdims=0)
+    # clipped so that the logarithms of a saturated member stay finite
+    inside = add("Clip", [mean, "smallest", "largest"], "inside")
+    positive = add("Mul", [add("Log", [inside], "log_p"), CALIBRATION_INITIALISERS[0]], "scaled_log_p")
+    rest = add("Log", [add("Sub", ["one", inside], "complement")], "log_q")
+    negative = add("Mul", [rest, CALIBRATION_INITIALISERS[1]], "scaled_log_q")
+    logit = add("Add", [add("Sub", [positive, negative], "slope"), CALIBRATION_INITIALISERS[2]], "logit")
+    add("Sigmoid", [logit], "probability")
+
+    size = max(member.size for member in members)
+    maps = [member.activation_map for member in members]
+    if any(member.size != size for member in members):
+        # members of different strides: every map at the finest one's size
+        _constant(graph, "map_size", np.array(size, np.int64))
+        add("Shape", [INPUT], "map_batch", start=0, end=1)
+        _constant(graph, "map_observations", np.array([observations], np.int64))
+        add("Concat", ["map_batch", "map_observations", "map_size"], "map_shape", axis=0)
+        maps = [
+            add("Resize", [name, "", "", "map_shape"], f"resized_map{index}", **_ALIGNMENT)
+            for index, name in enumerate(maps)
+        ]
+    add("Mean" if len(maps) > 1 else "Identity", maps, "activation_map")
+    kinds: tuple[list[str | int], ...] = (
+        ["batch", observations],
+        ["batch", len(members), observations],
+        ["batch", observations, *size],
+    )
+    for name, shape in zip(OUTPUTS, kinds, strict=True):
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+
+
+def _constant(graph: onnx.GraphProto, name: str, values: NDArray[Any]) -> None:
+    graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))

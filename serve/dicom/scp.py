@@ -1,0 +1,244 @@
+"""The storage SCP: films in by C-STORE, acknowledged as soon as they are on disk; and C-ECHO.
+
+Conventions
+-----------
+Nothing of an object is decoded here: its bytes go to the spool as they came. What can be said at once is said at
+once (PS3.4 table B.2-1): A700 no room, A900 the object is not what its command says, C000 it cannot be read,
+0122 a SOP class that was not agreed on. Whether it is a chest radiograph is found out later, when it is scored.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+import time
+import zlib
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pydicom.filereader import read_dataset
+from pydicom.uid import (
+    UID,
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+)
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from xraytransfer.errors import ServeError
+from xraytransfer.reading.decode import SYNTAXES
+from xraytransfer.serve.dicom.tls import caller_context
+from xraytransfer.serve.dicom_results.result_object import software_version
+from xraytransfer.serve.dicom_results.uids import IMPLEMENTATION_CLASS_UID
+from xraytransfer.serve.spool.items import SpoolFullError
+
+if TYPE_CHECKING:
+    from pynetdicom.transport import ThreadedAssociationServer
+
+    from xraytransfer.serve.dicom_settings import DicomSettings
+    from xraytransfer.serve.spool.spool import Spool
+
+__all__ = ["MAX_PDU", "SOP_CLASSES", "STATUSES", "TRANSFER_SYNTAXES", "application_entity", "start_scp"]
+
+_LOG = logging.getLogger(__name__)
+
+SOP_CLASSES = (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,  # how many archives and all public collections hold radiographs
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,  # with one frame
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+)
+"""Storage SOP classes that are accepted."""
+
+TRANSFER_SYNTAXES = tuple(SYNTAXES)
+"""Transfer syntaxes that are accepted for each of them: all that `xraytransfer.read_radiograph` decodes."""
+
+STATUSES = {
+    0x0000: "stored in the queue",
+    0x0122: "SOP class not agreed on in the association",
+    0xA700: "out of resources: queue or disk full",
+    0xA900: "the data set's SOP class or instance differs from the command's",
+    0xC000: "the data set cannot be read",
+}
+"""Every status that a C-STORE is answered with."""
+
+MAX_PDU = 2**20
+"""Longest PDU that is read, in bytes; we announce 64 KiB, but an A-ASSOCIATE-RQ may be longer."""
+_IDENTIFIED_BY = 0x00080018  # SOP Instance UID: the last element that the check reads
+_HEAD = 2**16  # bytes of a deflated object that are inflated for it
+UNREADABLE = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+def application_entity(settings: DicomSettings) -> AE:
+    """Return our application entity with its names and time limits, without presentation contexts."""
+    entity = AE(ae_title=settings.ae_title)
+    entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    entity.implementation_version_name = software_version().upper().replace(" ", "_")[:16]
+    entity.maximum_pdu_size = 65536
+    entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = settings.answer_timeout_s
+    entity.network_timeout = settings.idle_timeout_s
+    return entity
+
+
+def start_scp(settings: DicomSettings, spool: Spool) -> ThreadedAssociationServer:
+    """Listen for films; return the running server (``.server_address``, ``.shutdown()``).
+
+    Raises
+    ------
+    ServeError
+        The address cannot be listened on, or the certificates cannot be used.
+    """
+    entity = application_entity(settings)
+    entity.maximum_associations = settings.max_associations
+    entity.require_called_aet = True
+    entity.require_calling_aet = list(settings.callers)
+    entity.add_supported_context(Verification, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+    for sop_class in SOP_CLASSES:
+        entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
+    handlers: list[Any] = [
+        (evt.EVT_CONN_OPEN, _limit, [settings]),
+        (evt.EVT_CONN_CLOSE, _closed),
+        (evt.EVT_DIMSE_RECV, _message_ended),
+        (evt.EVT_REJECTED, _rejected, [settings]),
+        (evt.EVT_C_STORE, _store, [spool]),
+    ]
+    try:
+        server = entity.start_server(
+            (settings.host, settings.port),
+            block=False,
+            ssl_context=caller_context(settings),
+            evt_handlers=handlers,
+        )
+    except OSError as error:
+        raise ServeError(
+            f"DICOM cannot listen on {settings.host} port {settings.port}: {error.strerror or error}"
+        ) from error
+    if server is None:
+        raise ServeError("the DICOM server did not start")
+    return server
+
+
+class _LimitedReceive:
+    """Read from a connection: not more than one object's bytes, no PDU of absurd length, and none for ever.
+
+    pynetdicom holds a message in memory until it is whole, takes a PDU's length from its sender, and waits for each
+    of its bytes anew.
+    """
+
+    def __init__(self, transport: Any, settings: DicomSettings) -> None:
+        self.socket: socket.socket = transport.socket
+        self._limit, self._wait_s, self.read = settings.max_object_bytes, settings.idle_timeout_s, 0
+
+    def __call__(self, count: int) -> bytearray:
+        """Return `count` bytes, fewer if the peer has left."""
+        self.read += count
+        if count > MAX_PDU or self.read > self._limit:
+            what = f"a PDU of {count} bytes" if count > MAX_PDU else f"an object of over {self._limit} bytes"
+            self._give_up(f"its sender announced {what}")
+        received = bytearray()
+        end = time.monotonic() + self._wait_s
+        while len(received) < count:
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                self._give_up(f"a PDU took over {self._wait_s:.0f} s")
+            self.socket.settimeout(left_s)
+            piece = self.socket.recv(min(count - len(received), 65536))
+            if not piece:
+                break
+            received += piece
+        self.socket.settimeout(self._wait_s)
+        return received
+
+    def _give_up(self, why: str) -> NoReturn:
+        _LOG.warning("DICOM: association ended: %s", why)
+        self.socket.close()
+        raise OSError(why)
+
+
+def _limit(event: Any, settings: DicomSettings) -> None:
+    """Give a new connection its limits."""
+    transport = event.assoc.dul.socket
+    transport.recv = _LimitedReceive(transport, settings)
+
+
+def _closed(event: Any) -> None:
+    """Close a connection that its peer has left; pynetdicom leaves that to the garbage collector."""
+    transport = event.assoc.dul.socket
+    if transport is not None and isinstance(transport.recv, _LimitedReceive):
+        transport.recv.socket.close()
+
+
+def _message_ended(event: Any) -> None:
+    transport = event.assoc.dul.socket
+    if transport is not None and isinstance(transport.recv, _LimitedReceive):
+        transport.recv.read = 0
+
+
+def _rejected(event: Any, settings: DicomSettings) -> None:
+    asked = event.assoc.requestor.primitive
+    if asked.called_ae_title != settings.ae_title:
+        why = f"it calls {asked.called_ae_title!r}, this server is {settings.ae_title!r}"
+    elif settings.callers and asked.calling_ae_title not in settings.callers:
+        why = f"it calls itself {asked.calling_ae_title!r}, which is not allowed (--allow-ae)"
+    else:
+        why = f"{settings.max_associations} associations are open, no more are allowed"
+    _LOG.warning("DICOM: association of %s rejected: %s", event.assoc.requestor.address, why)
+
+
+def _store(event: Any, spool: Spool) -> int:
+    """Handle one C-STORE request; return its status."""
+    request = event.request
+    if request.AffectedSOPClassUID != event.context.abstract_syntax:
+        _LOG.warning("DICOM: an object of a SOP class that was not agreed on was refused")
+        return 0x0122
+    try:
+        found = _identify(request.DataSet, event.context.transfer_syntax)
+    except UNREADABLE as error:
+        _LOG.warning("DICOM: an object that cannot be read was refused (%s)", type(error).__name__)
+        return 0xC000
+    if found != (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID):
+        _LOG.warning("DICOM: an object that is not what its command says was refused")
+        return 0xA900
+    try:
+        new = spool.receive(event.encoded_dataset())
+    except SpoolFullError as error:
+        _LOG.error("DICOM: a film was refused: %s", error)
+        return 0xA700
+    _LOG.info("DICOM: film received%s", "" if new else " (it was waiting already)")
+    return 0x0000
+
+
+def _identify(stream: BytesIO, transfer_syntax: str) -> tuple[str, str]:
+    """Return an encoded data set's SOP class and instance UIDs, reading no further."""
+    syntax = UID(transfer_syntax)
+    stream.seek(0)
+    head = stream
+    if syntax.is_deflated:
+        head = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.getvalue(), _HEAD))
+    dataset = read_dataset(
+        head,
+        is_implicit_VR=syntax.is_implicit_VR,
+        is_little_endian=syntax.is_little_endian,
+        stop_when=lambda tag, vr, length: tag > _IDENTIFIED_BY,
+    )
+    return str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)

@@ -1,0 +1,121 @@
+"""The storage SCU: one association with a node, C-STORE of results, and C-FIND to see whether it has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
+from pynetdicom.association import Association
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find  # type: ignore[attr-defined]
+
+from xraytransfer.serve.dicom.scp import application_entity
+from xraytransfer.serve.dicom.sender import Answer, UnreachableError
+from xraytransfer.serve.dicom.tls import node_context
+
+if TYPE_CHECKING:
+    from xraytransfer.serve.dicom_settings import Destination, DicomSettings
+    from xraytransfer.serve.spool.items import Delivery
+
+__all__ = ["SOP_CLASSES", "TRANSFER_SYNTAXES", "classify", "node_connection"]
+
+SOP_CLASSES = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
+"""Storage SOP classes that are proposed: only those of the results that wait."""
+
+TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+"""Transfer syntaxes that are proposed for each of them."""
+
+_DUPLICATE = 0x0111
+_NEVER = (0x0117, 0x0118, 0x0119, 0x0122, 0x0124)  # invalid instance, no such class, not authorised, ...
+
+
+def classify(status: int) -> Answer:
+    """Return what a C-STORE status means for the result (PS3.4 table B.2-1, PS3.7 annex C)."""
+    if status == 0x0000 or status >> 12 == 0xB or status in (0x0001, 0x0107, 0x0116, _DUPLICATE):
+        return Answer.TAKEN
+    if status in _NEVER or status >> 8 == 0xA9:
+        return Answer.NEVER
+    return Answer.LATER
+
+
+class _NodeConnection:
+    """An open association."""
+
+    def __init__(self, association: Association) -> None:
+        self._association = association
+
+    def store(self, delivery: Delivery) -> tuple[Answer, str]:
+        """Send one result by C-STORE."""
+        offered = {context.abstract_syntax for context in self._association.accepted_contexts}
+        if delivery.sop_class_uid not in offered:
+            return Answer.LATER, f"the node does not take SOP class {delivery.sop_class_uid}"
+        if not self._association.is_established:
+            raise UnreachableError("the association was ended by the node")
+        try:
+            status = self._association.send_c_store(dcmread(delivery.path))
+        except RuntimeError as error:  # pynetdicom: the association went away meanwhile
+            raise UnreachableError("the association was ended by the node") from error
+        if "Status" not in status:
+            raise UnreachableError("no answer came to a C-STORE")
+        return classify(status.Status), f"status {status.Status:04X}"
+
+    def holds(self, delivery: Delivery) -> bool | None:
+        """Ask for one result by C-FIND on image level; None if the node does not answer such questions."""
+        if Find not in {context.abstract_syntax for context in self._association.accepted_contexts}:
+            return None
+        film = dcmread(delivery.path, stop_before_pixels=True)
+        query = Dataset()
+        query.QueryRetrieveLevel = "IMAGE"
+        query.StudyInstanceUID = film.StudyInstanceUID
+        query.SeriesInstanceUID = film.SeriesInstanceUID
+        query.SOPInstanceUID = delivery.sop_instance_uid
+        found = False
+        for status, answer in self._association.send_c_find(query, Find):
+            if "Status" not in status:
+                raise UnreachableError("no answer came to a C-FIND")
+            if status.Status not in (0x0000, 0xFF00, 0xFF01):
+                return None
+            uid = answer.get("SOPInstanceUID") if answer is not None else None
+            found = found or uid == delivery.sop_instance_uid
+        return found
+
+
+@contextmanager
+def node_connection(
+    destination: Destination, settings: DicomSettings, deliveries: Sequence[Delivery]
+) -> Iterator[_NodeConnection]:
+    """Open an association that proposes what the deliveries need, and release it afterwards.
+
+    Raises
+    ------
+    UnreachableError
+        No connection, a rejected or aborted association, or no context accepted.
+    """
+    entity = application_entity(settings)
+    for sop_class in SOP_CLASSES:
+        if any(delivery.sop_class_uid == sop_class for delivery in deliveries):
+            entity.add_requested_context(sop_class, list(TRANSFER_SYNTAXES))
+    if any(delivery.state == "accepted" for delivery in deliveries):
+        entity.add_requested_context(Find, list(TRANSFER_SYNTAXES))
+    association = entity.associate(
+        destination.host,
+        destination.port,
+        ae_title=destination.ae_title,
+        tls_args=node_context(destination, settings),
+    )
+    if not association.is_established:
+        if association.is_rejected:
+            raise UnreachableError("the association was rejected")
+        raise UnreachableError("no association: the node does not answer, or accepts none of our SOP classes")
+    try:
+        yield _NodeConnection(association)
+    finally:
+        if association.is_established:
+            association.release()

@@ -1,0 +1,123 @@
+"""The DICOM side as a whole: the SCP, the spool, the worker and one sender for each destination."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from xraytransfer.serve.dicom.scp import start_scp
+from xraytransfer.serve.dicom.sender import Sender
+from xraytransfer.serve.dicom.tls import node_context
+from xraytransfer.serve.dicom.worker import Worker
+from xraytransfer.serve.spool.spool import Spool
+
+if TYPE_CHECKING:
+    from xraytransfer.serve.dicom_settings import DicomSettings
+    from xraytransfer.serve.engine import Engine
+    from xraytransfer.serve.metrics import Metrics
+
+__all__ = ["DicomService", "start_dicom"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class DicomService:
+    """The DICOM side of a server.
+
+    Parameters
+    ----------
+    settings : DicomSettings
+    engine : Engine
+        What scores films; it is not closed with the service.
+    metrics : Metrics or None
+        Where to show what waits and what was done.
+
+    Attributes
+    ----------
+    port : int
+        Where it listens, once started.
+    """
+
+    def __init__(self, settings: DicomSettings, engine: Engine, metrics: Metrics | None = None) -> None:
+        self._settings, self._engine, self._metrics = settings, engine, metrics
+        self._running = ExitStack()
+        self._spool: Spool | None = None
+        self.port = settings.port
+
+    def start(self) -> None:
+        """Open the spool, listen, and take up what waits from before.
+
+        Raises
+        ------
+        ServeError
+            The spool, the address or the certificates cannot be used.
+        """
+        settings = self._settings
+        for library in ("highdicom", "pynetdicom", "dicomweb_client", "urllib3"):
+            logging.getLogger(library).setLevel(logging.CRITICAL)  # they log UIDs and URLs with UIDs
+        with ExitStack() as stack:
+            spool = Spool(settings.spool, capacity=settings.capacity, min_free_bytes=settings.min_free_bytes)
+            stack.callback(spool.close)
+            # Ended in the reverse order: nobody new, then the films in the engine, then the results.
+            for destination in settings.destinations:
+                if not destination.url:
+                    node_context(destination, settings)  # certificates that cannot be used are told now
+                stack.callback(Sender(destination, settings, spool).stop)
+            stack.callback(Worker(settings, spool, self._engine).stop)
+            server = start_scp(settings, spool)
+            stack.callback(server.shutdown)
+            self._running = stack.pop_all()
+        self._spool, self.port = spool, int(server.server_address[1])
+        if self._metrics is not None:
+            self._metrics.registry.register(self)
+            self._running.callback(self._metrics.registry.unregister, self)
+        waiting = spool.counts()
+        _LOG.info(
+            "DICOM: %s listens on %s port %d; %d films and %d results wait from before",
+            settings.ae_title,
+            settings.host,
+            self.port,
+            waiting["films_waiting"],
+            waiting["results_waiting"],
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Return what waits and what was done; see `Spool.counts`. Empty before the start."""
+        return self._spool.counts() if self._spool is not None else {}
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the counts for Prometheus."""
+        counts = self.counts()
+        done = CounterMetricFamily("xraytransfer_dicom_films", "Films by what became of them.", labels=["state"])
+        for name, value in counts.items():
+            if name.endswith("_waiting"):
+                yield GaugeMetricFamily(f"xraytransfer_dicom_{name}", "In the spool.", value)
+            else:
+                done.add_metric([name.removesuffix("_total")], value)
+        yield done
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: the counts are known only while the service runs."""
+        return []
+
+    def close(self) -> None:
+        """Take no more films, wait for those being scored, end. What is left stays in the spool."""
+        self._running.close()
+        self._spool = None
+
+
+def start_dicom(settings: DicomSettings, engine: Engine, metrics: Metrics | None = None) -> DicomService:
+    """Return the DICOM side, started; end it with ``close``.
+
+    Raises
+    ------
+    ServeError
+        The spool, the address or the certificates cannot be used.
+    """
+    service = DicomService(settings, engine, metrics)
+    service.start()
+    return service

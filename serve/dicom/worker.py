@@ -1,0 +1,161 @@
+"""The worker: films out of the spool to the engine, their results back into the spool."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sqlite3
+import threading
+from concurrent.futures import CancelledError, Future
+from typing import TYPE_CHECKING
+
+from pydicom import dcmread
+
+from xraytransfer.errors import RadiographError, ServeError
+from xraytransfer.plural import counted
+from xraytransfer.serve.dicom_results.results import film_uid, make_results
+from xraytransfer.serve.engine import DrainingError, QueueFullError
+from xraytransfer.serve.spool.spool import MAX_ATTEMPTS
+
+if TYPE_CHECKING:
+    from xraytransfer.prediction import Prediction
+    from xraytransfer.radiograph import Radiograph
+    from xraytransfer.serve.dicom_settings import DicomSettings
+    from xraytransfer.serve.engine import Engine
+    from xraytransfer.serve.spool.items import Film, Result
+    from xraytransfer.serve.spool.spool import Spool
+
+__all__ = ["Worker"]
+
+_LOG = logging.getLogger(__name__)
+_IDLE_S = 1.0  # longest sleep: a film that was put back falls due without anybody's notice
+_DISK_S = 10.0  # wait for a disk that takes nothing
+
+
+class Worker:
+    """A thread that has every received film scored.
+
+    A film that is refused (no chest radiograph, damaged, ...) is counted and forgotten: its sender has it. A film
+    that fails otherwise, or whose process dies over it, is tried again a few times and then put into ``dead``.
+
+    Parameters
+    ----------
+    settings : DicomSettings
+    spool : Spool
+    engine : Engine
+    """
+
+    def __init__(self, settings: DicomSettings, spool: Spool, engine: Engine) -> None:
+        self._settings, self._spool, self._engine = settings, spool, engine
+        self._destinations = [destination.name for destination in settings.destinations]
+        self._stopping = threading.Event()
+        self._in_engine = 0
+        self._ahead = engine.workers + engine.batch_size  # keeps it busy, and leaves places for others
+        self._thread = threading.Thread(target=self._run, name="dicom worker", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 60.0) -> None:
+        """Hand no more films in; wait for those in the engine. What is left stays in the spool."""
+        self._stopping.set()
+        with self._spool.changed:
+            self._spool.changed.notify_all()
+        self._thread.join()
+        with self._spool.changed:
+            self._spool.changed.wait_for(lambda: self._in_engine == 0, timeout=timeout_s)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            film = None
+            try:
+                with self._spool.changed:
+                    if self._in_engine < self._ahead:
+                        film = self._spool.claim()
+                    if film is None:
+                        if not self._stopping.is_set():
+                            self._spool.changed.wait(_IDLE_S)
+                        continue
+                    self._in_engine += 1
+                self._hand_in(film)
+            except (OSError, sqlite3.Error) as error:
+                self._disk_failed(film, error)
+                self._stopping.wait(_IDLE_S)
+
+    def _disk_failed(self, film: Film | None, error: Exception) -> None:
+        """Go on later: what was received lies in the spool as it did."""
+        _LOG.error("DICOM: the spool takes nothing (%s); again in %.0f s", error, _DISK_S)
+        if film is not None:
+            self._spool.hold_back(film, _DISK_S)
+
+    def _hand_in(self, film: Film) -> None:
+        if film.attempts > MAX_ATTEMPTS:
+            self._leave()
+            self._bury(film, f"given up after {MAX_ATTEMPTS} attempts that ended without an answer")
+            return
+
+        def finish(radiograph: Radiograph, prediction: Prediction) -> list[Result]:
+            return self._finish(film, radiograph, prediction)
+
+        try:
+            future = self._engine.submit_with(str(film.path), finish, deadline=math.inf)
+        except QueueFullError:
+            self._leave()
+            self._spool.release(film, 0.5, counts=False)
+        except DrainingError:
+            self._leave()
+            self._stopping.set()
+            self._spool.release(film, 0.0, counts=False)
+        else:
+            future.add_done_callback(lambda done: self._answered(film, done))
+
+    def _finish(self, film: Film, radiograph: Radiograph, prediction: Prediction) -> list[Result]:
+        """Make a film's results; runs in the engine's thread, where the pixels are."""
+        header = dcmread(film.path, stop_before_pixels=True)
+        created = self._spool.first_scored(film_uid(header, prediction))
+        return make_results(
+            header,
+            radiograph.pixels,
+            prediction,
+            created,
+            report=self._settings.structured_report,
+            capture=self._settings.secondary_capture,
+        )
+
+    def _answered(self, film: Film, done: Future[list[Result]]) -> None:
+        try:
+            self._settle(film, done)
+        except (OSError, sqlite3.Error) as error:
+            self._disk_failed(film, error)
+        finally:
+            self._leave()
+
+    def _settle(self, film: Film, done: Future[list[Result]]) -> None:
+        """Write down what became of a film."""
+        error = CancelledError() if done.cancelled() else done.exception()
+        if error is None:
+            results = done.result()
+            self._spool.score(film, results, self._destinations)
+            _LOG.info("DICOM: a film was scored; %s to send", counted(len(results) * len(self._destinations), "result"))
+        elif isinstance(error, RadiographError):
+            _LOG.warning("DICOM: a film was refused: %s", error.reason)
+            self._spool.refuse(film)
+        elif isinstance(error, ServeError):
+            self._bury(film, str(error))
+        elif isinstance(error, CancelledError):
+            self._spool.release(film, 0.0, counts=False)
+        else:  # a fault of ours or of the machine; its message may hold anything, so only its kind is told
+            kind = type(error).__name__
+            if film.attempts >= MAX_ATTEMPTS:
+                self._bury(film, f"scoring failed {film.attempts} times ({kind})")
+                return
+            wait_s = self._settings.back_off(film.attempts)
+            _LOG.error("DICOM: scoring a film failed (%s); again in %.0f s", kind, wait_s)
+            self._spool.release(film, wait_s, counts=True)
+
+    def _bury(self, film: Film, reason: str) -> None:
+        _LOG.error("DICOM: a film was given up: %s; it lies in %s", reason, self._spool.dead)
+        self._spool.bury_film(film, reason)
+
+    def _leave(self) -> None:
+        with self._spool.changed:
+            self._in_engine -= 1
+            self._spool.changed.notify_all()

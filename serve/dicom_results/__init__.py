@@ -1,0 +1,1 @@
+"""A prediction as DICOM objects."""

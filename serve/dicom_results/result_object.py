@@ -1,0 +1,111 @@
+"""What every DICOM result carries, whatever its kind: model, software, notice, dates."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import highdicom as hd
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID
+
+from xraytransfer.serve.dicom_results.uids import IMPLEMENTATION_CLASS_UID, device_uid
+
+if TYPE_CHECKING:
+    from xraytransfer.prediction import ModelIdentity, Prediction
+    from xraytransfer.serve.dicom_results.identity import Identity
+
+__all__ = ["BANNER", "MANUFACTURER", "complete", "parameters", "software_version"]
+
+MANUFACTURER = "xraytransfer"
+BANNER = "Research use, not for diagnosis"
+"""Burned into pictures, and part of every result's series description."""
+
+
+def software_version() -> str:
+    """Return this package's name and version."""
+    return f"xraytransfer {version('xraytransfer')}"
+
+
+def parameters(prediction: Prediction, position: int | None = None) -> list[str]:
+    """Return what determined an answer, as ``name=value`` (TID 4019, Algorithm Parameters).
+
+    Parameters
+    ----------
+    prediction : Prediction
+    position : int, optional
+        An observation's place in `xraytransfer.OBSERVATIONS`: adds its threshold.
+    """
+    found = [
+        f"model-sha256={prediction.model.sha256}",
+        f"software={software_version()}",
+        f"members={len(prediction.member_probability)}",
+        f"intensity={prediction.radiograph.get('intensity')}",
+        f"window={prediction.radiograph.get('window')}",
+        f"inverted={str(bool(prediction.radiograph.get('inverted'))).lower()}",
+    ]
+    if prediction.acceptance is not None:
+        found.append(f"film={'accepted' if prediction.acceptance.accepted else prediction.acceptance.reason}")
+    threshold = prediction.thresholds[position] if position is not None else None
+    if threshold is not None:
+        found += [f"operating-point={prediction.operating_point}", f"threshold={threshold:.6g}"]
+    return found
+
+
+def complete(result: Dataset, identity: Identity, prediction: Prediction, created: datetime, description: str) -> None:
+    """Write into a result what does not depend on its kind.
+
+    Parameters
+    ----------
+    result : pydicom.Dataset
+        Changed in place.
+    identity : Identity
+        Of the film.
+    prediction : Prediction
+    created : datetime
+        When the film was first scored, with a time zone. The object's only times: a repeat with the same
+        moment is the same object.
+    description : str
+        What the series holds; the research notice follows it.
+    """
+    identity.stamp(result)
+    result.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    result.file_meta.ImplementationVersionName = software_version().upper().replace(" ", "_")[:16]
+    del result.file_meta.FileMetaInformationGroupLength
+    result.SeriesDescription = f"{description} ({BANNER.lower()})"
+    result.ManufacturerModelName = prediction.model.name[:64]
+    result.SoftwareVersions = [software_version(), f"model {prediction.model.version}"[:64]]
+    result.DeviceSerialNumber = prediction.model.sha256
+    local = _in_zone(created, identity.values["TimezoneOffsetFromUTC"])
+    date, time = local.strftime("%Y%m%d"), local.strftime("%H%M%S")
+    result.InstanceCreationDate = result.ContentDate = date
+    result.InstanceCreationTime = result.ContentTime = time
+    result.ContributingEquipmentSequence = [_equipment(prediction.model, local)]
+
+
+def _in_zone(moment: datetime, offset: str) -> datetime:
+    """Return the moment in the film's time zone (0008,0201), in this machine's where the film has none."""
+    if not offset:
+        return moment.astimezone()
+    minutes = int(offset[1:3]) * 60 + int(offset[3:5])
+    return moment.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
+
+
+def _equipment(model: ModelIdentity, moment: datetime) -> Dataset:
+    """Return the algorithm as contributing equipment, as IHE AIR asks for.
+
+    IHE's own purpose code has not been registered; CID 7005 has Processing Equipment, which is the same.
+    """
+    item = hd.ContributingEquipment(
+        manufacturer=MANUFACTURER,
+        purpose_of_reference=codes.DCM.ProcessingEquipment,
+        manufacturer_model_name=model.name[:64],
+        software_versions=[software_version(), f"model {model.version}"[:64]],
+        device_serial_number=model.sha256,
+        contribution_datetime=moment.replace(microsecond=0, tzinfo=None),
+        contribution_description=f"Processing algorithm. {BANNER}.",
+    )
+    item.DeviceUID = device_uid(model)
+    return item

@@ -1,0 +1,164 @@
+"""The structured report: a prediction as Comprehensive 3D SR, TID 1500, one flat TID 1501 group per observation.
+
+Conventions
+-----------
+The root template, the qualitative evaluations and the algorithm's identification follow IHE AIR (AI Results):
+*Procedure reported* is the imaging procedure, not the algorithm. Groups hold nothing nested, because readers lose
+nested modifiers. A decision below the operating point is written as Absent in the sense of
+PS3.16 CID 241; the report's comment says that it rules nothing out.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodedConcept,
+    Comprehensive3DSR,
+    DeviceObserverIdentifyingAttributes,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    QualitativeEvaluation,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import ExplicitVRLittleEndian
+
+from xraytransfer.notice import RESEARCH_NOTICE
+from xraytransfer.observations import OBSERVATIONS, Observation
+from xraytransfer.serve.dicom_results.identity import Identity, identify
+from xraytransfer.serve.dicom_results.result_object import MANUFACTURER, complete, parameters, software_version
+from xraytransfer.serve.dicom_results.uids import device_uid, instance_uid, series_uid, tracking_uid
+
+if TYPE_CHECKING:
+    from xraytransfer.prediction import Prediction
+
+__all__ = ["CHEST_RADIOGRAPHY", "COMMENT", "MEMBER_SPREAD", "SERIES_NUMBER", "structured_report"]
+
+CHEST_RADIOGRAPHY = CodedConcept("399208008", "SCT", "Plain X-ray of chest")
+"""The procedure reported."""
+MEMBER_SPREAD = CodedConcept("MEMBER-SPREAD", "99XRAYTRANSFER", "Standard deviation over ensemble members")
+"""How far the ensemble's members differ; no public scheme has a code for it."""
+SERIES_NUMBER = 9801
+COMMENT = (
+    f"{RESEARCH_NOTICE} Not verified by anybody. Absent means below the operating point: it rules nothing out. "
+    "No Finding means that nothing would have been reported; it is not a diagnosis of health. "
+    "Adults, frontal chest radiographs only."
+)
+
+
+def structured_report(dataset: Dataset, prediction: Prediction, created: datetime | None = None) -> Dataset:
+    """Return a prediction as a DICOM structured report in the film's examination.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        The film; pixels are not needed. Patient and examination are copied from it.
+    prediction : Prediction
+        What the model answered about it.
+    created : datetime, optional
+        When the film was first scored, with a time zone; now where absent.
+
+    Returns
+    -------
+    pydicom.Dataset
+        A Comprehensive 3D SR with file meta information, Explicit VR Little Endian, complete, preliminary,
+        UNVERIFIED. The same film, model and `created` give the same object, byte for byte.
+
+    Raises
+    ------
+    ServeError
+        The film lacks a valid UID of its own, its class, its series or its examination.
+
+    References
+    ----------
+    PS3.3 A.35.13; PS3.16 TID 1500, 1501, 4019; IHE RAD AI Results.
+    """
+    identity = identify(dataset)
+    model = prediction.model
+    groups = [_group(observation, i, prediction, identity) for i, observation in enumerate(OBSERVATIONS)]
+    content = MeasurementReport(
+        observation_context=_observer(prediction),
+        procedure_reported=CHEST_RADIOGRAPHY,
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    said = " ".join(filter(None, (prediction.doubt, COMMENT)))
+    comment = TextContentItem(codes.DCM.Comment, said, RelationshipTypeValues.CONTAINS)
+    content[0].ContentSequence.append(comment)
+    report = Comprehensive3DSR(
+        evidence=[identity.evidence()],
+        content=content,
+        series_instance_uid=series_uid(identity.study_uid, "SR", model),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=instance_uid(identity.study_uid, identity.sop_instance_uid, "SR", model),
+        instance_number=identity.instance_number,
+        manufacturer=MANUFACTURER,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        coding_schemes=[
+            CodingSchemeIdentificationItem(
+                designator=MEMBER_SPREAD.scheme_designator, name="Private codes of xraytransfer"
+            )
+        ],
+    )
+    complete(report, identity, prediction, created or datetime.now(timezone.utc), "Chest observations")
+    return report
+
+
+def _observer(prediction: Prediction) -> ObservationContext:
+    """Return the model as the device that observed (TID 1002, 1004)."""
+    device = DeviceObserverIdentifyingAttributes(
+        uid=device_uid(prediction.model),
+        name=prediction.model.name,
+        manufacturer_name=MANUFACTURER,
+        model_name=f"{prediction.model.name} {prediction.model.version}, {software_version()}",
+        serial_number=prediction.model.sha256,
+    )
+    return ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, device))
+
+
+def _group(
+    observation: Observation, position: int, prediction: Prediction, identity: Identity
+) -> MeasurementsAndQualitativeEvaluations:
+    """Return one observation's TID 1501 group: probability, members' spread, and the decision if there is one."""
+    code, model = observation.code, prediction.model
+    probability = round(float(prediction.probability[position]), 4)
+    spread = round(float(prediction.spread[position]), 4)
+    decision = prediction.decision[position]
+    evaluations = None
+    if decision is not None:
+        value = codes.SCT.Present if decision else codes.SCT.Absent
+        evaluations = [QualitativeEvaluation(codes.DCM.PresenceOfProperty, value)]
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(
+            uid=tracking_uid(identity.sop_instance_uid, observation.identifier, model),
+            identifier=observation.name,
+        ),
+        finding_type=CodedConcept(code.value, code.scheme, code.meaning),
+        algorithm_id=AlgorithmIdentification(
+            name=model.name,
+            version=model.version,
+            parameters=parameters(prediction, position),
+            family=codes.DCM.ArtificialIntelligence,
+            manufacturer=MANUFACTURER,
+        ),
+        measurements=[
+            Measurement(codes.DCM.Probability, probability, codes.UCUM.NoUnits),
+            Measurement(MEMBER_SPREAD, spread, codes.UCUM.NoUnits),
+        ],
+        qualitative_evaluations=evaluations,
+        source_images=[SourceImageForMeasurementGroup(identity.sop_class_uid, identity.sop_instance_uid)],
+    )

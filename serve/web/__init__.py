@@ -1,0 +1,1 @@
+"""The HTTP interface: routes, bodies, refusals, and its own description."""

@@ -1,0 +1,107 @@
+"""Security: who may call, under which name, from which origin; and the headers that every answer carries."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers, MutableHeaders
+
+from xraytransfer.serve.web.problems import ProblemError, problem_response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from xraytransfer.serve.metrics import Metrics
+    from xraytransfer.serve.settings import Settings
+
+__all__ = ["Guard"]
+
+_HEADERS = {
+    # Nothing from elsewhere, nothing inline; films and maps are drawn from data: and blob: pictures.
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    "cache-control": "no-store",  # answers are about patients
+}
+
+
+_PROBES = frozenset({"/healthz", "/readyz"})
+
+
+class Guard:
+    """Refuse callers before anything of theirs is read; set security headers on every answer.
+
+    Parameters
+    ----------
+    app : ASGI application
+    settings : Settings
+        Token, hosts, origins, TLS.
+    metrics : Metrics
+        Where refusals are counted.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._hosts = frozenset(host.lower() for host in settings.hosts)
+        self._origins = frozenset(settings.cors_origins)
+        self._token = None if settings.token is None else _digest(settings.token.encode("ascii"))
+        self._headers = dict(_HEADERS)
+        if settings.tls_certificate is not None:
+            self._headers["strict-transport-security"] = "max-age=31536000"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, as ASGI says."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            self._check(scope["method"], scope["path"], Headers(scope=scope))
+        except ProblemError as problem:
+            self._metrics.refusals.labels(problem.reason).inc()
+            await problem_response(problem)(scope, receive, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)
+
+    def _check(self, method: str, path: str, headers: Headers) -> None:
+        host = headers.get("host", "").lower()
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        # Load balancers and containers ask by address whether we live; there is nothing to be learnt there.
+        if "*" not in self._hosts and name not in self._hosts and path not in _PROBES:
+            raise ProblemError("wrong-host", "the Host header is none of this server's names (--allowed-host)")
+        origin = headers.get("origin")
+        if origin is not None and origin not in self._origins and origin.split("://")[-1].lower() != host:
+            raise ProblemError("cross-origin", "a page of another origin may not call (--cors-origin allows one)")
+        # Open: the page's own files, the reference, and what a load balancer asks.
+        asked = path.startswith("/v1/") or path == "/metrics"
+        if self._token is None or not asked or method == "OPTIONS":
+            return
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        # Digests have one length, and are compared in a time that does not tell where they differ.
+        same = hmac.compare_digest(_digest(token.strip().encode("latin-1")), self._token)
+        if kind.lower() != "bearer" or not same:
+            raise ProblemError(
+                "unauthorized",
+                "send the header 'Authorization: Bearer <token>'",
+                {"WWW-Authenticate": 'Bearer realm="xraytransfer"'},
+            )
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()

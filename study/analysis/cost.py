@@ -1,0 +1,140 @@
+"""What a network costs: milliseconds for one film, and the size of its activation map.
+
+Measured once per architecture and truncation with random weights, which cost the same as trained ones, and
+stored as ``costs.csv`` in the results folder, so that a report remains a function of files.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from xraytransfer.study.analysis.results_folder import Results
+from xraytransfer.study.networks.architectures import Architecture
+
+__all__ = ["Cost", "measure_costs", "read_costs"]
+
+REPEATS = 25
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One row of ``costs.csv``.
+
+    Attributes
+    ----------
+    architecture : str
+        Name of the row.
+    truncation : int
+        Final stages removed.
+    resolution : int
+        Side of the film in pixels.
+    latency_ms : float
+        Fastest of some films given one at a time, one CPU thread, float32, network alone: what other work on
+        the machine adds is no property of the network.
+    map_rows, map_columns : int
+        Size of the activation map.
+    """
+
+    architecture: str
+    truncation: int
+    resolution: int
+    latency_ms: float
+    map_rows: int
+    map_columns: int
+
+
+def read_costs(results: Results) -> dict[tuple[str, int], Cost]:
+    """Return what is stored for the runs' resolution, by architecture and truncation; empty without a file."""
+    path = results.folder / "costs.csv"
+    if not path.is_file():
+        return {}
+    side = int(results.config("resolution")[0])
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [
+            Cost(
+                row["architecture"],
+                int(row["truncation"]),
+                int(row["resolution"]),
+                float(row["latency_ms"]),
+                int(row["map_rows"]),
+                int(row["map_columns"]),
+            )
+            for row in csv.DictReader(file)
+        ]
+    return {(row.architecture, row.truncation): row for row in rows if row.resolution == side}
+
+
+def measure_costs(results: Results) -> dict[tuple[str, int], Cost]:
+    """Measure what is not stored yet, store it, and return everything.
+
+    Parameters
+    ----------
+    results : Results
+        From `read_results`.
+
+    Returns
+    -------
+    dict
+        Architecture and truncation to `Cost`.
+
+    Raises
+    ------
+    ImportError
+        torch or timm is not installed.
+    """
+    known = read_costs(results)
+    side = int(results.config("resolution")[0])
+    wanted = {(run.cell[0], run.cell[2]): run.config for run in results.runs}
+    for (name, truncation), config in sorted(wanted.items()):
+        if (name, truncation) not in known:
+            row = Architecture.from_dict(config["row"])
+            known[name, truncation] = measure_cost(row, truncation, len(config["outputs"]), side)
+    _write(results.folder / "costs.csv", known.values())
+    return known
+
+
+def measure_cost(architecture: Architecture, truncation: int, outputs: int, side: int) -> Cost:
+    """Measure one network on one CPU thread.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The row.
+    truncation : int
+        Final stages removed.
+    outputs : int
+        Observations trained.
+    side : int
+        Resolution in pixels.
+    """
+    import torch
+
+    from xraytransfer.study.networks.network import build_network
+
+    network = build_network(architecture, outputs=outputs, truncation=truncation, initialisation="random").eval()
+    film = torch.full((1, 1, side, side), 128.0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            _, activation = network.forward_with_map(film)
+            times = []
+            for _ in range(REPEATS):
+                start = time.perf_counter()
+                network(film)
+                times.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    rows, columns = activation.shape[-2:]
+    return Cost(architecture.name, truncation, side, round(min(times) * 1e3, 2), int(rows), int(columns))
+
+
+def _write(path: Path, costs: Iterable[Cost]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Cost)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(cost) for cost in costs)

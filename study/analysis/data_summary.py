@@ -1,0 +1,128 @@
+"""What a report says about its films, runs and limits before it answers anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from xraytransfer.study.analysis.cells import Scored
+from xraytransfer.study.analysis.table import Column, Table, number, text
+from xraytransfer.study.phantoms.dataset import FOLDER
+
+__all__ = ["data_section_tables", "headline", "is_synthetic", "limits", "settings_table"]
+
+DATA_NAMES = {"nih": "NIH ChestX-ray14", "chexpert": "CheXpert"}
+
+
+def is_synthetic(scored: Scored) -> bool:
+    """Return whether the films are phantoms."""
+    return Path(str(scored.results.config("data", "folder") or "")).name == FOLDER
+
+
+def headline(scored: Scored) -> tuple[str, str]:
+    """Return the report's title, and the notice below it."""
+    name = str(scored.results.config("data", "name") or "films")
+    if is_synthetic(scored):
+        return (
+            "ImageNet models on drawn chest phantoms",
+            "SYNTHETIC: these films are procedural drawings, and in the demo the networks were pretrained on drawn "
+            "shapes, not on ImageNet. This shows what a study looks like; its numbers say nothing about patients.",
+        )
+    return (
+        f"ImageNet models on chest films: {DATA_NAMES.get(name, name)}",
+        "For research, not a medical device. Labels were read from reports by programs unless the data set says "
+        "otherwise; AUROC against such labels is not accuracy against disease.",
+    )
+
+
+def limits(scored: Scored) -> tuple[str, ...]:
+    """Return sentences on how much these runs can carry."""
+    results = scored.results
+    test = results.test
+    positives = {str(n): int((test.label[:, k] == 1).sum()) for k, n in enumerate(test.observations)}
+    fewest = min(positives, key=lambda name: positives[name])
+    cells, runs = len(scored.cells), len(results.runs)
+    seeds = sorted({len(cell.runs) for cell in scored.cells})
+    whole = {cell.architecture for cell in scored.cells if cell.truncation == 0}
+    sentences = [
+        f"{runs} runs in {cells} cells of {len(whole)} architectures; seeds per cell: "
+        f"{' to '.join(str(n) for n in (seeds if len(seeds) < 2 else (seeds[0], seeds[-1])))}.",
+        f"Judged on {len(test.image)} films of {len(np.unique(test.patient))} patients; fewest positives: "
+        f"{fewest.replace('_', ' ')}, {positives[fewest]}.",
+    ]
+    absent = [str(n) for k, n in enumerate(test.observations) if np.isnan(scored.cells[0].value[k])]
+    if absent:
+        sentences.append(
+            f"AUROC is not defined for {', '.join(absent)}: a class is absent among the test films. Not in the mean."
+        )
+    if seeds == [1]:
+        sentences.append("One seed per cell: differences between cells include the chance of training, unmeasured.")
+    if len(whole) < 16:
+        sentences.append(
+            f"{len(whole)} architectures where the paper had 16: correlations over models have little power."
+        )
+    if results.left_out:
+        sentences.append(f"{len(results.left_out)} runs in the folder are not compared; the table below says why.")
+    return tuple(sentences)
+
+
+def data_section_tables(scored: Scored) -> list[Table]:
+    """Return the table of splits and positives, and that of runs left out where there are any."""
+    results = scored.results
+    test = results.test
+    split = results.config("split") or {}
+    rows: list[dict[str, object]] = []
+    for name in ("train", "validation", "test"):
+        counts = split.get(name, {})
+        row: dict[str, object] = {"split": name, "films": counts.get("images"), "patients": counts.get("patients")}
+        if name == "test":
+            row |= {f"positive_{n}": int((test.label[:, k] == 1).sum()) for k, n in enumerate(test.observations)}
+            row |= {"masked": int(np.isnan(test.label).sum())}
+        rows.append(row)
+    columns = [
+        Column("Split by patient", text("split"), right=False),
+        Column("Films", text("films")),
+        Column("Patients", text("patients")),
+        *(Column(f"{n.replace('_', ' ').capitalize()}", text(f"positive_{n}")) for n in results.observations),
+        Column("Masked labels", text("masked")),
+    ]
+    refused = sum((results.config("data", "refused") or {}).values())
+    note = (
+        f"Positive films of each observation among the test films. {refused} films could not be read and are left out."
+    )
+    tables = [Table("data", "Films", columns, rows, note)]
+    if results.left_out:
+        listed: list[dict[str, object]] = [{"run": run, "reason": reason} for run, reason in results.left_out]
+        left = (Column("Run", text("run"), right=False), Column("Why it is not compared", text("reason"), right=False))
+        tables.append(Table("left_out", "Runs not compared", left, listed))
+    return tables
+
+
+def settings_table(scored: Scored) -> Table:
+    """Return the settings that all runs share, and what the runs took."""
+    config = scored.results.runs[0].config
+    rows: list[dict[str, object]] = []
+    for key in ("resolution", "intensity", "label_policy", "writer"):
+        value = config.get(key)
+        shown = " x ".join(str(n) for n in value) if isinstance(value, list) else value
+        rows.append({"setting": key, "value": shown})
+    rows += [{"setting": f"preset.{key}", "value": value} for key, value in (config.get("preset") or {}).items()]
+    if teacher := config.get("teacher"):
+        names = ", ".join(row["name"] for row in teacher["runs"])
+        rows += [{"setting": "teachers", "value": names}, {"setting": "teachers' share", "value": teacher["share"]}]
+    split = config.get("split") or {}
+    rows += [
+        {"setting": f"split.{key}", "value": split.get(key)}
+        for key in ("method", "salt", "evaluation_minimum_width", "sha256")
+    ]
+    done = [run.done for run in scored.results.runs]
+    hours = sum(float(one.get("seconds_this_process") or 0) for one in done) / 3600
+    devices = ", ".join(sorted({str(one.get("device") or "?") for one in done}))
+    rows += [
+        {"setting": "hours of all runs together", "value": number("h", 2)({"h": hours})},
+        {"setting": "devices", "value": devices},
+        {"setting": "torch", "value": ", ".join(sorted({str(one.get("torch") or "?") for one in done}))},
+    ]
+    columns = (Column("Setting", text("setting"), right=False), Column("Value", text("value"), right=False))
+    return Table("settings", "Settings that all runs share", columns, rows)

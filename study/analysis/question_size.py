@@ -1,0 +1,181 @@
+"""Question 3, whether size matters within a family, and more than the family does."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from xraytransfer.study.analysis.cells import Cell, Scored
+from xraytransfer.study.analysis.published import read_published
+from xraytransfer.study.analysis.question_accuracy import relation
+from xraytransfer.study.analysis.table import (
+    Answer,
+    Column,
+    Table,
+    interval_row,
+    number,
+    p_text,
+    show_interval,
+    show_p,
+    text,
+)
+from xraytransfer.study.stats.correlation import holm, spearman_test
+from xraytransfer.study.stats.variance import VarianceSplit, variance_split
+
+__all__ = ["QUESTION", "answer_size", "families"]
+
+QUESTION = "Do larger models read better, and does size matter more than family?"
+
+
+def families(cells: list[Cell]) -> dict[str, list[Cell]]:
+    """Return the cells of each family, smallest first."""
+    found: dict[str, list[Cell]] = {}
+    for cell in sorted(cells, key=lambda one: one.parameters):
+        found.setdefault(cell.family, []).append(cell)
+    return found
+
+
+def answer_size(scored: Scored) -> Answer:
+    """Return what the runs say about question 3.
+
+    Parameters
+    ----------
+    scored : Scored
+        From `score_results`.
+
+    Returns
+    -------
+    Answer
+        Tables ``size`` (one row per family and initialisation) and ``variance``.
+    """
+    rows: list[dict[str, object]] = []
+    splits: list[dict[str, object]] = []
+    verdicts: list[str] = []
+    for index, initialisation in enumerate(("pretrained", "random")):
+        cells = scored.whole(initialisation)
+        if not cells:
+            verdicts.append(f"{initialisation.capitalize()}: cannot be answered, no such run.")
+            continue
+        rows += _family_rows(cells, initialisation)
+        one = spearman_test(
+            [float(cell.parameters) for cell in cells],
+            [cell.macro.value for cell in cells],
+            scored.generator(30 + index),
+        )
+        verdicts.append(
+            f"{initialisation.capitalize()}, size: " + relation(one, one.p, "the number of parameters", "AUROC")
+        )
+        runs = [(cell, value) for cell in cells for value in cell.by_seed if not math.isnan(value)]
+        split = variance_split(
+            [value for _, value in runs],
+            [cell.family for cell, _ in runs],
+            [cell.architecture for cell, _ in runs],
+            scored.generator(40 + index),
+        )
+        splits.append(_split_row(split, initialisation))
+        verdicts.append(f"{initialisation.capitalize()}, family against size: " + _sentence(split))
+    for row, p in zip(rows, holm([float(row["p"]) for row in rows]), strict=True):  # type: ignore[arg-type]
+        row["p_holm"] = float(p)
+    verdicts.append(
+        "Published, without pretraining: "
+        + "; ".join(f"{p.quantity} {p.value:.3f} ({p.who})" for p in read_published("size"))
+        + ". The paper's abstract says that family matters more than size within a family."
+    )
+    return Answer("size", QUESTION, tuple(verdicts), (_family_table(rows), _variance_table(splits)))
+
+
+def _family_rows(cells: list[Cell], initialisation: str) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for family, members in families(cells).items():
+        values = [cell.macro.value for cell in members]
+        row: dict[str, object] = {
+            "initialisation": initialisation,
+            "family": family,
+            "sizes": len(members),
+            "mean": float(np.mean(values)),
+            "range": float(np.ptp(values)) if len(members) > 1 else float("nan"),
+            "smallest": members[0].architecture,
+            "largest": members[-1].architecture,
+            "p": float("nan"),
+        }
+        if len(members) > 1:
+            difference = members[-1].minus(members[0])
+            row |= {**interval_row(difference), "p": difference.p}
+        rows.append(row)
+    return rows
+
+
+def _split_row(split: VarianceSplit, initialisation: str) -> dict[str, object]:
+    return {
+        "initialisation": initialisation,
+        "families": split.families,
+        "architectures": split.architectures,
+        "runs": split.runs,
+        "family_sd": split.family,
+        "size_sd": split.size,
+        "seed_sd": split.seed,
+        "value": split.share,
+        "lower": split.lower,
+        "upper": split.upper,
+        "p": split.p,
+    }
+
+
+def _sentence(split: VarianceSplit) -> str:
+    """Return what the split says, and no more."""
+    if math.isnan(split.family):
+        return (
+            f"cannot be told: {split.families} famil{'ies' if split.families != 1 else 'y'} with {split.architectures} "
+            "architectures; at least two families, one of them with two sizes, are needed."
+        )
+    seeds = (
+        f", SD of a seed {split.seed:.4f}"
+        if not math.isnan(split.seed)
+        else "; with one seed each, size and chance cannot be told apart"
+    )
+    parts = f"SD between families {split.family:.4f}, of sizes within a family {split.size:.4f}{seeds}"
+    if math.isnan(split.share):
+        return f"neither family nor size explains more than chance between seeds ({parts})."
+    held = f"{100 * split.share:.0f} % of their variance (95 % {100 * split.lower:.0f} to {100 * split.upper:.0f} %)"
+    share = f"family holds {held}"
+    if split.lower > 0.5 and split.p < 0.05:
+        return f"family matters more: {share}; {parts}; p = {p_text(split.p)}.".replace("= <", "< ")
+    if split.upper < 0.5:
+        return f"size matters more: {share}; {parts}."
+    return f"undecided with {split.families} families: {share}; {parts}; p = {p_text(split.p)}.".replace("= <", "< ")
+
+
+def _family_table(rows: list[dict[str, object]]) -> Table:
+    columns = (
+        Column("Weights", text("initialisation"), right=False),
+        Column("Family", text("family"), right=False),
+        Column("Sizes", text("sizes")),
+        Column("Mean AUROC", number("mean")),
+        Column("Range over sizes", number("range")),
+        Column("Smallest", text("smallest"), right=False),
+        Column("Largest", text("largest"), right=False),
+        Column("Largest minus smallest (95 %)", show_interval(signed=True)),
+        Column("p", show_p("p")),
+        Column("p, Holm", show_p("p_holm")),
+    )
+    return Table("size", "Size within each family", columns, rows, "Paired bootstrap by patient.")
+
+
+def _variance_table(rows: list[dict[str, object]]) -> Table:
+    columns = (
+        Column("Weights", text("initialisation"), right=False),
+        Column("Families", text("families")),
+        Column("Architectures", text("architectures")),
+        Column("Runs", text("runs")),
+        Column("SD between families", number("family_sd", 4)),
+        Column("SD of size within family", number("size_sd", 4)),
+        Column("SD between seeds", number("seed_sd", 4)),
+        Column("Share of family (95 %)", show_interval(digits=2)),
+        Column("p", show_p("p")),
+    )
+    note = (
+        "Nested random effects. Share of family: of the variance of family and size together, seeds left out; "
+        "generalised interval, p by dealing architectures anew to families."
+    )
+    return Table("variance", "The spread of macro AUROC, split", columns, rows, note)

@@ -1,0 +1,214 @@
+"""Data sets on disk -> `FilmTable`: CheXpert, NIH ChestX-ray14, and any CSV with a mapping file.
+
+References
+----------
+Irvin et al., CheXpert, AAAI 2019. Wang et al., ChestX-ray8, CVPR 2017 (NIH Clinical Center).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from xraytransfer.errors import StudyError
+from xraytransfer.study.data.film_table import FilmTable, build_table, identifier, parse_age, parse_label, read_csv
+
+__all__ = ["CHEXPERT_OBSERVATIONS", "DATASETS", "NIH_OBSERVATIONS", "read_dataset"]
+
+CHEXPERT_OBSERVATIONS = (
+    "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema",
+    "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other",
+    "Fracture", "Support Devices",
+)  # fmt: skip
+"""CheXpert's fourteen, in its order."""
+
+NIH_OBSERVATIONS = (
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
+    "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia", "No Finding",
+)  # fmt: skip
+"""NIH's fourteen findings and its word for none of them."""
+
+_NIH_NAMES = {"Effusion": "pleural_effusion"}
+_SEX = {"m": "M", "male": "M", "f": "F", "female": "F"}
+
+
+def read_dataset(name: str, folder: Path, *, mapping: Path | None = None, views: str = "frontal") -> FilmTable:
+    """Read a data set's table.
+
+    Parameters
+    ----------
+    name : str
+        ``chexpert``, ``nih`` or ``csv``.
+    folder : Path
+        Where its table and pictures are.
+    mapping : Path or None
+        For ``csv``: the mapping file (see `read_mapped`).
+    views : str
+        ``frontal``, ``lateral`` or ``all``.
+
+    Raises
+    ------
+    StudyError
+        If the data set is unknown, the folder is not one, columns are missing, or nothing is left.
+    """
+    if name not in DATASETS:
+        raise StudyError(f"data set {name!r} is none of {', '.join(DATASETS)}")
+    if views not in ("frontal", "lateral", "all"):
+        raise StudyError(f"views {views!r} is none of frontal, lateral, all")
+    if not folder.is_dir():
+        raise StudyError(f"{folder}: no such folder")
+    if name == "csv":
+        if mapping is None:
+            raise StudyError("a data set of kind csv needs a mapping file: --mapping FILE")
+        table = read_mapped(folder, mapping)
+    else:
+        table = DATASETS[name](folder)
+    if views != "all":
+        lateral = table.view == "LATERAL"
+        keep = lateral if views == "lateral" else ~lateral
+        table.notes.append(f"{int((~keep).sum())} images left out: not {views}")
+        table = table.subset(keep)
+    if len(table) == 0:
+        raise StudyError(f"{folder}: no {views} image is left")
+    return table
+
+
+def read_nih(folder: Path) -> FilmTable:
+    """Read ChestX-ray14 in its official layout: table, ``images*/`` folders, split lists.
+
+    The table is the first of ``Data_Entry*.csv``. An official split is taken from a column ``Official
+    Split``, else from ``train_val_list.txt`` and ``test_list.txt``, else left empty.
+    """
+    tables = sorted(folder.glob("Data_Entry*.csv"))
+    if not tables:
+        raise StudyError(f"{folder}: no Data_Entry*.csv; expected NIH's official layout")
+    rows = read_csv(tables[0], ("Image Index", "Finding Labels", "Patient ID"))
+    files = {path.name: path for pattern in ("images*/*.png", "images*/images/*.png") for path in folder.glob(pattern)}
+    lists: dict[str, str] = {}
+    for split, name in (("train", "train_val_list.txt"), ("test", "test_list.txt")):
+        if (folder / name).is_file():
+            lists |= dict.fromkeys((folder / name).read_text(encoding="utf-8").split(), split)
+    words = {"val": "validation", "valid": "validation"}
+    found = []
+    for line, row in enumerate(rows, start=2):
+        image = row["Image Index"]
+        findings = set(row["Finding Labels"].split("|"))
+        if unknown := sorted(findings - set(NIH_OBSERVATIONS)):
+            raise StudyError(f"{tables[0].name} line {line}: unknown labels {unknown}; known: {NIH_OBSERVATIONS}")
+        split = row.get("Official Split") or lists.get(image, "")
+        found.append(
+            {
+                "image": image,
+                "path": files.get(image, folder / "images" / image),
+                "patient": row["Patient ID"].strip(),
+                "examination": Path(image).stem,
+                "view": (row.get("View Position") or "").strip().upper(),
+                "sex": _SEX.get((row.get("Patient Sex") or row.get("Patient Gender") or "").strip().lower(), ""),
+                "age": parse_age(row.get("Patient Age")),
+                "label": [float(name in findings) for name in NIH_OBSERVATIONS],
+                "official_split": words.get(split, split),
+                "source_width": int(row.get("Source Width") or 0),
+            }
+        )
+    return build_table("nih", [_NIH_NAMES.get(name, identifier(name)) for name in NIH_OBSERVATIONS], found)
+
+
+def read_chexpert(folder: Path) -> FilmTable:
+    """Read CheXpert, v1.0 or -small: ``train.csv``, ``valid.csv`` and, where present, the released test labels.
+
+    The test labels may be called ``test.csv``, ``test_labels.csv`` or ``groundtruth.csv``; they have no
+    column for sex, age or view, which then come from the file's name or stay empty. Paths start with the
+    folder's released name (``CheXpert-v1.0-small/``), which is ignored.
+    """
+    found: list[dict[str, Any]] = []
+    names = [("train.csv", "train"), ("valid.csv", "validation")]
+    names += [
+        (name, "test") for name in ("test.csv", "test_labels.csv", "groundtruth.csv") if (folder / name).is_file()
+    ][:1]
+    notes = []
+    for name, split in names:
+        if not (folder / name).is_file():
+            if split == "train":
+                raise StudyError(f"{folder}: no train.csv; expected CheXpert's own layout")
+            notes.append(f"{name} is not there")
+            continue
+        for line, row in enumerate(read_csv(folder / name, ("Path", *CHEXPERT_OBSERVATIONS)), start=2):
+            found.append(_chexpert_row(folder, row, split, f"{name} line {line}"))
+    return build_table("chexpert", [identifier(name) for name in CHEXPERT_OBSERVATIONS], found, notes)
+
+
+def _chexpert_row(folder: Path, row: dict[str, str], split: str, where: str) -> dict[str, Any]:
+    image = re.sub(r"^CheXpert-v1\.0[^/]*/", "", row["Path"])
+    parts = Path(image).parts
+    if len(parts) < 3 or ".." in parts or Path(image).is_absolute():
+        raise StudyError(f"{where}: path {row['Path']!r}; expected train/patientNNNNN/studyN/viewN_frontal.jpg")
+    plane = row.get("Frontal/Lateral") or ("Lateral" if "lateral" in parts[-1] else "Frontal")
+    view = "LATERAL" if plane.lower() == "lateral" else (row.get("AP/PA") or "").strip().upper()
+    return {
+        "image": image,
+        "path": folder / image,
+        "patient": parts[-3],
+        "examination": "/".join(parts[-3:-1]),
+        "view": view,
+        "sex": _SEX.get((row.get("Sex") or "").strip().lower(), ""),
+        "age": parse_age(row.get("Age")),
+        "label": [parse_label(row.get(name), f"{where}, {name}") for name in CHEXPERT_OBSERVATIONS],
+        "official_split": split,
+    }
+
+
+def read_mapped(folder: Path, mapping: Path) -> FilmTable:
+    """Read any CSV through a mapping file.
+
+    The mapping is a JSON object::
+
+        {"name": "mine", "table": "films.csv", "image": "file", "patient": "pid", "examination": "accession",
+         "view": "view", "sex": "sex", "age": "age", "split": "split",
+         "labels": {"edema": "Edema"}, "values": {"yes": 1, "no": 0, "unsure": -1}}
+
+    ``name``, ``table``, ``image``, ``patient`` and ``labels`` must be there; the others name columns that
+    may be absent. ``image`` is a path below the folder. ``values`` translates words in label cells.
+    """
+    try:
+        plan = json.loads(mapping.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{mapping}: cannot be read as JSON: {error}") from error
+    needed = ("name", "table", "image", "patient", "labels")
+    if not isinstance(plan, dict) or any(key not in plan for key in needed) or not isinstance(plan["labels"], dict):
+        raise StudyError(f"{mapping}: must be a JSON object with {', '.join(needed)}")
+    optional = {key: plan.get(key) for key in ("examination", "view", "sex", "age", "split")}
+    columns = [plan["image"], plan["patient"], *plan["labels"].values(), *(c for c in optional.values() if c)]
+    values = {str(key): str(value) for key, value in plan.get("values", {}).items()}
+    found = []
+    for line, row in enumerate(read_csv(folder / plan["table"], columns), start=2):
+        cell = {key: (row[column] or "").strip() if column else "" for key, column in optional.items()}
+        where = f"{plan['table']} line {line}"
+        labels = [row[column] or "" for column in plan["labels"].values()]
+        image = row[plan["image"]]
+        if not row[plan["patient"]]:
+            raise StudyError(f"{where}: no patient; a split by patient needs one")
+        found.append(
+            {
+                "image": image,
+                "path": folder / image,
+                "patient": row[plan["patient"]],
+                "examination": cell["examination"] or image,
+                "view": cell["view"].upper(),
+                "sex": _SEX.get(cell["sex"].lower(), ""),
+                "age": parse_age(cell["age"]),
+                "label": [parse_label(values.get(text.strip(), text), where) for text in labels],
+                "official_split": {"val": "validation", "valid": "validation"}.get(cell["split"], cell["split"]),
+            }
+        )
+    return build_table(str(plan["name"]), list(plan["labels"]), found)
+
+
+DATASETS: dict[str, Callable[[Path], FilmTable]] = {
+    "chexpert": read_chexpert,
+    "nih": read_nih,
+    "csv": lambda folder: read_mapped(folder, folder / "mapping.json"),
+}
+"""Readers by name; ``csv`` is called with its mapping by `read_dataset`."""

@@ -1,0 +1,123 @@
+"""The data of a run: table, split, labels and pixels, in rows of one cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytransfer.errors import StudyError
+from xraytransfer.study.data.cache import FilmCache, Progress, build_cache, cache_folder, open_cache
+from xraytransfer.study.data.datasets import read_dataset
+from xraytransfer.study.data.film_table import FilmTable
+from xraytransfer.study.data.labels import apply_policy, parse_policy
+from xraytransfer.study.data.split import SPLITS, Split, split_films
+
+__all__ = ["RunData", "describe_data", "load_data", "read_table"]
+
+
+@dataclass(eq=False)
+class RunData:
+    """What training and evaluation index.
+
+    Attributes
+    ----------
+    table : FilmTable
+        All films that could be read, in the cache's order.
+    pixels : NDArray
+        uint8 memory map, shape (images, rows, columns).
+    label : NDArray
+        float32, shape (images, outputs): 1, 0 or NaN for masked.
+    rows : dict
+        Split -> row numbers.
+    """
+
+    table: FilmTable
+    pixels: NDArray[np.uint8]
+    label: NDArray[np.float32]
+    rows: dict[str, NDArray[np.intp]]
+
+
+def read_table(data: Mapping[str, Any]) -> FilmTable:
+    """Read the table that the ``data`` part of a configuration names."""
+    mapping = data.get("mapping")
+    return read_dataset(
+        data["name"], Path(data["folder"]), mapping=Path(mapping) if mapping else None, views=data["views"]
+    )
+
+
+def _split(table: FilmTable, cache: FilmCache, options: Mapping[str, Any]) -> Split:
+    split = split_films(
+        table,
+        method=options["method"],
+        fractions=options["fractions"],
+        salt=options["salt"],
+        evaluation_minimum_width=options["evaluation_minimum_width"],
+    )
+    # split first, then leave out: a film that cannot be read moves no other
+    split.of[~cache.done] = ""
+    for name in SPLITS:
+        rows = split.rows(name)
+        split.record[name] = {"images": len(rows), "patients": len(np.unique(table.patient[rows]))}
+        if not len(rows):
+            raise StudyError(f"{table.name}: no film of {name} could be read; see {cache.folder / 'refused.csv'}")
+    return split
+
+
+def describe_data(
+    data: Mapping[str, Any],
+    split: Mapping[str, Any],
+    resolution: tuple[int, int],
+    intensity: str,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> tuple[FilmTable, dict[str, Any], dict[str, Any]]:
+    """Build the cache; return the table and the ``data`` and ``split`` parts of config.json.
+
+    Parameters
+    ----------
+    data : mapping
+        ``name``, ``folder``, ``mapping``, ``views``, ``cache`` (the folder of caches).
+    split : mapping
+        ``method``, ``fractions``, ``salt``, ``evaluation_minimum_width``.
+    resolution, intensity, workers, progress
+        As `cache.build_cache`.
+    """
+    table = read_table(data)
+    cache = build_cache(Path(data["cache"]), table, resolution, intensity, workers=workers, progress=progress)
+    reasons = dict(zip(*np.unique(list(cache.refused.values()), return_counts=True), strict=True))
+    record = {
+        **data,
+        "cache_key": cache.key,
+        "images": len(table),
+        "refused": {str(reason): int(count) for reason, count in reasons.items()},
+        "notes": table.notes,
+    }
+    return table, record, _split(table, cache, split).record
+
+
+def load_data(config: Mapping[str, Any]) -> RunData:
+    """Open what a run's configuration names.
+
+    Raises
+    ------
+    StudyError
+        If the data are not what they were when the run was planned, or the cache is absent or damaged.
+    """
+    table = read_table(config["data"])
+    height, width = (int(side) for side in config["resolution"])
+    cache = open_cache(cache_folder(Path(config["data"]["cache"]), table, (height, width), config["intensity"]))
+    split = _split(table, cache, config["split"])
+    if cache.key != config["data"]["cache_key"] or split.record["sha256"] != config["split"]["sha256"]:
+        raise StudyError(f"{config['data']['folder']}: the data set is not what it was when the run was planned")
+    counted = {name: split.record[name] for name in SPLITS}
+    if counted != {name: config["split"][name] for name in SPLITS}:
+        raise StudyError(f"{cache.folder}: other films can be read than when the run was planned")
+    outputs = config["outputs"]
+    label = apply_policy(table.select(outputs), parse_policy(config["label_policy"], outputs))
+    return RunData(table, cache.pixels, label, {name: split.rows(name) for name in SPLITS})

@@ -1,0 +1,1 @@
+"""A whole small study that needs no data."""

@@ -1,0 +1,1 @@
+"""The networks that are trained, and where their weights come from."""

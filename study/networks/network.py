@@ -1,0 +1,280 @@
+"""The network that is trained: grey stem, stages of a timm model, pooling, linear head.
+
+Conventions
+-----------
+Input is one grey channel, 0 to 255, at the model's resolution; normalisation is a part of the network.
+ImageNet's networks take three channels that would all be the same picture, so the first convolution is
+folded: exactly, also at the zero-padded border, where folding mean and standard deviation too would
+be wrong. Where mean or standard deviation differ between the channels, a second, constant channel
+carries the difference.
+
+What a stage is, and what truncation removes with it: `stages`. Kept weights are untouched.
+
+References
+----------
+Ke et al., CheXtransfer, arXiv:2101.06871 (truncation: final blocks replaced by global average pooling
+and a linear layer). Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from xraytransfer.errors import StudyError
+from xraytransfer.study.networks.architectures import Architecture
+from xraytransfer.study.networks.stages import stages
+from xraytransfer.study.networks.weights import find_weights, hub_weights, read_weights
+
+__all__ = ["MAX_TRUNCATION", "Network", "build_network", "cut_network"]
+
+MAX_TRUNCATION = 4
+"""Most stages that may be removed, as in the paper."""
+
+
+class Network(nn.Module):
+    """Grey levels in, logits out.
+
+    Built by `build_network`.
+
+    Parameters
+    ----------
+    features : nn.Sequential
+        The stages that are kept.
+    hidden : nn.Sequential or None
+        MobileNetV3's layer between pooling and head, on maps of one pixel; None elsewhere.
+    channels : int
+        Channels that reach the head.
+    outputs : int
+        Number of observations.
+    mean, std : float
+        Normalisation of grey in [0, 1].
+    constant_channel : bool
+        Whether the first convolution takes a second channel of ones.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        features: nn.Sequential,
+        *,
+        hidden: nn.Sequential | None,
+        channels: int,
+        outputs: int,
+        mean: float,
+        std: float,
+        constant_channel: bool,
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.hidden = hidden
+        self.dropout = nn.Dropout(0.0)
+        self.head = nn.Linear(channels, outputs)
+        self.constant_channel = constant_channel
+        self.register_buffer("mean", torch.tensor(255.0 * mean))
+        self.register_buffer("std", torch.tensor(255.0 * std))
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        """Return what the last kept stage answers: float32 [n, channels, h, w]."""
+        x = (x.float() - self.mean) / self.std
+        if self.constant_channel:
+            x = torch.cat([x, torch.ones_like(x)], dim=1)
+        features: Tensor = self.features(x)
+        return features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits, float32 [n, outputs].
+
+        Parameters
+        ----------
+        x : Tensor
+            float32 or uint8 [n, 1, height, width], grey levels 0 to 255, at the model's resolution.
+        """
+        pooled = self.feature_map(x).mean(dim=(2, 3), keepdim=True)
+        if self.hidden is not None:
+            pooled = self.hidden(pooled)
+        logits: Tensor = self.head(self.dropout(pooled.flatten(1)))
+        return logits
+
+    def forward_with_map(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and the class activation map.
+
+        Parameters
+        ----------
+        x : Tensor
+            As `forward`.
+
+        Returns
+        -------
+        logits : Tensor
+            float32 [n, outputs]: what `forward` answers.
+        activation_map : Tensor
+            float32 [n, outputs, h, w], the contribution of each position to the logit before the bias.
+            Its mean over the positions plus the bias is the logit, exactly, where the head is linear. With
+            MobileNetV3's hidden layer, which is not, hidden layer and head are applied at each position:
+            where the network looks, but no exact sum.
+        """
+        features = self.feature_map(x)
+        pooled = features.mean(dim=(2, 3), keepdim=True)
+        if self.hidden is not None:
+            pooled, features = self.hidden(pooled), self.hidden(features)
+        logits = self.head(self.dropout(pooled.flatten(1)))
+        weight = self.head.weight[:, :, None, None]
+        return logits, nn.functional.conv2d(features, weight)
+
+    def parameter_count(self) -> int:
+        """Return the number of trainable parameters, the first convolution counted with three channels.
+
+        The paper's convention: the network as it came from ImageNet, its classifier replaced by a linear
+        head of as many outputs as are trained.
+        """
+        stem = first_convolution(self.features)
+        folded = stem.weight.shape[1]
+        per_channel = stem.weight.numel() // folded
+        return sum(p.numel() for p in self.parameters()) + (3 - folded) * per_channel
+
+
+def first_convolution(module: nn.Module) -> nn.Conv2d:
+    """Return the convolution that the picture meets first."""
+    return next(child for child in module.modules() if isinstance(child, nn.Conv2d))
+
+
+def build_network(
+    architecture: Architecture,
+    *,
+    outputs: int = 6,
+    truncation: int = 0,
+    initialisation: str = "pretrained",
+    weights: Path | None = None,
+) -> Network:
+    """Build a network, its stages pretrained or random, its head random.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The row of the table.
+    outputs : int
+        Number of observations trained.
+    truncation : int
+        Final stages removed, 0 to `MAX_TRUNCATION`.
+    initialisation : str
+        ``pretrained`` or ``random`` (from torch's global generator: seed it first).
+    weights : Path or None
+        A safetensors file, or a folder of them; None takes timm's hub. Not used for ``random``.
+
+    Raises
+    ------
+    StudyError
+        If the truncation is out of range, the initialisation unknown, or the weights do not fit.
+    """
+    if initialisation not in ("pretrained", "random"):
+        raise StudyError(f"initialisation {initialisation!r} is neither pretrained nor random")
+    if outputs < 1:
+        raise StudyError(f"a network needs at least one output, found {outputs}")
+    model = timm.create_model(architecture.timm.split(".")[0], pretrained=False, num_classes=0)
+    if architecture.variant == "stride_in_first":
+        _move_strides(model)
+    if initialisation == "pretrained":
+        _load(model, architecture, weights)
+    return cut_network(model, architecture, outputs=outputs, truncation=truncation)
+
+
+def cut_network(model: nn.Module, architecture: Architecture, *, outputs: int, truncation: int) -> Network:
+    """Make a network of the first stages of a timm model. The model's modules are taken, and its stem folded.
+
+    Raises
+    ------
+    StudyError
+        If the truncation is out of range.
+    """
+    kept, tail = stages(model, architecture.body)
+    if not 0 <= truncation <= min(MAX_TRUNCATION, len(kept) - 1):
+        raise StudyError(
+            f"{architecture.name}: {truncation} stages cannot be removed; 0 to {min(MAX_TRUNCATION, len(kept) - 1)} can"
+        )
+    parts = [part for stage in kept[: len(kept) - truncation] for part in stage]
+    hidden = None
+    if truncation == 0:
+        parts += tail
+        if architecture.body == "mobilenetv3":
+            child = dict(model.named_children())
+            hidden = nn.Sequential(child["conv_head"], child["norm_head"], child["act2"])
+    features = nn.Sequential()
+    for name, module in parts:
+        features.add_module(name, module)
+    mean, std = sum(architecture.mean) / 3, sum(architecture.std) / 3
+    constant = _fold(first_convolution(features), architecture, mean, std)
+    channels = _channels(features, hidden, 1 + constant)
+    return Network(
+        features,
+        hidden=hidden,
+        channels=channels,
+        outputs=outputs,
+        mean=mean,
+        std=std,
+        constant_channel=constant,
+    )
+
+
+def _move_strides(model: nn.Module) -> None:
+    for name in ("layer2", "layer3", "layer4"):
+        first = next(model.get_submodule(name).children())
+        conv1, conv2 = first.get_submodule("conv1"), first.get_submodule("conv2")
+        if isinstance(conv1, nn.Conv2d) and isinstance(conv2, nn.Conv2d):
+            conv1.stride, conv2.stride = (2, 2), (1, 1)
+
+
+def _load(model: nn.Module, architecture: Architecture, weights: Path | None) -> None:
+    if weights is None:
+        state, where = hub_weights(architecture), architecture.timm
+    else:
+        path = find_weights(architecture, weights) if weights.is_dir() else weights
+        if not path.is_file():
+            raise StudyError(f"{path}: no such file or folder of weights")
+        state, where = read_weights(architecture, path), str(path)
+    wanted: Mapping[str, Tensor] = model.state_dict()
+    missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
+    shapes = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+    if missing or shapes:
+        raise StudyError(
+            f"{where}: not the weights of {architecture.timm}: {len(missing)} tensors missing"
+            f" ({', '.join(missing[:3])}), {len(shapes)} of another shape ({', '.join(shapes[:3])})"
+        )
+    model.load_state_dict({name: state[name] for name in wanted if name in state}, strict=False)
+
+
+@torch.no_grad()
+def _fold(conv: nn.Conv2d, architecture: Architecture, mean: float, std: float) -> bool:
+    """Fold a convolution of three equal channels into one, or into one and a constant; return which.
+
+    With x the picture in [0, 1], channel c is normalised to (x - mean_c) / std_c. Ours is
+    g = (x - mean) / std, so channel c is g std / std_c + (mean - mean_c) / std_c: a multiple of g plus a
+    constant. Both are zero where the picture is padded, so the fold holds at the border too.
+    """
+    weight = conv.weight.detach()
+    scale = weight.new_tensor([std / s for s in architecture.std])[None, :, None, None]
+    shift = weight.new_tensor([(mean - m) / s for m, s in zip(architecture.mean, architecture.std, strict=True)])
+    folded = [(weight * scale).sum(1, keepdim=True)]
+    constant = bool(shift.abs().max() > 1e-9)
+    if constant:
+        folded.append((weight * shift[None, :, None, None]).sum(1, keepdim=True))
+    conv.weight = nn.Parameter(torch.cat(folded, dim=1).contiguous())
+    conv.in_channels = len(folded)
+    return constant
+
+
+@torch.no_grad()
+def _channels(features: nn.Sequential, hidden: nn.Sequential | None, inputs: int) -> int:
+    training = features.training
+    features.eval()
+    answer = features(torch.zeros(1, inputs, 96, 96))
+    features.train(training)
+    if hidden is not None:
+        answer = hidden(answer)
+    return int(answer.shape[1])

@@ -1,0 +1,133 @@
+"""The judge: a small network that says of a film what kind it is, and how far it lies from the training films.
+
+Conventions
+-----------
+Its body is a truncated network of the study (`network.Network`) with one output for each of
+`xraytransfer.quality_gate.KINDS`. Its folder holds ``judge.safetensors`` and ``judge.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xraytransfer.errors import StudyError
+from xraytransfer.files import read_json, write_json
+from xraytransfer.quality_gate import KINDS
+from xraytransfer.study.networks.architectures import Architecture
+from xraytransfer.study.networks.network import Network, build_network
+from xraytransfer.study.training.checkpoints import load_tensors, save_tensors
+
+__all__ = ["Judge", "load_judge", "save_judge"]
+
+
+class Judge(nn.Module):
+    """Grey levels in, kinds and distance out.
+
+    Parameters
+    ----------
+    network : Network
+        One output for each kind.
+    side : int
+        Side of the pictures it takes, pixels.
+    """
+
+    center: Tensor
+    whitening: Tensor
+
+    def __init__(self, network: Network, side: int) -> None:
+        super().__init__()
+        self.network = network
+        self.side = side
+        channels = network.head.in_features
+        self.register_buffer("center", torch.zeros(channels))
+        self.register_buffer("whitening", torch.eye(channels))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return pooled features, float32 [n, channels]."""
+        return self.network.feature_map(x).mean(dim=(2, 3))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the probability of each kind and the distance.
+
+        Parameters
+        ----------
+        x : Tensor
+            float32 [n, 1, side, side], grey levels 0 to 255.
+
+        Returns
+        -------
+        kinds : Tensor
+            float32 [n, kinds], summing to 1.
+        distance : Tensor
+            float32 [n]: Mahalanobis distance over the square root of the number of features.
+        """
+        features = self.features(x)
+        kinds = self.network.head(features).softmax(dim=1)
+        away = (features - self.center) @ self.whitening
+        return kinds, away.square().mean(dim=1).sqrt()
+
+    def fit_distance(self, features: Tensor, shrinkage: float = 0.02) -> None:
+        """Set centre and whitening from features of films that may be scored.
+
+        Parameters
+        ----------
+        features : Tensor
+            float32 [films, channels].
+        shrinkage : float
+            Towards a multiple of the identity, so that directions that never vary count for little.
+        """
+        features = features.double()
+        center = features.mean(0)
+        covariance = (features - center).T @ (features - center) / (len(features) - 1)
+        scale = covariance.diagonal().mean()
+        covariance = (1 - shrinkage) * covariance + shrinkage * scale * torch.eye(len(center), dtype=torch.float64)
+        values, vectors = torch.linalg.eigh(covariance)
+        self.center.copy_(center)
+        self.whitening.copy_(vectors / values.sqrt())
+
+
+def save_judge(folder: Path, judge: Judge, document: Mapping[str, Any]) -> None:
+    """Write a judge; ``judge.json`` comes last and names the weights' checksum."""
+    sha256 = save_tensors(folder / "judge.safetensors", judge.state_dict())
+    write_json(folder / "judge.json", {**document, "sha256": sha256})
+
+
+def load_judge(folder: Path) -> tuple[Judge, dict[str, Any]]:
+    """Read a judge and what is written about it.
+
+    Raises
+    ------
+    StudyError
+        The folder holds no finished judge, or its files are damaged.
+    """
+    if not (folder / "judge.json").is_file():
+        raise StudyError(f"{folder}: no judge (no judge.json); `xraytransfer study judge` trains one")
+    document: dict[str, Any] = read_json(folder / "judge.json")
+    try:
+        judge = empty_judge(Architecture.from_dict(document["row"]), int(document["truncation"]), int(document["side"]))
+        judge.load_state_dict(load_tensors(folder / "judge.safetensors", str(document["sha256"])))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise StudyError(f"{folder / 'judge.json'}: damaged: {error}; train the judge again") from error
+    return judge.eval(), document
+
+
+def empty_judge(
+    architecture: Architecture,
+    truncation: int,
+    side: int,
+    *,
+    initialisation: str = "random",
+    weights: Path | None = None,
+) -> Judge:
+    """Return a judge that has learned nothing yet; arguments as `network.build_network`."""
+    network = build_network(
+        architecture, outputs=len(KINDS), truncation=truncation, initialisation=initialisation, weights=weights
+    )
+    if network.hidden is not None:
+        raise StudyError(f"{architecture.name} has a hidden layer before its head: cut at least one stage")
+    return Judge(network, side)

@@ -1,0 +1,1 @@
+"""The answers as a page, figures and files."""

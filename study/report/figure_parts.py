@@ -1,0 +1,176 @@
+"""What the report's figures share: style, panels, points with intervals, names and legends.
+
+Conventions
+-----------
+Colours are Okabe and Ito's, which people with colour-blindness tell apart; a family also has its own marker.
+Filled markers are pretrained, hollow ones random. Text is drawn as paths, so that an SVG looks the same
+everywhere. No window system is used, and no global setting of matplotlib is touched.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from xraytransfer.study.analysis.cells import Cell, Scored
+
+__all__ = [
+    "COLOURS",
+    "MARKERS",
+    "family_legend",
+    "family_look",
+    "log_axis",
+    "panels",
+    "point",
+    "printed",
+    "styled",
+    "svg",
+    "write_names",
+]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+STYLE: dict[Any, Any] = {
+    "font.size": 9.0,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.titlesize": 10.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "svg.hashsalt": "xraytransfer",
+    "svg.fonttype": "path",
+}
+
+
+def styled(draw: Callable[P, T]) -> Callable[P, T]:
+    """Return a drawing function that works in our style and leaves global settings alone."""
+
+    @wraps(draw)
+    def inside(*given: P.args, **named: P.kwargs) -> T:
+        with rc_context(STYLE):
+            return draw(*given, **named)
+
+    return inside
+
+
+def svg(figure: Figure) -> str:
+    """Return a figure as SVG: the same figure gives the same text."""
+    out = io.StringIO()
+    with rc_context(STYLE):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    return out.getvalue()
+
+
+def panels(count: int, *, columns: int = 2, height: float, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+    """Return a figure of so many panels, without pyplot; height in inches of one row."""
+    across = min(count, columns)
+    down = -(-count // across)
+    width = 8.6 if across > 1 else 6.4
+    figure = Figure(figsize=(width, height * down + 0.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(down, across, squeeze=False, sharey=share_y)
+    flat = list(grid.flat)
+    for spare in flat[count:]:
+        spare.set_axis_off()
+    return figure, flat[:count]
+
+
+def family_look(scored: Scored, family: str) -> tuple[str, str]:
+    """Return a family's colour and marker: the same in every figure of a report."""
+    known = list(dict.fromkeys(cell.family for cell in scored.cells))
+    index = known.index(family)
+    return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+
+
+def point(axis: Axes, scored: Scored, cell: Cell, x: float, shown: Any) -> None:
+    """Draw a cell, or a difference, with its interval."""
+    interval = shown.macro if isinstance(shown, Cell) else shown
+    colour, marker = family_look(scored, cell.family)
+    axis.errorbar(
+        [x], [interval.value],
+        [[max(interval.value - interval.lower, 0)], [max(interval.upper - interval.value, 0)]],
+        color=colour, marker=marker, markersize=6, capsize=0, elinewidth=1.1, ecolor=(colour, 0.55),
+        markerfacecolor=colour if cell.initialisation == "pretrained" else "white",
+    )  # fmt: skip
+
+
+def write_names(axis: Axes, cells: Sequence[Cell], points: Sequence[tuple[float, float]], *, log: bool = False) -> None:
+    """Write short names beside points, lower where another one is in the way."""
+    short = _short_names(cells)
+    xs = np.array([np.log10(x) if log else x for x, _ in points])
+    ys = np.array([y for _, y in points])
+    low, high = axis.get_ylim()
+    wide, tall = max(float(np.ptp(xs)), 1e-9), high - low
+    placed: list[tuple[float, float]] = []
+    for index in np.argsort(-ys):
+        across, up = float((xs[index] - xs.min()) / wide), float((ys[index] - low) / tall)
+        length = 0.025 * (1 + len(short[index]))
+        while any(abs(up - v) < 0.035 and -length < across - u < length for u, v in placed):
+            up -= 0.008
+        placed.append((across, up))
+        axis.annotate(
+            f"  {short[index]}", (points[index][0], low + up * tall), fontsize=7.5, color="#333333", va="center"
+        )
+
+
+def _short_names(cells: Sequence[Cell]) -> list[str]:
+    """Return what tells an architecture from others of its family: ``18`` of resnet18; empty if it is alone."""
+    names: dict[str, set[str]] = {}
+    for cell in cells:
+        names.setdefault(cell.family, set()).add(cell.architecture)
+    answer = []
+    for cell in cells:
+        first, last = min(names[cell.family]), max(names[cell.family])
+        equal = [a == b for a, b in zip(first, last, strict=False)]
+        common = first[: equal.index(False) if False in equal else len(equal)].rstrip("0123456789")
+        common = common[: common.rfind("_") + 1] if "_" in common else common.removesuffix("v")
+        answer.append(cell.architecture[len(common) :] if len(names[cell.family]) > 1 else "")
+    return answer
+
+
+def family_legend(figure: Figure, scored: Scored, cells: Sequence[Cell]) -> None:
+    """Put a legend of families above the panels."""
+    from matplotlib.lines import Line2D
+
+    names = list(dict.fromkeys(cell.family for cell in cells))
+    handles = []
+    for name in names:
+        colour, marker = family_look(scored, name)
+        handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", markersize=5.5))
+    figure.legend(
+        handles, names, loc="outside upper left", ncols=min(6 if figure.get_figwidth() > 7 else 4, len(names))
+    )
+
+
+def log_axis(axis: Axes, values: Sequence[float]) -> None:
+    """Make the x axis logarithmic with plain numbers that fit its range."""
+    low, high = min(values) / 1.35, max(values) * 1.35
+    axis.set_xscale("log")
+    axis.set_xlim(low, high)
+    steps = [d * 10.0**e for e in range(-4, 4) for d in (1, 2, 5)]
+    ticks = [step for step in steps if low <= step <= high]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+
+
+def printed(identifier: str) -> str:
+    """Return an observation as people read it: ``Pleural effusion``."""
+    return identifier.replace("_", " ").capitalize()

@@ -1,0 +1,1 @@
+"""Which runs a study consists of, what they will cost, and where they run."""

@@ -1,0 +1,126 @@
+"""How far the runs of a study are, read from their folders: works from any terminal, at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from xraytransfer.errors import StudyError
+from xraytransfer.files import read_json
+from xraytransfer.folder_lock import is_locked
+from xraytransfer.plural import counted
+
+__all__ = ["RunStatus", "run_status", "summary", "table"]
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run.
+
+    Attributes
+    ----------
+    name : str
+        Of the run.
+    state : str
+        ``done``, ``running``, ``failed``, ``stopped`` or ``waiting``.
+    step, steps : int
+        Optimiser steps taken, as of the last evaluation or save, and in all.
+    validation_auroc : float or None
+        The best so far.
+    images_per_second : float or None
+        At the last evaluation.
+    seconds_left : float or None
+        Of training, at that speed; 0 if done.
+    reason : str
+        Why it failed.
+    """
+
+    name: str
+    state: str
+    step: int
+    steps: int
+    validation_auroc: float | None
+    images_per_second: float | None
+    seconds_left: float | None
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON-able form."""
+        return asdict(self)
+
+
+def run_status(folder: Path) -> RunStatus:
+    """Return how far a run is.
+
+    Raises
+    ------
+    StudyError
+        If its config.json cannot be read.
+    """
+    config = read_json(folder / "config.json")
+    preset = config["preset"]
+    steps = int(config["split"]["train"]["images"]) // int(preset["batch"]) * int(preset["epochs"])
+    step, best, rate = 0, None, None
+    for row in _metrics(folder / "metrics.csv"):
+        step = int(row["step"])
+        value = float(row["validation_auroc"] or "nan")
+        best = value if best is None or value > best else best
+        rate = float(row["images_per_second"])
+    # not saved yet: the last evaluation stands
+    with contextlib.suppress(StudyError, KeyError):
+        step = max(step, int(read_json(folder / "last" / "state.json")["step"]))
+    state, reason = "waiting", ""
+    if (folder / "done.json").is_file():
+        state, step = "done", steps
+    elif is_locked(folder):
+        state = "running"
+    elif (folder / "failed.json").is_file():
+        state, reason = "failed", str(read_json(folder / "failed.json").get("reason", ""))
+    elif step or (folder / "log.txt").is_file():
+        state = "stopped"
+    left = (steps - step) * int(preset["batch"]) / rate if rate else None
+    return RunStatus(folder.name, state, step, steps, best, rate, 0.0 if state == "done" else left, reason)
+
+
+def _metrics(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        # a line that is being written at this moment may be short
+        return [row for row in csv.DictReader(file) if row.get("images_per_second")]
+
+
+def summary(runs: Sequence[RunStatus], slots: int = 1) -> str:
+    """Return one line: how many are done, running and failed, and the time left at the speed seen so far."""
+    counts = {state: sum(run.state == state for run in runs) for state in ("done", "running", "failed")}
+    line = ", ".join(f"{count} {state}" for state, count in counts.items()) + f" of {counted(len(runs), 'run')}"
+    unfinished = [run for run in runs if run.state not in ("done", "failed")]
+    known = [run.seconds_left for run in unfinished if run.seconds_left is not None]
+    if not known:  # nothing is left, or nothing tells how long it takes
+        return line
+    typical = sum(known) / len(known)
+    return f"{line}; about {_duration(typical * len(unfinished) / min(slots, len(unfinished)))} left"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def table(runs: Sequence[RunStatus]) -> str:
+    """Return a table for people, and the summary below it."""
+    width = max([len(run.name) for run in runs], default=3)
+    lines = [f"{'run':{width}}  state    step           AUROC   images/s  left"]
+    for run in runs:
+        best = "-" if run.validation_auroc is None else f"{run.validation_auroc:.4f}"
+        rate = "-" if run.images_per_second is None else f"{run.images_per_second:.0f}"
+        left = run.reason if run.state == "failed" else "-"
+        if run.seconds_left is not None and run.state != "failed":
+            left = _duration(run.seconds_left)
+        lines.append(f"{run.name:{width}}  {run.state:7}  {f'{run.step}/{run.steps}':13}  {best:6}  {rate:>8}  {left}")
+    running = max(1, sum(run.state == "running" for run in runs))
+    return "\n".join([*lines, summary(runs, running)])

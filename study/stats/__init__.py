@@ -1,0 +1,1 @@
+"""Numbers from arrays: no file, no network."""

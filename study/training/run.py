@@ -1,0 +1,109 @@
+"""One run in this process: lock, threads, training, and the reason if it fails."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+
+from xraytransfer.errors import DeviceError, StudyError
+from xraytransfer.files import read_json, write_json
+from xraytransfer.folder_lock import FolderLock
+from xraytransfer.study.training.train import train
+
+__all__ = ["gpu_count", "prepare_device", "resolve_device", "run_one"]
+
+
+def run_one(
+    folder: Path, *, device: str = "auto", threads: int | None = None, say: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Run, or go on with, the run in a folder; return done.json's content.
+
+    Parameters
+    ----------
+    folder : Path
+        A run folder with its config.json.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    threads : int or None
+        Threads of torch in this process; None leaves torch's choice.
+    say : callable or None
+        Takes each line of the log.
+
+    Raises
+    ------
+    StudyError
+        If the run fails; ``failed.json`` holds the reason. Or if another process runs it.
+    Interrupted
+        On SIGINT or SIGTERM, after the state was saved.
+    """
+    device = resolve_device(device)
+    with FolderLock(folder):
+        if (folder / "done.json").is_file():
+            done: dict[str, Any] = read_json(folder / "done.json")
+            return done
+        for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink()
+        config = read_json(folder / "config.json")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        prepare_device(torch.device(device))
+        try:
+            return train(folder, config, device=device, say=say)
+        except (StudyError, RuntimeError, OSError, MemoryError, safetensors.SafetensorError) as error:
+            reason = explain(error)
+            note_failure(folder, reason, error)
+            raise StudyError(f"{folder.name}: {reason}") from error
+
+
+def resolve_device(device: str) -> str:
+    """Return ``cpu`` or ``cuda:N``.
+
+    Raises
+    ------
+    DeviceError
+        If a GPU is asked for and torch has none.
+    """
+    if device == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceError("torch finds no CUDA device here; take --device cpu, or install torch built for CUDA")
+    return "cuda:0" if device == "cuda" else device
+
+
+def prepare_device(device: torch.device) -> None:
+    """Set what this process's kernels on a GPU may do; nothing on a CPU."""
+    if device.type == "cuda":
+        # evaluation is float32 as it says, not the 10 bits of TF32; shapes never change, so search once
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+
+
+def gpu_count() -> int:
+    """Return how many GPUs torch sees."""
+    return torch.cuda.device_count()
+
+
+def explain(error: BaseException) -> str:
+    """Return why a run failed, in words that say what to do."""
+    if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or isinstance(error, MemoryError):
+        return "out of memory; a smaller batch or resolution may help"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full"
+    # safetensors reports the system's error as text
+    if "No space left" in str(error):
+        return "the disk is full"
+    return str(error) or type(error).__name__
+
+
+def note_failure(folder: Path, reason: str, error: BaseException) -> None:
+    """Write failed.json; on a full disk that may be impossible, and the reason then stands on the terminal only."""
+    try:
+        write_json(folder / "failed.json", {"reason": reason, "error": type(error).__name__})
+    except OSError as full:
+        if full.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise

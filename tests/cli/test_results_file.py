@@ -1,0 +1,227 @@
+"""Files of results: nothing written is lost, nothing is written twice."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xraytransfer.cli.results_file import ResultsFile
+from xraytransfer.errors import OutputError
+from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
+from xraytransfer.quality_gate import Acceptance
+
+
+def prediction(source: str = "a.dcm") -> Prediction:
+    members = np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.3, 0.2, 0.1, 0.4, 0.7, 0.6]], np.float32)
+    return Prediction(
+        source=source,
+        probability=members.mean(0),
+        member_probability=members,
+        activation_map=np.zeros((6, 2, 2), np.float32),
+        thresholds=(0.2, None, 0.2, 0.2, 0.2, 0.7),
+        operating_point="youden",
+        radiograph={"view_position": "PA"},
+        model=ModelIdentity("toy", "1", "0" * 64),
+        provider="CPUExecutionProvider",
+    )
+
+
+REFUSAL = Refusal("b.txt", "unsupported-format", "b.txt: neither DICOM,\nPNG nor JPEG")
+
+
+def test_prediction_fields():
+    document = prediction().to_dict()
+    assert [row["decision"] for row in document["observations"]] == [True, None, True, True, True, False]
+    assert document["observations"][0]["spread"] == pytest.approx(0.1, abs=1e-6)
+    assert document["observations"][0]["raw_probability"] == pytest.approx(0.2, abs=1e-6)
+    assert json.loads(json.dumps(document)) == document
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
+def test_every_form_says_that_a_film_was_refused_and_scored_all_the_same(tmp_path, form):
+    refused = Acceptance(False, "sideways", "it lies on its side", {"upright": 0.1, "sideways": 0.9}, 1.0)
+    accepted = Acceptance(True, None, None, {"upright": 1.0}, 1.0)
+    texts = []
+    for acceptance in (refused, accepted, None):
+        path = tmp_path / f"{form}-{len(texts)}"
+        with ResultsFile(path, form) as results:
+            results.write(replace(prediction(), acceptance=acceptance))
+        texts.append(path.read_text())
+    word = {"table": "refused by the model's judge", "csv": "judge of films refused this film (sideways)"}
+    told = [word.get(form, '"accepted": false') in text for text in texts]
+    assert told == [True, False, False]
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_every_form_holds_both_kinds_in_order(tmp_path, form):
+    path = tmp_path / "out"
+    with ResultsFile(path, form) as results:
+        results.write(prediction())
+        results.write(REFUSAL)
+    text = path.read_text()
+    if form == "json":
+        document = json.loads(text)
+        rows = [row["source"] for row in document["results"]]
+        assert text.count("research") == 1
+    elif form == "jsonl":
+        rows = [json.loads(line)["source"] for line in text.splitlines()]
+    else:
+        table = list(csv.DictReader(text.splitlines()))
+        rows = [row["source"] for row in table]
+        assert table[0]["atelectasis"] == "0.200000"
+        assert table[1]["status"] == "unsupported-format"
+    assert rows == ["a.dcm", "b.txt"]
+
+
+def test_an_interrupted_json_document_is_still_a_document(tmp_path):
+    path = tmp_path / "out.json"
+    with pytest.raises(KeyboardInterrupt), ResultsFile(path, "json") as results:  # noqa: PT012
+        results.write(prediction())
+        raise KeyboardInterrupt
+    assert len(json.loads(path.read_text())["results"]) == 1
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_resume_cuts_a_half_written_line_and_skips_the_rest(tmp_path, form):
+    path = tmp_path / "out"
+    with ResultsFile(path, form) as results:
+        results.write(prediction("a.dcm"))
+        results.write(prediction("né,\n.dcm"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    with ResultsFile(path, form, resume=True) as results:
+        assert results.done == {"a.dcm"}
+        results.write(prediction("né,\n.dcm"))
+    assert path.read_bytes() == whole
+
+
+def test_existing_files_are_not_overwritten_unasked(tmp_path):
+    path = tmp_path / "out"
+    path.write_text("precious\n")
+    with pytest.raises(OutputError, match="exists already"):
+        ResultsFile(path, "csv")
+    for form in ("csv", "jsonl"):
+        with pytest.raises(OutputError, match="cannot be resumed"):
+            ResultsFile(path, form, resume=True)
+    assert path.read_text() == "precious\n"
+    with ResultsFile(path, "csv", overwrite=True) as results:
+        results.write(REFUSAL)
+    assert path.read_text().startswith("source,status,")
+
+
+def test_two_writers_on_one_file(tmp_path):
+    path = tmp_path / "out"
+    with ResultsFile(path, "jsonl"), pytest.raises(OutputError, match="another process"):
+        ResultsFile(path, "jsonl", overwrite=True)
+
+
+def test_resume_needs_a_file_and_a_form_of_lines(tmp_path):
+    with pytest.raises(OutputError, match="--resume needs"):
+        ResultsFile(tmp_path / "x", "json", resume=True)
+    with pytest.raises(OutputError, match="--resume needs"):
+        ResultsFile(None, "csv", resume=True)
+
+
+def test_full_disk_keeps_what_was_written(tmp_path):
+    """A stream that takes half a line and then is full, as a disk does."""
+    path = tmp_path / "out.jsonl"
+    results = ResultsFile(path, "jsonl")
+    results.write(prediction("a.dcm"))
+    kept = path.read_bytes()
+    stream = results._stream
+
+    class Full:
+        calls = 0
+
+        def __getattr__(self, name):
+            return getattr(stream, name)
+
+        def write(self, data):
+            self.calls += 1
+            if self.calls > 1:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return stream.write(data[:30])
+
+    results._stream = Full()
+    with pytest.raises(OutputError, match=r"No space left on device after 1 results, which are kept.*--resume"):
+        results.write(prediction("b.dcm"))
+    stream.close()
+    assert path.read_bytes() == kept
+
+
+def test_table_holds_scored_films(tmp_path):
+    path = tmp_path / "table.txt"
+    with ResultsFile(path, "table") as results:
+        results.write(prediction("film.dcm"))
+        results.write(REFUSAL)
+        results.note("end")
+    lines = path.read_text().splitlines()
+    assert len(lines) == 3
+    assert "Pleural Effusion" in lines[0]
+    assert "0.200*" in lines[1]
+    assert lines[1].endswith("film.dcm")
+
+
+def test_resume_never_empties_a_file_of_another_kind(tmp_path):
+    """One line without an end could be a half-written result: only if it begins like one."""
+    path = tmp_path / "out"
+    for form in ("csv", "jsonl"):
+        path.write_text("precious, in one line")
+        with pytest.raises(OutputError, match="cannot be resumed"):
+            ResultsFile(path, form, resume=True)
+        assert path.read_text() == "precious, in one line"
+    for form, begun in (("csv", "source,sta"), ("jsonl", '{"source": "a.dc'), ("jsonl", '{"so')):
+        path.write_text(begun)
+        with ResultsFile(path, form, resume=True) as results:
+            assert results.done == set()
+            results.write(prediction())
+        assert "a.dcm" in path.read_text()
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_resume_knows_every_name_again(tmp_path, form):
+    path = tmp_path / "out"
+    names = ["two\nlines.dcm", 'comma, quote".dcm', "caf\udce9.dcm", "r\r.dcm", "\u2028.dcm"]
+    with ResultsFile(path, form) as results:
+        for name in names:
+            results.write(prediction(name))
+    with ResultsFile(path, form, resume=True) as results:
+        assert [results.holds(name) for name in names] == [True] * len(names)
+        assert not results.holds("other.dcm")
+
+
+def test_a_pipe_or_device_is_refused(tmp_path):
+    for form in ("csv", "table"):
+        with pytest.raises(OutputError, match="no regular file"):
+            ResultsFile(Path(os.devnull), form)
+
+
+def test_an_interruption_inside_a_line_leaves_whole_lines(tmp_path):
+    path = tmp_path / "out.json"
+    results = ResultsFile(path, "json")
+    results.write(prediction("a.dcm"))
+    stream = results._stream
+
+    class Interrupted:
+        calls = 0
+
+        def __getattr__(self, name):
+            return getattr(stream, name)
+
+        def write(self, data):
+            self.calls += 1
+            if self.calls == 2:
+                raise KeyboardInterrupt
+            return stream.write(data[:30] if self.calls == 1 else data)
+
+    results._stream = Interrupted()
+    with pytest.raises(KeyboardInterrupt), results:
+        results.write(prediction("b.dcm"))
+    assert [row["source"] for row in json.loads(path.read_text())["results"]] == ["a.dcm"]

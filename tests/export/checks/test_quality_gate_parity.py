@@ -1,0 +1,186 @@
+"""A judge in an exported file, robustness, and the numbers of the card computed again."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+timm = pytest.importorskip("timm")
+pytest.importorskip("onnxscript")
+
+import torch  # noqa: E402
+from click.testing import CliRunner  # noqa: E402
+
+import xraytransfer  # noqa: E402
+from xraytransfer.cli.models import models  # noqa: E402
+from xraytransfer.errors import ExportError, ModelFileError  # noqa: E402
+from xraytransfer.export import exporter  # noqa: E402
+from xraytransfer.export.checks.metrics_check import verify_metrics  # noqa: E402
+from xraytransfer.export.checks.predictions_file import predictions_path, read_test_predictions  # noqa: E402
+from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness  # noqa: E402
+from xraytransfer.export.exporter import export_runs  # noqa: E402
+from xraytransfer.export.options import ExportOptions  # noqa: E402
+from xraytransfer.export.triton import config_text  # noqa: E402
+from xraytransfer.files import read_json  # noqa: E402
+from xraytransfer.model_file import describe, read, schema  # noqa: E402
+from xraytransfer.quality_gate import KINDS  # noqa: E402
+from xraytransfer.resize import resize  # noqa: E402
+from xraytransfer.study.networks.architectures import find_architecture  # noqa: E402
+from xraytransfer.study.quality_gate.network import empty_judge, load_judge, save_judge  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("remembered_traces")
+
+
+@pytest.fixture(scope="module")
+def judge_folder(toy_runs, tmp_path_factory):
+    """Return a judge's folder, of the runs' split: random weights, limits that let most films through."""
+    folder = tmp_path_factory.mktemp("judge")
+    torch.manual_seed(4)
+    row = find_architecture("toy_resnet")
+    judge = empty_judge(row, 1, 48).train()
+    with torch.no_grad():
+        judge.network(torch.rand(64, 1, 48, 48) * 255)  # batch statistics that fit
+        judge.eval()
+        judge.fit_distance(judge.features(torch.rand(200, 1, 48, 48) * 255))
+    rows = [{"what": "test films as they are", "kind": "upright", "films": 90, "accepted": 89, "named": 89}]
+    document = {"row": row.to_dict(), "truncation": 1, "side": 48, "kinds": list(KINDS), "minimum_probability": 0.0}
+    document |= {"maximum_distance": 1e6, "split": read_json(toy_runs[0] / "config.json")["split"], "evaluation": rows}
+    save_judge(folder, judge, document)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(toy_runs, judge_folder, tmp_path_factory, remembered_traces):
+    path = tmp_path_factory.mktemp("judged") / "judged.onnx"
+    few = tuple(variant for variant in VARIANTS if variant.name in ("dicom-8", "rotated"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter, "VARIANTS", few)
+        options = ExportOptions(device="cpu", judge=judge_folder, robustness=True, precision="float16-weights")
+        export_runs(toy_runs[:1], path, options, lambda _: None)
+    return path
+
+
+def test_the_file_judges_as_the_trained_judge_does(exported, judge_folder, toy_runs):
+    classifier = xraytransfer.load(exported, device="cpu")
+    judge, _ = load_judge(judge_folder)
+    film = toy_runs[0].parents[1] / "films" / "images" / "00000001_000.png"
+    found = classifier.predict(film).acceptance
+    small = resize(classifier.read(film).pixels, (64, 64))
+    small = resize(small, (48, 48))
+    with torch.no_grad():
+        kinds, distance = judge(torch.from_numpy(small[None, None].copy()).float())
+    np.testing.assert_allclose(list(found.kind_probability.values()), kinds[0].numpy(), atol=0.02)
+    assert found.distance == pytest.approx(float(distance[0]), rel=0.02)
+    assert describe(exported).document["parity"]["judge"]["max_abs_difference"] <= 0.02
+
+
+def test_the_description_fulfils_the_schema_and_holds_no_more_than_readers_need(exported):
+    jsonschema = pytest.importorskip("jsonschema")
+    document = read(exported, verify=True)[0].document
+    jsonschema.validate(document, schema())
+    assert document["schema_version"] == 2
+    assert document["acceptance"]["kinds"] == list(KINDS)
+    assert "split" not in document["acceptance"]
+
+
+def test_the_cards_say_what_is_accepted_and_what_moves_the_answers(exported):
+    card = exported.with_suffix(".md").read_text()
+    assert "| test films as they are | 90 | 89 (98.9 %) |" in card
+    assert "turned by 5 degrees" in card
+    assert "Robustness" in exported.with_suffix(".html").read_text()
+
+
+def test_a_film_stored_otherwise_is_answered_alike(exported):
+    rows = {row["variant"]: row for row in describe(exported).document["robustness"]}
+    assert list(rows) == ["as-is", "dicom-8", "rotated"]
+    assert rows["dicom-8"]["largest_change"] == 0
+    assert rows["dicom-8"]["auroc_difference"] == 0
+    assert rows["rotated"]["largest_change"] > 0
+    assert rows["as-is"]["refused"] == 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+def test_every_variant_is_a_film_that_can_be_read(exported, variant):
+    classifier = xraytransfer.load(exported, device="cpu")
+    film = np.random.default_rng(0).integers(0, 256, (96, 80), dtype=np.uint8)
+    read_again = classifier.read(variant.make(film, np.random.default_rng(1)))
+    if variant.name == "half-size":
+        assert read_again.pixels.shape == (48, 40)
+    else:
+        assert read_again.pixels.shape == film.shape
+    if variant.name in ("dicom-12", "dicom-16", "monochrome1"):
+        assert np.abs(read_again.pixels.astype(int) - film).max() <= 1
+
+
+def test_a_judge_of_another_split_is_refused(toy_runs, judge_folder, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(judge_folder, other)
+    judge, document = load_judge(other)
+    save_judge(other, judge, {**document, "split": {**document["split"], "sha256": "0" * 64}})
+    with pytest.raises(ExportError, match="another division of patients"):
+        export_runs(toy_runs[:1], tmp_path / "x.onnx", ExportOptions(device="cpu", judge=other), lambda _: None)
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_stored_predictions_give_the_numbers_of_the_card(exported, toy_runs, tmp_path):
+    said: list[str] = []
+    verify_metrics(exported, toy_runs[0].parents[1] / "films", device="cpu", say=said.append)
+    assert "numbers of the card follow" in said[0]
+    assert "scored again" in said[1]
+    films, calibrated = read_test_predictions(predictions_path(exported), describe(exported).observations)
+    assert calibrated.shape == films.label.shape
+    assert not set(films.patient) & {""}
+
+
+def test_changed_predictions_and_other_films_are_noticed(exported, toy_runs, tmp_path):
+    for suffix in (".onnx", ".test.csv"):
+        shutil.copy(exported.with_suffix(suffix), tmp_path / f"copy{suffix}")
+    path = tmp_path / "copy.test.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *lines[2:]]) + "\n")
+    with pytest.raises(ModelFileError, match="cannot be computed from"):
+        verify_metrics(tmp_path / "copy.onnx", device="cpu")
+    with pytest.raises(ModelFileError, match="test films are not there"):
+        verify_metrics(exported, tmp_path, device="cpu")
+    path.write_text("image,patient\n1,2\n")
+    with pytest.raises(ExportError, match="not a file of test predictions"):
+        verify_metrics(tmp_path / "copy.onnx", device="cpu")
+    path.unlink()
+    with pytest.raises(ExportError, match="without its test predictions"):
+        verify_metrics(tmp_path / "copy.onnx", device="cpu")
+
+
+def test_the_command_verifies_metrics_with_and_without_films(exported, toy_runs):
+    stored = CliRunner().invoke(models, ["verify", str(exported), "--device", "cpu", "--metrics"])
+    assert stored.exit_code == 0, stored.output
+    assert "numbers of the card follow" in stored.output
+    films = str(toy_runs[0].parents[1] / "films")
+    again = CliRunner().invoke(models, ["verify", str(exported), "--device", "cpu", "--metrics", films])
+    assert "films scored again" in again.output
+    absent = CliRunner().invoke(models, ["verify", str(exported), "--metrics", films + "/nowhere"])
+    assert absent.exit_code == 2
+
+
+def test_triton_is_told_of_the_judges_answers(exported):
+    text = config_text(describe(exported))
+    assert '"film_kind" data_type: TYPE_FP32 dims: [ 6 ]' in text
+    assert '"film_distance"' in text
+
+
+def test_a_film_that_cannot_be_read_ends_the_measurement(exported, tmp_path):
+    films, _ = read_test_predictions(predictions_path(exported), describe(exported).observations)
+    (tmp_path / "no.png").write_text("no picture")
+    classifier = xraytransfer.load(exported, device="cpu")
+    with pytest.raises(ExportError, match="a film of the data set is refused"):
+        measure_robustness(classifier, [tmp_path / "no.png"], films.subset(np.arange(1)))
+
+
+def test_a_cards_numbers_are_computed_again_without_torch_onnx_or_scipy():
+    code = "import sys, xraytransfer.export.checks.metrics_check\n"
+    code += "print([name for name in ('torch', 'onnx', 'scipy', 'timm', 'matplotlib') if name in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert out.strip() == "[]"

@@ -1,0 +1,148 @@
+"""The graph: contract, parity with torch and Pillow, determinism, every kind of member."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from torch import nn
+
+from xraytransfer.errors import ExportError
+from xraytransfer.export.checks.parity import measure_parity, random_films
+from xraytransfer.export.graph import to_onnx
+from xraytransfer.export.graph.to_onnx import build_graph
+from xraytransfer.export.graph.tracing import trace
+from xraytransfer.resize import resize
+from xraytransfer.study.networks.architectures import find_architecture
+from xraytransfer.study.networks.network import build_network
+
+pytestmark = pytest.mark.usefixtures("remembered_traces")
+
+
+class Plain(nn.Module):
+    """A network of one convolution: the smallest thing with ``forward_with_map``."""
+
+    def __init__(self, stride: int = 4, outputs: int = 6, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.conv = nn.Conv2d(1, outputs, 5, stride, padding=2)
+
+    def forward_with_map(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        activation = self.conv(x / 255 - 0.5)
+        return activation.mean((2, 3)), activation
+
+
+def session_of(model: onnx.ModelProto) -> ort.InferenceSession:
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def films_of(sizes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, size, dtype=np.uint8) for size in sizes]
+
+
+def test_the_same_networks_give_the_same_bytes():
+    networks = [Plain(seed=1), Plain(seed=2)]
+    one, two = (build_graph(networks, (32, 48)).SerializeToString(deterministic=True) for _ in range(2))
+    assert one == two
+
+
+def test_members_keep_their_own_weights_and_order():
+    networks = [Plain(seed=seed) for seed in (1, 2, 3)]
+    session = session_of(build_graph(networks, (32, 48)))
+    parity = measure_parity(networks, session, films_of([(64, 96)] * 3), [], (32, 48), tolerance=1e-5)
+    assert parity.passed
+    shuffled = measure_parity(networks[::-1], session, films_of([(64, 96)] * 3), [], (32, 48), tolerance=1e-5)
+    assert not shuffled.passed
+
+
+@pytest.mark.parametrize("name", ["toy_resnet", "toy_efficientnet"])
+@pytest.mark.parametrize("truncation", [0, 2])
+def test_architectures_answer_as_in_torch(name, truncation):
+    torch.manual_seed(0)
+    network = build_network(find_architecture(name), truncation=truncation, initialisation="random").eval()
+    session = session_of(build_graph([network], (64, 64)))
+    made = random_films((64, 64), np.random.default_rng(0))
+    assert measure_parity([network], session, [], made, (64, 64), tolerance=1e-4).passed
+
+
+def test_map_of_the_finest_member_where_sizes_differ():
+    networks = [Plain(stride=8), Plain(stride=4)]
+    session = session_of(build_graph(networks, (32, 32)))
+    film = films_of([(40, 40)])
+    assert session.run(["activation_map"], {"image": film[0][None, None]})[0].shape == (1, 6, 8, 8)
+    assert measure_parity(networks, session, [], film, (32, 32), tolerance=1e-4).passed
+
+
+@pytest.mark.parametrize("size", [(64, 64), (200, 160), (333, 64), (31, 90), (1, 1), (2500, 2048)])
+def test_resize_in_the_graph_is_pillows_within_one_grey_level(size):
+    graph = onnx.helper.make_graph([], "front", [], [])
+    to_onnx._front(graph, (64, 64))
+    graph.output.append(onnx.helper.make_tensor_value_info("pixels", 1, None))
+    opset = [onnx.helper.make_opsetid("", 20)]
+    session = session_of(onnx.helper.make_model(graph, opset_imports=opset, ir_version=to_onnx.IR_VERSION))
+    (film,) = films_of([size])
+    found = session.run(None, {"image": film[None, None]})[0][0, 0]
+    difference = np.abs(found - resize(film, (64, 64)).astype(float))
+    assert difference.max() <= 1
+    if size[0] == size[1] == 64:
+        assert difference.max() == 0
+
+
+def test_batch_equals_singles():
+    session = session_of(build_graph([Plain()], (32, 32)))
+    films = np.stack(films_of([(50, 70)] * 5))[:, None]
+    whole = session.run(None, {"image": films})
+    singles = [session.run(None, {"image": films[i : i + 1]}) for i in range(5)]
+    for index, values in enumerate(whole):
+        np.testing.assert_allclose(values, np.concatenate([single[index] for single in singles]), atol=1e-5)
+
+
+def test_calibration_in_the_graph():
+    calibration = {"a": np.full(6, 2.0), "b": np.full(6, 0.5), "c": np.arange(6) / 10}
+    session = session_of(build_graph([Plain(seed=4)], (32, 32), calibration))
+    probability, members, _ = session.run(None, {"image": films_of([(32, 32)])[0][None, None]})
+    p = members.mean(axis=1, dtype=float)
+    logit = 2 * np.log(p) - 0.5 * np.log1p(-p) + calibration["c"]
+    np.testing.assert_allclose(probability, 1 / (1 + np.exp(-logit)), atol=1e-6)
+
+
+def test_saturated_members_stay_finite():
+    network = Plain()
+    with torch.no_grad():
+        network.conv.bias.fill_(200.0)
+    probability = session_of(build_graph([network], (32, 32))).run(None, {"image": np.zeros((1, 1, 9, 9), np.uint8)})[0]
+    assert np.isfinite(probability).all()
+    assert (probability > 0.999).all()
+
+
+def test_no_paths_or_stack_traces_in_the_graph():
+    data = build_graph([Plain()], (32, 32)).SerializeToString()
+    assert b"stack_trace" not in data
+    assert b".py" not in data
+
+
+def test_refusals():
+    with pytest.raises(ExportError, match="at least one network"):
+        build_graph([], (32, 32))
+    with pytest.raises(ExportError, match=r"different numbers of observations: \[5, 6\]"):
+        build_graph([Plain(), Plain(outputs=5)], (32, 32))
+
+
+class Branching(Plain):
+    def forward_with_map(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return super().forward_with_map(x if x.sum() > 0 else -x)
+
+
+def test_a_network_that_torch_cannot_write_is_refused_in_one_line():
+    with pytest.raises(ExportError, match="torch cannot write this network as ONNX: ") as raised:
+        trace(Branching(), (32, 32))
+    assert "\n" not in str(raised.value)
+
+
+def test_tracing_leaves_the_training_mode(monkeypatch):
+    network = Plain().train()
+    build_graph([network], (32, 32))
+    assert network.training

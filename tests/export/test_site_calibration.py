@@ -1,0 +1,126 @@
+"""A site's own calibration: new numbers and thresholds, the same networks, clear refusals."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import xraytransfer
+from xraytransfer.errors import ExportError
+from xraytransfer.export.checks.metrics_check import verify_metrics
+from xraytransfer.export.cli import calibrate
+from xraytransfer.export.exporter import export_runs
+from xraytransfer.export.options import ExportOptions
+from xraytransfer.export.site_calibration import calibrate_site, read_labels
+from xraytransfer.model_file import describe, read
+
+
+@pytest.fixture(scope="module")
+def model(toy_runs, tmp_path_factory, remembered_traces):
+    path = tmp_path_factory.mktemp("model") / "model.onnx"
+    export_runs(toy_runs[:1], path, ExportOptions(checkpoints="best", device="cpu", calibration="none"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def table(toy_runs, tmp_path_factory):
+    """Write a site's table: two observations, one of them with too few positives."""
+    films = sorted((toy_runs[0].parents[1] / "films" / "images").glob("*.png"))[:120]
+    path = tmp_path_factory.mktemp("site") / "site.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["path", "patient", "Cardiomegaly", "edema"])
+        for index, film in enumerate(films):
+            writer.writerow([film, index // 2, "1" if index % 3 == 0 else "0", "1" if index < 3 else ""])
+        writer.writerow(["absent.png", "x", "1", ""])
+    return path
+
+
+def test_copy_holds_the_sites_numbers(model, table, tmp_path):
+    out, said = tmp_path / "site.onnx", []
+    calibrate_site(model, table, out, method="platt", name="our-hospital", device="cpu", say=said.append)
+    before, after = describe(model), describe(out)
+    assert (before.name, after.name) == ("default", "our-hospital")
+    assert after.sha256 != before.sha256
+    assert after.document["calibrated_from"]["graph_sha256"] == before.sha256
+    assert "site.csv: 120 films of 60 patients" in after.document["calibration"]["data"]
+    assert any("absent.png" in line for line in said)
+    assert (tmp_path / "site.md").is_file()
+    a, before_a = (d.document["calibration"]["parameters"]["a"] for d in (after, before))
+    assert a[1] != before_a[1]
+    assert [a[i] for i in (0, 2, 3, 4, 5)] == [1.0] * 5
+    fresh = {row["observation"] for row in after.operating_points if "site.csv" in row["data"]}
+    assert fresh == {"cardiomegaly"}
+    assert len(after.operating_points) == len(before.operating_points)
+    with pytest.raises(ExportError, match="calibrated on a site's films, which it does not carry"):
+        verify_metrics(out, device="cpu")
+
+
+def test_members_answer_as_before_and_probability_is_the_new_curve(model, table, tmp_path):
+    out = tmp_path / "site.onnx"
+    calibrate_site(model, table, out, method="platt", device="cpu")
+    film = read_labels(table).path[0]
+    old, new = (xraytransfer.load(path, device="cpu").predict(film) for path in (model, out))
+    np.testing.assert_array_equal(old.member_probability, new.member_probability)
+    assert old.probability[1] != new.probability[1]
+    np.testing.assert_allclose(np.delete(old.probability, 1), np.delete(new.probability, 1), atol=1e-6)
+    read(out, verify=True)
+
+
+def test_command(model, table, tmp_path):
+    options = [str(model), str(table), "-o", str(tmp_path / "site.onnx"), "--device", "cpu"]
+    done = CliRunner().invoke(calibrate, options)
+    assert done.exit_code == 0, done.output
+    assert "thresholds of cardiomegaly found on 120 films" in done.output
+    assert "left as they were" in done.output
+    again = CliRunner().invoke(calibrate, options)
+    assert isinstance(again.exception, ExportError)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "expected are a column path .* it has no columns"),
+        ("file,edema\na.png,1\n", "expected are a column path"),
+        ("path,oedema\na.png,1\n", "at least one of atelectasis"),
+        ("path,edema\na.png,yes\n", "line 2, edema: 'yes' is no label"),
+        ("path,edema\na.png,-1\n", "line 2, edema: '-1' is no label"),
+        ("path,edema\na.png,1\n", "none of the 1 films could be scored"),
+    ],
+)
+def test_bad_tables(model, tmp_path, text, why):
+    (tmp_path / "site.csv").write_text(text)
+    with pytest.raises(ExportError, match=why):
+        calibrate_site(model, tmp_path / "site.csv", tmp_path / "site.onnx", device="cpu")
+    assert not (tmp_path / "site.onnx").exists()
+
+
+def test_many_refusals_are_counted_not_listed(model, tmp_path):
+    (tmp_path / "site.csv").write_text("path,edema\n" + "".join(f"{index}.png,1\n" for index in range(50)))
+    said = []
+    with pytest.raises(ExportError, match=r"none of the 50 films .* begins at the table's own folder"):
+        calibrate_site(model, tmp_path / "site.csv", tmp_path / "site.onnx", device="cpu", say=said.append)
+    assert len(said) == 11
+    assert said[0].count("0.png") == 1
+    assert said[-1] == "refused: 40 more"
+
+
+def test_too_few_films_of_a_class(model, toy_runs, tmp_path):
+    film = next((toy_runs[0].parents[1] / "films" / "images").glob("*.png"))
+    (tmp_path / "site.csv").write_text(f"path,edema\n{film},1\n")
+    with pytest.raises(ExportError, match="no observation has 5 films with it and 5 without"):
+        calibrate_site(model, tmp_path / "site.csv", tmp_path / "site.onnx", device="cpu")
+
+
+def test_a_model_without_our_calibration_is_refused(toy_model, table, tmp_path):
+    with pytest.raises(ExportError, match="was not written by xraytransfer export"):
+        calibrate_site(toy_model, table, tmp_path / "site.onnx", device="cpu")
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "site.csv").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(ExportError, match="is no CSV file in UTF-8"):
+        read_labels(tmp_path / "site.csv")

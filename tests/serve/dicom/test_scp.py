@@ -1,0 +1,694 @@
+"""The DICOM side with peers in this process: films in, results out, and everything that peers do wrong."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import itertools
+import logging
+import socket
+import sqlite3
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pynetdicom")
+pytest.importorskip("highdicom")
+pytest.importorskip("prometheus_client")
+
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import (
+    Comprehensive3DSRStorage,
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
+)
+
+from xraytransfer.classifier import load
+from xraytransfer.errors import ServeError
+from xraytransfer.serve.dicom import scp, worker
+from xraytransfer.serve.dicom.service import DicomService, start_dicom
+from xraytransfer.serve.dicom_settings import Destination, DicomSettings
+from xraytransfer.serve.engine import Engine
+from xraytransfer.serve.metrics import Metrics
+from xraytransfer.serve.settings import Settings
+from xraytransfer.serve.spool.spool import MAX_ATTEMPTS
+
+# pynetdicom leaves the socket of a connection that failed to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <s(ocket|sl):pytest.PytestUnraisableExceptionWarning"
+)
+
+NAME = "Muster^Erika"
+
+
+def make_film(number: int = 1, **changes: Any) -> Dataset:
+    """Return a small PA chest film; `number` tells films and examinations apart."""
+    film = Dataset()
+    film.file_meta = FileMetaDataset()
+    film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    film.SOPClassUID = ComputedRadiographyImageStorage
+    film.SOPInstanceUID = f"1.2.826.0.1.3680043.10.1.{number}.3"
+    film.StudyInstanceUID = f"1.2.826.0.1.3680043.10.1.{number}.1"
+    film.SeriesInstanceUID = f"1.2.826.0.1.3680043.10.1.{number}.2"
+    film.PatientName, film.PatientID, film.PatientBirthDate = NAME, "MRN-0815", "19700101"
+    film.AccessionNumber, film.StudyDate, film.Modality = "ACC-4711", "20260101", "CR"
+    film.BodyPartExamined, film.ViewPosition = "CHEST", "PA"
+    film.PhotometricInterpretation, film.SamplesPerPixel = "MONOCHROME2", 1
+    film.Rows, film.Columns, film.BitsAllocated, film.BitsStored, film.HighBit = 96, 80, 16, 12, 11
+    film.PixelRepresentation = 0
+    rows, columns = np.mgrid[:96, :80]
+    film.PixelData = ((rows * 40 + columns * 3 + 37 * number) % 4096).astype("<u2").tobytes()
+    for keyword, value in changes.items():
+        setattr(film, keyword, value)
+    film.file_meta.MediaStorageSOPClassUID = film.SOPClassUID
+    film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
+    return film
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    yield
+    gc.collect()
+
+
+class Pacs:
+    """An archive: keeps what it is sent, and answers what it is told to.
+
+    `statuses` are returned one after the other, then 0; a callable is called with the event instead.
+    """
+
+    def __init__(self, *, find: bool = False) -> None:
+        self.kept: dict[str, Dataset] = {}
+        self.stored: list[str] = []
+        self.statuses: list[int | Callable[[Any], int]] = []
+        self.entity = AE("PACS")
+        self.entity.require_called_aet = True
+        self.entity.add_supported_context(Comprehensive3DSRStorage)
+        self.entity.add_supported_context(SecondaryCaptureImageStorage)
+        if find:
+            self.entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+        self.server: Any = None
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        handlers: list[Any] = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_FIND, self._find)]
+        self.server = self.entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self.port = self.server.server_address[1]
+
+    def stop(self) -> None:
+        self.server.shutdown()
+
+    def _store(self, event: Any) -> int:
+        status = self.statuses.pop(0) if self.statuses else 0
+        if callable(status):
+            status = status(event)
+        if status == 0:
+            dataset = dcmread(BytesIO(event.encoded_dataset()))
+            self.stored.append(dataset.SOPInstanceUID)
+            self.kept[dataset.SOPInstanceUID] = dataset
+        return status
+
+    def _find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        wanted = event.identifier.SOPInstanceUID
+        if wanted in self.kept:
+            answer = Dataset()
+            answer.QueryRetrieveLevel, answer.SOPInstanceUID = "IMAGE", wanted
+            yield 0xFF00, answer
+
+
+@pytest.fixture
+def pacs() -> Iterator[Pacs]:
+    archive = Pacs(find=True)
+    yield archive
+    archive.stop()
+
+
+@pytest.fixture(scope="module")
+def engine(toy_model: Path) -> Iterator[Engine]:
+    engine = Engine(load(toy_model, device="cpu", threads=1), Settings(workers=1), Metrics())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path, pacs: Pacs, engine: Engine) -> Iterator[Callable[..., DicomService]]:
+    """Return a function that starts the DICOM side beside the archive."""
+    running = []
+
+    def start(**changes: Any) -> DicomService:
+        options: dict[str, Any] = {
+            "spool": tmp_path / "spool",
+            "destinations": (Destination.parse(f"PACS@127.0.0.1:{pacs.port}"),),
+            "port": 0,
+            "answer_timeout_s": 5.0,
+            "retry_base_s": 0.05,
+            "retry_max_s": 0.2,
+            "min_free_bytes": 0,
+            "secondary_capture": False,  # one result for each film: half the work
+        }
+        service = start_dicom(DicomSettings(**{**options, **changes}), engine)
+        running.append(service)
+        return service
+
+    yield start
+    for service in running:
+        service.close()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Return as soon as the condition holds; fail if it does not within the time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def send(
+    service: DicomService,
+    *films: Dataset,
+    sop_class: str = ComputedRadiographyImageStorage,
+    syntax: str = ExplicitVRLittleEndian,
+    calling: str = "CR1",
+    called: str = "XRAYTRANSFER",
+) -> list[int | None]:
+    """Send films over one association; return their statuses, None where no answer came."""
+    scu = AE(calling)
+    scu.add_requested_context(sop_class, syntax)
+    association = scu.associate("127.0.0.1", service.port, ae_title=called)
+    assert association.is_established
+    statuses = [association.send_c_store(film).get("Status") for film in films]
+    association.release()
+    return statuses
+
+
+def test_results_arrive_in_the_films_examination(start: Any, pacs: Pacs, tmp_path: Path) -> None:
+    service = start(secondary_capture=True)
+    film = make_film()
+    assert send(service, film) == [0x0000]
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert {str(result.SOPClassUID) for result in pacs.kept.values()} == {
+        Comprehensive3DSRStorage,
+        SecondaryCaptureImageStorage,
+    }
+    for result in pacs.kept.values():
+        assert result.StudyInstanceUID == film.StudyInstanceUID
+        assert (result.PatientID, str(result.PatientName), result.AccessionNumber) == (
+            "MRN-0815",
+            NAME,
+            "ACC-4711",
+        )
+    assert service.counts()["films_waiting"] == service.counts()["results_waiting"] == 0
+    wait_for(lambda: not list((tmp_path / "spool" / "files").iterdir()))  # removed once it is written down
+
+
+def test_a_film_sent_again_makes_the_same_objects(start: Any, pacs: Pacs) -> None:
+    service = start(secondary_capture=True)
+    for count in (1, 2):
+        assert send(service, make_film()) == [0x0000]
+        wait_for(lambda count=count: service.counts()["sent_total"] == count)
+        if count == 1:
+            first = {uid: result.to_json() for uid, result in pacs.kept.items()}
+    assert len(pacs.stored) == 4
+    assert {uid: result.to_json() for uid, result in pacs.kept.items()} == first
+
+
+def test_two_films_of_one_examination_share_their_result_series(start: Any, pacs: Pacs) -> None:
+    service = start(secondary_capture=True)
+    films = [make_film(1), make_film(2, StudyInstanceUID=make_film(1).StudyInstanceUID)]
+    assert send(service, *films) == [0, 0]
+    wait_for(lambda: service.counts()["sent_total"] == 2)
+    assert len(pacs.kept) == 4
+    assert len({result.SeriesInstanceUID for result in pacs.kept.values()}) == 2
+
+
+def test_every_agreed_class_and_syntax_is_negotiated(start: Any) -> None:
+    service = start()
+    for sop_class in scp.SOP_CLASSES:
+        scu = AE("CR1")
+        for syntax in scp.TRANSFER_SYNTAXES:
+            scu.add_requested_context(sop_class, syntax)
+        association = scu.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER")
+        accepted = {context.transfer_syntax[0] for context in association.accepted_contexts}
+        association.release()
+        assert accepted == set(scp.TRANSFER_SYNTAXES)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
+def test_native_syntaxes_are_scored(start: Any, pacs: Pacs, syntax: str) -> None:
+    service = start()
+    film = make_film()
+    if syntax == ExplicitVRBigEndian:
+        film.PixelData = np.frombuffer(film.PixelData, "<u2").astype(">u2").tobytes()
+    film.file_meta.TransferSyntaxUID = syntax
+    assert send(service, film, syntax=syntax) == [0x0000]
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert len(pacs.kept) == 1
+
+
+def test_echo_is_answered(start: Any) -> None:
+    scu = AE("CR1")
+    scu.add_requested_context(Verification)
+    association = scu.associate("127.0.0.1", start().port, ae_title="XRAYTRANSFER")
+    assert association.send_c_echo().Status == 0x0000
+    association.release()
+
+
+@pytest.mark.parametrize(("calling", "called"), [("STRANGER", "XRAYTRANSFER"), ("CR1", "OTHER")])
+def test_unknown_titles_are_rejected(start: Any, calling: str, called: str, caplog: Any) -> None:
+    service = start(callers=("CR1",))
+    scu = AE(calling)
+    scu.add_requested_context(Verification)
+    association = scu.associate("127.0.0.1", service.port, ae_title=called)
+    assert association.is_rejected
+    assert send(service, make_film()) == [0x0000]
+    (line,) = [record.getMessage() for record in caplog.records if "rejected" in record.getMessage()]
+    assert ("calls 'OTHER', this server is 'XRAYTRANSFER'" if calling == "CR1" else "calls itself 'STRANGER'") in line
+
+
+def test_other_sop_classes_are_not_negotiated(start: Any) -> None:
+    scu = AE("CT1")
+    scu.add_requested_context(CTImageStorage)
+    association = scu.associate("127.0.0.1", start().port, ae_title="XRAYTRANSFER")
+    assert association.is_aborted or not association.accepted_contexts
+
+
+def test_an_object_that_is_not_what_its_command_says_is_refused(start: Any) -> None:
+    service = start()
+    scu = AE("CT1")
+    scu.add_requested_context(ComputedRadiographyImageStorage, ExplicitVRLittleEndian)
+    association = scu.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER")
+
+    def store(data: bytes, command_class: str = ComputedRadiographyImageStorage) -> int:
+        from pynetdicom.dimse_primitives import C_STORE
+
+        request = C_STORE()
+        request.MessageID, request.Priority = 1, 2
+        request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = command_class, "1.2.3"
+        request.DataSet = BytesIO(data)
+        association._reactor_checkpoint.clear()
+        association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
+        _, answer = association.dimse.get_msg(block=True)
+        association._reactor_checkpoint.set()
+        return answer.Status
+
+    def encoded(film: Dataset) -> bytes:
+        film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
+        buffer = BytesIO()
+        film.save_as(buffer, enforce_file_format=True)
+        return buffer.getvalue()[buffer.getvalue().index(b"\x08\x00\x16\x00") :]
+
+    assert store(encoded(make_film(SOPClassUID=CTImageStorage, SOPInstanceUID="1.2.3"))) == 0xA900
+    assert store(encoded(make_film(SOPInstanceUID="1.2.4"))) == 0xA900
+    assert store(encoded(make_film(SOPInstanceUID="1.2.3")), command_class=CTImageStorage) == 0x0122
+    assert store(b"\x08\x00") == 0xC000
+    assert store(b"no data set at all, only words") == 0xC000
+    assert store(encoded(make_film(SOPInstanceUID="1.2.3"))) == 0x0000
+    association.release()
+
+
+def test_an_object_over_the_limit_ends_the_association(start: Any) -> None:
+    service = start(max_object_bytes=200_000)
+    large = make_film(Rows=1000, Columns=1000, PixelData=bytes(2_000_000))
+    assert send(service, large) == [None]
+    films = [make_film(1)] * 20  # 20 x 15 kB: the limit is for one object
+    assert send(service, *films) == [0x0000] * 20
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 2**21])
+def test_an_absurd_pdu_length_ends_the_connection(start: Any, length: int) -> None:
+    service = start()
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as peer:
+        peer.sendall(struct.pack(">BBL", 1, 0, length))
+        assert peer.recv(100) == b""
+    assert send(service, make_film()) == [0x0000]
+
+
+def test_a_pdu_that_stops_half_way_ends_the_connection(start: Any) -> None:
+    service = start(idle_timeout_s=0.3)
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as peer:
+        peer.sendall(struct.pack(">BBL", 1, 0, 500) + b"half")
+        assert peer.recv(100) == b""
+
+
+def test_a_pdu_that_trickles_ends_the_connection(start: Any) -> None:
+    service = start(idle_timeout_s=0.5)
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as peer:
+        peer.sendall(struct.pack(">BBL", 1, 0, 500))
+        for _ in range(200):  # a byte each 0.1 s is never idle
+            try:
+                peer.sendall(b"x")
+            except OSError:
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail("the connection stayed open")
+
+
+def test_a_transfer_that_is_aborted_leaves_nothing(start: Any, tmp_path: Path) -> None:
+    service = start()
+    scu = AE("CR1")
+    scu.add_requested_context(ComputedRadiographyImageStorage, ExplicitVRLittleEndian)
+    association = scu.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER")
+    sent: list[bytes] = []
+
+    def cut(event: Any) -> None:
+        sent.append(event.data)
+        if len(sent) == 3:  # command, then the second piece of the data set
+            event.assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+
+    association.bind(evt.EVT_DATA_SENT, cut)
+    answer = association.send_c_store(make_film(Rows=300, Columns=300, PixelData=bytes(180_000)))
+    assert "Status" not in answer
+    assert len(sent) >= 3
+    assert send(service, make_film()) == [0x0000]
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert service.counts()["received_total"] == 1
+
+
+def test_no_room_is_said_and_nothing_is_lost(start: Any, pacs: Pacs) -> None:
+    pacs.stop()
+    service = start(capacity=2)
+    assert send(service, make_film(1), make_film(2), make_film(3)) == [0x0000, 0x0000, 0xA700]
+    pacs.start()
+    wait_for(lambda: service.counts()["sent_total"] == 2)
+    assert send(service, make_film(3)) == [0x0000]
+    wait_for(lambda: len(pacs.kept) == 3)
+
+
+def test_no_disk_space_is_said(start: Any) -> None:
+    service = start(min_free_bytes=2**62)
+    assert send(service, make_film()) == [0xA700]
+
+
+def test_what_is_no_film_is_refused_without_a_result_or_a_name(
+    start: Any, pacs: Pacs, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    service = start()
+    lateral = make_film(1, ViewPosition="LL")
+    blank = make_film(2, PixelData=bytes(96 * 80 * 2))
+    nameless = make_film(3)
+    del nameless.StudyInstanceUID
+    assert send(service, lateral, blank, nameless) == [0, 0, 0]
+    wait_for(lambda: service.counts()["refused_total"] + service.counts()["dead_total"] == 3)
+    assert service.counts()["refused_total"] == 2
+    assert pacs.stored == []
+    for secret in ("Muster", "MRN-0815", "ACC-4711", "19700101", "1.2.826.0.1.3680043.10.1"):
+        ours = [record.getMessage() for record in caplog.records if record.name.startswith("xraytransfer")]
+        assert not any(secret in line for line in ours)
+
+
+def test_the_spool_is_closed_to_others_and_names_nobody(start: Any, pacs: Pacs, tmp_path: Path) -> None:
+    pacs.stop()
+    service = start()
+    assert send(service, make_film()) == [0x0000]
+    wait_for(lambda: service.counts()["results_waiting"] == 1)
+    pacs.start()
+    spool = tmp_path / "spool"
+    for path in (spool, *spool.rglob("*")):
+        assert path.stat().st_mode & 0o077 == 0, path
+        assert not any(part in path.name for part in ("Muster", "MRN", "3680043"))
+    for path in spool.glob("spool.sqlite3*"):
+        for secret in (b"Muster", b"MRN-0815", b"ACC-4711", b"3680043"):
+            assert secret not in path.read_bytes()
+
+
+def test_a_second_server_cannot_use_the_spool(start: Any) -> None:
+    start()
+    with pytest.raises(ServeError, match="does another server use it"):
+        start()
+
+
+def test_a_folder_of_other_things_is_no_spool(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "love.txt").write_text("dear")
+    with pytest.raises(ServeError, match="holds other files"):
+        start(spool=tmp_path / "letters")
+
+
+def test_a_taken_port_is_said_and_frees_the_spool(start: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(ServeError, match="cannot listen"):
+        start(port=other.getsockname()[1])
+    start()
+
+
+@pytest.mark.parametrize("status", [0xB000, 0x0111])
+def test_warning_and_duplicate_are_taken(start: Any, pacs: Pacs, status: int) -> None:
+    pacs.statuses = [status]
+    service = start()
+    send(service, make_film())
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert service.counts()["dead_total"] == 0
+
+
+def test_what_will_never_be_taken_is_buried_with_a_reason(start: Any, pacs: Pacs, tmp_path: Path) -> None:
+    pacs.statuses = [0xA900]
+    service = start()
+    send(service, make_film())
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert service.counts()["dead_total"] == 1
+    (note,) = (tmp_path / "spool" / "dead").glob("*.json")
+    assert "A900" in note.read_text()
+    assert dcmread(note.with_suffix(".dcm")).StudyInstanceUID == make_film().StudyInstanceUID
+    assert pacs.kept == {}
+
+
+def test_a_refusal_that_passes_is_waited_for_and_one_that_does_not_is_buried(start: Any, pacs: Pacs) -> None:
+    pacs.statuses = [0xA700, 0xC000]
+    service = start(max_attempts=3)
+    send(service, make_film(1))
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert (len(pacs.kept), service.counts()["dead_total"]) == (1, 0)
+    pacs.statuses = [0xA700] * 3
+    send(service, make_film(2))
+    wait_for(lambda: service.counts()["dead_total"] == 1)
+
+
+def test_a_pacs_that_is_away_or_rejects_or_hangs_up_is_waited_for(start: Any, pacs: Pacs) -> None:
+    pacs.stop()
+    service = start()
+    send(service, make_film(1))
+    wait_for(lambda: service.counts()["results_waiting"] == 1)
+    pacs.entity.ae_title = "RENAMED"  # now it rejects who calls it PACS
+    pacs.start()
+    rejected = threading.Event()
+    pacs.server.bind(evt.EVT_REJECTED, lambda _: rejected.set())
+    assert rejected.wait(20)
+    pacs.stop()
+
+    def hang_up(event: Any) -> int:
+        event.assoc.abort()
+        return 0xC000
+
+    pacs.entity.ae_title = "PACS"
+    pacs.statuses = [hang_up]
+    pacs.start()
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert len(pacs.kept) == 1
+    assert service.counts()["dead_total"] == 0
+
+
+def test_a_pacs_that_never_answers_is_given_up_for_now(start: Any, pacs: Pacs) -> None:
+    go_on = threading.Event()
+
+    def sleep(_: Any) -> int:
+        go_on.wait(20)
+        return 0xC000
+
+    pacs.statuses = [sleep]
+    service = start(answer_timeout_s=0.3)
+    send(service, make_film())
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    go_on.set()
+    assert len(pacs.kept) == 1
+
+
+def test_what_a_pacs_drops_after_taking_it_is_sent_again(start: Any, pacs: Pacs) -> None:
+    service = start(confirm_after_s=0.1)
+    dropped: list[str] = []
+
+    def drop(event: Any) -> int:
+        dropped.append(str(event.request.AffectedSOPInstanceUID))
+        return 0x0000
+
+    pacs.statuses = [lambda event: drop(event) or 0xB000]
+    send(service, make_film())
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert len(dropped) == 1
+    assert len(pacs.kept) == 1
+
+
+def test_a_pacs_that_cannot_be_asked_is_believed(start: Any, engine: Engine) -> None:
+    deaf = Pacs(find=False)
+    try:
+        service = start(confirm_after_s=0.05, destinations=(Destination.parse(f"PACS@127.0.0.1:{deaf.port}"),))
+        send(service, make_film())
+        wait_for(lambda: service.counts()["sent_total"] == 1)
+        assert len(deaf.kept) == 1
+    finally:
+        deaf.stop()
+
+
+def test_counts_stand_in_the_metrics(start: Any, engine: Engine, tmp_path: Path) -> None:
+    metrics = Metrics()
+    settings = DicomSettings(
+        spool=tmp_path / "other", destinations=(Destination.parse("A@127.0.0.1:1"),), port=0, min_free_bytes=0
+    )
+    service = start_dicom(settings, engine, metrics)
+    assert b'xraytransfer_dicom_films_total{state="dead"} 0.0' in metrics.render()
+    assert b"xraytransfer_dicom_films_waiting 0.0" in metrics.render()
+    service.close()
+    assert b"xraytransfer_dicom" not in metrics.render()
+
+
+def test_films_that_wait_are_scored_after_a_restart(start: Any, pacs: Pacs) -> None:
+    pacs.stop()
+    service = start()
+    assert send(service, *(make_film(number) for number in range(2))) == [0] * 2
+    service.close()
+    pacs.start()
+    again = start()
+    wait_for(lambda: again.counts()["sent_total"] == 2)
+    assert len(pacs.kept) == len(pacs.stored) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"destinations": ()}, "nowhere to go"),
+        ({"host": "0.0.0.0"}, "no caller is named"),
+        ({"ae_title": "seventeen letters"}, "no AE title"),
+        ({"callers": ("a\\b",)}, "no AE title"),
+        ({"port": 70000}, "expected 0 to 65535"),
+        ({"tls_key": Path("key.pem")}, "both a certificate and a key"),
+        ({"structured_report": False, "secondary_capture": False}, "nothing to send"),
+        ({"capacity": 0}, "at least 1"),
+    ],
+)
+def test_settings_that_cannot_be_meant(changes: dict[str, Any], match: str) -> None:
+    options: dict[str, Any] = {"spool": Path("spool"), "destinations": (Destination.parse("A@b:1"),)}
+    with pytest.raises(ServeError, match=match):
+        DicomSettings(**{**options, **changes})
+
+
+@pytest.mark.parametrize("text", ["PACS", "PACS@host", "PACS@host:0", "PACS@host:99999", "@host:104", "https://"])
+def test_destinations_that_are_none(text: str) -> None:
+    with pytest.raises(ServeError, match=r"expected AETITLE@host:port|without a host|no AE title"):
+        Destination.parse(text)
+
+
+def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ServeError, match="must not hold a password") as raised:
+        Destination.parse("https://user:secret@pacs/dicom-web")
+    assert "secret" not in str(raised.value)
+
+
+def test_a_full_disk_loses_nothing_and_ends_no_thread(
+    start: Any, pacs: Pacs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(worker, "_DISK_S", 0.02)
+    monkeypatch.setattr(worker, "_IDLE_S", 0.02)
+    service = start()
+    spool = service._spool
+    full = sqlite3.OperationalError("database or disk is full")
+    failures: Counter[str] = Counter()
+
+    def failing(name: str, times: int, error: Exception, after: int = 0) -> None:
+        owner = spool._files if name == "write" else spool
+        original = getattr(owner, name)
+        calls = itertools.count()
+
+        def call(*arguments: Any) -> Any:
+            if after <= next(calls) < after + times:
+                failures[name] += 1
+                raise error
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, call)
+
+    failing("claim", 2, full)
+    # The film itself is written, its results are not, more often than a film may fail.
+    failing("write", 2 * MAX_ATTEMPTS, OSError(errno.ENOSPC, "No space left on device"), after=1)
+    failing("due", 2, full)
+    failing("sent", 1, full)
+    assert send(service, make_film()) == [0x0000]
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert failures == {"claim": 2, "write": 2 * MAX_ATTEMPTS, "due": 2, "sent": 1}
+    assert len(pacs.kept) == 1
+    assert service.counts()["dead_total"] == 0
+    wait_for(lambda: not list((tmp_path / "spool" / "files").iterdir()))
+
+
+def test_a_disk_that_takes_no_film_is_told_to_its_sender(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = start()
+
+    def write(_: bytes) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(service._spool._files, "write", write)
+        assert send(service, make_film()) == [0xA700]
+    assert send(service, make_film()) == [0x0000]
+
+
+def test_ipv6(engine: Engine, tmp_path: Path) -> None:
+    if not has_ipv6():
+        pytest.skip("no IPv6 on this machine")
+    archive = AE("PACS")
+    archive.add_supported_context(Comprehensive3DSRStorage)
+    kept: list[str] = []
+
+    def keep(event: Any) -> int:
+        kept.append(event.dataset.Modality)
+        return 0
+
+    peer = archive.start_server(("::1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
+    settings = DicomSettings(
+        spool=tmp_path / "spool",
+        destinations=(Destination.parse(f"PACS@[::1]:{peer.server_address[1]}"),),
+        host="::1",
+        port=0,
+        min_free_bytes=0,
+        secondary_capture=False,
+    )
+    assert settings.on_loopback
+    service = start_dicom(settings, engine)
+    try:
+        scu = AE("CR1")
+        scu.add_requested_context(ComputedRadiographyImageStorage, ExplicitVRLittleEndian)
+        association = scu.associate("::1", service.port, ae_title="XRAYTRANSFER")
+        assert association.send_c_store(make_film()).Status == 0
+        association.release()
+        wait_for(lambda: service.counts()["sent_total"] == 1)
+    finally:
+        service.close()
+        peer.shutdown()
+    assert kept == ["SR"]
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,103 @@
+"""Reading a results folder: what is compared, what is left out, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xraytransfer.errors import StudyError
+from xraytransfer.study.analysis.results_folder import read_curve, read_results
+from xraytransfer.study.training.presets import PRESETS
+
+Write = Callable[..., Path]
+
+
+def test_reads_runs_and_averages_members(tmp_path: Path, write_study_run: Write) -> None:
+    write_study_run(tmp_path, "alpha1")
+    write_study_run(tmp_path, "alpha2", seed=3)
+    results = read_results(tmp_path)
+    assert [run.name for run in results.runs] == ["alpha1-pretrained-t0-s0", "alpha2-pretrained-t0-s3"]
+    assert results.left_out == ()
+    run = results.runs[1]
+    assert (run.cell, run.seed, run.checkpoints) == (("alpha2", "pretrained", 0), 3, 3)
+    with np.load(run.folder / "predictions" / "test.npz", allow_pickle=False) as file:
+        members = file["probability"]
+    np.testing.assert_allclose(run.test.probability[:, 0], members.mean(axis=1), atol=1e-6)
+    np.testing.assert_array_equal(run.test.probability[:, 1], members[:, 0])  # the best checkpoint comes first
+    assert results.config("data", "name") == "nih"
+    assert results.config("no", "such") is None
+
+
+def test_unfinished_failed_and_damaged_runs_are_named(tmp_path: Path, write_study_run: Write) -> None:
+    write_study_run(tmp_path, "alpha1")
+    (write_study_run(tmp_path, "alpha2") / "done.json").unlink()
+    failed = write_study_run(tmp_path, "alpha3")
+    (failed / "done.json").unlink()
+    (failed / "failed.json").write_text(json.dumps({"reason": "out of memory"}))
+    (write_study_run(tmp_path, "alpha4") / "predictions" / "test.npz").write_bytes(b"no zip")
+    left_out = dict(read_results(tmp_path).left_out)
+    assert left_out["alpha2-pretrained-t0-s0"] == "not finished"
+    assert left_out["alpha3-pretrained-t0-s0"] == "failed: out of memory"
+    assert "cannot be read" in left_out["alpha4-pretrained-t0-s0"]
+    assert str(tmp_path) not in "".join(left_out.values())
+
+
+def test_runs_with_other_settings_are_not_compared(tmp_path: Path, write_study_run: Write) -> None:
+    write_study_run(tmp_path, "alpha1")
+    write_study_run(tmp_path, "alpha2")
+    write_study_run(tmp_path, "alpha3", resolution=[128, 128])
+    write_study_run(tmp_path, "alpha4", preset={"name": "tiny", "epochs": 9})
+    write_study_run(tmp_path, "alpha5", films=200)
+    left_out = dict(read_results(tmp_path).left_out)
+    assert left_out["alpha3-pretrained-t0-s0"].endswith("resolution")
+    assert left_out["alpha4-pretrained-t0-s0"].endswith("preset.epochs")
+    assert "split" in left_out["alpha5-pretrained-t0-s0"]
+
+
+def test_a_folder_elsewhere_is_the_same_data(tmp_path: Path, write_study_run: Write) -> None:
+    write_study_run(tmp_path, "alpha1")
+    write_study_run(tmp_path, "alpha2", data={"name": "nih", "folder": "moved", "refused": {}})
+    assert len(read_results(tmp_path).runs) == 2
+
+
+def test_nothing_to_report(tmp_path: Path, write_study_run: Write) -> None:
+    with pytest.raises(StudyError, match="no finished run"):
+        read_results(tmp_path)
+    (write_study_run(tmp_path) / "done.json").unlink()
+    with pytest.raises(StudyError, match="1 unfinished"):
+        read_results(tmp_path)
+
+
+def test_settings_that_came_later_count_as_off(tmp_path: Path, write_study_run: Write) -> None:
+    old = PRESETS["tiny"].to_dict()
+    new = {**old, "equalise": 0.0, "levels": 0.0}
+    del old["equalise"], old["levels"]
+    write_study_run(tmp_path, "alpha1", preset=old)
+    write_study_run(tmp_path, "alpha2", preset=new)
+    write_study_run(tmp_path, "alpha3", preset={**new, "levels": 0.1})
+    results = read_results(tmp_path)
+    assert [run.config["architecture"] for run in results.runs] == ["alpha1", "alpha2"]
+    assert dict(results.left_out)["alpha3-pretrained-t0-s0"].endswith("preset.levels")
+
+
+def test_nan_probabilities_are_refused(tmp_path: Path, write_study_run: Write) -> None:
+    folder = write_study_run(tmp_path)
+    path = folder / "predictions" / "test.npz"
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    arrays["probability"][0] = np.nan
+    np.savez(path, **arrays)
+    with pytest.raises(StudyError, match="no finished run"):
+        read_results(tmp_path)
+
+
+def test_curve(tmp_path: Path, write_study_run: Write) -> None:
+    folder = write_study_run(tmp_path)
+    (run,) = read_results(tmp_path).runs
+    assert read_curve(run)["examples"].tolist() == [16, 32, 48, 64, 80]
+    (folder / "metrics.csv").unlink()
+    assert read_curve(run) == {}

@@ -1,0 +1,208 @@
+"""The judge: the films it learns from, its distance, its training, resuming and refusals."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from PIL import Image
+
+timm = pytest.importorskip("timm")
+
+import torch  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+from xraytransfer.errors import StudyError  # noqa: E402
+from xraytransfer.quality_gate import KINDS  # noqa: E402
+from xraytransfer.study.networks.architectures import find_architecture  # noqa: E402
+from xraytransfer.study.quality_gate import training as acceptance_training  # noqa: E402
+from xraytransfer.study.quality_gate.faults import FAULTS  # noqa: E402
+from xraytransfer.study.quality_gate.films import KIND_SHARES, FilmMaker, read_others  # noqa: E402
+from xraytransfer.study.quality_gate.network import empty_judge, load_judge  # noqa: E402
+from xraytransfer.study.quality_gate.training import JudgeSettings, judge_config, train_judge  # noqa: E402
+from xraytransfer.study.training.interrupts import Interrupted  # noqa: E402
+
+ROW = find_architecture("toy_resnet")
+SETTINGS = JudgeSettings(architecture="toy_resnet", truncation=1, side=48, steps=4)
+
+
+@pytest.fixture(autouse=True)
+def few_films(monkeypatch):
+    """Draw dozens of films instead of thousands."""
+    monkeypatch.setattr(acceptance_training, "EVALUATED", 6)
+    monkeypatch.setattr(acceptance_training, "FEATURE_FILMS", 80)
+
+
+@pytest.fixture(scope="module")
+def maker() -> FilmMaker:
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(20, 220, 64)
+    films = (ramp[:, None] * 0.6 + ramp[None, :] * 0.3 + rng.normal(0, 4, (6, 64, 64))).clip(0, 255)
+    return FilmMaker(films.astype(np.uint8), np.arange(5), 48, {"photograph": [films[5].astype(np.uint8)]})
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "toy_resnet.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def config(made_up_films, tmp_path_factory: pytest.TempPathFactory):
+    return judge_config(tmp_path_factory.mktemp("judge-data"), data="nih", folder=made_up_films, resolution=64)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("others")
+    for kind in ("photograph", "texture"):
+        (folder / kind).mkdir()
+        grey = np.random.default_rng(len(kind)).integers(0, 256, (80, 60), dtype=np.uint8)
+        Image.fromarray(grey).save(folder / kind / "one.png")
+    return folder
+
+
+def test_shares_of_kinds_are_those_of_a_whole():
+    assert list(KIND_SHARES) == list(KINDS)
+    assert sum(KIND_SHARES.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_a_film_and_says_what_it_is(maker, kind):
+    film, target = maker.draw(np.random.default_rng(3), kind)
+    assert (film.dtype, film.shape) == (np.uint8, (48, 48))
+    assert target.sum() == pytest.approx(1)
+    assert target[list(KINDS).index(kind)] >= 0.5
+
+
+@pytest.mark.parametrize("name", [*FAULTS, "photograph"])
+def test_each_fault_changes_a_film_and_is_the_same_for_the_same_seed(maker, name):
+    one, again = (maker.faulty(name, np.random.default_rng(5)) for _ in range(2))
+    np.testing.assert_array_equal(one, again)
+    assert one.dtype == np.uint8
+    assert np.ptp(maker.faulty(name, np.random.default_rng(6))) > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "quarters"), [("turned-counterclockwise", 1), ("upside-down", 2), ("turned-clockwise", 3)]
+)
+def test_a_turned_film_is_the_upright_one_turned(maker, kind, quarters):
+    upright, _ = maker.draw(np.random.default_rng(8), "upright")
+    turned, _ = maker.draw(np.random.default_rng(8), kind)
+    assert np.abs(np.rot90(upright, quarters).astype(int) - turned).max() <= 1
+
+
+def test_an_inverted_film_is_the_upright_one_inverted(maker):
+    seed = next(s for s in range(50) if maker.draw(np.random.default_rng(s), "inverted")[1].max() == 1)
+    upright, _ = maker.draw(np.random.default_rng(seed), "upright")
+    inverted, _ = maker.draw(np.random.default_rng(seed), "inverted")
+    # each of two resizes rounds by itself
+    assert np.abs(255 - upright.astype(int) - inverted).max() <= 2
+
+
+def test_what_is_left_out_is_never_drawn(maker):
+    without = FilmMaker(maker.films, maker.rows, 48, maker.others, left_out="photograph")
+    assert "photograph" in maker.faults
+    assert "photograph" not in without.faults
+    assert set(FAULTS) <= set(without.faults)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: None, "expected one folder for each kind"),
+        (lambda folder: (folder / "photograph").mkdir(), "holds no pictures"),
+        (lambda folder: (folder / "noise").mkdir(), "stands for films that are made"),
+        (
+            lambda folder: ((folder / "text").mkdir(), (folder / "text" / "a.png").write_text("no picture")),
+            "a picture of text cannot be read",
+        ),
+    ],
+)
+def test_pictures_that_cannot_be_used_are_refused(tmp_path, make, message):
+    make(tmp_path)
+    with pytest.raises(StudyError, match=message):
+        read_others(tmp_path)
+
+
+def test_a_usual_film_lies_at_distance_one_and_a_strange_one_far():
+    torch.manual_seed(1)
+    judge = empty_judge(ROW, 1, 48).eval()
+    channels = judge.network.head.in_features
+    mixing = torch.randn(channels, channels)
+    features = torch.randn(3000, channels) @ mixing + 5
+    judge.fit_distance(features, shrinkage=0.0)
+    judge.features = lambda x: x  # the distance alone
+    with torch.no_grad():
+        near = judge(features)[1]
+        far = judge(features + 30)[1]
+    assert float(near.square().mean()) == pytest.approx(1, abs=0.02)
+    assert float(far.min()) > float(near.max())
+
+
+def test_training_ends_with_a_judge_its_limits_and_what_it_misses(tmp_path, config, others, weights):
+    said: list[str] = []
+    document = train_judge(tmp_path, config, others, SETTINGS, unseen=others, weights=weights, say=said.append)
+    judge, stored = load_judge(tmp_path)
+    assert stored == document
+    assert document["kinds"] == list(KINDS)
+    assert 0.05 <= document["minimum_probability"] <= 0.5
+    assert document["pictures"] == {"photograph": 1, "texture": 1}
+    whole = document["evaluation"][0]
+    assert whole["what"] == "test films as they are"
+    assert whole["films"] == document["split"]["test"]["images"]
+    named = {row["what"] for row in document["evaluation"]}
+    assert {*FAULTS, "photograph", "texture", "never seen: texture"} <= named
+    assert all(0 <= row["accepted"] <= row["films"] for row in document["evaluation"])
+    assert not judge.training
+    assert any("step 4/4" in line for line in said)
+    # done: nothing is trained again
+    assert train_judge(tmp_path, config, others, SETTINGS, weights=weights, say=said.append) == document
+
+
+def test_interrupted_and_resumed_it_is_the_same_judge(tmp_path, config, others, weights, monkeypatch):
+    left = train_judge(tmp_path / "whole", config, others, SETTINGS, weights=weights, say=lambda _: None)
+
+    @contextmanager
+    def soon():
+        count = iter(range(9))
+
+        def stop():
+            if next(count) == 2:
+                raise Interrupted
+
+        yield stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(acceptance_training, "stoppable", soon)
+        with pytest.raises(Interrupted):
+            train_judge(tmp_path / "parts", config, others, SETTINGS, weights=weights, say=lambda _: None)
+    assert json.loads((tmp_path / "parts" / "last" / "state.json").read_text())["step"] == 2
+    other = JudgeSettings(**{**vars(SETTINGS), "steps": 9})
+    with pytest.raises(StudyError, match="started with other settings"):
+        train_judge(tmp_path / "parts", config, others, other, weights=weights, say=lambda _: None)
+    resumed = train_judge(tmp_path / "parts", config, others, SETTINGS, weights=weights, say=lambda _: None)
+    assert resumed["sha256"] == left["sha256"]
+    assert resumed["evaluation"] == left["evaluation"]
+
+
+def test_settings_that_make_no_sense_are_refused(tmp_path, config, others, weights):
+    with pytest.raises(StudyError, match="'ghost' is none of"):
+        train_judge(
+            tmp_path / "a", config, others, JudgeSettings(left_out="ghost"), weights=weights, say=lambda _: None
+        )
+    with pytest.raises(StudyError, match="no judge"):
+        load_judge(tmp_path)
+    with pytest.raises(StudyError, match="cut at least one stage"):
+        empty_judge(find_architecture("mobilenetv3_large_100"), 0, 64)
+
+
+def test_a_damaged_judge_is_named(tmp_path, config, others, weights):
+    train_judge(tmp_path, config, others, SETTINGS, weights=weights, say=lambda _: None)
+    (tmp_path / "judge.safetensors").write_bytes(b"nothing")
+    with pytest.raises(StudyError, match=r"judge\.safetensors: damaged"):
+        load_judge(tmp_path)

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import click
+from click.testing import CliRunner
+
+from xraytransfer.errors import StudyError
+from xraytransfer.study.cli import study
+from xraytransfer.study.runs.grid import Grid, cells, place_runs
+from xraytransfer.study.runs.plan import make_plan
+from xraytransfer.study.training.run_folder import differences, list_runs
+
+
+@pytest.fixture
+def grid(tmp_path: Path, made_up_films: Path) -> Grid:
+    return Grid(
+        results=tmp_path / "results",
+        data="nih",
+        folder=made_up_films,
+        architectures=("toy_resnet", "toy_efficientnet", "toy_resnet"),
+        initialisations=("pretrained", "random"),
+        truncations=(0, 2),
+        seeds=(0, 1),
+        preset="tiny",
+        resolution=32,
+        weights=tmp_path,
+    )
+
+
+def test_a_grid_is_the_product_seed_by_seed(grid: Grid):
+    names = [cell.name for cell in cells(grid)]
+    assert len(names) == len(set(names)) == 16
+    assert names[0] == "toy_resnet-pretrained-t0-s0"
+    assert all(name.endswith("s0") for name in names[:8])
+    assert len(cells(replace(grid, architectures=("study",), truncations=(0,), seeds=(0,)))) == 32
+    with pytest.raises(StudyError, match="no architecture is called 'vgg'"):
+        cells(replace(grid, architectures=("vgg",)))
+
+
+def test_a_users_rows_join(grid: Grid, tmp_path: Path):
+    file = tmp_path / "mine.csv"
+    file.write_text("name,timm,family,body\nmine,test_resnet.r160_in1k,Mine,resnet\n")
+    mine = replace(grid, architectures=("mine",), architecture_file=file, initialisations=("random",), seeds=(0,))
+    folders = place_runs(mine)
+    assert [folder.name for folder in folders] == ["mine-random-t0-s0", "mine-random-t2-s0"]
+    assert json.loads((folders[0] / "config.json").read_text())["row"]["family"] == "Mine"
+
+
+def test_placing_writes_each_configuration_once(grid: Grid):
+    folders = place_runs(grid)
+    assert list_runs(grid.results) == sorted(folders)
+    config = json.loads((folders[0] / "config.json").read_text())
+    assert config["resolution"] == [32, 32]
+    assert config["weights"]["path"] == str(grid.weights)
+    assert config["split"]["train"]["images"] > 100
+    before = [(folder / "config.json").read_bytes() for folder in folders]
+    place_runs(replace(grid, weights=None))
+    assert [(folder / "config.json").read_bytes() for folder in folders] == before
+    with pytest.raises(StudyError, match=r"label_policy was u_zeros, is u_ones"):
+        place_runs(replace(grid, label_policy="u_ones"))
+    with pytest.raises(StudyError, match=r"split\.salt was xraytransfer, is pepper"):
+        place_runs(replace(grid, salt="pepper"))
+    with pytest.raises(StudyError, match="names none of"):
+        place_runs(replace(grid, label_policy="u_maybe", results=grid.results / "other", cache=grid.cache_root()))
+
+
+def test_runs_that_are_not_done_are_told_where_things_are_now(grid: Grid):
+    first, second = place_runs(replace(grid, seeds=(0, 1), truncations=(0,), architectures=("toy_resnet",)))[:2]
+    (first / "done.json").write_text("{}")
+    before = [json.loads((folder / "config.json").read_text()) for folder in (first, second)]
+    elsewhere = grid.results / "elsewhere"
+    place_runs(replace(grid, seeds=(0, 1), truncations=(0,), architectures=("toy_resnet",), cache=elsewhere))
+    after = [json.loads((folder / "config.json").read_text()) for folder in (first, second)]
+    assert after[0] == before[0]
+    assert after[1]["data"].pop("cache") == str(elsewhere)
+    del before[1]["data"]["cache"]
+    assert after[1] == before[1]
+
+
+def test_differences_reach_into_parts():
+    old = {"row": {"note": "x", "timm": "y"}, "a": 1, "data": {"folder": "x", "images": 3}, "writer": "1", "gone": 2}
+    new = {"row": {"note": "z", "timm": "y"}, "a": 1, "data": {"folder": "y", "images": 4}, "writer": "2", "come": 5}
+    assert differences(old, new) == ["data.images was 3, is 4", "gone was 2, is None", "come was None, is 5"]
+
+
+def test_a_plan_reckons_disk_and_time_without_starting(grid: Grid):
+    plan = make_plan(grid, device="cpu", slots=2, threads=1, seconds=0.01)
+    assert len(plan.runs) == 16
+    assert not grid.results.exists()
+    whole, cut = plan.runs[0], next(run for run in plan.runs if "t2" in run.name)
+    assert whole.parameters > cut.parameters
+    assert whole.disk > 4 * whole.parameters
+    assert whole.seconds is not None
+    assert whole.seconds > 0
+    assert sum(plan.films.values()) == 300
+    assert plan.cache == 300 * (32 * 32 + 5)
+    text = plan.table()
+    assert "16 runs on" in text
+    assert "with 2 side by side" in text
+    assert make_plan(grid, device="cpu", slots=1, threads=1, seconds=0).runs[0].seconds is None
+
+
+def arguments(films: Path, results: Path, *more: str) -> list[str]:
+    common = [
+        "--data",
+        "nih",
+        "--folder",
+        str(films),
+        "--results",
+        str(results),
+        "--preset",
+        "tiny",
+        "--resolution",
+        "32",
+    ]
+    return [*common, "--architecture", "toy_efficientnet", "--initialisation", "random", *more]
+
+
+def test_the_commands_plan_cache_and_status(tmp_path: Path, made_up_films: Path):
+    runner, results = CliRunner(), tmp_path / "results"
+    asked = arguments(made_up_films, results, "--seed", "0", "--seed", "1")
+    answer = runner.invoke(
+        study, ["plan", *asked, "--device", "cpu", "--slots", "2", "--probe", "0"], catch_exceptions=False
+    )
+    assert answer.exit_code == 0
+    assert "2 runs on" in answer.output
+    answer = runner.invoke(study, ["cache", *asked, "--workers", "1"], catch_exceptions=False)
+    assert "300 of 300 films in the cache" in answer.output
+    with pytest.raises(StudyError, match="holds no run"):
+        runner.invoke(study, ["status", "--results", str(results)], catch_exceptions=False)
+    assert json.loads(runner.invoke(study, ["status", "--results", str(results), "--json"]).output) == []
+
+
+@pytest.mark.slow
+def test_the_command_run_trains_in_processes_of_its_own(tmp_path: Path, made_up_films: Path):
+    results = tmp_path / "results"
+    changes = ["--set", "epochs=1", "--set", "evaluate_every=1000", "--device", "cpu", "--workers", "1"]
+    asked = arguments(made_up_films, results, *changes, "--architecture", "resnet18", "--truncation", "4")
+    answer = CliRunner().invoke(study, ["run", *asked, "--slots", "2"], catch_exceptions=False)
+    assert answer.exit_code == 0, answer.output
+    assert "2 runs, 0 done; 2 side by side" in answer.output
+    status = CliRunner().invoke(study, ["status", "--results", str(results)], catch_exceptions=False)
+    assert "2 done, 0 running, 0 failed of 2 runs" in status.output
+    assert answer.output.count("done, validation AUROC") == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        (["--architecture", "nope"], "no architecture is called 'nope'"),
+        (["--set", "epochs=five"], "'five' is no int"),
+        (["--preset", "nope"], "preset 'nope' is none of"),
+        (["--fractions", "0.5", "0.5", "0.5"], "three numbers that sum to 1"),
+        (["--label-policy", "u_twos"], "names none of u_zeros"),
+        (["--teacher-share", "0.5"], "without teachers"),
+    ],
+)
+def test_options_that_mean_nothing_are_wrong_usage(tmp_path: Path, made_up_films: Path, wrong: list[str], match: str):
+    for command in ("plan", "cache", "run"):
+        answer = CliRunner().invoke(study, [command, *arguments(made_up_films, tmp_path / "results", *wrong)])
+        assert (answer.exit_code, match in answer.output) == (2, True), answer.output
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "cache", "run", "train", "status"])
+def test_every_option_has_help(command: str):
+    options = [p for p in study.commands[command].params if isinstance(p, click.Option)]
+    assert options
+    assert all(option.help for option in options)

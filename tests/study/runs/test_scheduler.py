@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from xraytransfer.errors import DeviceError
+from xraytransfer.folder_lock import FolderLock
+from xraytransfer.study.runs import scheduler as placing
+from xraytransfer.study.runs.scheduler import Slot, local_slots, run_all
+from xraytransfer.study.training.interrupts import Interrupted
+
+torch = pytest.importorskip("torch")
+
+CONFIG = {"preset": {"batch": 4, "epochs": 2}, "split": {"train": {"images": 40}}}
+
+
+class MadeUpJob:
+    """Runs for some looks, then ends with a code."""
+
+    def __init__(self, looks: int, code: int, end: Callable[[], object]) -> None:
+        self.looks, self.code, self.end = looks, code, end
+        self.told: list[str] = []
+
+    def poll(self) -> int | None:
+        self.looks -= 1
+        if self.looks > 0 and "terminate" not in self.told:
+            return None
+        self.end()
+        return self.code
+
+    def terminate(self) -> None:
+        self.told.append("terminate")
+
+    def kill(self) -> None:
+        self.told.append("kill")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placing, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(placing, "REPORT_SECONDS", 0)
+
+
+def runs(results: Path, count: int) -> list[Path]:
+    folders = [results / "runs" / f"run{index}" for index in range(count)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps(CONFIG))
+        (folder / "output.txt").write_text("loading\nTraceback\nValueError: odd\n")
+    return folders
+
+
+def finish(folder: Path) -> None:
+    (folder / "done.json").write_text(json.dumps({"validation_auroc": {"macro": 0.7}}))
+
+
+def test_runs_fill_the_slots_and_failures_stay_apart(tmp_path: Path):
+    folders = runs(tmp_path, 6)
+    finish(folders[0])
+    (folders[2] / "failed.json").write_text('{"reason": "the loss is not finite"}')
+    codes = {1: 0, 2: 3, 3: -9, 4: 1, 5: 0}
+    active: list[Path] = []
+    most: list[int] = []
+    lines: list[str] = []
+
+    def start(folder: Path, slot: Slot) -> MadeUpJob:
+        index = folders.index(folder)
+        active.append(folder)
+        most.append(len(active))
+
+        def end() -> None:
+            active.remove(folder)
+            if codes[index] == 0:
+                finish(folder)
+
+        return MadeUpJob(index, codes[index], end)
+
+    failed = run_all(folders, [Slot("cpu")] * 2, lines.append, start)
+    assert set(failed) == {folders[2], folders[3], folders[4]}
+    assert max(most) == 2
+    assert lines[0] == "6 runs, 1 done; 2 side by side"
+    text = "\n".join(lines)
+    assert "run2: failed: the loss is not finite" in text
+    assert "run3: failed: ended by signal 9 (the system does that when memory runs out)" in text
+    assert "run4: failed: ValueError: odd" in text
+    assert "run5: done, validation AUROC 0.700" in text
+    assert json.loads((folders[3] / "failed.json").read_text())["error"] == "exit code -9"
+
+
+def test_asked_to_stop_every_run_is_asked_and_awaited(tmp_path: Path):
+    folders = runs(tmp_path, 3)
+    jobs: list[MadeUpJob] = []
+
+    def start(folder: Path, slot: Slot) -> MadeUpJob:
+        jobs.append(MadeUpJob(10**9, 130, lambda: None))
+        if len(jobs) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return jobs[-1]
+
+    with pytest.raises(Interrupted):
+        run_all(folders, [Slot("cpu")] * 2, lambda line: None, start)
+    assert [job.told for job in jobs] == [["terminate"], ["terminate"]]
+    assert not any((folder / "failed.json").exists() for folder in folders)
+
+
+def test_slots_of_this_machine(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("xraytransfer.runtime.cpu_limit", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert local_slots("auto", None, 2) == [Slot("cpu", 2)] * 4
+    assert local_slots("cpu", 3, 1) == [Slot("cpu", 1)] * 3
+    with pytest.raises(DeviceError, match="torch finds no CUDA device"):
+        local_slots("cuda", None, 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [slot.device for slot in local_slots("auto", None, 1)] == ["cuda:0", "cuda:1"]
+    assert [slot.device for slot in local_slots("cuda", 4, 1)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert [slot.device for slot in local_slots("cuda:1", None, 1)] == ["cuda:1"]
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+def test_a_run_that_another_process_works_on_is_waited_for(tmp_path: Path, finishes: bool):
+    """As after kill -9 of the command, whose runs go on."""
+    here, elsewhere = runs(tmp_path, 2)
+    before = (elsewhere / "output.txt").read_text()
+    started: list[Path] = []
+    lines: list[str] = []
+    lock = FolderLock(elsewhere)
+    lock.__enter__()
+
+    def start(folder: Path, slot: Slot) -> MadeUpJob:
+        started.append(folder)
+        return MadeUpJob(2, 0, lambda: end(folder))
+
+    def end(folder: Path) -> None:
+        finish(folder)
+        if folder == here:
+            assert (elsewhere / "output.txt").read_text() == before
+            if finishes:
+                finish(elsewhere)
+            lock.__exit__(None, None, None)
+
+    assert run_all([elsewhere, here], [Slot("cpu")], lines.append, start) == []
+    assert started == ([here] if finishes else [here, elsewhere])
+    assert lines.count("run1: another process works on it, and is waited for") == 1
+    assert "run1: done, validation AUROC 0.700" in lines

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from xraytransfer.errors import StudyError
+from xraytransfer.study.training.presets import PRESETS, Preset, change_preset, parse_changes
+
+
+def test_the_papers_settings():
+    paper = PRESETS["paper"]
+    assert (paper.resolution, paper.optimizer, paper.learning_rate, paper.batch) == (320, "adam", 1e-4, 16)
+    assert (paper.epochs, paper.evaluate_every, paper.keep) == (3, 8192, 10)
+    assert not any((paper.rotation, paper.scale, paper.shift, paper.brightness, paper.contrast, paper.gamma))
+    assert not any((paper.equalise, paper.levels))
+    assert not any((paper.soften, paper.erase, paper.ema, paper.dropout, paper.weight_decay, paper.warmup))
+    assert (paper.schedule, paper.positive_weight, paper.prior_bias) == ("constant", "none", False)
+
+
+def test_changes_have_the_settings_type():
+    changes = parse_changes(["epochs=5", "learning_rate=3e-4", "prior_bias=true", "schedule=cosine"])
+    assert changes == {"epochs": 5, "learning_rate": 3e-4, "prior_bias": True, "schedule": "cosine"}
+    assert change_preset("paper", changes).epochs == 5
+    assert Preset(**change_preset("modern", {}).to_dict()) == PRESETS["modern"]
+
+
+@pytest.mark.parametrize("item", ["epochs", "epoch=5", "name=x", "epochs=five", "prior_bias=perhaps"])
+def test_wrong_changes_are_refused(item: str):
+    with pytest.raises(StudyError, match=f"--set '{item}'"):
+        parse_changes([item])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "sgd"}, "none of adam, adamw"),
+        ({"batch": 0}, "batch must be greater than 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be greater than 0"),
+        ({"ema": 1.0}, "less than 1"),
+        ({"levels": 0.5}, "levels must be from 0 to 0.45"),
+        ({"equalise": 1.5}, "equalise must be from 0 to 1"),
+        ({"rotation": -5.0}, "rotation must be from 0 to 180"),
+        ({"gamma": float("nan")}, "gamma must be from 0 to 3"),
+    ],
+)
+def test_senseless_values_are_refused(changes: dict[str, object], message: str):
+    with pytest.raises(StudyError, match=message):
+        change_preset("modern", changes)
+    with pytest.raises(StudyError, match="preset 'best' is none of"):
+        change_preset("best", {})

@@ -1,0 +1,1 @@
+"""The commands, and the door to those of the other parts."""

@@ -1,0 +1,108 @@
+"""The command line: ``xraytransfer``.
+
+Exit codes: 0 all done, 1 some films refused, 2 wrong usage, 3 nothing could run, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from xraytransfer.errors import MissingExtraError, XrayTransferError
+from xraytransfer.notice import RESEARCH_NOTICE
+
+__all__ = ["cli", "main"]
+
+EXIT_REFUSED = 1
+EXIT_FAILED = 3
+EXIT_INTERRUPTED = 130
+
+# command -> (module, attribute, extra that it needs)
+_COMMANDS: dict[str, tuple[str, str, str]] = {
+    "predict": ("xraytransfer.cli.predict", "predict", "serve"),
+    "models": ("xraytransfer.cli.models", "models", "export"),
+    "doctor": ("xraytransfer.cli.doctor", "doctor", "all"),
+    "study": ("xraytransfer.study.cli", "study", "study"),
+    "export": ("xraytransfer.export.cli", "export", "export"),
+    "calibrate": ("xraytransfer.export.cli", "calibrate", "export"),
+    "serve": ("xraytransfer.serve.cli", "serve", "serve"),
+}
+
+_CORE = ("numpy", "onnxruntime", "pydicom", "PIL", "imagecodecs", "pylibjpeg")
+
+
+class LazyGroup(click.Group):
+    """Import a command's module when it is named, so that ``predict`` never waits for the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of use."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command, None where there is none of that name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a package that an extra would bring is named with the pip command."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if ctx.invoked_subcommand is None or missing in ("", "xraytransfer"):
+                raise
+            if missing in _CORE:
+                raise XrayTransferError(
+                    f"{missing}, which scoring needs, is not installed; run: pip install --force-reinstall xraytransfer"
+                ) from error
+            raise MissingExtraError(_COMMANDS[ctx.invoked_subcommand][2], missing) from error
+
+
+@click.group(cls=LazyGroup, epilog=RESEARCH_NOTICE, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("xraytransfer"), prog_name="xraytransfer")
+def cli() -> None:
+    """Score chest radiographs, train and compare networks, export and serve them."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        code = cli.main(arguments, prog_name="xraytransfer", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what was done is kept", err=True)
+        return EXIT_INTERRUPTED
+    except XrayTransferError as error:
+        click.echo(f"error: {error}", err=True)
+        return EXIT_FAILED
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        _drop_output()
+        return EXIT_REFUSED
+    except OSError as error:  # a full disk under a page of text, standard input that cannot be read
+        _drop_output()
+        click.echo(f"error: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
+        return EXIT_FAILED
+
+
+def _drop_output() -> None:
+    """Flush what can be written, and let the rest go, so that Python does not fail over it at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""From a file's bytes to grey levels: DICOM, PNG and JPEG."""

@@ -1,0 +1,144 @@
+"""PNG and JPEG pictures to stored words."""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, JpegImagePlugin, PngImagePlugin
+
+from xraytransfer.errors import RadiographError
+from xraytransfer.reading.codestream import read_header, segments, without_metadata
+from xraytransfer.reading.decode import PixelFormat, check_size
+
+__all__ = ["read_raster"]
+
+# What Pillow raises on damaged pictures.
+_PILLOW_FAILURES = (
+    ArithmeticError, EOFError, LookupError, NotImplementedError, OSError, RuntimeError, SyntaxError, TypeError,
+    ValueError, AttributeError, struct.error, Image.DecompressionBombError,
+)  # fmt: skip
+_EXIF_ORIENTATION = 0x0112
+# How to undo each orientation (EXIF 2.3, tag 0x0112).
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Grey saved as colour comes back with channels that differ by rounding only.
+_GREY_TOLERANCE = 3
+
+
+def read_raster(data: bytes, kind: str, *, max_pixels: int) -> tuple[NDArray[Any], PixelFormat, list[str]]:
+    """Return a PNG's or JPEG's grey samples as stored words.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    kind : str
+        ``png`` or ``jpeg``.
+    max_pixels : int
+        Limit on rows times columns, checked before anything is decoded.
+
+    Returns
+    -------
+    words : ndarray of uint8 or uint16, shape (rows, columns)
+    fmt : PixelFormat
+        8 or 16 bits.
+    notes : list of str
+        What was dropped or turned: channels, transparency, orientation.
+
+    Raises
+    ------
+    RadiographError
+        too-large, too-small, colour, multi-frame, truncated-pixels, corrupt.
+    """
+    try:
+        image, exif = _open_png(data) if kind == "png" else _open_jpeg(data)
+        columns, rows = image.size
+        check_size(rows, columns, max_pixels)
+        if getattr(image, "n_frames", 1) > 1:
+            raise RadiographError("multi-frame", "an animated picture; a film has one frame")
+        image.load()
+        grey, notes = _grey(image)
+        transpose = _TRANSPOSES.get(_orientation(exif))
+        if transpose is not None:
+            grey = grey.transpose(transpose)
+            notes.append("turned upright as its EXIF orientation says")
+        words = np.asarray(grey)
+    except MemoryError:
+        raise RadiographError("too-large", "not enough memory to decode the picture") from None
+    except _PILLOW_FAILURES as error:
+        reason = "truncated-pixels" if "truncated" in str(error) else "corrupt"
+        raise RadiographError(reason, f"the {kind.upper()} is damaged ({type(error).__name__})") from None
+    bits = 16 if words.dtype.itemsize > 1 else 8
+    words = words.astype(np.uint16 if bits == 16 else np.uint8, copy=False)
+    return words, PixelFormat(words.shape[0], words.shape[1], bits, bits, bits - 1, False), notes
+
+
+def _open_png(data: bytes) -> tuple[Image.Image, bytes]:
+    image = PngImagePlugin.PngImageFile(BytesIO(data))
+    return image, image.info.get("exif") or b""
+
+
+def _open_jpeg(data: bytes) -> tuple[Image.Image, bytes]:
+    header = read_header(data, whole=False)
+    if header.precision != 8:
+        raise RadiographError("decode-failed", f"a JPEG file of {header.precision} bits; 8 were expected")
+    exif = (
+        data[start + 4 : end]
+        for marker, start, end in segments(data)
+        if marker == 0xE1 and data[start + 4 : start + 10] == b"Exif\0\0"
+    )
+    return JpegImagePlugin.JpegImageFile(BytesIO(without_metadata(data))), next(exif, b"")
+
+
+def _grey(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    notes = []
+    if image.mode == "P":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+        notes.append("palette")
+    if image.mode in ("LA", "RGBA"):
+        if image.getchannel("A").getextrema() == (255, 255):
+            notes.append("opaque alpha channel dropped")
+        else:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
+            notes.append("transparent pixels laid on black")
+        image = image.convert("RGB")
+    if image.mode == "RGB":
+        red, green, blue = image.split()
+        if max(int(np.asarray(ImageChops.difference(one, green)).max()) for one in (red, blue)) > _GREY_TOLERANCE:
+            raise RadiographError("colour", "a colour picture; a film is grey")
+        notes.append("three equal channels")
+        return image.convert("L"), notes
+    if image.mode == "1":
+        return image.convert("L"), [*notes, "one bit per pixel"]
+    if image.mode not in ("L", "I", "I;16", "I;16B"):
+        raise RadiographError("colour", f"a picture of mode {image.mode}; a film is grey")
+    return image, notes
+
+
+def _orientation(exif: bytes) -> int:
+    """Return the orientation of the first directory of EXIF data; 1 (upright) if there is none."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, entry)
+            if tag == _EXIF_ORIENTATION:
+                return int(value)
+    except struct.error:
+        return 1
+    return 1
