@@ -12,7 +12,7 @@ from xraytransfer.constants import DEVICES
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.dicom.options import add_dicom_options
 from xraytransfer.serve.settings import MIB, Settings
-from xraytransfer.usage_errors import options_mean_something
+from xraytransfer.usage_errors import as_usage_error
 
 __all__ = ["serve"]
 
@@ -72,7 +72,7 @@ def serve(
         logging.getLogger(f"xraytransfer.serve.{part}").setLevel(logging.INFO if verbose else logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     token = read_token(token_file)
-    with options_mean_something():
+    with as_usage_error():
         settings = Settings(
             token=token,
             max_file_bytes=max_file_mib * MIB,

@@ -13,7 +13,7 @@ import click
 from xraytransfer.errors import StudyError
 from xraytransfer.study.quality_gate.cli import judge
 from xraytransfer.study.runs.grid_options import RESULTS, grid_options
-from xraytransfer.usage_errors import options_mean_something
+from xraytransfer.usage_errors import as_usage_error
 
 if TYPE_CHECKING:
     from xraytransfer.study.runs.grid import Grid
@@ -38,7 +38,7 @@ def _grid(options: dict[str, Any]) -> Grid:
     from xraytransfer.study.runs.grid import Grid
     from xraytransfer.study.training.presets import parse_changes
 
-    with options_mean_something():
+    with as_usage_error():
         grid = Grid(**{**options, "changes": parse_changes(options["changes"])})
         grid.check()
     return grid

@@ -1,7 +1,15 @@
-"""What may be chosen, in a module that costs nothing to import: devices and forms of results."""
+"""Fixed words that cost nothing to import: devices, forms of results, and the notice on intended use."""
 
-__all__ = ["DEVICES", "FORMATS", "RESUMABLE"]
+__all__ = ["DEVICES", "FORMATS", "RESEARCH_NOTICE", "RESUMABLE"]
 
 DEVICES = ("auto", "cuda", "tensorrt", "cpu")
+"""Devices that a model can run on; ``auto`` takes the GPU where one works."""
+
 FORMATS = ("table", "json", "jsonl", "csv")
+"""Forms in which results are written."""
+
 RESUMABLE = ("jsonl", "csv")
+"""Those of `FORMATS` to which a later run can append."""
+
+RESEARCH_NOTICE = "For research use only. Not a medical device: never a basis for diagnosis or treatment."
+"""The one sentence on what this software is not."""

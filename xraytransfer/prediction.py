@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytransfer.notice import RESEARCH_NOTICE
+from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.quality_gate import Acceptance
 

@@ -9,11 +9,11 @@ import click
 
 from xraytransfer.errors import XrayTransferError
 
-__all__ = ["options_mean_something"]
+__all__ = ["as_usage_error"]
 
 
 @contextmanager
-def options_mean_something() -> Iterator[None]:
+def as_usage_error() -> Iterator[None]:
     """Turn our errors into Click's: exit code 2, wrong usage, while nothing but options is looked at."""
     try:
         yield

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.export.card import films as card_films
 from xraytransfer.export.card.published_numbers import acknowledgement, published_section
 from xraytransfer.export.card.section import Section
 from xraytransfer.model_summary import failed_gates
-from xraytransfer.notice import RESEARCH_NOTICE
 
 __all__ = ["markdown_card", "sections", "title"]
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.export.card.card import markdown_card, sections, title
 from xraytransfer.export.card.reliability_plot import reliability_svg
 from xraytransfer.export.checks.roc_curve import roc_svg
 from xraytransfer.export.graph.model_writer import write_atomically
 from xraytransfer.export.options import CARDS
 from xraytransfer.model_file import describe
-from xraytransfer.notice import RESEARCH_NOTICE
 
 __all__ = ["html_card", "write_cards"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xraytransfer.usage_errors import options_mean_something
+from xraytransfer.usage_errors import as_usage_error
 
 if TYPE_CHECKING:
     from xraytransfer.serve.dicom_settings import DicomSettings
@@ -93,7 +93,7 @@ def _settings(taken: dict[str, Any]) -> DicomSettings | None:
         return None
     token_file = taken["dicomweb_token_file"]
     token = read_token(token_file) if token_file else None
-    with options_mean_something():
+    with as_usage_error():
         return DicomSettings(
             spool=taken["dicom_spool"],
             destinations=tuple(Destination.parse(text) for text in taken["send_to"]),

@@ -34,7 +34,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
-from xraytransfer.notice import RESEARCH_NOTICE
+from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS, Observation
 from xraytransfer.serve.dicom_results.identity import Identity, identify
 from xraytransfer.serve.dicom_results.result_object import MANUFACTURER, complete, parameters, software_version

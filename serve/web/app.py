@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import XrayTransferError
-from xraytransfer.notice import RESEARCH_NOTICE
 from xraytransfer.serve.web.body_memory import HeldBytes
 from xraytransfer.serve.web.linger import Linger
 from xraytransfer.serve.web.openapi import openapi_document

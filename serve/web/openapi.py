@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
-from xraytransfer.notice import RESEARCH_NOTICE
+from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.serve.web.problems import MEDIA_TYPE as PROBLEM_TYPE
 from xraytransfer.serve.web.problems import PROBLEMS

@@ -6,7 +6,7 @@ from functools import lru_cache
 from html import escape
 from typing import Any
 
-from xraytransfer.notice import RESEARCH_NOTICE
+from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.serve.web.openapi import openapi_document
 from xraytransfer.serve.web.problems import PROBLEMS
 

@@ -105,8 +105,8 @@ def _costs(scored: Scored, measure: bool) -> dict[tuple[str, int], Cost]:
 
 
 def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], no_maps: str, workers: int) -> list[Section]:
-    from xraytransfer.study.report.figure_parts import svg
     from xraytransfer.study.report import figures
+    from xraytransfer.study.report.figure_parts import svg
 
     def drawn(name: str, figure: object, caption: str) -> list[Picture]:
         return [Picture(f"{name}.svg", svg(figure).encode(), caption)] if figure is not None else []  # type: ignore[arg-type]

@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
+from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import MissingExtraError, XrayTransferError
-from xraytransfer.notice import RESEARCH_NOTICE
 
 __all__ = ["cli", "main"]
 

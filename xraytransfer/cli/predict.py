@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from xraytransfer.constants import DEVICES, FORMATS, RESUMABLE
+from xraytransfer.constants import DEVICES, FORMATS, RESEARCH_NOTICE, RESUMABLE
 from xraytransfer.errors import OutputError, ServeError
-from xraytransfer.notice import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import ExportError
 from xraytransfer.export.card.card import markdown_card, sections
 from xraytransfer.export.card.files import html_card, write_cards
@@ -16,7 +17,6 @@ from xraytransfer.export.checks.roc_curve import POINTS, roc_points, roc_svg
 from xraytransfer.export.operating_points import operating_points
 from xraytransfer.export.triton import config_text, write_repository
 from xraytransfer.model_file import describe
-from xraytransfer.notice import RESEARCH_NOTICE
 from xraytransfer.study.stats.auroc import auroc
 
 CURVE = {"probability": [0.1, 0.3], "observed": [0.12, 0.28], "lower": [0.05, 0.2], "upper": [0.2, 0.4]}

@@ -21,8 +21,8 @@ from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, Comprehensive3DSRStorage, ComputedRadiographyImageStorage
 
+from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import OutputError, ServeError
-from xraytransfer.notice import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.prediction import ModelIdentity, Prediction
 from xraytransfer.quality_gate import Acceptance

@@ -20,7 +20,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from xraytransfer import load
-from xraytransfer.notice import RESEARCH_NOTICE
+from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.serve.web.readiness import phantom
 
 pytestmark = pytest.mark.peer

@@ -26,8 +26,8 @@ pytest.importorskip("httpx")
 import httpx
 
 from xraytransfer import read_radiograph
+from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import ServeError
-from xraytransfer.notice import RESEARCH_NOTICE
 from xraytransfer.serve.cli import read_token, serve
 from xraytransfer.serve.web.openapi import openapi_document
 from xraytransfer.serve.web.problems import PROBLEMS
