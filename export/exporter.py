@@ -23,12 +23,13 @@ from xraytransfer.export.checks.quality_gate_parity import fitting_judge, judge_
 from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness
 from xraytransfer.export.description import describe_model
 from xraytransfer.export.graph.int8 import calibration_films
-from xraytransfer.export.graph.model_writer import check_size, serialise, write_atomically
+from xraytransfer.export.graph.model_writer import check_size, serialise
 from xraytransfer.export.graph.precision import lower
 from xraytransfer.export.graph.to_onnx import build_graph
 from xraytransfer.export.members import Ensemble, choose_members
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.scoring import member_probability, set_calibration
+from xraytransfer.files import write_bytes
 from xraytransfer.plural import counted
 from xraytransfer.radiograph import Film, read_radiograph
 from xraytransfer.runtime import open_session
@@ -75,7 +76,7 @@ def export_members(
     session, _ = open_session(model.SerializeToString(), "cpu")
     gate = Gate(force=False, say=lambda _: None)
     parity = parity_gate(networks, session, films, resolution=(rows, columns), precision=precision, gate=gate)
-    write_atomically(out_path, serialise(model, {**metadata, "precision": precision, "parity": parity}))
+    write_bytes(out_path, serialise(model, {**metadata, "precision": precision, "parity": parity}), error=ExportError)
 
 
 def export_runs(
@@ -160,7 +161,7 @@ def export_runs(
     if options.robustness:
         document["robustness"] = _robustness(serialise(model, document), data, test, options.device, say)
     file = serialise(model, document)
-    write_atomically(out, file)
+    write_bytes(out, file, error=ExportError)
     write_test_predictions(out, test, calibration.apply(test.ensemble()))
     written = write_cards(out)
     say(f"{out}: {len(file) / 1e6:.1f} MB; card: {', '.join(path.name for path in written)}")

@@ -28,11 +28,12 @@ from xraytransfer.export.card.files import write_cards
 from xraytransfer.export.checks.evaluation import metric_rows
 from xraytransfer.export.checks.roc_curve import roc_rows
 from xraytransfer.export.description import reliability_rows
-from xraytransfer.export.graph.model_writer import serialise, write_atomically
+from xraytransfer.export.graph.model_writer import serialise
 from xraytransfer.export.graph.to_onnx import CALIBRATION_INITIALISERS
 from xraytransfer.export.operating_points import DEFAULT, operating_points
 from xraytransfer.export.options import check_output
 from xraytransfer.export.scoring import set_calibration
+from xraytransfer.files import write_bytes
 from xraytransfer.model_file import ModelDescription, read
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.study.data.predictions import Predictions
@@ -155,7 +156,7 @@ def calibrate_site(
     set_calibration(graph, found)
     document = _describe(description, judged, found, table.name)
     document["name"] = name or description.name
-    write_atomically(out, serialise(graph, document))
+    write_bytes(out, serialise(graph, document), error=ExportError)
     write_cards(out)
     fitted = [row.identifier for row, yes in zip(OBSERVATIONS, found.fitted, strict=True) if yes]
     left = [row.identifier for row in OBSERVATIONS if row.identifier not in fitted]

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from xraytransfer.errors import ExportError
-from xraytransfer.export.graph.model_writer import write_atomically
+from xraytransfer.files import write_bytes
 from xraytransfer.model_file import INPUT, ModelDescription, describe
 from xraytransfer.quality_gate import ACCEPTANCE_OUTPUTS
 
@@ -55,10 +55,10 @@ def write_repository(model: Path, repository: Path) -> Path:
         graph = model.read_bytes()
     except OSError as error:
         raise ExportError(f"{folder}: cannot be written: {error.strerror}") from error
-    write_atomically(folder / "1" / "model.onnx", graph)
+    write_bytes(folder / "1" / "model.onnx", graph, error=ExportError)
     labels = "\n".join(description.observations) + "\n"
-    write_atomically(folder / "observations.txt", labels.encode())
-    write_atomically(folder / "config.pbtxt", config_text(description).encode())
+    write_bytes(folder / "observations.txt", labels.encode(), error=ExportError)
+    write_bytes(folder / "config.pbtxt", config_text(description).encode(), error=ExportError)
     return folder
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from xraytransfer.constants import RESEARCH_NOTICE
+from xraytransfer.errors import ExportError
 from xraytransfer.export.card.card import markdown_card, sections, title
 from xraytransfer.export.card.reliability_plot import reliability_svg
 from xraytransfer.export.checks.roc_curve import roc_svg
-from xraytransfer.export.graph.model_writer import write_atomically
 from xraytransfer.export.options import CARDS
+from xraytransfer.files import write_bytes
 from xraytransfer.model_file import describe
 
 __all__ = ["html_card", "write_cards"]
@@ -34,7 +35,7 @@ def write_cards(model: Path) -> list[Path]:
     document = describe(model).document
     paths = [model.with_suffix(ending) for ending in CARDS]
     for path, text in zip(paths, (markdown_card(document), html_card(document)), strict=True):
-        write_atomically(path, text.encode())
+        write_bytes(path, text.encode(), error=ExportError)
     return paths
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import os
@@ -11,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -18,6 +18,7 @@ import click
 
 from xraytransfer.constants import DEVICES, FORMATS, RESEARCH_NOTICE, RESUMABLE
 from xraytransfer.errors import OutputError, ServeError
+from xraytransfer.files import write_with
 from xraytransfer.observations import OBSERVATIONS
 
 if TYPE_CHECKING:
@@ -291,17 +292,12 @@ def _write_overlays(outcome: Prediction, job: Job) -> None:
     stem = Path(outcome.source).stem.strip("<>") or "film"
     while len(os.fsencode(stem)) > _LONGEST_STEM:
         stem = stem[:-1]
-    part = job.overlay / f".{stem}-{mark}.{os.getpid()}.part"
     try:
-        job.overlay.mkdir(parents=True, exist_ok=True)
         for identifier in job.observations or IDENTIFIERS:
             i = IDENTIFIERS.index(identifier)
             scale = float(outcome.activation_map.max())  # one scale for all six: weak evidence looks weak
             picture = overlay(outcome.pixels, outcome.activation_map[i], full_scale=scale)
-            captioned(picture, _caption(outcome, i)).save(part, format="PNG")
-            part.replace(job.overlay / f"{stem}-{mark}.{identifier}.png")
+            save = partial(captioned(picture, _caption(outcome, i)).save, format="PNG")
+            write_with(job.overlay / f"{stem}-{mark}.{identifier}.png", save)
     except OSError as error:
         raise OutputError(f"{job.overlay}: an overlay cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):  # there only after a full disk or Ctrl-C
-            part.unlink()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import io
 import json
 import os
@@ -17,6 +16,7 @@ from typing import IO, TypeAlias, cast
 
 from xraytransfer.constants import RESUMABLE
 from xraytransfer.errors import OutputError
+from xraytransfer.folder_lock import try_lock
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.prediction import RESEARCH_NOTICE, Prediction, Refusal
 
@@ -249,18 +249,11 @@ def _cause(error: OSError) -> str:
 def _lock(stream: IO[bytes], path: Path) -> None:
     """Keep every other process from writing to the same file until it is closed."""
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locked = try_lock(stream.fileno())
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            raise OutputError(f"{path}: another process is writing to it") from error
         raise OutputError(f"{path}: cannot be locked ({_cause(error)}); write to a local disk") from error
+    if not locked:
+        raise OutputError(f"{path}: another process is writing to it")
 
 
 def _one_line(source: str) -> str:
