@@ -19,7 +19,7 @@ from xraytransfer.export.calibration import fit, identity
 from xraytransfer.export.card.files import write_cards
 from xraytransfer.export.checks.gates import Gate, accuracy_gate, parity_gate
 from xraytransfer.export.checks.predictions_file import write_test_predictions
-from xraytransfer.export.checks.quality_gate_parity import fitting_judge, judge_gate
+from xraytransfer.export.checks.quality_gate_parity import load_quality_gate, quality_gate_parity
 from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness
 from xraytransfer.export.description import describe_model
 from xraytransfer.export.graph.int8 import calibration_films
@@ -119,18 +119,18 @@ def export_runs(
     unfused = _unfused_auroc(ensemble)
     data = _data(ensemble.config, options)
     films = _whole_films(data, ensemble.config["intensity"])
-    judge, judged = fitting_judge(options.judge, ensemble.config["split"])
-    full = build_graph(ensemble.networks, ensemble.resolution, judge=judge)
+    quality_gate, gate_document = load_quality_gate(options.quality_gate, ensemble.config["split"])
+    full = build_graph(ensemble.networks, ensemble.resolution, quality_gate=quality_gate)
     session = _open(full, options.device)
     common: dict[str, Any] = {"resolution": ensemble.resolution, "gate": gate}
     parity = parity_gate(ensemble.networks, session, films, precision="float32", **common)
-    validation = _judge(session, data, "validation", ensemble.config)
+    validation = _predict_split(session, data, "validation", ensemble.config)
     model, accuracy = full, None
     if options.precision != "float32":
         model = lower(full, options.precision, calibration_films(data), spared=spared)
         session = _open(model, options.device)
         parity = parity_gate(ensemble.networks, session, films, precision=options.precision, **common)
-        lowered = _judge(session, data, "validation", ensemble.config)
+        lowered = _predict_split(session, data, "validation", ensemble.config)
         accuracy = accuracy_gate(
             validation,
             lowered.probability,
@@ -140,9 +140,9 @@ def export_runs(
             margin=options.margin,
         )
         validation = lowered
-    if judge is not None:
-        parity["judge"] = judge_gate(judge, session, films, ensemble.resolution, gate)
-    test = _judge(session, data, "test", ensemble.config)
+    if quality_gate is not None:
+        parity["judge"] = quality_gate_parity(quality_gate, session, films, ensemble.resolution, gate)
+    test = _predict_split(session, data, "test", ensemble.config)
     calibration = identity(test.label.shape[1])
     if options.calibration != "none":
         arrays = (validation.label, validation.ensemble(), validation.patient)
@@ -156,8 +156,10 @@ def export_runs(
         document["members"][index]["precision"] = "float16-weights"
     document["accuracy"] = accuracy
     document["ensemble"] = _compare(validation, unfused, say)
-    if judged is not None:
-        document["acceptance"] = {key: value for key, value in judged.items() if key not in ("row", "split", "data")}
+    if gate_document is not None:
+        document["acceptance"] = {
+            key: value for key, value in gate_document.items() if key not in ("row", "split", "data")
+        }
     if options.robustness:
         document["robustness"] = _robustness(serialise(model, document), data, test, options.device, say)
     file = serialise(model, document)
@@ -203,7 +205,7 @@ def _robustness(
         return measure_robustness(Classifier(path, device=device), films, test, say=say, variants=VARIANTS)
 
 
-def _judge(session: ort.InferenceSession, data: RunData, split: str, config: Mapping[str, Any]) -> Predictions:
+def _predict_split(session: ort.InferenceSession, data: RunData, split: str, config: Mapping[str, Any]) -> Predictions:
     rows = data.rows[split]
     probability = member_probability(session, data.pixels, rows)
     members = [-1] * probability.shape[1]

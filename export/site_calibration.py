@@ -3,7 +3,7 @@
 Conventions
 -----------
 The table is a CSV file with a column ``path`` (relative to the table's folder, or absolute), one column for
-each observation that was labelled (identifier or printed name; 1 present, 0 absent, empty not judged), and
+each observation that was labelled (identifier or printed name; 1 present, 0 absent, empty not labelled), and
 optionally ``patient``. Networks stay as they are: only the calibration's numbers, the operating points and
 the description change.
 """
@@ -145,16 +145,16 @@ def calibrate_site(
     check_output(out, overwrite=overwrite)
     films = read_labels(table)
     description, data = read(model, verify=True)
-    judged = _score(model, films, device, say)
+    scored = _score(model, films, device, say)
     graph = onnx.ModelProto.FromString(data)
     # an observation with too few films keeps the model's calibration, and so do all where no method beats it
     found = fit(
-        judged.label, judged.ensemble(), judged.patient, np.random.default_rng(0), method, before=_stored(graph)
+        scored.label, scored.ensemble(), scored.patient, np.random.default_rng(0), method, before=_stored(graph)
     )
     if not found.fitted.any():
         raise ExportError(f"{table}: no observation has 5 films with it and 5 without: nothing to calibrate on")
     set_calibration(graph, found)
-    document = _describe(description, judged, found, table.name)
+    document = _describe(description, scored, found, table.name)
     document["name"] = name or description.name
     write_bytes(out, serialise(graph, document), error=ExportError)
     write_cards(out)
@@ -163,7 +163,7 @@ def calibrate_site(
     what = (
         "the model's own calibration kept, none is better" if found.method == "none" else f"{found.method} calibration"
     )
-    say(f"{out}: {what}; thresholds of {', '.join(fitted)} found on {len(judged.image)} films")
+    say(f"{out}: {what}; thresholds of {', '.join(fitted)} found on {len(scored.image)} films")
     if left:
         say(f"left as they were (fewer than 5 films with or without): {', '.join(left)}")
     return document
@@ -220,14 +220,14 @@ def _stored(graph: onnx.ModelProto) -> Sequence[NDArray[np.float64]]:
 
 
 def _describe(
-    description: ModelDescription, judged: Predictions, calibration: Calibration, table: str
+    description: ModelDescription, scored: Predictions, calibration: Calibration, table: str
 ) -> dict[str, Any]:
     document = {key: value for key, value in description.document.items() if key != "created"}
-    data = f"{table}: {len(judged.image)} films of {len(np.unique(judged.patient))} patients"
-    calibrated = calibration.apply(judged.ensemble())
-    names = [str(name) for name in judged.observations]
+    data = f"{table}: {len(scored.image)} films of {len(np.unique(scored.patient))} patients"
+    calibrated = calibration.apply(scored.ensemble())
+    names = [str(name) for name in scored.observations]
     fitted = {name for name, yes in zip(names, calibration.fitted, strict=True) if yes}
-    rows = operating_points(judged.label, calibrated, names)
+    rows = operating_points(scored.label, calibrated, names)
     fresh = [{**row, "data": data} for row in rows if row["observation"] in fitted]
     kept = [row for row in description.operating_points if row["observation"] not in fitted]
     changed = calibration.method != "none"
@@ -237,12 +237,12 @@ def _describe(
         "default_operating_point": description.document.get("default_operating_point") or DEFAULT,
         "metrics": [
             *(row for row in description.metrics if not (changed and _is_stale(row, fitted))),
-            *metric_rows(f"{data}, on which it was fitted", judged, calibrated, np.random.default_rng(0)),
+            *metric_rows(f"{data}, on which it was fitted", scored, calibrated, np.random.default_rng(0)),
         ],
-        "roc": roc_rows(judged, calibrated, data),
+        "roc": roc_rows(scored, calibrated, data),
         "calibration": {
             **(calibration.to_dict(data) if changed else document.get("calibration") or {}),
-            "reliability": reliability_rows(judged, calibrated, data),
+            "reliability": reliability_rows(scored, calibrated, data),
         },
         "calibrated_from": {"graph_sha256": description.sha256, "calibration": document.get("calibration")},
     }

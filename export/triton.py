@@ -14,7 +14,7 @@ from pathlib import Path
 from xraytransfer.errors import ExportError
 from xraytransfer.files import write_bytes
 from xraytransfer.model_file import INPUT, ModelDescription, describe
-from xraytransfer.quality_gate import ACCEPTANCE_OUTPUTS
+from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS
 
 __all__ = ["config_text", "write_repository"]
 
@@ -77,12 +77,12 @@ def config_text(description: ModelDescription) -> str:
     """
     observations, members = len(description.observations), len(description.members)
     name = os.fspath(description.name)
-    judged = ""
-    if description.acceptance is not None:
+    gate_outputs = ""
+    if description.quality_gate is not None:
         # one number a film: Triton calls a tensor of the batch alone [ 1 ] that is reshaped to nothing
-        kinds, distance = ACCEPTANCE_OUTPUTS
-        judged = f""",
-  {{ name: "{kinds}" data_type: TYPE_FP32 dims: [ {len(description.acceptance.kinds)} ] }},
+        kinds, distance = QUALITY_GATE_OUTPUTS
+        gate_outputs = f""",
+  {{ name: "{kinds}" data_type: TYPE_FP32 dims: [ {len(description.quality_gate.kinds)} ] }},
   {{ name: "{distance}" data_type: TYPE_FP32 dims: [ 1 ] reshape: {{ shape: [ ] }} }}"""
     return f"""# written by {description.document["writer"]}; graph and weights {description.sha256}
 name: "{name}"
@@ -94,7 +94,7 @@ input [
 output [
   {{ name: "probability" data_type: TYPE_FP32 dims: [ {observations} ] label_filename: "observations.txt" }},
   {{ name: "member_probability" data_type: TYPE_FP32 dims: [ {members}, {observations} ] }},
-  {{ name: "activation_map" data_type: TYPE_FP32 dims: [ {observations}, -1, -1 ] }}{judged}
+  {{ name: "activation_map" data_type: TYPE_FP32 dims: [ {observations}, -1, -1 ] }}{gate_outputs}
 ]
 dynamic_batching {{
   preferred_batch_size: {list(_PREFERRED_BATCHES)}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xraytransfer import model_file, runtime
 from xraytransfer.errors import DeviceError, ModelFileError, RadiographError
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
-from xraytransfer.quality_gate import ACCEPTANCE_OUTPUTS
+from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS
 
 if TYPE_CHECKING:  # the reader is loaded beside the model, not before it
     from pydicom import Dataset
@@ -83,8 +83,8 @@ class Classifier:
         self._data: bytes | None = data if self.provider == CPU_PROVIDER and self._threads > 1 else None
         self._narrow_session = self._session if self._threads == 1 else None
         self._lock = Lock()
-        self._judge = self.description.acceptance
-        self._outputs = [*model_file.OUTPUTS, *(ACCEPTANCE_OUTPUTS if self._judge else ())]
+        self._quality_gate = self.description.quality_gate
+        self._outputs = [*model_file.OUTPUTS, *(QUALITY_GATE_OUTPUTS if self._quality_gate else ())]
         self._thresholds = tuple(self.description.thresholds())
         self._identity = ModelIdentity(self.description.name, self.description.version, self.description.sha256)
         self._check_shapes()
@@ -96,7 +96,7 @@ class Classifier:
             "probability": {1: count},
             "member_probability": {1: members, 2: count},
             "activation_map": {1: count},
-            ACCEPTANCE_OUTPUTS[0]: {1: len(self._judge.kinds)} if self._judge else {},
+            QUALITY_GATE_OUTPUTS[0]: {1: len(self._quality_gate.kinds)} if self._quality_gate else {},
         }
         found_names = {value.name for value in self._session.get_outputs()}
         if missing := [name for name in self._outputs if name not in found_names]:
@@ -148,7 +148,7 @@ class Classifier:
         any_modality : bool
             Score films that the header says are no chest radiographs.
         any_film : bool
-            Score films that the model's own judge refuses; `Prediction.acceptance` still says so.
+            Score films that the model's quality gate refuses; `Prediction.acceptance` still says so.
         keep_pixels : bool
             Keep the film's pixels in `Prediction.pixels`, for an overlay.
 
@@ -172,7 +172,7 @@ class Classifier:
     def predict_radiographs(self, radiographs: Sequence[Radiograph], *, keep_pixels: bool = False) -> list[Prediction]:
         """Score radiographs of any sizes as one batch; results in their order.
 
-        Films that the model's judge refuses are in it too: `Prediction.acceptance` says so.
+        Films that the model's quality gate refuses are scored too; `Prediction.acceptance` says so.
         """
         films = [self.read(film) for film in radiographs]
         return self._score(self._session, films, keep_pixels) if films else []
@@ -264,9 +264,9 @@ class Classifier:
             return self._narrow_session
 
     def _score(self, session: Any, films: Sequence[Radiograph], keep_pixels: bool) -> list[Prediction]:
-        batch = self._batch(films)
+        batch, gate = self._batch(films), self._quality_gate
         try:
-            probability, members, maps, *judged = session.run(self._outputs, {model_file.INPUT: batch})
+            probability, members, maps, *gate_outputs = session.run(self._outputs, {model_file.INPUT: batch})
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise DeviceError(
                 f"scoring {len(films)} films together on {self.provider} failed: {str(error).strip()[:300]}; "
@@ -284,7 +284,7 @@ class Classifier:
                 model=self._identity,
                 provider=self.provider,
                 pixels=film.pixels if keep_pixels else None,
-                acceptance=self._judge.judge(judged[0][i], float(judged[1][i])) if self._judge else None,
+                acceptance=gate.evaluate(gate_outputs[0][i], float(gate_outputs[1][i])) if gate else None,
             )
             for i, film in enumerate(films)
         ]
@@ -308,7 +308,7 @@ def _refused(prediction: Prediction, any_film: bool) -> RadiographError | None:
 
 
 def _settle(outcome: Prediction | Refusal, any_film: bool) -> Prediction | Refusal:
-    """Return what a batch gives for a film: a refusal where the model's judge refuses it."""
+    """Return what a batch gives for a film: a refusal where the model's quality gate refuses it."""
     if isinstance(outcome, Refusal) or (error := _refused(outcome, any_film)) is None:
         return outcome
     return Refusal(outcome.source, error.reason, str(error))

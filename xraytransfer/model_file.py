@@ -20,7 +20,7 @@ from typing import Any
 from xraytransfer import onnx_bytes
 from xraytransfer.errors import ModelFileError
 from xraytransfer.observations import OBSERVATIONS
-from xraytransfer.quality_gate import AcceptanceRule
+from xraytransfer.quality_gate import QualityGateLimits
 from xraytransfer.reading.intensity import INTENSITIES
 
 __all__ = [
@@ -40,7 +40,7 @@ __all__ = [
 
 METADATA_KEY = "xraytransfer"
 SCHEMA_VERSION = 2
-"""2: a judge of films (``acceptance``) may stand in the graph. Files of version 1 are read as before."""
+"""Version 2 allows a quality gate (``acceptance``) in the graph. Files of version 1 are still read."""
 INPUT = "image"
 OUTPUTS = ("probability", "member_probability", "activation_map")
 MAX_BYTES = 2**31 - 1
@@ -109,9 +109,9 @@ class ModelDescription:
         return list(self.document.get("operating_points", []))
 
     @property
-    def acceptance(self) -> AcceptanceRule | None:
-        """Return how films are judged before their score, None where the file has no judge."""
-        return AcceptanceRule.from_document(self.document)
+    def quality_gate(self) -> QualityGateLimits | None:
+        """Return the limits of the quality gate, None where the file has none."""
+        return QualityGateLimits.from_document(self.document)
 
     def thresholds(self, name: str | None = None) -> list[float | None]:
         """Return one decision threshold on the calibrated probability for each observation.
@@ -280,7 +280,7 @@ def check_metadata(document: dict[str, Any]) -> None:
     sha256 = document["graph_sha256"]
     if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
         raise ModelFileError(f"metadata: graph_sha256 is {_short(sha256)}, expected 64 hexadecimal digits")
-    AcceptanceRule.from_document(document)
+    QualityGateLimits.from_document(document)
     for row in _rows(document, "metrics"):
         if not {"data", "subset", "observation", "metric", "value"} <= set(row):
             raise ModelFileError(f"metadata: metric {_short(row)} lacks data, subset, observation, metric or value")

@@ -60,7 +60,7 @@ def markdown_card(document: Row) -> str:
 
 def sections(document: Row) -> list[Section]:
     """Return the card's parts; what the file does not know is said to be unknown, not left out."""
-    acceptance_text, acceptance_rows = card_films.acceptance(document)
+    gate_text, gate_rows = card_films.quality_gate(document)
     robust_text, robust_rows = card_films.robustness(document)
     return [
         Section("Intended use and limits", [*_INTENDED, *document.get("notes", [])]),
@@ -68,7 +68,7 @@ def sections(document: Row) -> list[Section]:
         _members(document),
         *_metrics(document),
         *published_section(document),
-        Section("Which films are accepted", acceptance_text, card_films.ACCEPTANCE_HEAD, acceptance_rows),
+        Section("Which films are accepted", gate_text, card_films.QUALITY_GATE_HEAD, gate_rows),
         Section("Robustness", robust_text, card_films.ROBUSTNESS_HEAD, robust_rows),
         _calibration(document),
         _operating_points(document),

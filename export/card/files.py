@@ -84,7 +84,7 @@ def _reliability(document: Row) -> str:
     figures = []
     for row in document["observations"]:
         curves = reliability.get(row["identifier"])
-        if curves and curves["calibrated"]["probability"]:  # empty where no film of a site was judged
+        if curves and curves["calibrated"]["probability"]:  # empty where no film of a site was labelled
             figures.append((reliability_svg(curves, f"Reliability of {row['name']}"), row["name"]))
     legend = (
         f"On {reliability.get('data', '')}: share of films with the observation against mean "

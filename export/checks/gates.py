@@ -39,7 +39,7 @@ class Gate:
     force: bool
     say: Callable[[str], None]
 
-    def judge(self, passed: bool, message: str) -> None:
+    def requires(self, passed: bool, message: str) -> None:
         """Raise ExportError where a gate is failed and not forced."""
         if passed:
             return
@@ -85,7 +85,7 @@ def parity_gate(
         f"parity {precision}: {parity.films} films, largest difference of a probability "
         f"{parity.probability:.1e} (allowed {parity.tolerance:.0e}), on {parity.provider}"
     )
-    gate.judge(parity.passed, _unlike(precision, parity))
+    gate.requires(parity.passed, _unlike(precision, parity))
     return {**parity.to_dict(), "passed": parity.passed}
 
 
@@ -129,7 +129,7 @@ def accuracy_gate(
     passed = bool(difference.lower >= -allowed)
     found = f"{difference.value:+.4f} [{difference.lower:+.4f}, {difference.upper:+.4f}]"
     gate.say(f"accuracy {precision}: macro AUROC against float32 {found}, may fall by {allowed}")
-    gate.judge(passed, f"{precision} changes the macro AUROC by {found}, more than {allowed} may be lost")
+    gate.requires(passed, f"{precision} changes the macro AUROC by {found}, more than {allowed} may be lost")
     return {
         "reference": "float32",
         "data": "validation patients",

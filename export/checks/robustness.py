@@ -169,7 +169,7 @@ def measure_robustness(
     list of dict
         For each variant, the film as it is first: ``macro_auroc``; ``auroc_difference`` with its 95 % interval,
         paired by patient; ``mean_change`` and ``largest_change`` of a probability; ``decisions_changed``, a share;
-        ``refused``: how many the model's judge would refuse; ``films``.
+        ``refused``: how many the model's quality gate would refuse; ``films``.
     """
     as_they_are, refused, decided = _score(classifier, (str(path) for path in paths))
     names = [str(name) for name in films.observations]
@@ -207,7 +207,7 @@ def measure_robustness(
 
 
 def _score(classifier: Classifier, sources: Iterator[Any]) -> tuple[NDArray[np.float64], int, NDArray[np.bool_]]:
-    """Return probabilities [films, 6], how many the judge refuses, and decisions [films, 6]."""
+    """Return probabilities [films, 6], how many the quality gate refuses, and decisions [films, 6]."""
     probability, decisions, refused = [], [], 0
     for outcome in classifier.predict_many(sources, any_film=True):
         if not isinstance(outcome, Prediction):

@@ -55,7 +55,7 @@ _INTO_INT8 = ("Conv", "Add", "Clip", "Relu", "Concat", "MaxPool", "AveragePool")
 
 
 def calibration_films(data: RunData) -> list[Film]:
-    """Return films of training patients, evenly spread: the validation patients judge the result.
+    """Return films of training patients, evenly spread; the validation patients are kept for measuring the result.
 
     Parameters
     ----------

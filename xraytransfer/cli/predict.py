@@ -89,7 +89,7 @@ class Job:
     help="Overlay for this observation; may be repeated. Default: all six.",
 )
 @click.option("--any-modality", is_flag=True, help="Score films whose header says they are no chest radiograph.")
-@click.option("--any-film", is_flag=True, help="Score films that the model itself judges unfit.")
+@click.option("--any-film", is_flag=True, help="Score films that the model's quality gate refuses.")
 @click.option("--sr", type=_FOLDER, help="Write a DICOM structured report of each film into this folder.")
 @click.option("--sc", type=_FOLDER, help="Write a DICOM secondary capture of each film into this folder.")
 @click.option("--dicomweb", metavar="URL", help="Also score an examination of this DICOMweb service.")

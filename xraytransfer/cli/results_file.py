@@ -300,7 +300,7 @@ def _table_row(result: Result) -> str:
         f"{probability:.3f}{'*' if decision else ' '}".rjust(width)
         for probability, decision, width in zip(result.probability, result.decision, _TABLE_WIDTHS, strict=True)
     ]
-    refused = "" if result.doubt is None else "  (refused by the model's judge, scored on demand)"
+    refused = "" if result.doubt is None else "  (refused by the model's quality gate, scored on demand)"
     return "  ".join([*cells, result.source]) + refused + "\n"
 
 
