@@ -42,7 +42,7 @@ from pydicom.uid import UID
 
 from xraytransfer.errors import RadiographError
 from xraytransfer.radiograph import read_radiograph
-from xraytransfer.reading.decode import SYNTAXES
+from xraytransfer.reading.decoders import SYNTAXES
 from xraytransfer.reading.intensity import INTENSITIES
 
 MAX_PIXELS = 4_000_000

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
@@ -14,12 +12,14 @@ from numpy.typing import NDArray
 
 from xraytransfer import model_file, runtime
 from xraytransfer.errors import DeviceError, ModelFileError, RadiographError
+from xraytransfer.ordered_threads import in_order
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
 from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS
 
 if TYPE_CHECKING:  # the reader is loaded beside the model, not before it
     from pydicom import Dataset
 
+    from xraytransfer.model_file import ModelDescription
     from xraytransfer.radiograph import Radiograph
 
     Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Dataset | Radiograph
@@ -87,28 +87,7 @@ class Classifier:
         self._outputs = [*model_file.OUTPUTS, *(QUALITY_GATE_OUTPUTS if self._quality_gate else ())]
         self._thresholds = tuple(self.description.thresholds())
         self._identity = ModelIdentity(self.description.name, self.description.version, self.description.sha256)
-        self._check_shapes()
-
-    def _check_shapes(self) -> None:
-        """Refuse a graph whose answers are not one number for each observation and member."""
-        count, members = len(self.description.observations), len(self.description.members)
-        expected = {
-            "probability": {1: count},
-            "member_probability": {1: members, 2: count},
-            "activation_map": {1: count},
-            QUALITY_GATE_OUTPUTS[0]: {1: len(self._quality_gate.kinds)} if self._quality_gate else {},
-        }
-        found_names = {value.name for value in self._session.get_outputs()}
-        if missing := [name for name in self._outputs if name not in found_names]:
-            raise ModelFileError(f"{self.description.path}: its description names {missing[0]}, its graph lacks it")
-        for value in self._session.get_outputs():
-            for axis, size in expected.get(value.name, {}).items():
-                found = value.shape[axis] if len(value.shape) > axis else None
-                if found != size and not isinstance(found, str):  # a name: only known when it runs
-                    raise ModelFileError(
-                        f"{self.description.path}: output {value.name} has shape {value.shape}, "
-                        f"expected {size} along axis {axis}"
-                    )
+        _check_outputs(self.description, self._session.get_outputs(), self._outputs)
 
     def read(self, source: Source, *, any_modality: bool = False) -> Radiograph:
         """Read a radiograph with the intensity recipe that the model was trained with.
@@ -216,7 +195,7 @@ class Classifier:
             return self._read_or_refuse(source, any_modality)
 
         if not (on_cpu and size == 1):
-            films = _in_order(read, sources, workers, ahead=workers + size)
+            films = in_order(read, sources, workers, ahead=workers + size)
             return (_settle(outcome, any_film) for outcome in self._in_batches(films, size, keep_pixels))
         narrow = self._session_for_one_thread()
 
@@ -224,7 +203,7 @@ class Classifier:
             film = read(source)
             return film if isinstance(film, Refusal) else _settle(self._score(narrow, [film], keep_pixels)[0], any_film)
 
-        return _in_order(read_and_score, sources, workers, ahead=workers + 2)
+        return in_order(read_and_score, sources, workers, ahead=workers + 2)
 
     def _in_batches(
         self, films: Iterator[Radiograph | Refusal], size: int, keep_pixels: bool
@@ -314,16 +293,23 @@ def _settle(outcome: Prediction | Refusal, any_film: bool) -> Prediction | Refus
     return Refusal(outcome.source, error.reason, str(error))
 
 
-def _in_order(work: Callable[[Any], Any], items: Iterable[Any], workers: int, ahead: int) -> Iterator[Any]:
-    """Yield work(item) for each item, in order, computed in threads, never more than `ahead` unfinished."""
-    pending: deque[Future[Any]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="xraytransfer")
-    try:
-        for item in items:
-            pending.append(pool.submit(work, item))
-            if len(pending) >= ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:  # also when the caller stops early or presses Ctrl-C: start nothing more
-        pool.shutdown(wait=True, cancel_futures=True)
+def _check_outputs(description: ModelDescription, outputs: Sequence[Any], expected_names: Sequence[str]) -> None:
+    """Refuse a graph that lacks an output, or whose outputs are not one number for each observation and member."""
+    count, members, gate = len(description.observations), len(description.members), description.quality_gate
+    sizes = {
+        "probability": {1: count},
+        "member_probability": {1: members, 2: count},
+        "activation_map": {1: count},
+        QUALITY_GATE_OUTPUTS[0]: {1: len(gate.kinds)} if gate else {},
+    }
+    names = {output.name for output in outputs}
+    if missing := [name for name in expected_names if name not in names]:
+        raise ModelFileError(f"{description.path}: its description names {missing[0]}, its graph lacks it")
+    for output in outputs:
+        for axis, expected in sizes.get(output.name, {}).items():
+            size = output.shape[axis] if len(output.shape) > axis else None
+            if size != expected and not isinstance(size, str):  # a name: only known when it runs
+                raise ModelFileError(
+                    f"{description.path}: output {output.name} has shape {output.shape}, "
+                    f"expected {expected} along axis {axis}"
+                )

@@ -1,4 +1,4 @@
-"""Any supported file to a radiograph: an 8-bit grey picture, what it is and what was done to it."""
+"""The door to reading: any supported file becomes a radiograph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import RadiographError
-from xraytransfer.reading.intensity import INTENSITIES, Grey, grey_levels
+from xraytransfer.reading.intensity import INTENSITIES, grey_levels
+from xraytransfer.reading.radiograph import Radiograph
 
 if TYPE_CHECKING:
     import pydicom
@@ -33,67 +34,6 @@ MAX_PIXELS = 100_000_000
 
 _HEADROOM = 64 << 20
 _PIECE = 16 << 20
-
-
-@dataclass(frozen=True, eq=False)
-class Radiograph:
-    """A radiograph, read right.
-
-    Attributes
-    ----------
-    pixels : ndarray of uint8, shape (rows, columns)
-        Grey levels in MONOCHROME2 sense: air dark, bone bright.
-    source : str
-        The path as it was given, the name of a file object, ``<bytes>`` or ``<dataset>``.
-    format : str
-        ``dicom``, ``png`` or ``jpeg``.
-    intensity : str
-        The recipe: ``voi``, ``minmax`` or ``chexpert`` (see `xraytransfer.reading.intensity`).
-    inverted : bool
-        Whether MONOCHROME1 was inverted.
-    window : str
-        Where the grey window came from: ``voi-lut``, ``window``, ``full-range``, ``min-max``,
-        ``min-max, equalised``, or ``fallback: `` and why.
-    view_position : str or None
-        ``PA``, ``AP``, another term of the header; None if the file does not say.
-    modality, photometric_interpretation, transfer_syntax : str or None
-        As the header says; None for PNG and JPEG.
-    bits_stored : int or None
-        Bits of a stored sample.
-    notes : tuple of str
-        What a reader should know: oddities of the header, fallbacks. Holds no patient data.
-    """
-
-    pixels: NDArray[np.uint8]
-    source: str
-    format: str
-    intensity: str
-    inverted: bool
-    window: str
-    view_position: str | None
-    modality: str | None
-    photometric_interpretation: str | None
-    bits_stored: int | None
-    transfer_syntax: str | None
-    notes: tuple[str, ...]
-
-    def provenance(self) -> dict[str, object]:
-        """Return everything but the pixels, with their shape, as JSON can hold it."""
-        return {
-            "source": self.source,
-            "format": self.format,
-            "rows": int(self.pixels.shape[0]),
-            "columns": int(self.pixels.shape[1]),
-            "intensity": self.intensity,
-            "inverted": self.inverted,
-            "window": self.window,
-            "view_position": self.view_position,
-            "modality": self.modality,
-            "photometric_interpretation": self.photometric_interpretation,
-            "bits_stored": self.bits_stored,
-            "transfer_syntax": self.transfer_syntax,
-            "notes": list(self.notes),
-        }
 
 
 def read_radiograph(
@@ -263,7 +203,7 @@ def _from_bytes(data: bytes | memoryview, options: _Options) -> Radiograph:
     from xraytransfer.reading.raster import read_raster
 
     words, fmt, notes = read_raster(bytes(data), kind, max_pixels=options.max_pixels)
-    grey: Grey = grey_levels(words, fmt, recipe=options.intensity)
+    grey = grey_levels(words, fmt, recipe=options.intensity)
     return Radiograph(
         pixels=grey.pixels,
         source=options.name,
@@ -271,11 +211,7 @@ def _from_bytes(data: bytes | memoryview, options: _Options) -> Radiograph:
         intensity=options.intensity,
         inverted=False,
         window=grey.window,
-        view_position=None,
-        modality=None,
-        photometric_interpretation=None,
         bits_stored=fmt.bits_stored,
-        transfer_syntax=None,
         notes=tuple(notes),
     )
 
@@ -289,24 +225,11 @@ def _from_dataset(dataset: pydicom.Dataset, options: _Options) -> Radiograph:
 def _from_header(header: Elements, notes: list[str], options: _Options) -> Radiograph:
     from xraytransfer.reading.dicom import read_film
 
-    film = read_film(
+    return read_film(
         header,
         notes,
+        source=options.name,
         intensity=options.intensity,
         any_modality=options.any_modality,
         max_pixels=options.max_pixels,
-    )
-    return Radiograph(
-        pixels=film.grey.pixels,
-        source=options.name,
-        format="dicom",
-        intensity=options.intensity,
-        inverted=film.inverted,
-        window=film.grey.window,
-        view_position=film.view_position,
-        modality=film.modality,
-        photometric_interpretation=film.photometric_interpretation,
-        bits_stored=film.bits_stored,
-        transfer_syntax=film.transfer_syntax,
-        notes=film.notes,
     )

@@ -12,8 +12,10 @@ from PIL import Image
 from pydicom.encaps import encapsulate as items
 
 from xraytransfer.errors import RadiographError
-from xraytransfer.reading import decode
-from xraytransfer.reading.decode import SYNTAXES, PixelFormat
+from xraytransfer.reading import decoders
+from xraytransfer.reading.decode import decode
+from xraytransfer.reading.decoders import SYNTAXES
+from xraytransfer.reading.pixel_format import PixelFormat
 
 NAMES = {syntax.name: uid for uid, syntax in SYNTAXES.items()}
 ROW, COLUMN = np.mgrid[0:48, 0:64]
@@ -112,9 +114,7 @@ def test_every_compressed_syntax(
     name: str, encode: Callable[[np.ndarray], bytes], pixels: np.ndarray, bits: int, tolerance: int
 ) -> None:
     stream = encode(pixels)
-    words, found, notes = decode.decode(
-        memoryview(encapsulate([stream])), fmt(pixels, bits), NAMES[name], encapsulated=True
-    )
+    words, found, notes = decode(memoryview(encapsulate([stream])), fmt(pixels, bits), NAMES[name], encapsulated=True)
     assert words.shape == pixels.shape
     assert words.dtype.kind == "u"
     assert np.abs(found.values(words) - pixels.astype(np.int64)).max() <= tolerance
@@ -131,8 +131,8 @@ def test_every_decoder_of_the_table_agrees(case: Any, monkeypatch: pytest.Monkey
     uid = NAMES[name]
     pixel_data = memoryview(encapsulate([encode(pixels)]))
     for decoder in SYNTAXES[uid].tries:
-        monkeypatch.setitem(SYNTAXES, uid, decode.Syntax(name, (decoder,)))
-        words, found, _ = decode.decode(pixel_data, fmt(pixels, bits), uid, encapsulated=True)
+        monkeypatch.setitem(SYNTAXES, uid, decoders.Syntax(name, (decoder,)))
+        words, found, _ = decode(pixel_data, fmt(pixels, bits), uid, encapsulated=True)
         assert np.abs(found.values(words) - pixels.astype(np.int64)).max() <= tolerance, decoder
 
 
@@ -142,9 +142,7 @@ def test_stored_words(name: str, dtype: str) -> None:
     pixels = (SMOOTH.astype(np.int64) - 2000).astype(dtype)
     order = ">" if "Big" in name else "<"
     data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
-    words, found, notes = decode.decode(
-        memoryview(data), fmt(pixels, signed=dtype[0] == "i"), NAMES[name], encapsulated=False
-    )
+    words, found, notes = decode(memoryview(data), fmt(pixels, signed=dtype[0] == "i"), NAMES[name], encapsulated=False)
     assert (found.values(words) == pixels).all()
     assert notes == []
 
@@ -152,7 +150,7 @@ def test_stored_words(name: str, dtype: str) -> None:
 def test_bytes_in_big_endian_words() -> None:
     pixels = EIGHT[:33, :33]
     data = np.frombuffer(pixels.tobytes() + b"\0", np.uint16).byteswap().tobytes()
-    words, _, _ = decode.decode(
+    words, _, _ = decode(
         memoryview(data), fmt(pixels), NAMES["Explicit VR Big Endian"], encapsulated=False, swapped_bytes=True
     )
     assert (words == pixels).all()
@@ -161,7 +159,7 @@ def test_bytes_in_big_endian_words() -> None:
 def test_signed_jpeg_2000_is_read_by_its_bits() -> None:
     pixels = SMOOTH.astype(np.int16) - 2000
     stream = imagecodecs.jpeg2k_encode(pixels, reversible=True, codecformat="j2k")
-    words, found, _ = decode.decode(
+    words, found, _ = decode(
         memoryview(encapsulate([stream])), fmt(pixels, signed=True), NAMES["JPEG 2000 Lossless"], encapsulated=True
     )
     assert (found.values(words) == pixels).all()
@@ -171,7 +169,7 @@ def test_signed_samples_in_an_unsigned_codestream() -> None:
     # JPEG-LS has no sign: two's complement of the bits stored goes in and comes out.
     pixels = SMOOTH.astype(np.int16) - 2000
     stream = imagecodecs.jpegls_encode(pixels.view(np.uint16) & 0xFFF)
-    words, found, _ = decode.decode(
+    words, found, _ = decode(
         memoryview(encapsulate([stream])), fmt(pixels, 12, signed=True), NAMES["JPEG-LS Lossless"], encapsulated=True
     )
     assert (found.values(words) == pixels).all()
@@ -180,7 +178,7 @@ def test_signed_samples_in_an_unsigned_codestream() -> None:
 def test_codestream_of_fewer_bits_than_the_header_says() -> None:
     stream = imagecodecs.jpeg8_encode(EIGHT, 98)
     wide = EIGHT.astype(np.uint16)
-    _, found, notes = decode.decode(
+    _, found, notes = decode(
         memoryview(encapsulate([stream])), fmt(wide, 12), NAMES["JPEG Baseline (Process 1)"], encapsulated=True
     )
     assert found.bits_stored == 8
@@ -190,7 +188,7 @@ def test_codestream_of_fewer_bits_than_the_header_says() -> None:
 def test_shifted_words_in_a_codestream() -> None:
     words = SMOOTH << 4
     stream = imagecodecs.jpegls_encode(words)
-    decoded, found, _ = decode.decode(
+    decoded, found, _ = decode(
         memoryview(encapsulate([stream])), fmt(words, 12, high=15), NAMES["JPEG-LS Lossless"], encapsulated=True
     )
     assert (found.values(decoded) == SMOOTH).all()
@@ -199,9 +197,7 @@ def test_shifted_words_in_a_codestream() -> None:
 def test_a_frame_in_fragments() -> None:
     stream = imagecodecs.jpeg8_encode(EIGHT, 98)
     pixel_data = encapsulate([stream], fragments_per_frame=3)
-    words, _, _ = decode.decode(
-        memoryview(pixel_data), fmt(EIGHT), NAMES["JPEG Baseline (Process 1)"], encapsulated=True
-    )
+    words, _, _ = decode(memoryview(pixel_data), fmt(EIGHT), NAMES["JPEG Baseline (Process 1)"], encapsulated=True)
     assert words.shape == EIGHT.shape
 
 
@@ -260,21 +256,17 @@ def sized(rows: int, columns: int) -> bytes:
 def test_damaged_pixel_data(name: str, pixel_data: bytes, pixels: np.ndarray, reason: str, message: str) -> None:
     uid = NAMES.get(name, name)
     with pytest.raises(RadiographError, match=message) as caught:
-        decode.decode(
-            memoryview(pixel_data), fmt(pixels), uid, encapsulated=bool(uid in SYNTAXES and SYNTAXES[uid].tries)
-        )
+        decode(memoryview(pixel_data), fmt(pixels), uid, encapsulated=bool(uid in SYNTAXES and SYNTAXES[uid].tries))
     assert caught.value.reason == reason
 
 
 def test_missing_delimiter_is_noted() -> None:
-    _, _, notes = decode.decode(
-        memoryview(items([JPEG])), fmt(EIGHT), NAMES["JPEG Baseline (Process 1)"], encapsulated=True
-    )
+    _, _, notes = decode(memoryview(items([JPEG])), fmt(EIGHT), NAMES["JPEG Baseline (Process 1)"], encapsulated=True)
     assert notes == ["the delimiter after the pixels is missing"]
 
 
 def test_bytes_after_the_pixels_are_noted() -> None:
-    _, _, notes = decode.decode(
+    _, _, notes = decode(
         memoryview(SMOOTH.tobytes() + b"\0" * 10), fmt(SMOOTH), NAMES["Explicit VR Little Endian"], encapsulated=False
     )
     assert notes == ["10 bytes after the pixels"]
@@ -282,17 +274,13 @@ def test_bytes_after_the_pixels_are_noted() -> None:
 
 def test_compressed_pixels_under_a_plain_syntax() -> None:
     with pytest.raises(RadiographError, match="but the pixels are compressed"):
-        decode.decode(
-            memoryview(encapsulate([JPEG])), fmt(EIGHT), NAMES["Explicit VR Little Endian"], encapsulated=True
-        )
+        decode(memoryview(encapsulate([JPEG])), fmt(EIGHT), NAMES["Explicit VR Little Endian"], encapsulated=True)
 
 
 def test_no_decoder_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "_is_available", lambda name, syntax: False)
+    monkeypatch.setattr(decoders, "_is_available", lambda name, syntax: False)
     with pytest.raises(RadiographError, match="pip install imagecodecs") as caught:
-        decode.decode(
-            memoryview(encapsulate([JPEG])), fmt(EIGHT), NAMES["JPEG Baseline (Process 1)"], encapsulated=True
-        )
+        decode(memoryview(encapsulate([JPEG])), fmt(EIGHT), NAMES["JPEG Baseline (Process 1)"], encapsulated=True)
     assert caught.value.reason == "unsupported-transfer-syntax"
 
 
@@ -300,16 +288,14 @@ def test_out_of_memory_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     def exhausted(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(decode, "_run", exhausted)
+    monkeypatch.setattr(decoders, "_run", exhausted)
     with pytest.raises(RadiographError, match="not enough memory") as caught:
-        decode.decode(
-            memoryview(encapsulate([JPEG])), fmt(EIGHT), NAMES["JPEG Baseline (Process 1)"], encapsulated=True
-        )
+        decode(memoryview(encapsulate([JPEG])), fmt(EIGHT), NAMES["JPEG Baseline (Process 1)"], encapsulated=True)
     assert caught.value.reason == "too-large"
 
 
 def test_decoders_are_listed_and_installed() -> None:
-    rows = decode.decoders()
+    rows = decoders.decoders()
     assert [uid for uid, _, _ in rows] == list(SYNTAXES)
     assert all(available for _, _, available in rows)
     assert {uid: available for uid, _, available in rows}["1.2.840.10008.1.2.4.50"][0] == "pillow"
@@ -324,7 +310,7 @@ def damaged(stream: bytes, number: int) -> bytes:
 
 def survives(stream: bytes, name: str) -> bool:
     try:
-        decode.decode(memoryview(encapsulate([stream])), fmt(SMOOTH, 12), NAMES[name], encapsulated=True)
+        decode(memoryview(encapsulate([stream])), fmt(SMOOTH, 12), NAMES[name], encapsulated=True)
     except RadiographError:
         return False
     return True

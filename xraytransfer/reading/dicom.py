@@ -7,54 +7,28 @@ DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 (modality LUT), C.11.2 (VOI LUT), C.7.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from xraytransfer.errors import RadiographError
-from xraytransfer.reading.decode import PixelFormat, Words, check_size, decode
+from xraytransfer.reading.decode import decode
 from xraytransfer.reading.elements import Elements
-from xraytransfer.reading.intensity import Grey, grey_levels
+from xraytransfer.reading.intensity import grey_levels
+from xraytransfer.reading.pixel_format import PixelFormat, Words, check_size
 from xraytransfer.reading.projection import check_projection, check_view
+from xraytransfer.reading.radiograph import Radiograph
 from xraytransfer.reading.transforms import LookupTable, Padding, Rescale, Window
 
-__all__ = ["Film", "read_film"]
+__all__ = ["read_film"]
 
 _UNKNOWN_SYNTAX = "1.2.840.10008.1.2.1"
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
-@dataclass(frozen=True, eq=False)
-class Film:
-    """A DICOM object read as a film.
-
-    Attributes
-    ----------
-    grey : Grey
-        The picture.
-    inverted : bool
-        Whether MONOCHROME1 was inverted.
-    view_position, modality, photometric_interpretation, transfer_syntax : str or None
-        As the header says; None where it says nothing.
-    bits_stored : int
-        Bits of a sample.
-    notes : tuple of str
-        Oddities of the header, and what was done about them.
-    """
-
-    grey: Grey
-    inverted: bool
-    view_position: str | None
-    modality: str | None
-    photometric_interpretation: str
-    bits_stored: int
-    transfer_syntax: str
-    notes: tuple[str, ...]
-
-
-def read_film(header: Elements, notes: list[str], *, intensity: str, any_modality: bool, max_pixels: int) -> Film:
-    """Return the film that a DICOM object holds.
+def read_film(
+    header: Elements, notes: list[str], *, source: str, intensity: str, any_modality: bool, max_pixels: int
+) -> Radiograph:
+    """Return the radiograph that a DICOM object holds.
 
     Parameters
     ----------
@@ -62,6 +36,8 @@ def read_film(header: Elements, notes: list[str], *, intensity: str, any_modalit
         The elements that `elements.parse_file` or `elements.from_dataset` found.
     notes : list of str
         Oddities found so far.
+    source : str
+        The name that results use for the object.
     intensity : str
         One of `intensity.INTENSITIES`.
     any_modality : bool
@@ -98,15 +74,19 @@ def read_film(header: Elements, notes: list[str], *, intensity: str, any_modalit
     window = grey.window
     if intensity == "voi" and voi is None and found:
         window = f"fallback: {found[-1]}; {window}"
-    return Film(
-        grey=Grey(grey.pixels, window),
+    return Radiograph(
+        pixels=grey.pixels,
+        source=source,
+        format="dicom",
+        intensity=intensity,
         inverted=invert,
+        window=window,
+        bits_stored=fmt.bits_stored,
+        notes=tuple(notes),
         view_position=view,
         modality=_printable(header.text("Modality")),
         photometric_interpretation=_photometric(header),
-        bits_stored=fmt.bits_stored,
         transfer_syntax=syntax,
-        notes=tuple(notes),
     )
 
 

@@ -100,7 +100,7 @@ class Element:
     def items(self) -> list[Elements]:
         """Return the items of a sequence; none if the value is no sequence."""
         if isinstance(self.value, memoryview):
-            return _items(self)
+            return list(_each_item(self))
         if not isinstance(self.value, str | bytes) and hasattr(self.value, "__iter__"):
             return [from_dataset(item) for item in self.value if hasattr(item, "get_item")]
         return []
@@ -269,10 +269,6 @@ def _end_of_items(data: memoryview, at: int, implicit: bool, little: bool) -> in
         if len(levels) > _MAX_DEPTH:
             raise RadiographError("corrupt", f"sequences nested more than {_MAX_DEPTH} deep")
     raise RadiographError("corrupt", f"a sequence of more than {_MAX_ELEMENTS:,} elements")
-
-
-def _items(element: Element) -> list[Elements]:
-    return list(_each_item(element))
 
 
 def _each_item(element: Element) -> Iterator[Elements]:

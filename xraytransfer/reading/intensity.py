@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import RadiographError
-from xraytransfer.reading.decode import PixelFormat, Words
+from xraytransfer.reading.pixel_format import PixelFormat, Words
 from xraytransfer.reading.transforms import LookupTable, Padding, Rescale, Values, Window
 
 __all__ = ["INTENSITIES", "Grey", "equalise", "grey_levels"]

@@ -12,7 +12,7 @@ from PIL import Image, ImageChops, JpegImagePlugin, PngImagePlugin
 
 from xraytransfer.errors import RadiographError
 from xraytransfer.reading.codestream import read_header, segments, without_metadata
-from xraytransfer.reading.decode import PixelFormat, check_size
+from xraytransfer.reading.pixel_format import PixelFormat, check_size
 
 __all__ = ["read_raster"]
 
