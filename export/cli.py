@@ -134,4 +134,4 @@ def calibrate(model: str, labelled: Path, output: Path, **options: Any) -> None:
     """
     from xraytransfer.export.site_calibration import calibrate_site
 
-    calibrate_site(model, labelled, output, say=click.echo, **options)
+    calibrate_site(model, labelled, output, log=click.echo, **options)

@@ -94,10 +94,10 @@ class ExportOptions:
         """
         if unknown := [name for name in self.int8_except if name not in architectures]:
             raise ExportError(f"--int8-except {unknown[0]}: the members are {', '.join(dict.fromkeys(architectures))}")
-        found = [index for index, name in enumerate(architectures) if name in self.int8_except]
-        if len(found) == len(architectures):
+        spared = [index for index, name in enumerate(architectures) if name in self.int8_except]
+        if len(spared) == len(architectures):
             raise ExportError("--int8-except leaves no member to be int8; --precision float16-weights is what is left")
-        return found
+        return spared
 
     def check(self, out: Path) -> None:
         """Refuse what cannot end well before anything heavy is loaded.

@@ -120,8 +120,8 @@ class ModelDescription:
         list of float or None
             In observation order; None where the file holds no such operating point.
         """
-        wanted = name or self.document.get("default_operating_point")
-        rows = {row["observation"]: row["threshold"] for row in self.operating_points if row["name"] == wanted}
+        point = name or self.document.get("default_operating_point")
+        rows = {row["observation"]: row["threshold"] for row in self.operating_points if row["name"] == point}
         return [rows.get(observation) for observation in self.observations]
 
 

@@ -98,10 +98,10 @@ def _is_number_or_null(value: object) -> bool:
 
 
 def _check_observations(rows: list[Any]) -> None:
-    found = [row.get("identifier") if isinstance(row, dict) else None for row in rows]
+    identifiers = [row.get("identifier") if isinstance(row, dict) else None for row in rows]
     expected = [observation.identifier for observation in OBSERVATIONS]
-    if found != expected:
-        raise ModelFileError(f"metadata: observations are {_short(found)}, expected {expected}")
+    if identifiers != expected:
+        raise ModelFileError(f"metadata: observations are {_short(identifiers)}, expected {expected}")
 
 
 def _check_input(entry: dict[str, Any]) -> None:

@@ -154,17 +154,17 @@ def _read_file(file: BinaryIO, limit: int) -> bytes:
 
 def _read_path(path: Path, limit: int) -> bytes:
     try:
-        found = path.stat()
+        status = path.stat()
         # A pipe or a device might never end; a regular file does.
-        if not stat.S_ISREG(found.st_mode):
-            what = "a folder that cannot be listed" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+        if not stat.S_ISREG(status.st_mode):
+            what = "a folder that cannot be listed" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise RadiographError("unreadable", what)
         with path.open("rb") as file:
             first = file.read(132)
             if sniff(first) is None:
                 raise _unsupported(first)
             file.seek(0)
-            return file.read(min(found.st_size, limit) + 1)
+            return file.read(min(status.st_size, limit) + 1)
     except FileNotFoundError:
         raise RadiographError("not-found", "no such file") from None
     except (OSError, ValueError) as error:
@@ -187,8 +187,8 @@ def sniff(data: bytes | memoryview) -> str | None:
 
 
 def _unsupported(data: bytes | memoryview) -> RadiographError:
-    found = "an empty file" if not data else "the file begins like none of them"
-    return RadiographError("unsupported-format", f"neither DICOM, PNG nor JPEG: {found}")
+    what = "an empty file" if not data else "the file begins like none of them"
+    return RadiographError("unsupported-format", f"neither DICOM, PNG nor JPEG: {what}")
 
 
 def _from_bytes(data: bytes | memoryview, options: _Options) -> Radiograph:

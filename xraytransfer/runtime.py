@@ -127,12 +127,12 @@ def _open_on_gpu(
     model: bytes | str | os.PathLike[str], device: str, threads: int | None
 ) -> tuple[ort.InferenceSession, str]:
     """Open on TensorRT or CUDA; DeviceError unless the provider asked for is the one that scores."""
-    wanted = _providers(device)
-    name = wanted[0][0]
+    providers = _providers(device)
+    name = providers[0][0]
     # operations without a GPU kernel (shapes, the antialiased resize) stay on the CPU provider, so
     # session.disable_cpu_ep_fallback would refuse every model; the session's own list is the proof
     try:
-        session = _new(model, [*wanted, _CPU], threads)
+        session = _new(model, [*providers, _CPU], threads)
         running = session.get_providers()[0]
         if running == name:
             _checked(session)

@@ -11,8 +11,7 @@ from typing import Any
 from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import ExportError
 from xraytransfer.export.card.card import markdown_card, sections, title
-from xraytransfer.export.card.reliability_plot import reliability_svg
-from xraytransfer.export.checks.roc_curve import roc_svg
+from xraytransfer.export.card.plots import reliability_svg, roc_svg
 from xraytransfer.export.options import CARDS
 from xraytransfer.files import write_bytes
 from xraytransfer.model_file import describe
@@ -73,8 +72,8 @@ def _roc_curves(document: Row) -> str:
     for row in document["observations"]:
         curve = curves.get(row["identifier"])
         if curve:
-            said = f"{row['name']}: AUROC {curve['auroc']:.3f}, {curve['positives']} of {curve['n']} films"
-            figures.append((roc_svg(curve, f"ROC curve of {row['name']}"), said))
+            caption = f"{row['name']}: AUROC {curve['auroc']:.3f}, {curve['positives']} of {curve['n']} films"
+            figures.append((roc_svg(curve, f"ROC curve of {row['name']}"), caption))
     shown = _plots(figures, f"On {curves.get('data', '')}. Calibration changes no curve: it keeps the order of films.")
     return f"<h2>ROC curves</h2>{shown}" if shown else ""
 
@@ -94,10 +93,12 @@ def _reliability(document: Row) -> str:
 
 
 def _plots(figures: Sequence[tuple[str, str]], legend: str) -> str:
-    """Return plots side by side, each with what it shows, and below them the legend; nothing without plots."""
+    """Return plots with their captions side by side, and the legend below them; an empty text without plots."""
     if not figures:
         return ""
-    shown = "".join(f"<figure>{svg}<figcaption>{html.escape(said)}</figcaption></figure>" for svg, said in figures)
+    shown = "".join(
+        f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>" for svg, caption in figures
+    )
     return f'<div class="plots">{shown}</div><p>{html.escape(legend)}</p>'
 
 
@@ -108,6 +109,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #ccc; vertical-align: top; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; } figure { margin: 0; }
+figure svg { width: 100%; height: auto; }
 @media (prefers-color-scheme: dark) { body { color: #e8e8e8; background: #161616; } th, td { border-color: #444; } }
 """
 _PAGE = (

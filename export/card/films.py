@@ -51,16 +51,16 @@ def quality_gate(document: Row) -> tuple[list[str], list[list[str]]]:
 
 def robustness(document: Row) -> tuple[list[str], list[list[str]]]:
     """Return paragraphs and table rows about variants of the same films."""
-    found = document.get("robustness") or []
-    if not found:
+    variants = document.get("robustness") or []
+    if not variants:
         return ["Not measured."], []
     text = [
-        f"The same {found[0]['films']} films of test patients, handed over in other ways. Change: of the calibrated "
+        f"The same {variants[0]['films']} films of test patients, handed over in other ways. Change: of the calibrated "
         "probability, over films and observations, against the film as it is. Difference: of the macro AUROC, with "
         "its 95 % interval, paired, by patient. Refused: by the quality gate."
     ]
     rows = []
-    for row in found:
+    for row in variants:
         if "auroc_difference" not in row:
             rows.append([row["what"], f"{row['macro_auroc']:.3f}", "", "", "", "", str(row["refused"])])
             continue

@@ -84,10 +84,10 @@ def quality_gate_parity(
         for film in films:
             small = resize(resize(film, resolution), (quality_gate.side, quality_gate.side))
             expected = quality_gate(torch.from_numpy(small[None, None].copy()).float())
-            found = session.run(list(QUALITY_GATE_OUTPUTS), {INPUT: film[None, None]})
-            kinds = max(kinds, float(np.abs(found[0] - expected[0].numpy()).max()))
-            distance = max(distance, float(np.abs(found[1] - expected[1].numpy()).max()))
-    gate.say(f"parity of the quality gate: {len(films)} films, largest difference of a probability {kinds:.1e}")
+            outputs = session.run(list(QUALITY_GATE_OUTPUTS), {INPUT: film[None, None]})
+            kinds = max(kinds, float(np.abs(outputs[0] - expected[0].numpy()).max()))
+            distance = max(distance, float(np.abs(outputs[1] - expected[1].numpy()).max()))
+    gate.log(f"parity of the quality gate: {len(films)} films, largest difference of a probability {kinds:.1e}")
     gate.requires(kinds <= TOLERANCE, f"the quality gate in the graph differs from the trained one by {kinds:.2g}")
     return {
         "films": len(films),

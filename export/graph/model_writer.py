@@ -13,13 +13,8 @@ import onnx
 from torch import nn
 
 from xraytransfer.errors import ExportError
-from xraytransfer.model_file import (
-    MAX_BYTES,
-    METADATA_KEY,
-    SCHEMA_VERSION,
-    check_metadata,
-    graph_sha256,
-)
+from xraytransfer.model_file import MAX_BYTES, METADATA_KEY, graph_sha256
+from xraytransfer.model_metadata import SCHEMA_VERSION, check_metadata
 from xraytransfer.observations import OBSERVATIONS
 
 __all__ = ["check_size", "observation_rows", "serialise", "writer"]

@@ -23,7 +23,8 @@ from xraytransfer.export.cli import export
 from xraytransfer.export.exporter import export_runs
 from xraytransfer.export.graph import model_writer
 from xraytransfer.export.options import ExportOptions
-from xraytransfer.model_file import INPUT, OUTPUTS, check_metadata, describe, read, schema
+from xraytransfer.model_file import INPUT, OUTPUTS, describe, read
+from xraytransfer.model_metadata import check_metadata, schema
 from xraytransfer.model_summary import summary, verified
 from xraytransfer.runtime import gpu_problem
 from xraytransfer.study.training.run_folder import load_run

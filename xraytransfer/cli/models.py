@@ -77,4 +77,4 @@ def verify(model: str, device: str, metrics: str | None) -> None:
     if metrics is not None:
         from xraytransfer.export.checks.metrics_check import verify_metrics
 
-        verify_metrics(model, Path(metrics) if metrics else None, device=device, say=click.echo)
+        verify_metrics(model, Path(metrics) if metrics else None, device=device, log=click.echo)

@@ -147,8 +147,8 @@ class ResultsFile:
         except OSError as error:
             raise OutputError(f"{path}: cannot be written: {_cause(error)}") from error
         try:
-            found = os.fstat(stream.fileno())
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise OutputError(f"{path}: no regular file; without -o, results go to standard output")
             _lock(stream, path)
             if resume:

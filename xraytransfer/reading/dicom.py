@@ -7,6 +7,8 @@ DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 (modality LUT), C.11.2 (VOI LUT), C.7.
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 
 from xraytransfer.errors import RadiographError
@@ -50,30 +52,32 @@ def read_film(
     RadiographError
         With the reason; see `errors.REASONS`.
     """
-    notes = list(notes)
-    if not any_modality:
-        notes += check_projection(header)
-    view, found = check_view(header)
-    notes += found
+    projection_notes = [] if any_modality else check_projection(header)
+    view, view_notes = check_view(header)
     invert = _photometric(header) == "MONOCHROME1"
-    notes += _presentation_notes(header, invert)
-    notes += _check_frames(header)
-    fmt, found = _pixel_format(header, max_pixels)
-    notes += found
+    header_notes = [*_presentation_notes(header, invert), *_check_frames(header)]
+    fmt, format_notes = _pixel_format(header, max_pixels)
     syntax = header.text("TransferSyntaxUID") or _UNKNOWN_SYNTAX
-    words, fmt, found = _words(header, fmt, syntax)
-    notes += found
-    modality_lut, found = _modality_lut(header, fmt) if intensity != "chexpert" else (None, [])
-    notes += found
-    voi, found = _voi(header, fmt, modality_lut) if intensity == "voi" else (None, [])
-    notes += found
+    words, fmt, pixel_notes = _words(header, fmt, syntax)
+    modality_lut, modality_notes = _modality_lut(header, fmt) if intensity != "chexpert" else (None, [])
+    voi, voi_notes = _voi(header, fmt, modality_lut) if intensity == "voi" else (None, [])
     padding = _padding(header, fmt)
     grey = grey_levels(words, fmt, recipe=intensity, modality=modality_lut, voi=voi, invert=invert, padding=padding)
-    if padding is not None and intensity != "chexpert":
-        notes.append("padding pixels are black")
+    padding_notes = ["padding pixels are black"] if padding is not None and intensity != "chexpert" else []
     window = grey.window
-    if intensity == "voi" and voi is None and found:
-        window = f"fallback: {found[-1]}; {window}"
+    if intensity == "voi" and voi is None and voi_notes:
+        window = f"fallback: {voi_notes[-1]}; {window}"
+    all_notes = chain(
+        notes,
+        projection_notes,
+        view_notes,
+        header_notes,
+        format_notes,
+        pixel_notes,
+        modality_notes,
+        voi_notes,
+        padding_notes,
+    )
     return Radiograph(
         pixels=grey.pixels,
         source=source,
@@ -82,7 +86,7 @@ def read_film(
         inverted=invert,
         window=window,
         bits_stored=fmt.bits_stored,
-        notes=tuple(notes),
+        notes=tuple(all_notes),
         view_position=view,
         modality=_printable(header.text("Modality")),
         photometric_interpretation=_photometric(header),

@@ -26,7 +26,8 @@ from xraytransfer.export.exporter import export_runs  # noqa: E402
 from xraytransfer.export.options import ExportOptions  # noqa: E402
 from xraytransfer.export.triton import config_text  # noqa: E402
 from xraytransfer.files import read_json  # noqa: E402
-from xraytransfer.model_file import describe, read, schema  # noqa: E402
+from xraytransfer.model_file import describe, read  # noqa: E402
+from xraytransfer.model_metadata import schema  # noqa: E402
 from xraytransfer.quality_gate import KINDS  # noqa: E402
 from xraytransfer.resize import resize  # noqa: E402
 from xraytransfer.study.networks.architectures import find_architecture  # noqa: E402
@@ -128,7 +129,7 @@ def test_a_quality_gate_of_another_split_is_refused(toy_runs, gate_folder, tmp_p
 
 def test_stored_predictions_give_the_numbers_of_the_card(exported, toy_runs, tmp_path):
     said: list[str] = []
-    verify_metrics(exported, toy_runs[0].parents[1] / "films", device="cpu", say=said.append)
+    verify_metrics(exported, toy_runs[0].parents[1] / "films", device="cpu", log=said.append)
     assert "numbers of the card follow" in said[0]
     assert "scored again" in said[1]
     films, calibrated = read_test_predictions(predictions_path(exported), describe(exported).observations)
