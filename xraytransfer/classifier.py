@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer import model_file, runtime
-from xraytransfer.errors import DeviceError, ModelFileError, RadiographError
+from xraytransfer.errors import DeviceError, RadiographError
 from xraytransfer.ordered_threads import in_order
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
-from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS
 
 if TYPE_CHECKING:  # the reader is loaded beside the model, not before it
     from pydicom import Dataset
 
-    from xraytransfer.model_file import ModelDescription
     from xraytransfer.radiograph import Radiograph
 
     Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Dataset | Radiograph
@@ -84,10 +82,9 @@ class Classifier:
         self._narrow_session = self._session if self._threads == 1 else None
         self._lock = Lock()
         self._quality_gate = self.description.quality_gate
-        self._outputs = [*model_file.OUTPUTS, *(QUALITY_GATE_OUTPUTS if self._quality_gate else ())]
         self._thresholds = tuple(self.description.thresholds())
         self._identity = ModelIdentity(self.description.name, self.description.version, self.description.sha256)
-        _check_outputs(self.description, self._session.get_outputs(), self._outputs)
+        runtime.check_outputs(self._session, self.description)
 
     def read(self, source: Source, *, any_modality: bool = False) -> Radiograph:
         """Read a radiograph with the intensity recipe that the model was trained with.
@@ -245,7 +242,7 @@ class Classifier:
     def _score(self, session: Any, films: Sequence[Radiograph], keep_pixels: bool) -> list[Prediction]:
         batch, gate = self._batch(films), self._quality_gate
         try:
-            probability, members, maps, *gate_outputs = session.run(self._outputs, {model_file.INPUT: batch})
+            probability, members, maps, *gate_outputs = session.run(self.description.outputs, {model_file.INPUT: batch})
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise DeviceError(
                 f"scoring {len(films)} films together on {self.provider} failed: {str(error).strip()[:300]}; "
@@ -291,25 +288,3 @@ def _settle(outcome: Prediction | Refusal, any_film: bool) -> Prediction | Refus
     if isinstance(outcome, Refusal) or (error := _refused(outcome, any_film)) is None:
         return outcome
     return Refusal(outcome.source, error.reason, str(error))
-
-
-def _check_outputs(description: ModelDescription, outputs: Sequence[Any], expected_names: Sequence[str]) -> None:
-    """Refuse a graph that lacks an output, or whose outputs are not one number for each observation and member."""
-    count, members, gate = len(description.observations), len(description.members), description.quality_gate
-    sizes = {
-        "probability": {1: count},
-        "member_probability": {1: members, 2: count},
-        "activation_map": {1: count},
-        QUALITY_GATE_OUTPUTS[0]: {1: len(gate.kinds)} if gate else {},
-    }
-    names = {output.name for output in outputs}
-    if missing := [name for name in expected_names if name not in names]:
-        raise ModelFileError(f"{description.path}: its description names {missing[0]}, its graph lacks it")
-    for output in outputs:
-        for axis, expected in sizes.get(output.name, {}).items():
-            size = output.shape[axis] if len(output.shape) > axis else None
-            if size != expected and not isinstance(size, str):  # a name: only known when it runs
-                raise ModelFileError(
-                    f"{description.path}: output {output.name} has shape {output.shape}, "
-                    f"expected {expected} along axis {axis}"
-                )

@@ -20,7 +20,7 @@ from typing import Any
 from xraytransfer import onnx_bytes
 from xraytransfer.errors import ModelFileError
 from xraytransfer.model_metadata import check_metadata
-from xraytransfer.quality_gate import QualityGateLimits
+from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS, QualityGateLimits
 
 __all__ = [
     "INPUT",
@@ -106,6 +106,11 @@ class ModelDescription:
     def quality_gate(self) -> QualityGateLimits | None:
         """Return the limits of the quality gate, None where the file has none."""
         return QualityGateLimits.from_document(self.document)
+
+    @property
+    def outputs(self) -> list[str]:
+        """Return the names of the graph's outputs."""
+        return [*OUTPUTS, *(() if self.quality_gate is None else QUALITY_GATE_OUTPUTS)]
 
     def thresholds(self, name: str | None = None) -> list[float | None]:
         """Return one decision threshold on the calibrated probability for each observation.

@@ -7,8 +7,6 @@ DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 (modality LUT), C.11.2 (VOI LUT), C.7.
 
 from __future__ import annotations
 
-from itertools import chain
-
 import numpy as np
 
 from xraytransfer.errors import RadiographError
@@ -52,32 +50,23 @@ def read_film(
     RadiographError
         With the reason; see `errors.REASONS`.
     """
-    projection_notes = [] if any_modality else check_projection(header)
+    notes = [*notes, *([] if any_modality else check_projection(header))]
     view, view_notes = check_view(header)
     invert = _photometric(header) == "MONOCHROME1"
-    header_notes = [*_presentation_notes(header, invert), *_check_frames(header)]
+    notes += [*view_notes, *_presentation_notes(header, invert), *_check_frames(header)]
     fmt, format_notes = _pixel_format(header, max_pixels)
     syntax = header.text("TransferSyntaxUID") or _UNKNOWN_SYNTAX
     words, fmt, pixel_notes = _words(header, fmt, syntax)
     modality_lut, modality_notes = _modality_lut(header, fmt) if intensity != "chexpert" else (None, [])
     voi, voi_notes = _voi(header, fmt, modality_lut) if intensity == "voi" else (None, [])
+    notes += [*format_notes, *pixel_notes, *modality_notes, *voi_notes]
     padding = _padding(header, fmt)
     grey = grey_levels(words, fmt, recipe=intensity, modality=modality_lut, voi=voi, invert=invert, padding=padding)
-    padding_notes = ["padding pixels are black"] if padding is not None and intensity != "chexpert" else []
+    if padding is not None and intensity != "chexpert":
+        notes.append("padding pixels are black")
     window = grey.window
     if intensity == "voi" and voi is None and voi_notes:
         window = f"fallback: {voi_notes[-1]}; {window}"
-    all_notes = chain(
-        notes,
-        projection_notes,
-        view_notes,
-        header_notes,
-        format_notes,
-        pixel_notes,
-        modality_notes,
-        voi_notes,
-        padding_notes,
-    )
     return Radiograph(
         pixels=grey.pixels,
         source=source,
@@ -86,7 +75,7 @@ def read_film(
         inverted=invert,
         window=window,
         bits_stored=fmt.bits_stored,
-        notes=tuple(all_notes),
+        notes=tuple(notes),
         view_position=view,
         modality=_printable(header.text("Modality")),
         photometric_interpretation=_photometric(header),
