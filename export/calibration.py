@@ -39,7 +39,7 @@ from xraytransfer.study.stats.calibration_error import expected_calibration_erro
 __all__ = ["METHODS", "Calibration", "compare", "fit", "identity"]
 
 METHODS = ("none", "temperature", "platt", "beta")
-"""From simple to complex."""
+"""The methods, from the simplest to the most complex."""
 
 _FOLDS = 5
 _WORTHWHILE = 0.75
@@ -48,7 +48,7 @@ _WORTHWHILE = 0.75
 _SMALLEST_SLOPE = 0.01
 _CLIP = 1e-7
 _MINIMUM_PER_CLASS = 5
-"""Fewer films of a class than this say nothing about a curve: the observation stays as it is."""
+"""With fewer films of a class than this no curve is fitted: the observation stays as it is."""
 
 Floats = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ class Calibration:
     Attributes
     ----------
     method : str
-        One of `METHODS`, or a site's own word.
+        One of `METHODS`, or a name that a site chose.
     a, b, c : ndarray
         float64, shape (k,).
     errors : dict
@@ -97,7 +97,7 @@ class Calibration:
         return {name: getattr(self, name).astype(np.float32) for name in ("a", "b", "c")}
 
     def to_dict(self, data: str) -> dict[str, Any]:
-        """Return what the model file stores; `data` says what it was fitted on."""
+        """Return the model file's entry; `data` names the films that the curve was fitted on."""
         return {
             "method": self.method,
             "formula": "sigmoid(a * ln(p) - b * ln(1 - p) + c), p the members' mean probability",
@@ -199,7 +199,7 @@ Curve = tuple[float, float, float]
 
 
 def _columns(before: Sequence[Floats] | None, observations: int) -> list[Curve]:
-    """Return a, b, c for each observation as they were before; what changes nothing where there was nothing."""
+    """Return a, b, c of each observation before the fit; those of the identity where there was no calibration."""
     if before is None:
         return [(1.0, 1.0, 0.0)] * observations
     a, b, c = before
@@ -207,7 +207,7 @@ def _columns(before: Sequence[Floats] | None, observations: int) -> list[Curve]:
 
 
 def _fit_one(label: Floats, probability: Floats, method: str, before: Curve) -> Curve:
-    """Return a, b, c for one observation; those from before where nothing is to be, or can be, fitted."""
+    """Return a, b, c for one observation; the previous ones where nothing is, or can be, fitted."""
     if method == "none" or not _enough(label):
         return before
     known = ~np.isnan(label)

@@ -1,6 +1,6 @@
-"""The description that a model file carries of itself: whole, for an exported ensemble and for a site's copy.
+"""The description in a model file, for an exported ensemble and for a copy that a site has calibrated.
 
-Everything that the model card later says stands in it; `xraytransfer.export.graph.model_writer.serialise` adds the
+It holds everything that the model card shows. `xraytransfer.export.graph.model_writer.serialise` adds the
 checksum, the date and the name of the program.
 """
 
@@ -41,7 +41,7 @@ class Measurements:
     Attributes
     ----------
     validation, test : Predictions
-        What the graph's members answer for these films.
+        The probabilities of the graph's members for these films.
     calibration : Calibration
         Fitted on `validation`.
     parity : dict
@@ -51,7 +51,7 @@ class Measurements:
     comparison : dict
         Validation AUROC of the ensemble, of its members, and of checkpoints that were averaged.
     quality_gate : dict or None
-        What the quality gate's folder says of it; None where the file holds none.
+        The document in the quality gate's folder; None where the file holds no quality gate.
     """
 
     validation: Predictions

@@ -1,4 +1,4 @@
-"""Export: runs in, one model file out, through every gate."""
+"""The export: finished runs become one model file, which has passed every gate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from torch import nn
 
 from xraytransfer.classifier import Classifier
 from xraytransfer.errors import ExportError, StudyError
@@ -37,46 +36,10 @@ from xraytransfer.study.data.predictions import Predictions, combine, prediction
 from xraytransfer.study.data.run_data import RunData, load_data
 from xraytransfer.study.stats.auroc import macro_auroc
 
-__all__ = ["export_members", "export_runs"]
+__all__ = ["export_runs"]
 
 PARITY_FILMS = 32
-"""Whole real films that parity is measured on, from the validation patients."""
-
-
-def export_members(
-    networks: Sequence[nn.Module],
-    metadata: Mapping[str, Any],
-    out_path: Path,
-    precision: str = "float32",
-    films: Sequence[Film] = (),
-) -> None:
-    """Write networks as a model file, with parity but without data: no calibration and no metrics.
-
-    Parameters
-    ----------
-    networks : sequence of nn.Module
-        With ``forward_with_map`` and six outputs each.
-    metadata : mapping
-        The model file's description; needs ``input.resolution``.
-    out_path : Path
-        The file.
-    precision : str
-        One of `xraytransfer.export.graph.precision.PRECISIONS`.
-    films : sequence of ndarray
-        uint8, shape (rows, columns): whole real films for parity, and for int8.
-
-    Raises
-    ------
-    ExportError
-        Too large, not to be traced, beyond the parity tolerance, or not to be written.
-    """
-    check_size(networks, precision)
-    rows, columns = metadata["input"]["resolution"]
-    model = lower(build_graph(networks, (rows, columns)), precision, films)
-    session, _ = open_session(model.SerializeToString(), "cpu")
-    gate = Gate(force=False, log=lambda _: None)
-    parity = parity_gate(networks, session, films, resolution=(rows, columns), precision=precision, gate=gate)
-    write_bytes(out_path, serialise(model, {**metadata, "precision": precision, "parity": parity}), error=ExportError)
+"""Number of whole films of validation patients on which parity is measured."""
 
 
 def export_runs(
@@ -94,7 +57,7 @@ def export_runs(
     out : Path
         The model file; the cards take its name with ``.md`` and ``.html``.
     options : ExportOptions
-        What is wanted.
+        The options.
     log : callable
         Takes each line for the user.
 
@@ -174,7 +137,7 @@ def _fit_calibration(validation: Predictions, method: str) -> Calibration:
 
 
 def _data(config: Mapping[str, Any], options: ExportOptions) -> RunData:
-    """Open the films that the runs were trained on, where they lie now."""
+    """Open the films that the runs were trained on, at their present place."""
     places = {"folder": options.folder, "cache": options.cache}
     moved = {key: str(path) for key, path in places.items() if path is not None}
     try:
@@ -200,7 +163,7 @@ def _open(model: onnx.ModelProto, device: str) -> ort.InferenceSession:
 def _robustness(
     file: bytes, data: RunData, test: Predictions, device: str, log: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Score the test films in every variant, with the file as users will have it."""
+    """Score the test films in every variant, with a file as users will have it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(file)

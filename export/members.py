@@ -123,7 +123,7 @@ def weights_sha256(network: nn.Module) -> str:
 
 
 def _chosen(run: Run, checkpoints: str) -> Run:
-    """Return the run with the checkpoints that are wanted of it, best first."""
+    """Return the run with the chosen checkpoints, best first."""
     if not run.checkpoints:
         raise ExportError(f"{run.folder}: the run keeps no checkpoints; train it again")
     if "," in checkpoints:
@@ -145,7 +145,7 @@ def _chosen(run: Run, checkpoints: str) -> Run:
 
 
 def _steps(checkpoints: str, run: Run) -> list[int]:
-    """Return the steps named in ``560,840`` or ``560,``, or say which the run keeps."""
+    """Return the steps named in ``560,840`` or ``560,``, or raise ExportError with those that the run keeps."""
     names = [name.strip() for name in checkpoints.removesuffix(",").split(",")]
     if not all(map(_is_number, names)):
         raise ExportError(f"--checkpoints {checkpoints!r}: expected steps as 560,840; kept are {_kept(run)}")

@@ -1,4 +1,4 @@
-"""What is wanted of an export."""
+"""The options of an export, and the checks that need no training library."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def check_output(out: Path, *, overwrite: bool) -> None:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is wanted of an export.
+    """The options of an export.
 
     Attributes
     ----------
     name, version : str
-        The model's, not this program's.
+        Name and version of the model, not of this program.
     checkpoints, fuse : str
         As `xraytransfer.export.members.choose_members`.
     precision : str
@@ -85,7 +85,7 @@ class ExportOptions:
     force: bool = False
 
     def spared(self, architectures: Sequence[str]) -> list[int]:
-        """Return the members that int8 leaves alone, of the members' architectures.
+        """Return the indices of the members that int8 leaves alone.
 
         Raises
         ------
@@ -100,7 +100,7 @@ class ExportOptions:
         return spared
 
     def check(self, out: Path) -> None:
-        """Refuse what cannot end well before anything heavy is loaded.
+        """Refuse options that cannot work, before any heavy library is loaded.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Scoring many pictures with a graph that stands in memory, and changing the numbers of its calibration."""
+"""A graph in memory: scoring many pictures with it, and replacing the numbers of its calibration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BATCH = 32
 def member_probability(
     session: ort.InferenceSession, pixels: NDArray[np.uint8], rows: NDArray[np.intp] | None = None
 ) -> NDArray[np.float32]:
-    """Return what each member says of each picture.
+    """Return each member's probabilities for each picture.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A site's own calibration and operating points: a labelled folder in, a copy of the model file out.
+"""Calibration and operating points of a site: its labelled films give a calibrated copy of the model file.
 
 Conventions
 -----------
@@ -159,7 +159,7 @@ def calibrate_site(
 
 
 def _report(out: Path, calibration: Calibration, films: int, log: Callable[[str], None]) -> None:
-    """Say which observations were fitted, and which were left as they were."""
+    """Log which observations were fitted, and which were left as they were."""
     fitted = [row.identifier for row, yes in zip(OBSERVATIONS, calibration.fitted, strict=True) if yes]
     left = [row.identifier for row in OBSERVATIONS if row.identifier not in fitted]
     kept = calibration.method == "none"
@@ -179,7 +179,7 @@ def _label(text: str | None, where: str) -> float:
 
 
 def _score(model: str | Path, films: LabelledFilms, device: str, log: Callable[[str], None]) -> Predictions:
-    """Return what the model says of the films that it does not refuse."""
+    """Return labels and probabilities of the films that the model does not refuse."""
     kept, answers, refused = [], [], 0
     for index, outcome in enumerate(xraytransfer.load(model, device=device).predict_many(films.path)):
         if isinstance(outcome, xraytransfer.Prediction):

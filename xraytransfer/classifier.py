@@ -1,4 +1,4 @@
-"""The classifier: radiographs in, predictions out, one at a time or in any number."""
+"""The classifier scores radiographs, one at a time or any number of them."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ class Classifier:
     Parameters
     ----------
     model, device, threads
-        As `load`.
+        As for `load`.
 
     Attributes
     ----------
     description : ModelDescription
-        What the model file says of itself.
+        The model file's description.
     provider : str
         The execution provider that runs.
     """
@@ -175,7 +175,7 @@ class Classifier:
         workers : int, optional
             Threads that read films; the number of usable cores where absent.
         any_modality, any_film, keep_pixels
-            As `predict`.
+            As for `predict`.
 
         Returns
         -------
@@ -231,7 +231,7 @@ class Classifier:
             return Refusal(name, error.reason, str(error))
 
     def _session_for_one_thread(self) -> Any:
-        """Return a session whose calls use one thread: on the CPU, films side by side beat threads within one."""
+        """Return a session of one thread a call: on the CPU it is faster to score several films side by side."""
         with self._lock:
             if self._narrow_session is None:
                 if self._data is None:
@@ -268,8 +268,8 @@ class Classifier:
     def _batch(self, films: Sequence[Radiograph]) -> NDArray[np.uint8]:
         """Return uint8 (films, 1, rows, columns) at the model's resolution.
 
-        The graph resizes too; doing it here lets films of different sizes share a batch, and its
-        answer is the same (both resize like Pillow).
+        The graph resizes too, with the same result. Films are resized here so that films of different sizes can
+        share a batch.
         """
         from xraytransfer.resize import resize
 
@@ -277,14 +277,14 @@ class Classifier:
 
 
 def _refused(prediction: Prediction, any_film: bool) -> RadiographError | None:
-    """Return why a film's prediction is not to be given, None where it is."""
+    """Return the error for a film that the quality gate refuses; None where its prediction is given."""
     if any_film or prediction.acceptance is None:
         return None
     return prediction.acceptance.refusal(prediction.source)
 
 
 def _settle(outcome: Prediction | Refusal, any_film: bool) -> Prediction | Refusal:
-    """Return what a batch gives for a film: a refusal where the model's quality gate refuses it."""
+    """Return a film's result in a batch: a refusal where the model's quality gate refuses it."""
     if isinstance(outcome, Refusal) or (error := _refused(outcome, any_film)) is None:
         return outcome
     return Refusal(outcome.source, error.reason, str(error))

@@ -1,4 +1,4 @@
-"""Fixed words that cost nothing to import: devices, forms of results, and the notice on intended use."""
+"""Constants that import no library: devices, forms of results, and the notice on intended use."""
 
 __all__ = ["DEVICES", "FORMATS", "RESEARCH_NOTICE", "RESUMABLE"]
 

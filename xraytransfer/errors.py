@@ -1,4 +1,4 @@
-"""Errors that people read: what was found, what was expected, what to do."""
+"""The errors of this package; each message names what was found, what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ModelFileError(XrayTransferError):
 
 
 class DeviceError(XrayTransferError):
-    """The execution provider that was asked for does not run here."""
+    """The execution provider that the user chose does not run here."""
 
 
 class OutputError(XrayTransferError):
@@ -75,7 +75,7 @@ class OutputError(XrayTransferError):
 
 
 class StudyError(XrayTransferError):
-    """A study's data, configuration or run folder does not allow what was asked."""
+    """A study's data, configuration or run folder does not allow the operation."""
 
 
 class ExportError(XrayTransferError):
@@ -83,7 +83,7 @@ class ExportError(XrayTransferError):
 
 
 class ServeError(XrayTransferError):
-    """The server, or one of its DICOM connections, cannot do what was asked."""
+    """The server, or one of its DICOM connections, cannot fulfil the request."""
 
 
 class MissingExtraError(XrayTransferError):

@@ -1,4 +1,4 @@
-"""The model file: one ONNX file with its own description; read, checked and described here.
+"""The model file, an ONNX file that holds its own description: reading and checking it.
 
 Conventions
 -----------
@@ -43,7 +43,7 @@ MAX_BYTES = 2**31 - 1
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What a model file says of itself.
+    """The description in a model file.
 
     Attributes
     ----------
@@ -228,7 +228,7 @@ def graph_sha256(data: bytes | memoryview) -> str:
 
 
 def _metadata_document(data: bytes) -> dict[str, Any]:
-    """Return our JSON document; ValueError says what is wrong."""
+    """Return the file's JSON document; raise ValueError with the reason where there is none."""
     entries = onnx_bytes.metadata(data)
     if METADATA_KEY.encode() not in entries:
         raise ValueError(f"no metadata entry named {METADATA_KEY!r}")

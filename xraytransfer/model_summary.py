@@ -1,4 +1,4 @@
-"""A model file in a few lines of text, and the proof that it works here."""
+"""A model file summarised in a few lines, and verified by a trial run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["failed_gates", "summary", "verified"]
 
 
 def summary(model: ModelDescription) -> str:
-    """Return what a model file says of itself: members, input, metrics.
+    """Return a summary of a model file: members, input, metrics.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def summary(model: ModelDescription) -> str:
 
 
 def failed_gates(document: Mapping[str, Any]) -> list[str]:
-    """Return which gates of the export a file was written in spite of, by its metadata document."""
+    """Return the gates that an exported file failed and was written in spite of, by its metadata document."""
     gates = {gate: document.get(gate) or {} for gate in ("parity", "accuracy")}
     return [
         f"the export's {gate} gate was failed, and the file was written because it was forced"
@@ -68,7 +68,7 @@ def _interval(row: dict[str, object]) -> str:
 
 
 def verified(model: str | os.PathLike[str], device: str = "auto") -> str:
-    """Check a model file whole and say what was checked.
+    """Check a model file: metadata, checksum, and the outputs for a test image.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def verified(model: str | os.PathLike[str], device: str = "auto") -> str:
     Raises
     ------
     ModelFileError
-        Damaged, newer than this version reads, or its answers are no probabilities.
+        The file is damaged, newer than this version reads, or its outputs are no probabilities.
     DeviceError
         The device asked for does not run.
     """

@@ -1,4 +1,4 @@
-"""The six observations: their order, names and codes. Nothing else defines them."""
+"""The six observations: their order, names and codes. No other module defines them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Observation:
-    """One of the things that a model answers about a radiograph.
+    """One of the findings whose probability a model gives for a radiograph.
 
     Attributes
     ----------
@@ -53,4 +53,4 @@ OBSERVATIONS: tuple[Observation, ...] = (
     Observation("no_finding", "No Finding", Code("111286", "DCM", "No abnormality")),
     Observation("pleural_effusion", "Pleural Effusion", Code("60046008", "SCT", "Pleural effusion")),
 )
-"""In the order of every vector in this project. ``No Finding`` means "nothing reported": not a disease."""
+"""The order of every vector in this project. ``No Finding`` means that the report names nothing; it is no disease."""

@@ -1,4 +1,4 @@
-"""Work in threads whose results come in the order of the work."""
+"""Threads whose results come in the order of their inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A film with an activation map laid over it: where a model looked, as a picture."""
+"""Overlays: a film with an activation map laid over it, which shows where a model found evidence."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 __all__ = ["captioned", "overlay"]
 
-# anchors of a perceptually even dark-to-bright ramp (violet, magenta, orange, yellow): readable for
-# colour-blind eyes and never a grey that could be anatomy
+# Anchors of a perceptually even ramp from dark to bright (violet, magenta, orange, yellow): colour-blind readers can
+# tell them apart, and none is a grey that could be taken for anatomy.
 _RAMP = np.array([[45, 10, 90], [140, 30, 130], [220, 70, 80], [250, 150, 40], [252, 245, 120]], np.float32)
 _STRENGTH = 0.55
 
@@ -29,7 +29,7 @@ def overlay(
         uint8, shape (rows, columns), MONOCHROME2 sense.
     activation_map : ndarray
         float32, shape (h, w), in logits; stretched over the whole film. Where nothing is positive,
-        the film is returned plain: nothing spoke for the observation.
+        the film is returned without colour, since no position supports the observation.
     size : int or None
         Longer side of the picture in pixels; smaller films are not enlarged. None keeps the film's size.
     full_scale : float or None
@@ -59,7 +59,7 @@ def overlay(
 
 
 def captioned(picture: Image.Image, lines: list[str]) -> Image.Image:
-    """Return the picture with lines of text below it, so that it says by itself what it shows.
+    """Return the picture with lines of text below it, so that the picture explains itself.
 
     Parameters
     ----------

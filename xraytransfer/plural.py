@@ -1,4 +1,4 @@
-"""Counted things in a sentence."""
+"""Numbers with their nouns, for messages."""
 
 from __future__ import annotations
 

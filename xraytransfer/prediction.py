@@ -1,4 +1,4 @@
-"""A prediction, or a refusal, and how each is written down."""
+"""Predictions and refusals, and the JSON documents that are written for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["RESEARCH_NOTICE", "ModelIdentity", "Prediction", "Refusal"]
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which model answered.
+    """The model that made a prediction.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class ModelIdentity:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model answers about one radiograph.
+    """A model's outputs for one radiograph.
 
     Vectors follow the order of `xraytransfer.OBSERVATIONS`.
 
@@ -55,12 +55,12 @@ class Prediction:
     operating_point : str or None
         Name of that operating point.
     radiograph : dict
-        What the film was and what was done to its pixels.
+        The film's attributes, and what was done to its pixels.
     model : ModelIdentity
     provider : str
         The execution provider that ran, such as ``CPUExecutionProvider``.
     pixels : ndarray or None
-        uint8, shape (rows, columns): the film as it was read, where it was asked to be kept.
+        uint8, shape (rows, columns): the film as it was read; None unless the caller asked to keep it.
     acceptance : QualityGateResult or None
         What the model's quality gate found; None where the model has none.
     """
@@ -163,5 +163,5 @@ class Refusal:
 
 
 def _rounded(value: Any) -> float:
-    """Six decimals: float32 holds no more."""
+    """Return six decimals, as many as float32 holds."""
     return round(float(value), 6)

@@ -78,7 +78,7 @@ class QualityGateResult:
     distance: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything, ready for `json.dumps`."""
+        """Return a dictionary for `json.dumps`."""
         return {
             "accepted": self.accepted,
             "reason": self.reason,

@@ -94,23 +94,23 @@ class _Options:
 
     @property
     def max_bytes(self) -> int:
-        """The widest pixels have four bytes; the rest is for header, overlays and icons."""
+        """Return the most bytes that are read: four for each pixel, and room for header, overlays and icons."""
         return 4 * self.max_pixels + _HEADROOM
 
 
 def source_name(source: Any) -> str:
-    """Return what results call a source: its path or name, ``<bytes>`` or ``<dataset>``.
+    """Return the name that results use for a source: its path or name, ``<bytes>`` or ``<dataset>``.
 
     Raises
     ------
     TypeError
-        That is nothing that can be read.
+        `source` is nothing that can be read.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         return "<bytes>"
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
-    # pydicom takes longer to import than a film to read: only who made a Dataset has imported it.
+    # Importing pydicom takes longer than reading a film. A caller that passes a Dataset has imported it already.
     pydicom_dataset = sys.modules.get("pydicom.dataset")
     if pydicom_dataset is not None and isinstance(source, pydicom_dataset.Dataset):
         return "<dataset>"

@@ -1,4 +1,4 @@
-"""The one resize: whole film to the model's resolution."""
+"""Resizing of a whole film to the model's resolution, the same for training and scoring."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["resize"]
 
 
 def resize(pixels: NDArray[np.uint8], resolution: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the picture at another resolution: Pillow's BILINEAR, which averages over all that shrinks.
+    """Return the picture at another resolution: resized with Pillow's antialiased BILINEAR.
 
-    The whole film is stretched to the resolution, its aspect is not kept: the model's graph does the same,
-    to rounding, with what it is given.
+    The whole film is stretched to the resolution without keeping its aspect ratio. The model's graph does the same to
+    the films that it is given, up to rounding.
 
     Parameters
     ----------
     pixels : ndarray of uint8, shape (rows, columns)
     resolution : (int, int)
-        Rows and columns wanted, each at least 1.
+        Rows and columns of the result, each at least 1.
 
     Returns
     -------

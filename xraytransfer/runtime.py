@@ -1,10 +1,10 @@
-"""Sessions of ONNX Runtime: which execution provider really runs, on how many threads.
+"""Sessions of ONNX Runtime: their execution provider, their threads, and checks of their graph.
 
 Conventions
 -----------
 ``onnxruntime.get_available_providers()`` lists what was compiled in, not what works: on a machine
-without a GPU the CUDA build still lists CUDA and silently scores on the CPU. The truth is what a
-created session says of itself, after it has scored once.
+without a GPU the CUDA build still lists CUDA and silently scores on the CPU. Therefore the provider is
+taken from a session that has scored once.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":  # see `xraytransfer`; for pr
 def open_session(
     model: bytes | str | os.PathLike[str], device: str = "auto", threads: int | None = None
 ) -> tuple[ort.InferenceSession, str]:
-    """Open a model for scoring and say which execution provider runs it.
+    """Open a model for scoring, and return the execution provider that runs it.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def open_session(
     DeviceError
         `device` is unknown, or was asked for and does not run; the message says why and what to do.
     ModelFileError
-        ONNX Runtime cannot load the graph, or its inputs and outputs are not the contract's.
+        ONNX Runtime cannot load the graph, or its inputs and outputs are not those of a model file.
     """
     problem = check_device(device)
     if device == "cpu":
@@ -99,7 +99,7 @@ def check_device(device: str) -> str | None:
     Returns
     -------
     str or None
-        Why ``auto`` will not find a GPU; None where it may, or where none is wanted.
+        Why ``auto`` will not find a GPU; None where it may find one, or where `device` is the CPU.
 
     Raises
     ------
@@ -120,14 +120,14 @@ def check_device(device: str) -> str | None:
 
 
 def _providers(device: str) -> list[tuple[str, dict[str, str]]]:
-    """Return the GPU's providers that a device stands for, the wanted one first."""
+    """Return the GPU's providers for a device, the preferred one first."""
     return [_TENSORRT, _CUDA] if device == "tensorrt" else [_CUDA]
 
 
 def _open_on_gpu(
     model: bytes | str | os.PathLike[str], device: str, threads: int | None
 ) -> tuple[ort.InferenceSession, str]:
-    """Open on TensorRT or CUDA; DeviceError unless the provider asked for is the one that scores."""
+    """Open on TensorRT or CUDA; raise DeviceError if another provider than the chosen one scores."""
     providers = _providers(device)
     name = providers[0][0]
     # operations without a GPU kernel (shapes, the antialiased resize) stay on the CPU provider, so
@@ -176,7 +176,7 @@ def _return_memory() -> None:
 
 
 def _checked(session: ort.InferenceSession) -> ort.InferenceSession:
-    """Refuse a graph whose inputs and outputs are not the contract's."""
+    """Refuse a graph whose inputs and outputs are not those of a model file."""
     inputs = {value.name: value.type for value in session.get_inputs()}
     outputs = {value.name: value.type for value in session.get_outputs()}
     if inputs != {INPUT: "tensor(uint8)"}:

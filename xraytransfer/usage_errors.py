@@ -1,4 +1,4 @@
-"""Usage: a mistake in the options is the caller's, whichever part of the program finds it."""
+"""Errors that wrong options cause, as usage errors of the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["as_usage_error"]
 
 @contextmanager
 def as_usage_error() -> Iterator[None]:
-    """Turn our errors into Click's: exit code 2, wrong usage, while nothing but options is looked at."""
+    """Turn the package's errors into usage errors (exit code 2); for code that checks nothing but options."""
     try:
         yield
     except XrayTransferError as error:

@@ -1,1 +1,1 @@
-"""What a model file says of itself, for people."""
+"""The model card: a model file's description, for people."""

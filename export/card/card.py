@@ -1,7 +1,6 @@
-"""The model card: what a model file says of itself, for people.
+"""The model card: the description in a model file, as text and tables for people.
 
-A card is a function of the description inside the file and of published numbers, so it can be made again from
-any file and never says more of a model than the file does.
+A card is a function of the file's description and of published numbers, so it can be made again from any file.
 
 References
 ----------
@@ -32,7 +31,7 @@ _INTENDED = (
 )
 
 _FEW = 10
-"""Positives below which a row is marked."""
+"""Rows with fewer positive films than this are marked."""
 _METRICS = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
@@ -59,7 +58,7 @@ def markdown_card(document: Row) -> str:
 
 
 def sections(document: Row) -> list[Section]:
-    """Return the card's parts; what the file does not know is said to be unknown, not left out."""
+    """Return the card's sections; facts that the file lacks are called unknown, not left out."""
     gate_text, gate_rows = card_films.quality_gate(document)
     robust_text, robust_rows = card_films.robustness(document)
     return [

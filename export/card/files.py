@@ -1,4 +1,4 @@
-"""The model card as files: Markdown, and one HTML page with nothing to load."""
+"""The model card as files: Markdown, and one HTML page that loads nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write_cards(model: Path) -> list[Path]:
 
 
 def html_card(document: Row) -> str:
-    """Return the card as one HTML page with nothing to load, ROC curves and reliability plots inside."""
+    """Return the card as one HTML page that loads nothing, with ROC curves and reliability plots."""
     parts = [f"<h1>{html.escape(title(document))}</h1>", f"<p><strong>{html.escape(RESEARCH_NOTICE)}</strong></p>"]
     measured = False
     for section in sections(document):

@@ -1,4 +1,4 @@
-"""The card's parts about films: which are accepted, and how far the answers move when a film comes otherwise."""
+"""The card's sections about films: which are accepted, and how robust the probabilities are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the card says beside the file's own numbers: others' numbers on the same data set, and whose films they were."""
+"""Published numbers on the same data set, for the card, and the acknowledgement of the data's owner."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 
 
 def acknowledgement(document: Row) -> str | None:
-    """Return whose films the members were trained on, in the words that their owner asks for."""
+    """Return the acknowledgement that the owner of the training films asks for; None where none is asked for."""
     return _ACKNOWLEDGEMENTS.get(str((document.get("training") or {}).get("data")))
 
 

@@ -1,4 +1,4 @@
-"""A part of the model card: heading, text, table."""
+"""A section of the model card: heading, text and table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Section"]
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the card.
+    """A section of the card.
 
     Attributes
     ----------

@@ -26,14 +26,14 @@ difference must lie above minus this. 0.002 is a fifth of what another seed chan
 
 @dataclass(frozen=True)
 class Gate:
-    """How strictly the gates are kept.
+    """How a failed gate is handled.
 
     Attributes
     ----------
     force : bool
         Write the file although a gate is failed; the file says so.
     log : callable
-        Takes each line for the user.
+        Called with each line for the user.
     """
 
     force: bool

@@ -1,4 +1,4 @@
-"""The numbers of a model's card, computed again from its test predictions, and those from the films themselves."""
+"""Verification of a model card: its numbers follow from the stored predictions, and these from the films."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from xraytransfer.study.data.predictions import Predictions
 __all__ = ["verify_metrics"]
 
 TOLERANCE = 1e-6
-"""Of a metric: the file of predictions holds nine digits."""
+"""Allowed difference of a metric; the file of predictions holds nine digits."""
 PROBABILITY_TOLERANCE = 0.01
-"""Of a probability that another machine computes: another processor rounds otherwise."""
+"""Allowed difference of a probability; another processor rounds differently."""
 
 
 def verify_metrics(
@@ -68,7 +68,7 @@ def verify_metrics(
 
 
 def _compare_metrics(description: ModelDescription, films: Predictions, calibrated: NDArray[np.float64]) -> str:
-    """Compute every metric from the stored predictions; return a sentence on them, or refuse a number that differs."""
+    """Compute every metric from the stored predictions; return a summary, or raise ModelFileError where one differs."""
     stored = {_key(row): row for row in description.metrics}
     data = str(description.metrics[0]["data"]) if description.metrics else ""
     computed = metric_rows(data, films, calibrated, np.random.default_rng(0))
@@ -91,7 +91,7 @@ def _compare_metrics(description: ModelDescription, films: Predictions, calibrat
 
 
 def _score_again(classifier: Classifier, folder: Path, films: Predictions, calibrated: NDArray[np.float64]) -> float:
-    """Score the test films in a folder; return the largest difference from the stored probabilities, or refuse it."""
+    """Score the test films in a folder; return the largest difference from the stored probabilities."""
     paths = {path.name: path for path in folder.rglob("*") if path.is_file()}
     absent = [name for name in map(str, films.image) if Path(name).name not in paths]
     if absent:

@@ -1,4 +1,4 @@
-"""What a model file said of each test film, stored beside it, so that anyone can compute its numbers again."""
+"""The test predictions: probabilities of every test film, stored beside the model file, from which metrics follow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def predictions_path(model: Path) -> Path:
 
 
 def write_test_predictions(model: Path, films: Predictions, calibrated: NDArray[np.float64]) -> Path:
-    """Write one line for each film: who, label of each observation, calibrated and raw probability.
+    """Write one line for each film: patient, label of each observation, calibrated and raw probability.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Robustness: the same films as other hospitals would send them, and how far the answers move.
+"""Robustness: the test films are scored again in the forms in which other hospitals would send them.
 
 Conventions
 -----------
@@ -37,12 +37,12 @@ __all__ = ["VARIANTS", "Variant", "measure_robustness"]
 
 @dataclass(frozen=True)
 class Variant:
-    """One way in which the same film may come.
+    """One form in which the same film may be sent.
 
     Attributes
     ----------
     name, what : str
-        For programs and for people.
+        Its name for programs, and its description for people.
     make : callable
         Takes the film, uint8 (rows, columns), and a generator; returns what `Classifier.predict` takes.
     """
@@ -73,21 +73,15 @@ def _dicom(stored: NDArray[np.unsignedinteger[Any]], bits: int, **attributes: ob
 
 
 def _deep(film: Film, bits: int, generator: np.random.Generator) -> NDArray[np.uint16]:
-    """Return a film with more bits, the new ones drawn: as the detector had it before it became 8 bit."""
+    """Return a film with more bits, the additional ones drawn at random, as a detector would have stored it."""
     step = 1 << (bits - 8)
     fine = film.astype(np.uint32) * step + generator.integers(0, step, film.shape)
     return fine.astype(np.uint16)
 
 
-def _png(film: Film) -> bytes:
+def _encoded(film: Film, form: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(film).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def _jpeg(film: Film, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(film).save(buffer, format="JPEG", quality=quality)
+    Image.fromarray(film).save(buffer, format=form, **options)
     return buffer.getvalue()
 
 
@@ -97,29 +91,29 @@ def _windowed(film: Film, generator: np.random.Generator, share: float, shift: f
 
 
 def _rotated(film: Film, degrees: float) -> bytes:
-    return _png(np.asarray(Image.fromarray(film).rotate(degrees, Image.Resampling.BILINEAR)))
+    return _encoded(np.asarray(Image.fromarray(film).rotate(degrees, Image.Resampling.BILINEAR)))
 
 
 def _shifted(film: Film, share: float) -> bytes:
     rows, columns = (round(share * side) for side in film.shape)
     moved = np.zeros_like(film)
     moved[rows:, columns:] = film[: film.shape[0] - rows, : film.shape[1] - columns]
-    return _png(moved)
+    return _encoded(moved)
 
 
 def _marked(film: Film) -> bytes:
     image = Image.fromarray(film)
     side = min(film.shape)
     ImageDraw.Draw(image).text((0.03 * side, 0.03 * side), "L  PORTABLE", fill=255)
-    return _png(np.asarray(image))
+    return _encoded(np.asarray(image))
 
 
 def _half(film: Film) -> bytes:
-    return _png(resize(film, (max(16, film.shape[0] // 2), max(16, film.shape[1] // 2))))
+    return _encoded(resize(film, (max(16, film.shape[0] // 2), max(16, film.shape[1] // 2))))
 
 
 VARIANTS: tuple[Variant, ...] = (
-    Variant("jpeg-80", "JPEG picture of quality 80", lambda film, _: _jpeg(film, 80)),
+    Variant("jpeg-80", "JPEG picture of quality 80", lambda film, _: _encoded(film, "JPEG", quality=80)),
     Variant("dicom-8", "DICOM, 8 bit", lambda film, _: _dicom(film, 8)),
     Variant("dicom-12", "DICOM, 12 bit, no window", lambda film, g: _dicom(_deep(film, 12, g), 12)),
     Variant("dicom-16", "DICOM, 16 bit, no window", lambda film, g: _dicom(_deep(film, 16, g), 16)),
@@ -132,7 +126,9 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("wide-window", "DICOM, window of 125 % of the range", lambda film, g: _windowed(film, g, 1.25, 0.0)),
     Variant("dark-window", "DICOM, window moved by 10 %: darker", lambda film, g: _windowed(film, g, 1.0, 0.1)),
     Variant(
-        "equalised", "histogram equalised, as CheXpert's and MIMIC's pictures are", lambda film, _: _png(equalise(film))
+        "equalised",
+        "histogram equalised, as CheXpert's and MIMIC's pictures are",
+        lambda film, _: _encoded(equalise(film)),
     ),
     Variant("half-size", "half the rows and columns", lambda film, _: _half(film)),
     Variant("shifted", "moved by 5 % to the lower right", lambda film, _: _shifted(film, 0.05)),
@@ -191,7 +187,7 @@ def measure_robustness(
 
 @dataclass(frozen=True, eq=False)
 class _Scores:
-    """What a model answers for films: probabilities and decisions [films, 6], and how many its quality gate refuses."""
+    """The scores of films: probabilities and decisions [films, 6], and how many its quality gate refuses."""
 
     probability: NDArray[np.float64]
     decision: NDArray[np.bool_]

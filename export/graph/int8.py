@@ -1,4 +1,4 @@
-"""An int8 graph, made of the float32 graph.
+"""The int8 graph, made from the float32 graph.
 
 Conventions
 -----------

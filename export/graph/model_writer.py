@@ -1,4 +1,4 @@
-"""The model file on disk: graph and description in one file, written whole or not at all."""
+"""The bytes of a model file: the graph with its description inside, and their size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NODES_BYTES = 1_000_000
 
 
 def writer() -> str:
-    """Return this program's name and version, as files state it."""
+    """Return this program's name and version, for the file's description."""
     return f"xraytransfer {importlib.metadata.version('xraytransfer')}"
 
 

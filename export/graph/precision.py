@@ -1,4 +1,4 @@
-"""Smaller numbers: float16 weights, a float16 graph, an int8 graph, made of the float32 graph.
+"""Lower precisions: a graph with float16 weights, a float16 graph or an int8 graph, made from the float32 graph.
 
 Conventions
 -----------
@@ -6,7 +6,7 @@ float16-weights : weights stored as float16 and cast back when a session is made
     Half the file, no other cost: runtimes fold the casts while they load.
 float16 : arithmetic in float16 between resize and logits, for GPUs. Sigmoid, mean and calibration stay
     float32, because 1 - 1e-7 is 1 in float16.
-int8 : arithmetic in int8 where the time goes, as `xraytransfer.export.graph.int8` says, for CPUs.
+int8 : arithmetic in int8 where the time goes, as `xraytransfer.export.graph.int8` describes, for CPUs.
 """
 
 from __future__ import annotations

@@ -27,28 +27,16 @@ PIXELS = "pixels"
 """float32 [batch, 1, rows, columns], 0 to 255: what every member takes."""
 
 
-class _Member(nn.Module):
-    """A network whose forward pass gives logits and map, which is what the exporter calls."""
+class _TwoOutputs(nn.Module):
+    """A network whose forward pass gives a member's logits and map, or a quality gate's two outputs."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits, activation_map = self.network.forward_with_map(pixels)  # type: ignore[operator]
-        return logits, activation_map
-
-
-class _QualityGate(nn.Module):
-    """A quality gate under the name that a member's network has, so that weights are named alike."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        kinds, distance = self.network(pixels)
-        return kinds, distance
+        first, second = getattr(self.network, "forward_with_map", self.network)(pixels)
+        return first, second
 
 
 def trace(network: nn.Module, resolution: tuple[int, int]) -> onnx.ModelProto:
@@ -73,7 +61,7 @@ def trace(network: nn.Module, resolution: tuple[int, int]) -> onnx.ModelProto:
         torch cannot export it; the message holds torch's first line.
     """
     was_training = network.training
-    member = (_Member if hasattr(network, "forward_with_map") else _QualityGate)(network).eval()
+    member = _TwoOutputs(network).eval()
     # a batch of one would be baked in; two is the smallest that stays free
     example = torch.zeros(2, 1, *resolution, device=next(network.parameters()).device)
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]

@@ -1,1 +1,1 @@
-"""The commands, and the door to those of the other parts."""
+"""The command line: the commands of this package, and the entry to those of the other parts."""

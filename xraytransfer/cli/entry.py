@@ -37,7 +37,7 @@ _CORE = ("numpy", "onnxruntime", "pydicom", "PIL", "imagecodecs", "pylibjpeg")
 
 
 class LazyGroup(click.Group):
-    """Import a command's module when it is named, so that ``predict`` never waits for the others."""
+    """Import a command's module when it is named, so that ``predict`` does not wait for the imports of the others."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of use."""
@@ -52,7 +52,7 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a package that an extra would bring is named with the pip command."""
+        """Run the command; an error about a missing package names the pip command that installs it."""
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
@@ -101,7 +101,7 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _drop_output() -> None:
-    """Flush what can be written, and let the rest go, so that Python does not fail over it at its end."""
+    """Flush what can be written and discard the rest, so that Python does not fail when it exits."""
     try:
         sys.stdout.flush()
     except OSError:

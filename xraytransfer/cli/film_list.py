@@ -1,4 +1,4 @@
-"""The films that a command line names: files, folders with all that is below them, standard input."""
+"""The films that a command line names: files, folders and their subfolders, standard input."""
 
 from __future__ import annotations
 

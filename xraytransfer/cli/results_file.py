@@ -1,4 +1,4 @@
-"""A file of results: written as they come, kept whatever happens, continued where it stopped."""
+"""The file of results: each result is written when it is there, and an interrupted file can be continued."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class ResultsFile:
         self._count += 1
 
     def note(self, text: str) -> None:
-        """Add a line of text below a table; the other forms say the same in their records."""
+        """Add a line of text below a table; the records of the other forms hold the same facts."""
         if self._form == "table":
             self._put(text + "\n")
 
@@ -122,7 +122,7 @@ class ResultsFile:
         return (",\n" if self._count else "") + json.dumps(document)
 
     def _put(self, text: str) -> None:
-        """Write all of it or none of it, also when interrupted."""
+        """Write the whole text, or nothing where an error or an interruption prevents that."""
         data = memoryview(text.encode("utf-8", "surrogateescape"))
         start = self._stream.tell() if self.path is not None else 0
         try:
@@ -174,7 +174,7 @@ class ResultsFile:
             self.models_before.setdefault(*model)
 
     def _continue(self, stream: IO[bytes], path: Path) -> None:
-        """Learn which sources are there, line by line, and cut off a half-written last line."""
+        """Read line by line which sources are there, and cut off a half-written last line."""
         lines = _WholeLines(stream)
         try:
             if self._form == "jsonl":

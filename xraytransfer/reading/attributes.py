@@ -1,4 +1,4 @@
-"""The attributes that a picture depends on: nothing else of a DICOM file is looked at.
+"""The attributes that a picture depends on; no other attribute of a DICOM file is read.
 
 References
 ----------
@@ -53,4 +53,4 @@ KEYWORDS = {tag: keyword for keyword, (tag, _) in ATTRIBUTES.items()}
 """Tag: keyword."""
 
 PIXELS = frozenset(ATTRIBUTES[name][0] for name in ("FloatPixelData", "DoubleFloatPixelData", "PixelData"))
-"""Tags of which one holds the picture; the last that is read."""
+"""Tags of the elements that can hold the picture; reading ends with them."""

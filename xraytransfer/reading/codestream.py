@@ -1,4 +1,4 @@
-"""Compressed frames: finding the one frame of a film, and what its codestream says before it is decoded.
+"""Compressed frames: finding the one frame of a film, and reading the header of its codestream.
 
 References
 ----------
@@ -27,7 +27,7 @@ _MAX_FRAGMENTS = 100_000
 
 @dataclass(frozen=True)
 class StreamHeader:
-    """What a codestream says about itself.
+    """The header of a codestream.
 
     Attributes
     ----------
@@ -98,15 +98,15 @@ def _fragments(pixels: memoryview) -> tuple[list[bytes], list[str]]:
 
 
 def read_header(stream: bytes, *, whole: bool = True) -> StreamHeader:
-    """Return what a JPEG, JPEG-LS or JPEG 2000 codestream says of itself.
+    """Return the header of a JPEG, JPEG-LS or JPEG 2000 codestream.
 
     Parameters
     ----------
     stream : bytes
         The codestream.
     whole : bool
-        Refuse one that does not end with its end marker: decoders fill what is missing with grey and say
-        nothing. False for files, which may hold more after it.
+        Refuse a codestream without its end marker: decoders silently fill what is missing with grey. False for
+        files, which may hold more data after it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Pixel data to arrays of stored words.
+"""Decoding: pixel data become an array of stored words.
 
 Every bound is checked before anything is decoded: the header's size against the limit, the codestream's
 own size against the header.
@@ -114,7 +114,7 @@ def _check_header(header: codestream.StreamHeader, fmt: PixelFormat) -> None:
 
 
 def _as_coded(fmt: PixelFormat, header: codestream.StreamHeader) -> PixelFormat:
-    """Return where the sample lies in a decoded word: a codec hands out samples, not words.
+    """Return where the sample lies in a decoded word.
 
     A codestream of as many bits as are stored, or fewer, holds the sample itself; one of more bits holds the
     word with the sample where HighBit says.

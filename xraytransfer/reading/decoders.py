@@ -1,4 +1,4 @@
-"""The decoders of compressed pixels: one table says which of them are tried for which transfer syntax.
+"""The decoders of compressed pixels, and the table of those that are tried for each transfer syntax.
 
 References
 ----------
@@ -128,7 +128,7 @@ def _pillow(stream: bytes, header: codestream.StreamHeader) -> NDArray[Any]:
 def _pydicom(
     plugin: str, syntax: str, stream: bytes, fmt: PixelFormat, header: codestream.StreamHeader
 ) -> NDArray[Any]:
-    """Decode with a plugin of pydicom's, told what the codestream itself says."""
+    """Decode with a plugin of pydicom's, with the parameters that the codestream's header states."""
     from pydicom.encaps import encapsulate
     from pydicom.pixels.decoders.base import get_decoder
 
@@ -156,7 +156,7 @@ def _is_available(name: str, syntax: str) -> bool:
             return False
         import imagecodecs
 
-        return bool(getattr(getattr(imagecodecs, _CODEC_CLASSES[name]), "available", True))
+        return bool(getattr(getattr(imagecodecs, name.removeprefix("imagecodecs.").upper()), "available", True))
     from pydicom.pixels.decoders.base import get_decoder
 
     try:
@@ -164,11 +164,3 @@ def _is_available(name: str, syntax: str) -> bool:
     except NotImplementedError:
         return False
     return name.removeprefix("pydicom:") in decoder.available_plugins
-
-
-_CODEC_CLASSES = {
-    "imagecodecs.jpeg8": "JPEG8",
-    "imagecodecs.jpegls": "JPEGLS",
-    "imagecodecs.jpeg2k": "JPEG2K",
-    "imagecodecs.dicomrle": "DICOMRLE",
-}

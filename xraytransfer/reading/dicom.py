@@ -1,4 +1,4 @@
-"""A DICOM object to grey levels: what its header says of the picture, what is refused and why.
+"""A DICOM object becomes a radiograph: which attributes describe the picture, and which objects are refused.
 
 References
 ----------
@@ -102,7 +102,7 @@ def _words(header: Elements, fmt: PixelFormat, syntax: str) -> tuple[Words, Pixe
 
 
 def _printable(text: str) -> str | None:
-    """Return a code string of up to 16 characters; None for anything else, which might be anything."""
+    """Return a code string of up to 16 characters; None for any other text, which might hold patient data."""
     return text if 0 < len(text) <= 16 and text.isascii() and text.isprintable() else None
 
 
@@ -118,7 +118,7 @@ def _photometric(header: Elements) -> str:
 
 
 def _presentation_notes(header: Elements, invert: bool) -> list[str]:
-    """Inversion is decided by Photometric Interpretation alone; a shape that disagrees is worth a note."""
+    """Return a note where the Presentation LUT Shape contradicts Photometric Interpretation, which alone decides."""
     shape = header.text("PresentationLUTShape").upper()
     if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != invert:
         return [f"Presentation LUT Shape is {shape}, which the photometric interpretation contradicts and overrules"]
@@ -185,7 +185,7 @@ def _padding(header: Elements, fmt: PixelFormat) -> Padding | None:
 
 
 def _as_sample(number: int, fmt: PixelFormat) -> int:
-    """Undo a wrong sign: US and SS are mixed up where the representation is implicit."""
+    """Return a value with the sign of the samples: writers confuse US and SS where the representation is implicit."""
     if fmt.signed and number >= 1 << (fmt.bits_allocated - 1):
         return number - (1 << fmt.bits_allocated)
     if not fmt.signed and number < 0:
@@ -215,7 +215,7 @@ def _modality_lut(header: Elements, fmt: PixelFormat) -> tuple[Rescale | LookupT
 def _voi(
     header: Elements, fmt: PixelFormat, modality: Rescale | LookupTable | None
 ) -> tuple[Window | LookupTable | None, list[str]]:
-    """Return the VOI LUT if there is one, else the first window; the last note says why there is none."""
+    """Return the VOI LUT, else the first window, and notes; without either, the last note gives the reason."""
     notes: list[str] = []
     if "VOILUTSequence" in header:
         # The input is what the modality LUT gives: a table's entries are never negative.
@@ -260,6 +260,6 @@ def _lookup_table(item: Elements, *, signed_input: bool) -> LookupTable | None:
         entries = np.array(values, np.int64)[:count]
     if not 1 <= bits <= 16 or len(entries) != count or entries.min() == entries.max():
         return None
-    # A descriptor that promises fewer bits than the data use would clip; believe the data.
+    # Where the descriptor declares fewer bits than the entries use, it would clip them: the entries decide.
     bits = max(bits, int(entries.max()).bit_length())
     return LookupTable(first, entries.astype(np.uint16), bits)

@@ -1,4 +1,4 @@
-"""Intensity recipes: from stored words to 8-bit grey levels in which air is dark and bone is bright.
+"""Intensity recipes turn stored words into 8-bit grey levels in which air is dark and bone is bright.
 
 Conventions
 -----------

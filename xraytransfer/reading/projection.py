@@ -1,6 +1,6 @@
-"""Which objects are frontal chest radiographs, by what their header says.
+"""Which objects are frontal chest radiographs according to their header.
 
-Headers lie, so each rule says which attribute wins (docs/reading.md gives the reasons):
+Headers contradict themselves, so each rule names the attribute that decides (docs/reading.md gives the reasons):
 
 1. The SOP class decides where it names a kind of image. A film stored as Computed Radiography or Digital
    X-Ray stays a film whatever Modality says, unless that names another kind of projection (mammography,
@@ -56,7 +56,7 @@ _OTHERS = {
     "1.2.840.10008.5.1.4.1.1.481.1": "RT Image",
     "1.2.840.10008.5.1.4.1.1.104.1": "Encapsulated PDF",
 }
-# DR, XR and X-RAY are no defined terms, but are found in files.
+# DR, XR and X-RAY are no defined terms, but occur in files.
 _FILM_MODALITIES = frozenset({"CR", "DX", "RG", "DR", "XR", "XRAY"})
 _SILENT_MODALITIES = frozenset({"", "OT", "SC", "XC", "HC"})
 _OTHER_PROJECTIONS = frozenset({"MG", "IO", "PX", "BMD", "XA", "RF"})
@@ -168,7 +168,7 @@ def _refused(what: str) -> RadiographError:
 
 
 def _code(text: str) -> str:
-    """Return a code string as it may be printed: at most 16 capitals, digits, spaces; else empty."""
+    """Return a code string of at most 16 capitals, digits and spaces, which is safe to print; else an empty text."""
     upper = text.upper().strip()
     return upper if re.fullmatch(r"[A-Z0-9 _/.-]{1,16}", upper) else ""
 

@@ -1,4 +1,4 @@
-"""The radiograph: what reading a file gives."""
+"""The radiograph: the result of reading a file."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Radiograph:
     transfer_syntax: str | None = None
 
     def provenance(self) -> dict[str, object]:
-        """Return everything but the pixels, with their shape, as JSON can hold it."""
+        """Return the attributes and the shape of the pixels, without the pixels, for `json.dumps`."""
         return {
             "source": self.source,
             "format": self.format,
