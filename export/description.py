@@ -136,7 +136,7 @@ def describe_for_scoring(ensemble: Ensemble, options: ExportOptions, measured: M
 
 
 def describe_calibrated_copy(
-    original: ModelDescription, scored: Predictions, calibration: Calibration, table: str
+    original: ModelDescription, scored: Predictions, calibration: Calibration, table: str, name: str | None = None
 ) -> dict[str, Any]:
     """Return the description of a copy that was calibrated on a site's films.
 
@@ -150,6 +150,8 @@ def describe_calibrated_copy(
         Fitted on `scored`.
     table : str
         Name of the site's table.
+    name : str, optional
+        Name of the copy; the original's where absent.
 
     Returns
     -------
@@ -167,6 +169,7 @@ def describe_calibrated_copy(
     changed = calibration.method != "none"
     return {
         **document,
+        "name": name or original.name,
         "operating_points": [*fresh, *kept],
         "default_operating_point": original.document.get("default_operating_point") or DEFAULT,
         "metrics": [

@@ -150,8 +150,7 @@ def calibrate_site(
     if not calibration.fitted.any():
         raise ExportError(f"{table}: no observation has 5 films with it and 5 without: nothing to calibrate on")
     set_calibration(graph, calibration)
-    document = describe_calibrated_copy(description, scored, calibration, table.name)
-    document["name"] = name or description.name
+    document = describe_calibrated_copy(description, scored, calibration, table.name, name)
     write_bytes(out, serialise(graph, document), error=ExportError)
     write_cards(out)
     _report(out, calibration, len(scored.image), log)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -19,8 +18,6 @@ from xraytransfer.reading.radiograph import Radiograph
 if TYPE_CHECKING:
     import pydicom
 
-    from xraytransfer.reading.elements import Elements
-
 __all__ = ["MAX_PIXELS", "Film", "Radiograph", "Source", "read_radiograph", "sniff", "source_name"]
 
 Film = NDArray[np.uint8]
@@ -33,6 +30,7 @@ MAX_PIXELS = 100_000_000
 """Limit on rows times columns, about ten times the largest detectors."""
 
 _HEADROOM = 64 << 20
+"""Bytes that a file may hold besides four for each pixel: header, overlays, icons."""
 _PIECE = 16 << 20
 
 
@@ -74,28 +72,32 @@ def read_radiograph(
         raise ValueError(f"unknown intensity recipe {intensity!r}; known: {', '.join(INTENSITIES)}")
     if max_pixels < 1:
         raise ValueError(f"max_pixels is {max_pixels}; expected at least 1")
-    options = _Options(source_name(source), intensity, any_modality, max_pixels)
+    name = source_name(source)
+    limit = 4 * max_pixels + _HEADROOM
     try:
-        if options.name == "<dataset>":
-            return _from_dataset(cast("pydicom.Dataset", source), options)
-        return _from_bytes(_read(cast(Source, source), options.max_bytes), options)
+        if name == "<dataset>":
+            from xraytransfer.reading.elements import from_dataset
+
+            header, notes = from_dataset(cast("pydicom.Dataset", source)), list[str]()
+        else:
+            data = _read(cast(Source, source), limit)
+            kind = sniff(data[:132])
+            if kind is None:
+                raise _unsupported(data)
+            if kind != "dicom":
+                return _from_raster(bytes(data), kind, name, intensity, max_pixels)
+            from xraytransfer.reading.dicom_file import parse_file
+
+            header, notes = parse_file(memoryview(data), max_bytes=limit)
+        from xraytransfer.reading.dicom import read_film
+
+        return read_film(
+            header, notes, source=name, intensity=intensity, any_modality=any_modality, max_pixels=max_pixels
+        )
     except RadiographError as error:
-        raise RadiographError(error.reason, f"{options.name}: {error}") from None
+        raise RadiographError(error.reason, f"{name}: {error}") from None
     except MemoryError:
-        raise RadiographError("too-large", f"{options.name}: not enough memory to read it") from None
-
-
-@dataclass(frozen=True)
-class _Options:
-    name: str
-    intensity: str
-    any_modality: bool
-    max_pixels: int
-
-    @property
-    def max_bytes(self) -> int:
-        """Return the most bytes that are read: four for each pixel, and room for header, overlays and icons."""
-        return 4 * self.max_pixels + _HEADROOM
+        raise RadiographError("too-large", f"{name}: not enough memory to read it") from None
 
 
 def source_name(source: Any) -> str:
@@ -191,45 +193,18 @@ def _unsupported(data: bytes | memoryview) -> RadiographError:
     return RadiographError("unsupported-format", f"neither DICOM, PNG nor JPEG: {what}")
 
 
-def _from_bytes(data: bytes | memoryview, options: _Options) -> Radiograph:
-    kind = sniff(data[:132])
-    if kind is None:
-        raise _unsupported(data)
-    if kind == "dicom":
-        from xraytransfer.reading.dicom_file import parse_file
-
-        header, notes = parse_file(memoryview(data), max_bytes=options.max_bytes)
-        return _from_header(header, notes, options)
+def _from_raster(data: bytes, kind: str, name: str, intensity: str, max_pixels: int) -> Radiograph:
     from xraytransfer.reading.raster import read_raster
 
-    words, fmt, notes = read_raster(bytes(data), kind, max_pixels=options.max_pixels)
-    grey = grey_levels(words, fmt, recipe=options.intensity)
+    words, fmt, notes = read_raster(data, kind, max_pixels=max_pixels)
+    grey = grey_levels(words, fmt, recipe=intensity)
     return Radiograph(
         pixels=grey.pixels,
-        source=options.name,
+        source=name,
         format=kind,
-        intensity=options.intensity,
+        intensity=intensity,
         inverted=False,
         window=grey.window,
         bits_stored=fmt.bits_stored,
         notes=tuple(notes),
-    )
-
-
-def _from_dataset(dataset: pydicom.Dataset, options: _Options) -> Radiograph:
-    from xraytransfer.reading.elements import from_dataset
-
-    return _from_header(from_dataset(dataset), [], options)
-
-
-def _from_header(header: Elements, notes: list[str], options: _Options) -> Radiograph:
-    from xraytransfer.reading.dicom import read_film
-
-    return read_film(
-        header,
-        notes,
-        source=options.name,
-        intensity=options.intensity,
-        any_modality=options.any_modality,
-        max_pixels=options.max_pixels,
     )

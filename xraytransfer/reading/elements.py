@@ -247,10 +247,10 @@ def walk(
     raise RadiographError("corrupt", f"a header of more than {_MAX_ELEMENTS:,} elements")
 
 
-def _end_of_items(data: memoryview, at: int, implicit: bool, little: bool) -> int:
-    """Return where the sequence delimiter of a value of undefined length begins."""
-    # Each level is (what ends it, whether it is implicit): a sequence of items, or an item of elements.
-    levels = [(_SEQUENCE_END, implicit)]
+def _end_of_items(data: memoryview, at: int, implicit: bool, little: bool, delimiter: int = _SEQUENCE_END) -> int:
+    """Return where the delimiter of a sequence of undefined length, or of one of its items, begins."""
+    # Each level is (its delimiter, whether it is implicit): a sequence of items, or an item of elements.
+    levels = [(delimiter, implicit)]
     for _ in range(_MAX_ELEMENTS):
         ends_with, implicit = levels[-1]
         tag, vr, length, start = _header(data, at, implicit, little)
@@ -279,23 +279,10 @@ def _each_item(element: Element) -> Iterator[Elements]:
         if tag != _ITEM:
             return
         if length == _UNDEFINED:
-            # An item ends at its own delimiter: walk it as if it were a sequence's only content.
-            end = _end_of_item(data, start, element)
+            end = _end_of_items(data, start, element.implicit, element.little, _ITEM_END)
             at = end + 8
         else:
             at = end = min(start + length, len(data))
         elements = Elements()
         walk(data[start:end], 0, elements, implicit=element.implicit, little=element.little)
         yield elements
-
-
-def _end_of_item(data: memoryview, at: int, element: Element) -> int:
-    for _ in range(_MAX_ELEMENTS):
-        tag, vr, length, start = _header(data, at, element.implicit, element.little)
-        if tag == _ITEM_END:
-            return at
-        if length == _UNDEFINED:
-            at = _end_of_items(data, start, element.implicit or vr in (b"", b"UN"), element.little) + 8
-        else:
-            at = start + length
-    raise RadiographError("corrupt", f"a sequence item of more than {_MAX_ELEMENTS:,} elements")

@@ -103,7 +103,7 @@ def grey_levels(
         elif fmt.bits_stored <= 8 and modality is None:
             window, shade = "full-range", _stretch(*_sample_range(fmt))
     if shade is not None:
-        pixels = _apply(words, rule, shade)
+        pixels = _map(words, rule.levels(shade))
         if not _is_constant(pixels, words, rule):
             return Grey(pixels, window)
     low, high = _value_range(words, rule)
@@ -111,7 +111,7 @@ def grey_levels(
         raise RadiographError("constant", "every pixel of the film has the same value")
     if shade is not None:
         window = f"fallback: the {'VOI LUT' if window == 'voi-lut' else window} leaves one grey level; min-max"
-    return Grey(_apply(words, rule, _stretch(low, high)), window)
+    return Grey(_map(words, rule.levels(_stretch(low, high))), window)
 
 
 def equalise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -147,13 +147,18 @@ class _Rule:
         samples = self.fmt.values(words)
         return self.modality(samples), None if self.padding is None else self.padding.covers(words, samples)
 
-    def levels(self, words: Words, shade: Callable[[Values], Values]) -> NDArray[np.uint8]:
-        values, padded = self.values(words)
-        levels: NDArray[np.uint8] = np.rint(shade(values) * 255).clip(0, 255).astype(np.uint8)
-        if self.invert:
-            levels = 255 - levels
-        if padded is not None:
-            levels[padded] = 0
+    def levels(self, shade: Callable[[Values], Values]) -> Callable[[Words], NDArray[np.uint8]]:
+        """Return the function from words to grey levels."""
+
+        def levels(words: Words) -> NDArray[np.uint8]:
+            values, padded = self.values(words)
+            grey: NDArray[np.uint8] = np.rint(shade(values) * 255).clip(0, 255).astype(np.uint8)
+            if self.invert:
+                grey = 255 - grey
+            if padded is not None:
+                grey[padded] = 0
+            return grey
+
         return levels
 
 
@@ -176,20 +181,15 @@ def _all_words(words: Words) -> Words:
     return np.arange(1 << (8 * words.itemsize), dtype=words.dtype)
 
 
-def _look_up(table: NDArray[np.uint8], words: Words) -> NDArray[np.uint8]:
+def _map(words: Words, levels: Callable[[Words], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return the grey level of each word, by a rule for words of any shape."""
+    table = levels(_all_words(words)) if words.itemsize <= 2 else None
     out = np.empty(words.size, np.uint8)
     for where, block in _blocks(words):
-        # The table has an entry for every word: clip only spares numpy the check.
-        table.take(block, out=out[where], mode="clip")
-    return out.reshape(words.shape)
-
-
-def _apply(words: Words, rule: _Rule, shade: Callable[[Values], Values]) -> NDArray[np.uint8]:
-    if words.itemsize <= 2:
-        return _look_up(rule.levels(_all_words(words), shade), words)
-    out = np.empty(words.size, np.uint8)
-    for where, block in _blocks(words):
-        out[where] = rule.levels(block, shade)
+        if table is None:
+            out[where] = levels(block)
+        else:  # the table has an entry for every word: clip only spares numpy the check
+            table.take(block, out=out[where], mode="clip")
     return out.reshape(words.shape)
 
 
@@ -237,11 +237,4 @@ def _chexpert(words: Words, fmt: PixelFormat, invert: bool) -> Grey:
         eight = ((fmt.values(block) - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
         return np.bitwise_not(eight) if invert else eight
 
-    if words.itemsize <= 2:
-        pixels = _look_up(levels(_all_words(words)), words)
-    else:
-        pixels = np.empty(words.size, np.uint8)
-        for where, block in _blocks(words):
-            pixels[where] = levels(block)
-        pixels = pixels.reshape(words.shape)
-    return Grey(equalise(pixels), "min-max, equalised")
+    return Grey(equalise(_map(words, levels)), "min-max, equalised")
