@@ -73,31 +73,36 @@ def read_radiograph(
     if max_pixels < 1:
         raise ValueError(f"max_pixels is {max_pixels}; expected at least 1")
     name = source_name(source)
-    limit = 4 * max_pixels + _HEADROOM
     try:
-        if name == "<dataset>":
-            from xraytransfer.reading.elements import from_dataset
-
-            header, notes = from_dataset(cast("pydicom.Dataset", source)), list[str]()
-        else:
-            data = _read(cast(Source, source), limit)
-            kind = sniff(data[:132])
-            if kind is None:
-                raise _unsupported(data)
-            if kind != "dicom":
-                return _from_raster(bytes(data), kind, name, intensity, max_pixels)
-            from xraytransfer.reading.dicom_file import parse_file
-
-            header, notes = parse_file(memoryview(data), max_bytes=limit)
-        from xraytransfer.reading.dicom import read_film
-
-        return read_film(
-            header, notes, source=name, intensity=intensity, any_modality=any_modality, max_pixels=max_pixels
-        )
+        return _radiograph(source, name, intensity, any_modality, max_pixels)
     except RadiographError as error:
         raise RadiographError(error.reason, f"{name}: {error}") from None
     except MemoryError:
         raise RadiographError("too-large", f"{name}: not enough memory to read it") from None
+
+
+def _radiograph(
+    source: Source | pydicom.Dataset, name: str, intensity: str, any_modality: bool, max_pixels: int
+) -> Radiograph:
+    """Read a source with the parts that its format needs, which are imported here, on first use."""
+    limit = 4 * max_pixels + _HEADROOM
+    if name == "<dataset>":
+        from xraytransfer.reading.elements import from_dataset
+
+        header, notes = from_dataset(cast("pydicom.Dataset", source)), list[str]()
+    else:
+        data = _read(cast(Source, source), limit)
+        kind = sniff(data[:132])
+        if kind is None:
+            raise _unsupported(data)
+        if kind != "dicom":
+            return _from_raster(bytes(data), kind, name, intensity, max_pixels)
+        from xraytransfer.reading.dicom_file import parse_file
+
+        header, notes = parse_file(memoryview(data), max_bytes=limit)
+    from xraytransfer.reading.dicom import read_film
+
+    return read_film(header, notes, source=name, intensity=intensity, any_modality=any_modality, max_pixels=max_pixels)
 
 
 def source_name(source: Any) -> str:

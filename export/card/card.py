@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xraytransfer.constants import RESEARCH_NOTICE
-from xraytransfer.export.card import films as card_films
+from xraytransfer.export.card.films import quality_gate_section, robustness_section
 from xraytransfer.export.card.published_numbers import acknowledgement, published_section
 from xraytransfer.export.card.section import Section
 from xraytransfer.model_summary import failed_gates
@@ -59,16 +59,14 @@ def markdown_card(document: Row) -> str:
 
 def sections(document: Row) -> list[Section]:
     """Return the card's sections; facts that the file lacks are called unknown, not left out."""
-    gate_text, gate_rows = card_films.quality_gate(document)
-    robust_text, robust_rows = card_films.robustness(document)
     return [
         Section("Intended use and limits", [*_INTENDED, *document.get("notes", [])]),
         _data(document),
         _members(document),
         *_metrics(document),
         *published_section(document),
-        Section("Which films are accepted", gate_text, card_films.QUALITY_GATE_HEAD, gate_rows),
-        Section("Robustness", robust_text, card_films.ROBUSTNESS_HEAD, robust_rows),
+        quality_gate_section(document),
+        robustness_section(document),
         _calibration(document),
         _operating_points(document),
         _parity(document),

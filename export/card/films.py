@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["QUALITY_GATE_HEAD", "ROBUSTNESS_HEAD", "quality_gate", "robustness"]
+from xraytransfer.export.card.section import Section
+
+__all__ = ["quality_gate_section", "robustness_section"]
 
 Row = Mapping[str, Any]
 
-QUALITY_GATE_HEAD = ["films", "count", "accepted", "named right"]
-ROBUSTNESS_HEAD = [
+_ROBUSTNESS_HEAD = [
     "the film",
     "macro AUROC",
     "difference, paired",
@@ -21,11 +22,12 @@ ROBUSTNESS_HEAD = [
 ]
 
 
-def quality_gate(document: Row) -> tuple[list[str], list[list[str]]]:
-    """Return paragraphs and table rows about the quality gate."""
+def quality_gate_section(document: Row) -> Section:
+    """Return the section about the quality gate."""
+    title = "Which films are accepted"
     entry = document.get("acceptance")
     if not entry:
-        return ["The file holds no quality gate: whatever can be read is scored."], []
+        return Section(title, ["The file holds no quality gate: whatever can be read is scored."])
     text = [
         "Before a film is scored, the quality gate, a small network in the file, decides whether it is one whole, "
         "upright, frontal chest radiograph with the right grey levels. Films that it refuses get no probabilities "
@@ -46,14 +48,14 @@ def quality_gate(document: Row) -> tuple[list[str], list[list[str]]]:
         ]
         for row in entry.get("evaluation", [])
     ]
-    return text, rows
+    return Section(title, text, ["films", "count", "accepted", "named right"], rows)
 
 
-def robustness(document: Row) -> tuple[list[str], list[list[str]]]:
-    """Return paragraphs and table rows about variants of the same films."""
+def robustness_section(document: Row) -> Section:
+    """Return the section about other forms of the same films."""
     variants = document.get("robustness") or []
     if not variants:
-        return ["Not measured."], []
+        return Section("Robustness", ["Not measured."])
     text = [
         f"The same {variants[0]['films']} films of test patients, handed over in other ways. Change: of the calibrated "
         "probability, over films and observations, against the film as it is. Difference: of the macro AUROC, with "
@@ -75,4 +77,4 @@ def robustness(document: Row) -> tuple[list[str], list[list[str]]]:
                 str(row["refused"]),
             ]
         )
-    return text, rows
+    return Section("Robustness", text, _ROBUSTNESS_HEAD, rows)
