@@ -38,7 +38,7 @@ def main() -> None:
     args = parser.parse_args()
     ensemble = choose_members(args.runs, args.checkpoints, args.fuse)
     options = ExportOptions(precision="int8", int8_except=tuple(args.int8_except))
-    spared = options.spared([member.description["architecture"] for member in ensemble.members])
+    float_members = options.float_members([member.description["architecture"] for member in ensemble.members])
     data = load_data(ensemble.config)
     full = build_graph(ensemble.networks, ensemble.resolution)
     films = calibration_films(data)
@@ -65,7 +65,7 @@ def main() -> None:
     )
     print(f"{'float32':<18}{size / 1e6:7.1f}{1.0:8.2f}{1000 * seconds:8.1f}{1.0:10.2f}")
     for precision in args.precision:
-        found, time_taken, bytes_taken = evaluate(lower(full, precision, films, spared=spared))
+        found, time_taken, bytes_taken = evaluate(lower(full, precision, films, float_members=float_members))
         difference = auroc_difference(
             validation, found.mean(1, dtype=float), reference.mean(1, dtype=float), np.random.default_rng(0)
         )

@@ -66,7 +66,7 @@ class Measurements:
 def describe_model(
     ensemble: Ensemble,
     options: ExportOptions,
-    measured: Measurements,
+    measurements: Measurements,
     robustness: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Return the whole description of an exported ensemble.
@@ -77,7 +77,7 @@ def describe_model(
         The members.
     options : ExportOptions
         Name, version, precision, licence.
-    measured : Measurements
+    measurements : Measurements
         What was measured of the finished graph.
     robustness : sequence of dict, optional
         From `xraytransfer.export.checks.robustness.measure_robustness`; no entry where absent.
@@ -88,31 +88,31 @@ def describe_model(
         As the model file's schema has it.
     """
     name = ensemble.config["data"]["name"]
-    held_out, test = f"{name} test patients", measured.test
-    probability = measured.calibration.apply(test.ensemble())
+    held_out, test = f"{name} test patients", measurements.test
+    probability = measurements.calibration.apply(test.ensemble())
     document = {
-        **describe_for_scoring(ensemble, options, measured),
+        **describe_for_scoring(ensemble, options, measurements),
         "training": _training(ensemble.config),
         "metrics": metric_rows(held_out, test, probability, np.random.default_rng(0)),
         "roc": roc_rows(test, probability, held_out),
         "calibration": {
-            **measured.calibration.to_dict(f"validation patients of {name}"),
+            **measurements.calibration.to_dict(f"validation patients of {name}"),
             "reliability": reliability_rows(test, probability, held_out),
         },
-        "parity": dict(measured.parity),
+        "parity": dict(measurements.parity),
         "notes": list(_NOTES),
-        "accuracy": measured.accuracy,
-        "ensemble": dict(measured.comparison),
+        "accuracy": measurements.accuracy,
+        "ensemble": dict(measurements.comparison),
     }
     return document if robustness is None else {**document, "robustness": list(robustness)}
 
 
-def describe_for_scoring(ensemble: Ensemble, options: ExportOptions, measured: Measurements) -> dict[str, Any]:
+def describe_for_scoring(ensemble: Ensemble, options: ExportOptions, measurements: Measurements) -> dict[str, Any]:
     """Return the part of the description that a `Classifier` needs: enough to score films with the graph."""
-    config, validation = ensemble.config, measured.validation
+    config, validation = ensemble.config, measurements.validation
     data = f"validation patients of {config['data']['name']}"
     thresholds = operating_points(
-        validation.label, measured.calibration.apply(validation.ensemble()), list(config["outputs"])
+        validation.label, measurements.calibration.apply(validation.ensemble()), list(config["outputs"])
     )
     document: dict[str, Any] = {
         "name": options.name,
@@ -129,9 +129,9 @@ def describe_for_scoring(ensemble: Ensemble, options: ExportOptions, measured: M
         "precision": options.precision,
         "licence": options.licence,
     }
-    if measured.quality_gate is not None:
+    if measurements.quality_gate is not None:
         inner = ("row", "split", "data")
-        document["acceptance"] = {key: value for key, value in measured.quality_gate.items() if key not in inner}
+        document["acceptance"] = {key: value for key, value in measurements.quality_gate.items() if key not in inner}
     return document
 
 
@@ -217,12 +217,12 @@ def reliability_rows(films: Predictions, calibrated: np.ndarray[Any, Any], data:
 def _members(ensemble: Ensemble, options: ExportOptions, validation: Predictions) -> list[dict[str, Any]]:
     """Return a row for each member; averaged members, which no run has measured, get their AUROC from `validation`."""
     rows = []
-    spared = options.spared([member.description["architecture"] for member in ensemble.members])
+    float_members = options.float_members([member.description["architecture"] for member in ensemble.members])
     for index, member in enumerate(ensemble.members):
         row = dict(member.description)
         if row["validation_auroc"] is None:
             row["validation_auroc"] = macro_auroc(validation.label, validation.probability[:, index])
-        if index in spared:
+        if index in float_members:
             row["precision"] = "float16-weights"
         rows.append(row)
     return rows

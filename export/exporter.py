@@ -39,7 +39,7 @@ from xraytransfer.study.stats.auroc import macro_auroc
 __all__ = ["export_runs"]
 
 PARITY_FILMS = 32
-"""Number of whole films of validation patients on which parity is measured."""
+"""Number of whole films of validation patients on which parity is measurements."""
 
 
 def export_runs(
@@ -76,29 +76,29 @@ def export_runs(
     options.check(out)
     gate = Gate(options.force, log)
     ensemble = choose_members(folders, options.checkpoints, options.fuse)
-    spared = options.spared([member.description["architecture"] for member in ensemble.members])
-    size = check_size(ensemble.networks, options.precision, spared)
+    float_members = options.float_members([member.description["architecture"] for member in ensemble.members])
+    size = check_size(ensemble.networks, options.precision, float_members)
     log(f"{counted(len(ensemble.members), 'member')}, about {size / 1e6:.0f} MB")
     unfused = _unfused_auroc(ensemble)
     data = _data(ensemble.config, options)
-    model, measured = _build_and_measure(ensemble, options, data, spared, gate)
-    log(f"calibration: {measured.calibration.method}")
-    measured = replace(measured, comparison=_compare(measured.validation, unfused, log))
+    model, measurements = _build_and_measure(ensemble, options, data, float_members, gate)
+    log(f"calibration: {measurements.calibration.method}")
+    measurements = replace(measurements, comparison=_compare(measurements.validation, unfused, log))
     robustness = None
     if options.robustness:
-        scorable = serialise(model, describe_for_scoring(ensemble, options, measured))
-        robustness = _robustness(scorable, data, measured.test, options.device, log)
-    document = describe_model(ensemble, options, measured, robustness)
+        scorable = serialise(model, describe_for_scoring(ensemble, options, measurements))
+        robustness = _robustness(scorable, data, measurements.test, options.device, log)
+    document = describe_model(ensemble, options, measurements, robustness)
     file = serialise(model, document)
     write_bytes(out, file, error=ExportError)
-    write_test_predictions(out, measured.test, measured.calibration.apply(measured.test.ensemble()))
+    write_test_predictions(out, measurements.test, measurements.calibration.apply(measurements.test.ensemble()))
     written = write_cards(out)
     log(f"{out}: {len(file) / 1e6:.1f} MB; card: {', '.join(path.name for path in written)}")
     return document
 
 
 def _build_and_measure(
-    ensemble: Ensemble, options: ExportOptions, data: RunData, spared: Sequence[int], gate: Gate
+    ensemble: Ensemble, options: ExportOptions, data: RunData, float_members: Sequence[int], gate: Gate
 ) -> tuple[onnx.ModelProto, Measurements]:
     """Return the calibrated graph in the precision that will be written, and what was measured of it."""
     config, films = ensemble.config, _whole_films(data, ensemble.config["intensity"])
@@ -109,7 +109,7 @@ def _build_and_measure(
     parity = parity_gate(ensemble.networks, session, films, precision="float32", **common)
     validation = _predict_split(session, data, "validation", config)
     if options.precision != "float32":
-        model = lower(model, options.precision, calibration_films(data), spared=spared)
+        model = lower(model, options.precision, calibration_films(data), float_members=float_members)
         session = _open(model, options.device)
         parity = parity_gate(ensemble.networks, session, films, precision=options.precision, **common)
         full, validation = validation, _predict_split(session, data, "validation", config)

@@ -84,7 +84,7 @@ class ExportOptions:
     overwrite: bool = False
     force: bool = False
 
-    def spared(self, architectures: Sequence[str]) -> list[int]:
+    def float_members(self, architectures: Sequence[str]) -> list[int]:
         """Return the indices of the members that int8 leaves alone.
 
         Raises
@@ -94,10 +94,10 @@ class ExportOptions:
         """
         if unknown := [name for name in self.int8_except if name not in architectures]:
             raise ExportError(f"--int8-except {unknown[0]}: the members are {', '.join(dict.fromkeys(architectures))}")
-        spared = [index for index, name in enumerate(architectures) if name in self.int8_except]
-        if len(spared) == len(architectures):
+        float_members = [index for index, name in enumerate(architectures) if name in self.int8_except]
+        if len(float_members) == len(architectures):
             raise ExportError("--int8-except leaves no member to be int8; --precision float16-weights is what is left")
-        return spared
+        return float_members
 
     def check(self, out: Path) -> None:
         """Refuse options that cannot work, before any heavy library is loaded.

@@ -69,7 +69,7 @@ def calibration_films(data: RunData) -> list[Film]:
 
 
 def int8_graph(
-    model: onnx.ModelProto, films: Sequence[Film], *, head_depth: int = 2, spared: Sequence[int] = ()
+    model: onnx.ModelProto, films: Sequence[Film], *, head_depth: int = 2, float_members: Sequence[int] = ()
 ) -> onnx.ModelProto:
     """Return a graph whose members' convolutions compute in int8.
 
@@ -81,7 +81,7 @@ def int8_graph(
         uint8, shape (rows, columns): real films, such as the model will meet.
     head_depth : int
         How many nodes before a member's outputs stay float32.
-    spared : sequence of int
+    float_members : sequence of int
         Members that stay as they are.
 
     Returns
@@ -95,7 +95,7 @@ def int8_graph(
     """
     if not films:
         raise ExportError("int8 needs real films to observe the ranges of activations; none were given")
-    left_alone = {member_prefix(index) for index in spared}
+    float_prefixes = {member_prefix(index) for index in float_members}
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
@@ -104,7 +104,7 @@ def int8_graph(
     converted: set[str] = set()
     for node in model.graph.node:
         member = f"{node.name.partition('/')[0]}/"
-        if not inside_member(node.name) or member in left_alone:
+        if not inside_member(node.name) or member in float_prefixes:
             graph.node.append(node)
         elif member not in converted:  # all of it, where its first node was: it needs nothing but what comes before
             converted.add(member)
@@ -156,11 +156,11 @@ def _quantised(part: onnx.ModelProto, films: Sequence[Film], head_depth: int) ->
             film = next(self._left, None)
             return None if film is None else {INPUT: film[None, None]}
 
-    kept = _kept_in_float32(part, head_depth)
-    chain_concatenations(part, kept)
-    normalise_by_convolution(part, kept)
-    pool_before_relu(part, kept)
-    ranges = shared_ranges(part, kept, films)
+    float_nodes = _float_nodes(part, head_depth)
+    chain_concatenations(part, float_nodes)
+    normalise_by_convolution(part, float_nodes)
+    pool_before_relu(part, float_nodes)
+    ranges = shared_ranges(part, float_nodes, films)
     root = logging.getLogger()  # the quantiser also advises through the root logger
     level = root.level
     with tempfile.TemporaryDirectory() as folder:
@@ -173,7 +173,7 @@ def _quantised(part: onnx.ModelProto, films: Sequence[Film], head_depth: int) ->
                 Reader(),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(_INTO_INT8),
-                nodes_to_exclude=sorted(kept),
+                nodes_to_exclude=sorted(float_nodes),
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -185,7 +185,7 @@ def _quantised(part: onnx.ModelProto, films: Sequence[Film], head_depth: int) ->
         return onnx.load(path).graph
 
 
-def _kept_in_float32(part: onnx.ModelProto, head_depth: int) -> set[str]:
+def _float_nodes(part: onnx.ModelProto, head_depth: int) -> set[str]:
     """Return the nodes outside the member, and its first and last ones.
 
     The first convolution sees all grey levels through one channel: kept in float32 it halves the mean error of
@@ -193,15 +193,15 @@ def _kept_in_float32(part: onnx.ModelProto, head_depth: int) -> set[str]:
     """
     nodes = list(part.graph.node)
     maker = {output: node for node in nodes for output in node.output}
-    kept = {node.name for node in nodes if not inside_member(node.name)}
+    float_nodes = {node.name for node in nodes if not inside_member(node.name)}
     edge = [output.name for output in part.graph.output]
     for _ in range(head_depth):
         reached = [maker[name] for name in edge if name in maker and inside_member(maker[name].name)]
-        kept.update(node.name for node in reached)
+        float_nodes.update(node.name for node in reached)
         edge = [name for node in reached for name in node.input]
     for node in nodes:
         if inside_member(node.name):
-            kept.add(node.name)
+            float_nodes.add(node.name)
             if node.op_type == "Conv":
                 break
-    return kept
+    return float_nodes

@@ -9,6 +9,8 @@ A runtime would go back to float32 between two convolutions at these places:
 - A concatenation that begins with all that another one concatenates begins with its result.
 - The first convolution's ReLU comes after the pooling that follows it (the same number, the largest of them or 0), as
   Max. ONNX Runtime would convert before the pooling otherwise, and pools uint8 ten times as slowly as float32.
+
+Each function changes `model` in place and leaves alone the nodes named in `float_nodes`, which stay float32.
 """
 
 from __future__ import annotations
@@ -30,17 +32,17 @@ __all__ = ["chain_concatenations", "normalise_by_convolution", "pool_before_relu
 _SMALLEST_FACTOR = 1e-20
 
 
-def _concatenations(model: onnx.ModelProto, kept: set[str]) -> list[onnx.NodeProto]:
-    return [node for node in model.graph.node if node.op_type == "Concat" and node.name not in kept]
+def _concatenations(model: onnx.ModelProto, float_nodes: set[str]) -> list[onnx.NodeProto]:
+    return [node for node in model.graph.node if node.op_type == "Concat" and node.name not in float_nodes]
 
 
-def chain_concatenations(model: onnx.ModelProto, kept: set[str]) -> None:
+def chain_concatenations(model: onnx.ModelProto, float_nodes: set[str]) -> None:
     """Let a concatenation that repeats the beginning of an earlier one take its result instead.
 
     ONNX Runtime converts a tensor again for every node that takes it: in DenseNet-121 590 times, so 64 times.
     """
     made: dict[tuple[int, tuple[str, ...]], str] = {}
-    for node in _concatenations(model, kept):
+    for node in _concatenations(model, float_nodes):
         inputs, axis = tuple(node.input), helper.get_node_attr_value(node, "axis")
         count = next((count for count in range(len(inputs) - 1, 1, -1) if (axis, inputs[:count]) in made), 0)
         if count:
@@ -48,12 +50,12 @@ def chain_concatenations(model: onnx.ModelProto, kept: set[str]) -> None:
         made[axis, inputs] = node.output[0]
 
 
-def normalise_by_convolution(model: onnx.ModelProto, kept: set[str]) -> None:
+def normalise_by_convolution(model: onnx.ModelProto, float_nodes: set[str]) -> None:
     """Write batch normalisations as convolutions of each channel with one number."""
     graph = model.graph
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type != "BatchNormalization" or node.name in kept:
+        if node.op_type != "BatchNormalization" or node.name in float_nodes:
             continue
         scale, offset, mean, variance = (weights[name].astype(np.float64) for name in node.input[1:])
         epsilon = next((each.f for each in node.attribute if each.name == "epsilon"), 1e-5)
@@ -73,19 +75,19 @@ def normalise_by_convolution(model: onnx.ModelProto, kept: set[str]) -> None:
     graph.initializer.extend(left)
 
 
-def pool_before_relu(model: onnx.ModelProto, kept: set[str]) -> None:
+def pool_before_relu(model: onnx.ModelProto, float_nodes: set[str]) -> None:
     """Where a convolution that stays float32 is followed by a ReLU and a pooling, let the pooling come first."""
     graph = model.graph
     maker = {output: node for node in graph.node for output in node.output}
     users = Counter(name for node in graph.node for name in node.input)
     for pool in graph.node:
         relu = maker.get(pool.input[0]) if pool.op_type == "MaxPool" else None
-        if pool.name in kept or len(pool.output) > 1 or relu is None or relu.op_type != "Relu":
+        if pool.name in float_nodes or len(pool.output) > 1 or relu is None or relu.op_type != "Relu":
             continue
         if users[relu.output[0]] > 1:
             continue
         convolution = maker.get(relu.input[0])
-        if convolution is None or convolution.name not in kept:
+        if convolution is None or convolution.name not in float_nodes:
             continue
         zero, result, name = f"{relu.name}/zero", pool.output[0], relu.name
         graph.initializer.append(numpy_helper.from_array(np.float32(0), zero))
@@ -95,7 +97,7 @@ def pool_before_relu(model: onnx.ModelProto, kept: set[str]) -> None:
 
 
 def shared_ranges(
-    model: onnx.ModelProto, kept: set[str], films: Sequence[Film]
+    model: onnx.ModelProto, float_nodes: set[str], films: Sequence[Film]
 ) -> dict[str, list[dict[str, NDArray[np.float32]]]]:
     """Return one range for all tensors that are concatenated with each other, as the quantiser takes it.
 
@@ -103,7 +105,7 @@ def shared_ranges(
     another range they would be gone.
     """
     ending = {node.output[0] for node in model.graph.node if node.op_type in ("Relu", "Clip")}
-    concatenations = _concatenations(model, kept)
+    concatenations = _concatenations(model, float_nodes)
     group: dict[str, set[str]] = {}  # of each tensor, those that share its range
     for node in concatenations:
         joined = set().union(*(group.get(name, {name}) for name in (*node.input, *node.output)))

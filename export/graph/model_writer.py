@@ -41,7 +41,7 @@ def observation_rows() -> list[dict[str, Any]]:
     ]
 
 
-def check_size(networks: Sequence[nn.Module], precision: str, spared: Sequence[int] = ()) -> int:
+def check_size(networks: Sequence[nn.Module], precision: str, float_members: Sequence[int] = ()) -> int:
     """Return the bytes that the file will take, or refuse before any work is done.
 
     Parameters
@@ -50,7 +50,7 @@ def check_size(networks: Sequence[nn.Module], precision: str, spared: Sequence[i
         The members.
     precision : {'float32', 'float16-weights', 'float16', 'int8'}
         How weights are stored.
-    spared : sequence of int
+    float_members : sequence of int
         Members whose weights are stored as float16 in an int8 file.
 
     Raises
@@ -61,7 +61,7 @@ def check_size(networks: Sequence[nn.Module], precision: str, spared: Sequence[i
     per_weight = _BYTES_PER_WEIGHT[precision]
     each = [
         sum(value.numel() for value in network.state_dict().values())
-        * (_BYTES_PER_WEIGHT["float16-weights"] if index in spared else per_weight)
+        * (_BYTES_PER_WEIGHT["float16-weights"] if index in float_members else per_weight)
         + _NODES_BYTES
         for index, network in enumerate(networks)
     ]

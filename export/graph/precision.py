@@ -38,7 +38,7 @@ def lower(
     films: Sequence[Film],
     *,
     head_depth: int = 2,
-    spared: Sequence[int] = (),
+    float_members: Sequence[int] = (),
 ) -> onnx.ModelProto:
     """Return the graph in another precision.
 
@@ -52,7 +52,7 @@ def lower(
         uint8, shape (rows, columns): real films, used by int8 alone.
     head_depth : int
         For int8: how many nodes before a member's outputs stay float32.
-    spared : sequence of int
+    float_members : sequence of int
         For int8: members that compute in float32, their weights stored as float16.
 
     Returns
@@ -68,7 +68,7 @@ def lower(
         "float32": lambda: model,
         "float16-weights": lambda: float16_weights(model),
         "float16": lambda: float16_graph(model),
-        "int8": lambda: _int8(model, films, head_depth, spared),
+        "int8": lambda: _int8(model, films, head_depth, float_members),
     }
     if precision not in ways:
         raise ExportError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
@@ -156,6 +156,8 @@ def float16_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-def _int8(model: onnx.ModelProto, films: Sequence[Film], head_depth: int, spared: Sequence[int]) -> onnx.ModelProto:
-    converted = int8_graph(model, films, head_depth=head_depth, spared=spared)
-    return float16_weights(converted, tuple(map(member_prefix, spared))) if spared else converted
+def _int8(
+    model: onnx.ModelProto, films: Sequence[Film], head_depth: int, float_members: Sequence[int]
+) -> onnx.ModelProto:
+    converted = int8_graph(model, films, head_depth=head_depth, float_members=float_members)
+    return float16_weights(converted, tuple(map(member_prefix, float_members))) if float_members else converted

@@ -148,7 +148,7 @@ def test_what_belongs_to_the_head_is_left_as_it_is(model, films):
 
 
 def test_members_that_are_spared_are_left_as_they_are(model, films):
-    assert operators(int8_graph(model, films, head_depth=1, spared=[0])) == operators(model)
+    assert operators(int8_graph(model, films, head_depth=1, float_members=[0])) == operators(model)
 
 
 def test_each_member_is_converted_by_itself(model, lowered, films):
@@ -174,7 +174,7 @@ def test_each_member_is_converted_by_itself(model, lowered, films):
     for tensor in lowered.graph.initializer:
         for name in {tensor.name, tensor.name.replace("member0/", "member1/")}:
             np.testing.assert_array_equal(held[name], numpy_helper.to_array(tensor))
-    first = int8_graph(two, films, head_depth=1, spared=[1])
+    first = int8_graph(two, films, head_depth=1, float_members=[1])
     assert [operators(found).count(kind) for kind in ("BatchNormalization", "Max")] == [0, 2]
     assert [operators(first).count(kind) for kind in ("BatchNormalization", "Max")] == [3, 1]
 
