@@ -10,9 +10,12 @@ from typing import Any
 
 import click
 
+from xraytransfer.constants import DEVICES
+
 __all__ = ["calibrate", "export"]
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -60,29 +63,17 @@ def _deprecated(_: click.Context, __: click.Parameter, folder: Path | None) -> P
     show_default=True,
     help="auto takes the method with the least calibration error on patients left out.",
 )
-@click.option(
-    "--margin", type=click.FloatRange(0, 1), help="AUROC that the precision may cost.  [default: by precision]"
-)
+@click.option("--margin", type=click.FloatRange(0, 1), help="AUROC that precision may cost.  [default: by precision]")
 @click.option("--quality-gate", type=FOLDER, help="Folder of `study quality-gate`: put that gate into the file.")
 @click.option("--judge", type=FOLDER, hidden=True, callback=_deprecated, help="Former name of --quality-gate.")
 @click.option("--robustness", is_flag=True, help="Also score the test films as other hospitals would send them.")
 @click.option("--name", help="Name of the model.  [default: the output file's, without .onnx]")
 @click.option("--model-version", "version", default="1", show_default=True, help="Version of the model.")
 @click.option("--licence", default="Apache-2.0", show_default=True, help="SPDX identifier of the weights' licence.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
-    default="auto",
-    show_default=True,
-    help="Where the file is checked.",
-)
-@click.option(
-    "--data-folder", "folder", type=FOLDER, help="Where the data set lies now.  [default: where the run says]"
-)
-@click.option("--cache", type=FOLDER, help="Where the folder of caches lies now.  [default: where the run says]")
-@click.option(
-    "--triton", type=click.Path(file_okay=False, path_type=Path), help="Also write a Triton model repository here."
-)
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where it is checked.")
+@click.option("--data-folder", "folder", type=FOLDER, help="Present place of the data set.  [default: the run's]")
+@click.option("--cache", type=FOLDER, help="Present place of the folder of caches.  [default: the run's]")
+@click.option("--triton", type=NEW_FOLDER, help="Also write a Triton model repository here.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--force", is_flag=True, help="Write the file even if a gate is failed; it then says so.")
 def export(runs: tuple[Path, ...], output: Path, triton: Path | None, judge: Path | None, **options: Any) -> None:
@@ -118,13 +109,7 @@ def export(runs: tuple[Path, ...], output: Path, triton: Path | None, judge: Pat
     help="auto takes the method with the least calibration error on patients left out.",
 )
 @click.option("--name", help="Name of the copy.  [default: the model's]")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
-    default="auto",
-    show_default=True,
-    help="Where the films are scored.",
-)
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where films are scored.")
 @click.option("--overwrite", is_flag=True, help="Replace the copy if it exists.")
 def calibrate(model: str, labelled: Path, output: Path, **options: Any) -> None:
     """Find calibration and thresholds of MODEL on a site's own films.

@@ -98,7 +98,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_imports_point_one_way():
-    """The core imports no part (the command line names them as text); serve and study know nothing of export."""
+    """The core imports no part, but for its command line, the roof; serve and study know nothing of export."""
     forbidden = {
         "xraytransfer": ("xraytransfer.study", "xraytransfer.export", "xraytransfer.serve", *HEAVY),
         "study": ("xraytransfer.export", "xraytransfer.serve"),

@@ -13,11 +13,9 @@ from xraytransfer.errors import ExportError
 from xraytransfer.export.card.card import markdown_card, sections
 from xraytransfer.export.card.files import html_card, write_cards
 from xraytransfer.export.card.plots import reliability_svg, roc_svg
-from xraytransfer.export.checks.evaluation import POINTS, roc_points
 from xraytransfer.export.operating_points import operating_points
 from xraytransfer.export.triton import config_text, write_repository
 from xraytransfer.model_file import describe
-from xraytransfer.study.stats.auroc import auroc
 
 CURVE = {"probability": [0.1, 0.3], "observed": [0.12, 0.28], "lower": [0.05, 0.2], "upper": [0.2, 0.4]}
 NOTHING = {key: [] for key in CURVE}
@@ -92,19 +90,6 @@ def test_plot_of_certain_and_of_rare_observations():
     assert ">1<" in reliability_svg({"calibrated": {key: [1.0] for key in CURVE}}, "all")
     rare = {key: [0.01] for key in CURVE}
     assert ">0.1<" in reliability_svg({"calibrated": rare}, "rare")
-
-
-def test_few_points_of_a_roc_curve_hold_its_area():
-    rng = np.random.default_rng(4)
-    label = (rng.random(3000) < 0.05).astype(float)
-    for probability in (rng.normal(label, 1), np.round(rng.normal(label, 1), 1), np.zeros(3000)):
-        wrong, right = roc_points([*label, np.nan], [*probability, 0.5])
-        assert (wrong[0], right[0], wrong[-1], right[-1]) == (0, 0, 1, 1)
-        assert len(wrong) == len(right) <= POINTS
-        assert (np.diff(wrong) >= 0).all()
-        assert (np.diff(right) >= 0).all()
-        assert np.trapezoid(right, wrong) == pytest.approx(auroc(label, probability), abs=0.005)
-    assert roc_points([0, 0], [0.1, 0.2]) == ([], [])
 
 
 def test_plots_are_the_same_every_time_and_leave_the_settings_alone():
