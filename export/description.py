@@ -36,7 +36,7 @@ _NOTES = (
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured of a finished graph.
+    """The measurements of a finished graph.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ def describe_model(
     options : ExportOptions
         Name, version, precision, licence.
     measurements : Measurements
-        What was measured of the finished graph.
+        The measurements of the finished graph.
     robustness : sequence of dict, optional
         From `xraytransfer.export.checks.robustness.measure_robustness`; no entry where absent.
 

@@ -100,7 +100,7 @@ def export_runs(
 def _build_and_measure(
     ensemble: Ensemble, options: ExportOptions, data: RunData, float_members: Sequence[int], gate: Gate
 ) -> tuple[onnx.ModelProto, Measurements]:
-    """Return the calibrated graph in the precision that will be written, and what was measured of it."""
+    """Return the calibrated graph in the precision that will be written, and its measurements."""
     config, films = ensemble.config, _whole_films(data, ensemble.config["intensity"])
     quality_gate, gate_document = load_quality_gate(options.quality_gate, config["split"])
     model = build_graph(ensemble.networks, ensemble.resolution, quality_gate=quality_gate)

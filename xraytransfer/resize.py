@@ -10,7 +10,7 @@ __all__ = ["resize"]
 
 
 def resize(pixels: NDArray[np.uint8], resolution: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the picture at another resolution: resized with Pillow's antialiased BILINEAR.
+    """Return the picture at another resolution, resized with Pillow's antialiased BILINEAR.
 
     The whole film is stretched to the resolution without keeping its aspect ratio. The model's graph does the same to
     the films that it is given, up to rounding.

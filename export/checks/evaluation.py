@@ -174,7 +174,7 @@ def roc_points(label: ArrayLike, probability: ArrayLike) -> tuple[list[float], l
 
 
 def roc_rows(films: Predictions, calibrated: np.ndarray[Any, Any], data: str) -> dict[str, Any]:
-    """Return what the model file stores of the curves.
+    """Return the entry ``roc`` of the model file.
 
     Parameters
     ----------

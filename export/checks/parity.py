@@ -43,7 +43,7 @@ _RESIZE_TOLERANCE = 5e-3
 
 @dataclass(frozen=True)
 class Parity:
-    """What was measured.
+    """The differences between a graph and the networks that it was made of.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Parity:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the model file stores."""
+        """Return the entry of the model file."""
         return {
             "films": self.films,
             "real_films": self.real,

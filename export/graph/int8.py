@@ -118,7 +118,7 @@ def int8_graph(
 
 
 def _part(model: onnx.ModelProto, member: str) -> onnx.ModelProto:
-    """Return what a member computes, and what it needs for that."""
+    """Return the subgraph of a member, with everything that it depends on."""
     nodes = list(model.graph.node)
     outside = {output.name for output in model.graph.output}
     outside.update(name for node in nodes if not node.name.startswith(member) for name in node.input)
@@ -139,7 +139,7 @@ def _part(model: onnx.ModelProto, member: str) -> onnx.ModelProto:
 
 
 def _quantised(part: onnx.ModelProto, films: Sequence[Film], head_depth: int) -> onnx.GraphProto:
-    """Return a member's graph in int8; the part it is made of is changed."""
+    """Return a member's graph in int8; `part` is changed."""
     from onnxruntime.quantization import (
         CalibrationDataReader,
         CalibrationMethod,

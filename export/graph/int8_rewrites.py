@@ -1,4 +1,4 @@
-"""What is rewritten in a float32 graph before it becomes int8.
+"""Rewrites of a float32 graph that is to become int8.
 
 A runtime would go back to float32 between two convolutions at these places:
 

@@ -145,7 +145,7 @@ def member_prefix(index: int) -> str:
 
 
 def _front(graph: onnx.GraphProto, resolution: tuple[int, int]) -> None:
-    """Add the input and its way to `PIXELS`."""
+    """Add the input, and its resize to `PIXELS`."""
     image = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", 1, "height", "width"])
     graph.input.append(image)
     _constant(graph, "resolution", np.array(resolution, np.int64))
@@ -180,14 +180,14 @@ def _add_quality_gate(graph: onnx.GraphProto, gate: Judge) -> None:
 
 
 def _append(graph: onnx.GraphProto, member: onnx.ModelProto, prefix: str) -> _Outputs:
-    """Add a member's weights and nodes under a prefix; return what it answers with."""
+    """Add a member's weights and nodes under a prefix; return the names and sizes of its outputs."""
     logits, activation_map = _append_nodes(graph, member, prefix, PIXELS)
     sizes = [size.dim_value for size in member.graph.output[1].type.tensor_type.shape.dim]
     return _Outputs(logits, activation_map, sizes[1], (sizes[2], sizes[3]))
 
 
 def _append_nodes(graph: onnx.GraphProto, member: onnx.ModelProto, prefix: str, pixels: str) -> tuple[str, str]:
-    """Add a trace's weights and nodes under a prefix, fed from `pixels`; return the names of its two answers."""
+    """Add a trace's weights and nodes under a prefix, fed from `pixels`; return the names of its two outputs."""
     if member.functions:
         raise ExportError("the exporter left local functions in the graph, which cannot be merged")
 
@@ -215,7 +215,7 @@ def _back(
     members: Sequence[_Outputs],
     calibration: Mapping[str, NDArray[np.float32]] | None,
 ) -> None:
-    """Add what makes one answer of the members' answers."""
+    """Add the mean over members, the calibration, and the outputs."""
     observations = members[0].observations
     identity = {"a": np.ones, "b": np.ones, "c": np.zeros}
     for name, letter in zip(CALIBRATION_INITIALISERS, "abc", strict=True):

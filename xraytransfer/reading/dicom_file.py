@@ -1,4 +1,4 @@
-"""A DICOM file's bytes to its elements: preamble, file meta information, data set.
+"""A DICOM file's bytes become elements: preamble, file meta information, data set.
 
 References
 ----------

@@ -135,7 +135,7 @@ def equalise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class _Rule:
-    """What is the same for every recipe that honours the modality LUT."""
+    """The steps that the recipes with a modality LUT share."""
 
     fmt: PixelFormat
     modality: Rescale | LookupTable

@@ -1,4 +1,4 @@
-"""PNG and JPEG pictures to stored words."""
+"""PNG and JPEG pictures become stored words."""
 
 from __future__ import annotations
 
