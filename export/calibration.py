@@ -217,32 +217,24 @@ def _fit_one(label: Floats, probability: Floats, method: str, before: Curve) -> 
     # Platt's targets: the mean of a uniform prior's posterior, instead of 1 and 0
     target = np.where(truth > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
-    def unpack(parameters: Floats) -> tuple[float, float, float]:
-        if method == "temperature":
-            return parameters[0], parameters[0], 0.0
-        if method == "platt":
-            return parameters[0], parameters[0], parameters[1]
-        return parameters[0], parameters[1], parameters[2]
+    one, log_odds = np.ones(len(p)), log_p - log_q
+    terms, slopes = {
+        "temperature": ([log_odds], 1),
+        "platt": ([log_odds, one], 1),
+        "beta": ([log_p, -log_q, one], 2),
+    }[method]
+    design = np.stack(terms, axis=1)
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
-        a, b, c = unpack(parameters)
-        logit = a * log_p - b * log_q + c
+        logit = design @ parameters
         value = float(np.mean(np.logaddexp(0, logit) - target * logit))
-        slope = (expit(logit) - target) / len(logit)
-        by_a, by_b, by_c = slope @ log_p, -(slope @ log_q), slope.sum()
-        gradient = {
-            "temperature": [by_a + by_b],
-            "platt": [by_a + by_b, by_c],
-            "beta": [by_a, by_b, by_c],
-        }[method]
-        return value, np.array(gradient)
+        return value, design.T @ ((expit(logit) - target) / len(logit))
 
-    start = {"temperature": [1.0], "platt": [1.0, 0.0], "beta": [1.0, 1.0, 0.0]}[method]
-    slopes = {"temperature": 1, "platt": 1, "beta": 2}[method]
-    bounds = [(_SMALLEST_SLOPE, None)] * slopes + [(None, None)] * (len(start) - slopes)
-    optimum = minimize(loss, np.array(start), jac=True, method="L-BFGS-B", bounds=bounds)
-    a, b, c = unpack(optimum.x)
-    return float(a), float(b), float(c)
+    free = len(terms) - slopes
+    start = np.array([1.0] * slopes + [0.0] * free)
+    bounds = [(_SMALLEST_SLOPE, None)] * slopes + [(None, None)] * free
+    parameters = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return float(parameters[0]), float(parameters[slopes - 1]), float(parameters[slopes]) if free else 0.0
 
 
 def _enough(label: Floats) -> bool:
