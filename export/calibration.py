@@ -195,10 +195,10 @@ def compare(
     return errors
 
 
-Curve = tuple[float, float, float]
+Coefficients = tuple[float, float, float]
 
 
-def _columns(before: Sequence[Floats] | None, observations: int) -> list[Curve]:
+def _columns(before: Sequence[Floats] | None, observations: int) -> list[Coefficients]:
     """Return a, b, c of each observation before the fit; those of the identity where there was no calibration."""
     if before is None:
         return [(1.0, 1.0, 0.0)] * observations
@@ -206,7 +206,7 @@ def _columns(before: Sequence[Floats] | None, observations: int) -> list[Curve]:
     return [(float(a[k]), float(b[k]), float(c[k])) for k in range(observations)]
 
 
-def _fit_one(label: Floats, probability: Floats, method: str, before: Curve) -> Curve:
+def _fit_one(label: Floats, probability: Floats, method: str, before: Coefficients) -> Coefficients:
     """Return a, b, c for one observation; the previous ones where nothing is, or can be, fitted."""
     if method == "none" or not _enough(label):
         return before

@@ -27,7 +27,7 @@ A quality gate (`xraytransfer.study.quality_gate.network`) takes the resized fil
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,12 +79,9 @@ class _Outputs:
 
 
 def build_graph(
-    networks: Sequence[nn.Module],
-    resolution: tuple[int, int],
-    calibration: Mapping[str, NDArray[np.float32]] | None = None,
-    quality_gate: Judge | None = None,
+    networks: Sequence[nn.Module], resolution: tuple[int, int], quality_gate: Judge | None = None
 ) -> onnx.ModelProto:
-    """Write networks as one ONNX model without metadata, in float32.
+    """Write networks as one ONNX model without metadata, in float32, with a calibration that changes nothing.
 
     Parameters
     ----------
@@ -92,8 +89,6 @@ def build_graph(
         The members, in order, each with ``forward_with_map`` and the same number of outputs.
     resolution : tuple of int
         Rows and columns that every radiograph is resized to.
-    calibration : mapping, optional
-        ``a``, ``b``, ``c``, float32 (k,) each; no calibration where absent.
     quality_gate : Judge, optional
         Decides which films may be scored; none where absent.
 
@@ -121,7 +116,7 @@ def build_graph(
     outputs = {member.observations for member in members}
     if len(outputs) > 1:
         raise ExportError(f"members answer for different numbers of observations: {sorted(outputs)}")
-    _back(graph, members, calibration)
+    _back(graph, members)
     if quality_gate is not None:
         _add_quality_gate(graph, quality_gate)
     model = helper.make_model(
@@ -210,17 +205,11 @@ def _append_nodes(graph: onnx.GraphProto, member: onnx.ModelProto, prefix: str, 
     return renamed(first.name), renamed(second.name)
 
 
-def _back(
-    graph: onnx.GraphProto,
-    members: Sequence[_Outputs],
-    calibration: Mapping[str, NDArray[np.float32]] | None,
-) -> None:
+def _back(graph: onnx.GraphProto, members: Sequence[_Outputs]) -> None:
     """Add the mean over members, the calibration, and the outputs."""
     observations = members[0].observations
-    identity = {"a": np.ones, "b": np.ones, "c": np.zeros}
-    for name, letter in zip(CALIBRATION_INITIALISERS, "abc", strict=True):
-        values = identity[letter](observations) if calibration is None else calibration[letter]
-        _constant(graph, name, np.asarray(values, np.float32))
+    for name, value in zip(CALIBRATION_INITIALISERS, (1, 1, 0), strict=True):
+        _constant(graph, name, np.full(observations, value, np.float32))
     _constant(graph, "member_axis", np.array([1], np.int64))
     _constant(graph, "smallest", np.array(_SMALLEST))
     _constant(graph, "largest", np.array(1 - _SMALLEST))

@@ -10,10 +10,12 @@ import torch
 from torch import nn
 
 from xraytransfer.errors import ExportError
+from xraytransfer.export.calibration import Calibration
 from xraytransfer.export.checks.parity import measure_parity, random_films
 from xraytransfer.export.graph import to_onnx
 from xraytransfer.export.graph.to_onnx import build_graph
 from xraytransfer.export.graph.tracing import trace
+from xraytransfer.export.scoring import set_calibration
 from xraytransfer.resize import resize
 from xraytransfer.study.networks.architectures import find_architecture
 from xraytransfer.study.networks.network import build_network
@@ -101,11 +103,13 @@ def test_batch_equals_singles():
 
 
 def test_calibration_in_the_graph():
-    calibration = {"a": np.full(6, 2.0), "b": np.full(6, 0.5), "c": np.arange(6) / 10}
-    session = session_of(build_graph([Plain(seed=4)], (32, 32), calibration))
+    c = np.arange(6) / 10
+    model = build_graph([Plain(seed=4)], (32, 32))
+    set_calibration(model, Calibration("beta", np.full(6, 2.0), np.full(6, 0.5), c, {}, np.ones(6, bool)))
+    session = session_of(model)
     probability, members, _ = session.run(None, {"image": films_of([(32, 32)])[0][None, None]})
     p = members.mean(axis=1, dtype=float)
-    logit = 2 * np.log(p) - 0.5 * np.log1p(-p) + calibration["c"]
+    logit = 2 * np.log(p) - 0.5 * np.log1p(-p) + c
     np.testing.assert_allclose(probability, 1 / (1 + np.exp(-logit)), atol=1e-6)
 
 
