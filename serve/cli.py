@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from xraytransfer.constants import DEVICES
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.dicom.options import add_dicom_options
+from xraytransfer.serve.log import start_log
 from xraytransfer.serve.settings import MIB, Settings
 from xraytransfer.usage_errors import as_usage_error
 
@@ -66,11 +66,7 @@ def serve(
     """
     from xraytransfer.serve.run import run
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("highdicom").setLevel(logging.ERROR)  # it logs UIDs
-    for part in ("traffic", "scp", "worker", "sender"):
-        logging.getLogger(f"xraytransfer.serve.{part}").setLevel(logging.INFO if verbose else logging.WARNING)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    start_log(verbose=verbose)
     token = read_token(token_file)
     with as_usage_error():
         settings = Settings(

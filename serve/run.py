@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import logging
 import signal
 import socket
 import ssl
@@ -18,6 +17,7 @@ import uvicorn
 from xraytransfer.classifier import load
 from xraytransfer.errors import RadiographError, ServeError
 from xraytransfer.serve.engine import Engine
+from xraytransfer.serve.log import log
 from xraytransfer.serve.metrics import Metrics
 from xraytransfer.serve.protocol import DirectProtocol
 from xraytransfer.serve.settings import MIB
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpServer", "run"]
 
-_log = logging.getLogger(__name__)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _BACKLOG = 1024  # connections that wait to be accepted
 
@@ -135,7 +134,7 @@ def run(settings: Settings) -> None:
             service = stack.enter_context(closing(DicomService(settings.dicom, engine, metrics)))
             service.start()
         listener = stack.enter_context(_listen(settings))
-        _log.info(
+        log.info(
             "%s on %s, %d side by side, batches of %d; listening on %s://%s:%d",
             classifier.description.name,
             classifier.provider,
@@ -145,7 +144,7 @@ def run(settings: Settings) -> None:
             f"[{settings.host}]" if ":" in settings.host else settings.host,
             listener.getsockname()[1],
         )
-        last.callback(_log.info, "ended")  # when all else has
+        last.callback(log.info, "ended")  # when all else has
         server.run(sockets=[listener])
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NamedFilm", "films_of_examination", "open_client", "web_connection"]
 
-_LOG = logging.getLogger(__name__)
 
 _LATER = (401, 403, 404, 408, 413, 425, 429, 507)  # may go away: a new token, a moved service, a fuller moment
 _DUPLICATE = 0x0111

@@ -9,7 +9,6 @@ once (PS3.4 table B.2-1): A700 no room, A900 the object is not what its command 
 
 from __future__ import annotations
 
-import logging
 import socket
 import struct
 import time
@@ -37,6 +36,7 @@ from xraytransfer.reading.decode import SYNTAXES
 from xraytransfer.serve.dicom.tls import caller_context
 from xraytransfer.serve.dicom_results.result_object import software_version
 from xraytransfer.serve.dicom_results.uids import IMPLEMENTATION_CLASS_UID
+from xraytransfer.serve.log import film_log, log
 from xraytransfer.serve.spool.items import SpoolFullError
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_PDU", "SOP_CLASSES", "STATUSES", "TRANSFER_SYNTAXES", "application_entity", "start_scp"]
 
-_LOG = logging.getLogger(__name__)
 
 SOP_CLASSES = (
     ComputedRadiographyImageStorage,
@@ -170,7 +169,7 @@ class _LimitedReceive:
         return received
 
     def _give_up(self, why: str) -> NoReturn:
-        _LOG.warning("DICOM: association ended: %s", why)
+        log.warning("DICOM: association ended: %s", why)
         self.socket.close()
         raise OSError(why)
 
@@ -202,29 +201,29 @@ def _rejected(event: Any, settings: DicomSettings) -> None:
         why = f"it calls itself {asked.calling_ae_title!r}, which is not allowed (--allow-ae)"
     else:
         why = f"{settings.max_associations} associations are open, no more are allowed"
-    _LOG.warning("DICOM: association of %s rejected: %s", event.assoc.requestor.address, why)
+    log.warning("DICOM: association of %s rejected: %s", event.assoc.requestor.address, why)
 
 
 def _store(event: Any, spool: Spool) -> int:
     """Handle one C-STORE request; return its status."""
     request = event.request
     if request.AffectedSOPClassUID != event.context.abstract_syntax:
-        _LOG.warning("DICOM: an object of a SOP class that was not agreed on was refused")
+        log.warning("DICOM: an object of a SOP class that was not agreed on was refused")
         return 0x0122
     try:
         found = _identify(request.DataSet, event.context.transfer_syntax)
     except UNREADABLE as error:
-        _LOG.warning("DICOM: an object that cannot be read was refused (%s)", type(error).__name__)
+        log.warning("DICOM: an object that cannot be read was refused (%s)", type(error).__name__)
         return 0xC000
     if found != (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID):
-        _LOG.warning("DICOM: an object that is not what its command says was refused")
+        log.warning("DICOM: an object that is not what its command says was refused")
         return 0xA900
     try:
         new = spool.receive(event.encoded_dataset())
     except SpoolFullError as error:
-        _LOG.error("DICOM: a film was refused: %s", error)
+        log.error("DICOM: a film was refused: %s", error)
         return 0xA700
-    _LOG.info("DICOM: film received%s", "" if new else " (it was waiting already)")
+    film_log.info("DICOM: film received%s", "" if new else " (it was waiting already)")
     return 0x0000
 
 

@@ -11,7 +11,6 @@ taken, and so does "duplicate": the object is there.
 
 from __future__ import annotations
 
-import logging
 import random
 import sqlite3
 import threading
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 from pydicom.errors import InvalidDicomError
 
 from xraytransfer.errors import ServeError
+from xraytransfer.serve.log import film_log, log
 
 if TYPE_CHECKING:
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Connection", "Sender", "UnreachableError"]
 
-_LOG = logging.getLogger(__name__)
 _IDLE_S = 1.0  # longest sleep: a delivery that was postponed falls due without anybody's notice
 
 
@@ -108,7 +107,7 @@ class Sender:
             except (ServeError, OSError, sqlite3.Error) as error:
                 self._failures += 1
                 wait_s = self._spread(self._settings.back_off(self._failures))
-                _LOG.warning("%s: %s; next attempt in %.0f s, results wait", self._destination.name, error, wait_s)
+                log.warning("%s: %s; next attempt in %.0f s, results wait", self._destination.name, error, wait_s)
                 self._stopping.wait(wait_s)
 
     def _bring(self, deliveries: Sequence[Delivery]) -> None:
@@ -143,7 +142,7 @@ class Sender:
             answer, status = Answer.LATER, f"it cannot be sent ({type(error).__name__})"
         self._failures = 0
         if answer is Answer.TAKEN:
-            _LOG.info("%s: took a result", delivery.destination)
+            film_log.info("%s: took a result", delivery.destination)
         if answer is Answer.TAKEN and self._settings.confirm_after_s is not None:
             self._spool.accepted(delivery, self._settings.confirm_after_s)
         elif answer is Answer.TAKEN:
@@ -154,7 +153,7 @@ class Sender:
     def _confirm(self, connection: Connection, delivery: Delivery) -> None:
         held = connection.holds(delivery)
         if held is None:
-            _LOG.warning("%s: cannot be asked for a result that it took: it is believed", delivery.destination)
+            log.warning("%s: cannot be asked for a result that it took: it is believed", delivery.destination)
         if held is None or held:
             self._spool.sent(delivery)
         else:
@@ -163,11 +162,11 @@ class Sender:
     def _refused(self, delivery: Delivery, status: str, *, never: bool) -> None:
         attempts = delivery.attempts + 1
         if never or attempts >= self._settings.max_attempts:
-            _LOG.error("%s: a result was given up after %d attempts: %s", delivery.destination, attempts, status)
+            log.error("%s: a result was given up after %d attempts: %s", delivery.destination, attempts, status)
             self._spool.bury_delivery(delivery, status)
             return
         wait_s = self._spread(self._settings.back_off(attempts))
-        _LOG.warning("%s: a result was refused: %s; again in %.0f s", delivery.destination, status, wait_s)
+        log.warning("%s: a result was refused: %s; again in %.0f s", delivery.destination, status, wait_s)
         self._spool.postpone(delivery, wait_s)
 
     @staticmethod

@@ -13,6 +13,7 @@ from xraytransfer.serve.dicom.scp import start_scp
 from xraytransfer.serve.dicom.sender import Sender
 from xraytransfer.serve.dicom.tls import node_context
 from xraytransfer.serve.dicom.worker import Worker
+from xraytransfer.serve.log import log
 from xraytransfer.serve.spool.spool import Spool
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from xraytransfer.serve.metrics import Metrics
 
 __all__ = ["DicomService", "start_dicom"]
-
-_LOG = logging.getLogger(__name__)
 
 
 class DicomService:
@@ -76,7 +75,7 @@ class DicomService:
             self._metrics.registry.register(self)
             self._running.callback(self._metrics.registry.unregister, self)
         waiting = spool.counts()
-        _LOG.info(
+        log.info(
             "DICOM: %s listens on %s port %d; %d films and %d results wait from before",
             settings.ae_title,
             settings.host,

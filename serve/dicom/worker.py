@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sqlite3
 import threading
@@ -15,6 +14,7 @@ from xraytransfer.errors import RadiographError, ServeError
 from xraytransfer.plural import counted
 from xraytransfer.serve.dicom_results.results import film_uid, make_results
 from xraytransfer.serve.engine import DrainingError, QueueFullError
+from xraytransfer.serve.log import film_log, log
 from xraytransfer.serve.spool.spool import MAX_ATTEMPTS
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
-_LOG = logging.getLogger(__name__)
 _IDLE_S = 1.0  # longest sleep: a film that was put back falls due without anybody's notice
 _DISK_S = 10.0  # wait for a disk that takes nothing
 
@@ -82,7 +81,7 @@ class Worker:
 
     def _disk_failed(self, film: Film | None, error: Exception) -> None:
         """Go on later: what was received lies in the spool as it did."""
-        _LOG.error("DICOM: the spool takes nothing (%s); again in %.0f s", error, _DISK_S)
+        log.error("DICOM: the spool takes nothing (%s); again in %.0f s", error, _DISK_S)
         if film is not None:
             self._spool.hold_back(film, _DISK_S)
 
@@ -134,9 +133,11 @@ class Worker:
         if error is None:
             results = done.result()
             self._spool.score(film, results, self._destinations)
-            _LOG.info("DICOM: a film was scored; %s to send", counted(len(results) * len(self._destinations), "result"))
+            film_log.info(
+                "DICOM: a film was scored; %s to send", counted(len(results) * len(self._destinations), "result")
+            )
         elif isinstance(error, RadiographError):
-            _LOG.warning("DICOM: a film was refused: %s", error.reason)
+            log.warning("DICOM: a film was refused: %s", error.reason)
             self._spool.refuse(film)
         elif isinstance(error, ServeError):
             self._bury(film, str(error))
@@ -148,11 +149,11 @@ class Worker:
                 self._bury(film, f"scoring failed {film.attempts} times ({kind})")
                 return
             wait_s = self._settings.back_off(film.attempts)
-            _LOG.error("DICOM: scoring a film failed (%s); again in %.0f s", kind, wait_s)
+            log.error("DICOM: scoring a film failed (%s); again in %.0f s", kind, wait_s)
             self._spool.release(film, wait_s, counts=True)
 
     def _bury(self, film: Film, reason: str) -> None:
-        _LOG.error("DICOM: a film was given up: %s; it lies in %s", reason, self._spool.dead)
+        log.error("DICOM: a film was given up: %s; it lies in %s", reason, self._spool.dead)
         self._spool.bury_film(film, reason)
 
     def _leave(self) -> None:

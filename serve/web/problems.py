@@ -8,7 +8,6 @@ RFC 9457, Problem Details for HTTP APIs.
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from xraytransfer.errors import REASONS, RadiographError
 from xraytransfer.serve.engine import DeadlineError, DrainingError, QueueFullError
+from xraytransfer.serve.log import log
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["PROBLEMS", "Problem", "ProblemError", "as_problem", "handle", "problem_response"]
 
 MEDIA_TYPE = "application/problem+json"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def _log_unexpected(error: BaseException) -> None:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"
-    _log.error("unexpected %s at %s", type(error).__name__, place)
+    log.error("unexpected %s at %s", type(error).__name__, place)
 
 
 def problem_response(problem: ProblemError) -> Response:

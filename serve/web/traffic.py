@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING
 
+from xraytransfer.serve.log import film_log
 from xraytransfer.serve.web.problems import as_problem, problem_response
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Traffic"]
 
-_log = logging.getLogger(__name__)
 _METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 
 
@@ -64,4 +63,4 @@ class Traffic:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self._metrics.requests.labels(route, method, str(status)).inc()
             self._metrics.latency.labels(route).observe(seconds)
-            _log.info("%s %s %d %.0f ms", method, route, status, 1000 * seconds)
+            film_log.info("%s %s %d %.0f ms", method, route, status, 1000 * seconds)
