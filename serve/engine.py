@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from xraytransfer.errors import ServeError
 from xraytransfer.radiograph import read_radiograph
-from xraytransfer.serve.cores import keep_to_one
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -108,8 +107,7 @@ class Engine:
         self._closed = False
         self.last_scored = -math.inf  # time.monotonic of the model's last run
         self._film_s = 0.2  # moving average of one film's time in a worker
-        keep = keep_to_one(self.workers if self.batch_size == 1 else 0)
-        self._readers = ThreadPoolExecutor(self.workers, thread_name_prefix="film", initializer=keep)
+        self._readers = ThreadPoolExecutor(self.workers, thread_name_prefix="film")
         self._gatherer: threading.Thread | None = None
         if self.batch_size > 1:
             self._finishers = ThreadPoolExecutor(self.workers, thread_name_prefix="finish")

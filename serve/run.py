@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import signal
 import socket
 import ssl
-import sys
 import threading
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
@@ -19,8 +17,6 @@ from xraytransfer.errors import RadiographError, ServeError
 from xraytransfer.serve.engine import Engine
 from xraytransfer.serve.log import log
 from xraytransfer.serve.metrics import Metrics
-from xraytransfer.serve.protocol import DirectProtocol
-from xraytransfer.serve.settings import MIB
 from xraytransfer.serve.web.app import create_app
 from xraytransfer.serve.web.connections import watch_connections
 
@@ -31,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpServer", "run"]
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _BACKLOG = 1024  # connections that wait to be accepted
+_MAX_HEAD_BYTES = 64 * 1024
 
 
 class HttpServer(uvicorn.Server):
@@ -57,7 +53,8 @@ class HttpServer(uvicorn.Server):
                 port=settings.port,
                 ssl_certfile=settings.tls_certificate,
                 ssl_keyfile=settings.tls_key,
-                http=DirectProtocol,
+                http="h11",  # limits what is no body: heads, trailers, chunk extensions
+                h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
                 lifespan="off",
                 ws="none",
                 access_log=False,  # it would log paths and queries as clients wrote them
@@ -113,7 +110,6 @@ def run(settings: Settings) -> None:
         As `xraytransfer.load`.
     """
     _check_tls(settings)
-    _keep_freed_memory()
     metrics = Metrics()
     # One thread within a run: films run side by side on the CPU, and a GPU does not use them.
     classifier = load(settings.model, device=settings.device, threads=1)
@@ -160,20 +156,6 @@ def _end_in_order(server: HttpServer) -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, ask)
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed for the next film; elsewhere do nothing.
-
-    By default it gives blocks as large as films back to the kernel, which hands out zeroed pages again for each
-    film: a quarter of what receiving one costs.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in other C libraries
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 * MIB)  # the largest that glibc takes
-        mallopt(_M_TRIM_THRESHOLD, 512 * MIB)
 
 
 def _listen(settings: Settings) -> socket.socket:

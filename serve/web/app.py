@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import XrayTransferError
-from xraytransfer.serve.web.body_memory import HeldBytes
+from xraytransfer.serve.web.body_memory import BodyMemory
 from xraytransfer.serve.web.linger import Linger
 from xraytransfer.serve.web.openapi import openapi_document
 from xraytransfer.serve.web.predict import predict, structured_report
@@ -52,7 +52,7 @@ class Server:
     engine: Engine
     settings: Settings
     metrics: Metrics
-    memory: HeldBytes
+    memory: BodyMemory
     readiness: Readiness
 
 
@@ -101,7 +101,7 @@ def create_app(engine: Engine, settings: Settings, metrics: Metrics) -> Starlett
         )
     kinds: list[type[Exception]] = [ProblemError, XrayTransferError, HTTPException, ClientDisconnect]
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=dict.fromkeys(kinds, handle))
-    memory = HeldBytes(settings.max_held_bytes, metrics)
+    memory = BodyMemory(settings.max_held_bytes, metrics)
     app.state.server = Server(engine, settings, metrics, memory, Readiness(engine, settings))
     return app
 

@@ -101,7 +101,7 @@ async def predict(request: Request) -> Response:
         )
     if server.engine.full:
         raise QueueFullError(server.engine.retry_after)
-    with server.memory.hold() as share:
+    with server.memory.share() as share:
         if kind == "multipart/form-data":
             return await _predict_many(request, options, share)
         answer = await _score_body(request, kind, options, partial(_render, options), share)
@@ -117,7 +117,7 @@ async def structured_report(request: Request) -> Response:
     options = Options.read(request.query_params)
     if server.engine.full:
         raise QueueFullError(server.engine.retry_after)
-    with server.memory.hold() as share:
+    with server.memory.share() as share:
         report = await _score_body(request, kind, options, None, share)
     return Response(report, media_type="application/dicom")
 
@@ -265,7 +265,7 @@ def _render(options: Options, radiograph: Radiograph, prediction: Prediction, in
     return json.dumps(document, allow_nan=False).encode()
 
 
-def _report(data: memoryview, _: Radiograph, prediction: Prediction) -> bytes:
+def _report(data: bytes, _: Radiograph, prediction: Prediction) -> bytes:
     """Return the structured report on a film as a DICOM file's bytes; in a worker thread."""
     import pydicom
 
