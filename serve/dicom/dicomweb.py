@@ -13,13 +13,13 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom import Dataset, dcmread
 
 from xraytransfer.errors import ServeError
+from xraytransfer.serve.dicom.connection import Answer, UnreachableError
 from xraytransfer.serve.dicom.scp import SOP_CLASSES
-from xraytransfer.serve.dicom.sender import Answer, UnreachableError
-from xraytransfer.serve.dicom_results.result_object import MANUFACTURER
+from xraytransfer.serve.dicom_results.equipment import MANUFACTURER
 
 if TYPE_CHECKING:
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
-    from xraytransfer.serve.spool.items import Delivery
+    from xraytransfer.serve.spool.database import Delivery
 
 __all__ = ["NamedFilm", "films_of_examination", "open_client", "web_connection"]
 

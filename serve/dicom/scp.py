@@ -10,7 +10,6 @@ once (PS3.4 table B.2-1): A700 no room, A900 the object is not what its command 
 from __future__ import annotations
 
 import socket
-import struct
 import time
 import zlib
 from io import BytesIO
@@ -34,10 +33,11 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from xraytransfer.errors import ServeError
 from xraytransfer.reading.decode import SYNTAXES
 from xraytransfer.serve.dicom.tls import caller_context
-from xraytransfer.serve.dicom_results.result_object import software_version
+from xraytransfer.serve.dicom_results.equipment import implementation_version
+from xraytransfer.serve.dicom_results.identity import UNREADABLE
 from xraytransfer.serve.dicom_results.uids import IMPLEMENTATION_CLASS_UID
 from xraytransfer.serve.log import film_log, log
-from xraytransfer.serve.spool.items import SpoolFullError
+from xraytransfer.serve.spool.spool import SpoolFullError
 
 if TYPE_CHECKING:
     from pynetdicom.transport import ThreadedAssociationServer
@@ -74,25 +74,13 @@ MAX_PDU = 2**20
 """Longest PDU that is read, in bytes; we announce 64 KiB, but an A-ASSOCIATE-RQ may be longer."""
 _IDENTIFIED_BY = 0x00080018  # SOP Instance UID: the last element that the check reads
 _HEAD = 2**16  # bytes of a deflated object that are inflated for it
-UNREADABLE = (
-    AttributeError,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 
 
 def application_entity(settings: DicomSettings) -> AE:
     """Return our application entity with its names and time limits, without presentation contexts."""
     entity = AE(ae_title=settings.ae_title)
     entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-    entity.implementation_version_name = software_version().upper().replace(" ", "_")[:16]
+    entity.implementation_version_name = implementation_version()
     entity.maximum_pdu_size = 65536
     entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = settings.answer_timeout_s
     entity.network_timeout = settings.idle_timeout_s

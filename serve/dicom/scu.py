@@ -16,13 +16,13 @@ from pydicom.uid import (
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find  # type: ignore[attr-defined]
 
+from xraytransfer.serve.dicom.connection import Answer, UnreachableError
 from xraytransfer.serve.dicom.scp import application_entity
-from xraytransfer.serve.dicom.sender import Answer, UnreachableError
 from xraytransfer.serve.dicom.tls import node_context
 
 if TYPE_CHECKING:
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
-    from xraytransfer.serve.spool.items import Delivery
+    from xraytransfer.serve.spool.database import Delivery
 
 __all__ = ["SOP_CLASSES", "TRANSFER_SYNTAXES", "classify", "node_connection"]
 

@@ -16,56 +16,23 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pydicom.errors import InvalidDicomError
 
 from xraytransfer.errors import ServeError
+from xraytransfer.serve.dicom.connection import Answer
 from xraytransfer.serve.log import film_log, log
 
 if TYPE_CHECKING:
+    from xraytransfer.serve.dicom.connection import Connection
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
-    from xraytransfer.serve.spool.items import Delivery
+    from xraytransfer.serve.spool.database import Delivery
     from xraytransfer.serve.spool.spool import Spool
 
-__all__ = ["Answer", "Connection", "Sender", "UnreachableError"]
+__all__ = ["Sender"]
 
 _IDLE_S = 1.0  # longest sleep: a delivery that was postponed falls due without anybody's notice
-
-
-class Answer(Enum):
-    """What a destination says to one result."""
-
-    TAKEN = "taken"
-    LATER = "later"
-    NEVER = "never"
-
-
-class UnreachableError(ServeError):
-    """The destination cannot be talked to now."""
-
-
-class Connection(Protocol):
-    """An open way to a destination."""
-
-    def store(self, delivery: Delivery) -> tuple[Answer, str]:
-        """Send one result; return the answer and, for the log, its status.
-
-        Raises
-        ------
-        UnreachableError
-            No answer came.
-        """
-
-    def holds(self, delivery: Delivery) -> bool | None:
-        """Ask whether the destination has a result that it took; None if it cannot be asked.
-
-        Raises
-        ------
-        UnreachableError
-            No answer came.
-        """
 
 
 class Sender:

@@ -12,7 +12,7 @@ from pydicom import dcmread
 
 from xraytransfer.errors import RadiographError, ServeError
 from xraytransfer.plural import counted
-from xraytransfer.serve.dicom_results.results import film_uid, make_results
+from xraytransfer.serve.dicom_results.results import Result, film_uid, make_results
 from xraytransfer.serve.engine import DrainingError, QueueFullError
 from xraytransfer.serve.log import film_log, log
 from xraytransfer.serve.spool.spool import MAX_ATTEMPTS
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xraytransfer.radiograph import Radiograph
     from xraytransfer.serve.dicom_settings import DicomSettings
     from xraytransfer.serve.engine import Engine
-    from xraytransfer.serve.spool.items import Film, Result
+    from xraytransfer.serve.spool.database import QueuedFilm
     from xraytransfer.serve.spool.spool import Spool
 
 __all__ = ["Worker"]
@@ -79,13 +79,13 @@ class Worker:
                 self._disk_failed(film, error)
                 self._stopping.wait(_IDLE_S)
 
-    def _disk_failed(self, film: Film | None, error: Exception) -> None:
+    def _disk_failed(self, film: QueuedFilm | None, error: Exception) -> None:
         """Go on later: what was received lies in the spool as it did."""
         log.error("DICOM: the spool takes nothing (%s); again in %.0f s", error, _DISK_S)
         if film is not None:
             self._spool.hold_back(film, _DISK_S)
 
-    def _hand_in(self, film: Film) -> None:
+    def _hand_in(self, film: QueuedFilm) -> None:
         if film.attempts > MAX_ATTEMPTS:
             self._leave()
             self._bury(film, f"given up after {MAX_ATTEMPTS} attempts that ended without an answer")
@@ -106,7 +106,7 @@ class Worker:
         else:
             future.add_done_callback(lambda done: self._answered(film, done))
 
-    def _finish(self, film: Film, radiograph: Radiograph, prediction: Prediction) -> list[Result]:
+    def _finish(self, film: QueuedFilm, radiograph: Radiograph, prediction: Prediction) -> list[Result]:
         """Make a film's results; runs in the engine's thread, where the pixels are."""
         header = dcmread(film.path, stop_before_pixels=True)
         created = self._spool.first_scored(film_uid(header, prediction))
@@ -119,7 +119,7 @@ class Worker:
             capture=self._settings.secondary_capture,
         )
 
-    def _answered(self, film: Film, done: Future[list[Result]]) -> None:
+    def _answered(self, film: QueuedFilm, done: Future[list[Result]]) -> None:
         try:
             self._settle(film, done)
         except (OSError, sqlite3.Error) as error:
@@ -127,7 +127,7 @@ class Worker:
         finally:
             self._leave()
 
-    def _settle(self, film: Film, done: Future[list[Result]]) -> None:
+    def _settle(self, film: QueuedFilm, done: Future[list[Result]]) -> None:
         """Write down what became of a film."""
         error = CancelledError() if done.cancelled() else done.exception()
         if error is None:
@@ -152,7 +152,7 @@ class Worker:
             log.error("DICOM: scoring a film failed (%s); again in %.0f s", kind, wait_s)
             self._spool.release(film, wait_s, counts=True)
 
-    def _bury(self, film: Film, reason: str) -> None:
+    def _bury(self, film: QueuedFilm, reason: str) -> None:
         log.error("DICOM: a film was given up: %s; it lies in %s", reason, self._spool.dead)
         self._spool.bury_film(film, reason)
 

@@ -8,6 +8,8 @@ result under somebody else; dates, times and codes that break their rules are le
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +24,21 @@ from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 
 from xraytransfer.errors import ServeError
 
-__all__ = ["Identity", "identify"]
+__all__ = ["UNREADABLE", "Identity", "identify"]
+
+UNREADABLE = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom raises while it reads a damaged object."""
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 

@@ -24,8 +24,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.overlay import overlay
 from xraytransfer.plural import counted
+from xraytransfer.serve.dicom_results.equipment import BANNER, MANUFACTURER, complete, parameters
 from xraytransfer.serve.dicom_results.identity import Identity, identify
-from xraytransfer.serve.dicom_results.result_object import BANNER, MANUFACTURER, complete, parameters
 from xraytransfer.serve.dicom_results.uids import instance_uid, series_uid
 
 if TYPE_CHECKING:

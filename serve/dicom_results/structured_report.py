@@ -36,8 +36,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS, Observation
+from xraytransfer.serve.dicom_results.equipment import MANUFACTURER, complete, parameters, software_version
 from xraytransfer.serve.dicom_results.identity import Identity, identify
-from xraytransfer.serve.dicom_results.result_object import MANUFACTURER, complete, parameters, software_version
 from xraytransfer.serve.dicom_results.uids import device_uid, instance_uid, series_uid, tracking_uid
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from xraytransfer.serve.web.problems import ProblemError, handle
 from xraytransfer.serve.web.readiness import Readiness
 from xraytransfer.serve.web.reference import reference_page
 from xraytransfer.serve.web.security import Guard
+from xraytransfer.serve.web.state import Server
 from xraytransfer.serve.web.traffic import Traffic
 from xraytransfer.serve.web.uploads import MEDIA_TYPES
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from xraytransfer.serve.metrics import Metrics
     from xraytransfer.serve.settings import Settings
 
-__all__ = ["Server", "create_app"]
+__all__ = ["create_app"]
 
 _SCRIPTS = ("page.js", "page_client.js", "page_result.js", "page_viewer.js")
 _PAGE = {
@@ -43,17 +43,6 @@ _PAGE = {
     **{f"/{name}": (name, "text/javascript") for name in _SCRIPTS},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-
-
-@dataclass(frozen=True)
-class Server:
-    """What every request needs: ``request.app.state.server``."""
-
-    engine: Engine
-    settings: Settings
-    metrics: Metrics
-    memory: BodyMemory
-    readiness: Readiness
 
 
 def create_app(engine: Engine, settings: Settings, metrics: Metrics) -> Starlette:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from xraytransfer.prediction import Prediction
     from xraytransfer.radiograph import Radiograph
-    from xraytransfer.serve.web.app import Server
     from xraytransfer.serve.web.body_memory import Share
+    from xraytransfer.serve.web.state import Server
 
 __all__ = ["Options", "predict", "structured_report"]
 

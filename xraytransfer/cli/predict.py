@@ -220,7 +220,7 @@ def _write_dicom(outcome: Prediction, film: str | BinaryIO, job: Job) -> bool:
     """Write the results that a PACS reads, where they were asked for; False, and said, where the film allows none."""
     if job.sr is None and job.sc is None:
         return True
-    from xraytransfer.serve.dicom_results.offline import ResultFolders, write_results
+    from xraytransfer.serve.dicom_results.results import ResultFolders, write_results
 
     problem = "a picture, which belongs to no examination"
     if outcome.radiograph["format"] == "dicom":
