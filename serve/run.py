@@ -23,6 +23,7 @@ from xraytransfer.serve.web.connections import watch_connections
 if TYPE_CHECKING:
     from types import FrameType
 
+    from xraytransfer.serve.dicom_settings import DicomSettings
     from xraytransfer.serve.settings import Settings
 
 __all__ = ["HttpServer", "run"]
@@ -99,7 +100,7 @@ def _tls_problem(error: OSError) -> str:
     return f"one of them cannot be used{reason}"
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, dicom: DicomSettings | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then drain: accepted films are answered, new ones refused.
 
     Raises
@@ -124,10 +125,10 @@ def run(settings: Settings) -> None:
                 f"the model {classifier.description.name} does not score the film of /readyz "
                 f"({settings.ready_film or 'a drawn phantom'}): {str(error).removeprefix('<bytes>: ')}"
             ) from error
-        if settings.dicom is not None:
+        if dicom is not None:
             from xraytransfer.serve.dicom.service import DicomService
 
-            service = stack.enter_context(closing(DicomService(settings.dicom, engine, metrics)))
+            service = stack.enter_context(closing(DicomService(dicom, engine, metrics)))
             service.start()
         listener = stack.enter_context(_listen(settings))
         log.info(
