@@ -1,4 +1,4 @@
-"""Run: one process from the first film, scored before anyone is let in, to the last one after SIGTERM."""
+"""Run: the life of the server's process, from the first scored film to the last answer after SIGTERM."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _MAX_HEAD_BYTES = 64 * 1024
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn with our limits.
+    """uvicorn with the application, its limits and the watcher of stuck connections.
 
     Parameters
     ----------
     engine : Engine
-        Runs already, and outlives the server.
+        Already running; it outlives the server.
     settings : Settings
     metrics : Metrics
     """
@@ -61,7 +61,7 @@ class HttpServer(uvicorn.Server):
                 access_log=False,  # it would log paths and queries as clients wrote them
                 log_config=None,
                 server_header=False,
-                # the address that a proxy claims is not used, so none is believed
+                # client addresses are not used, so no proxy needs to be trusted
                 proxy_headers=False,
                 limit_concurrency=settings.max_connections,
                 timeout_keep_alive=max(1, int(settings.idle_timeout_s)),
@@ -70,7 +70,7 @@ class HttpServer(uvicorn.Server):
         )
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to stop; then answer what was accepted."""
+        """Serve until `should_exit` is set; then answer the accepted requests."""
         watching = asyncio.create_task(watch_connections(self, self._idle_s))
         try:
             await super().serve(sockets)
@@ -79,7 +79,7 @@ class HttpServer(uvicorn.Server):
 
 
 def _check_tls(settings: Settings) -> None:
-    """Refuse a certificate or key that cannot be used, before anything is loaded."""
+    """Raise `ServeError` for a certificate or key that cannot be used, before anything is loaded."""
     if settings.tls_certificate is None or settings.tls_key is None:
         return
     try:
@@ -101,7 +101,13 @@ def _tls_problem(error: OSError) -> str:
 
 
 def run(settings: Settings, dicom: DicomSettings | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then drain: accepted films are answered, new ones refused.
+    """Serve until SIGTERM or SIGINT; then answer accepted films and refuse new ones.
+
+    Parameters
+    ----------
+    settings : Settings
+    dicom : DicomSettings, optional
+        None: HTTP only.
 
     Raises
     ------
@@ -146,10 +152,10 @@ def run(settings: Settings, dicom: DicomSettings | None = None) -> None:
 
 
 def _end_in_order(server: HttpServer) -> None:
-    """Have SIGTERM ask the server to end, whenever it comes.
+    """Let SIGTERM set `should_exit` at any time.
 
-    uvicorn takes the signal only while it serves, and raises it again when the last request is answered. By default
-    that would kill the process before results on their way to a PACS have arrived; an exception could come anywhere.
+    uvicorn handles the signal only while it serves, and raises it again after the last answer. The default handler
+    would then kill the process while results are still being sent to a PACS.
     """
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -168,7 +174,7 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server(address[:2], family=socket.AddressFamily(family), backlog=_BACKLOG)
     except OSError as error:
         raise ServeError(
-            # Python says the address once more
+            # Python's message repeats the address
             f"cannot listen on {settings.host}:{settings.port}: {str(error.strerror).partition(' (while')[0]}; "
             "give another --host or --port, or stop the server that is there"
         ) from error

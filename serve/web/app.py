@@ -1,4 +1,4 @@
-"""The application: routes, and what they share."""
+"""The application: routes and layers."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def create_app(engine: Engine, settings: Settings, metrics: Metrics) -> Starlett
     Parameters
     ----------
     engine : Engine
-        Its life is the caller's: the application neither starts nor ends it.
+        The caller starts and ends it.
     settings : Settings
     metrics : Metrics
-        The engine's, so that one registry holds all.
+        The engine's, so that one registry holds everything.
     """
     classifier = engine.classifier
     metrics.name_model(
@@ -96,7 +96,7 @@ def create_app(engine: Engine, settings: Settings, metrics: Metrics) -> Starlett
 
 
 def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
-    """Return an endpoint that answers with one of the page's files."""
+    """Return an endpoint that serves one of the page's files."""
     content = (files("xraytransfer.serve.page") / name).read_bytes()
 
     async def endpoint(_: Request) -> Response:

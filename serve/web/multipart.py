@@ -1,4 +1,4 @@
-"""Parts: the films of a multipart request, one after the other as they arrive. Never on disk.
+"""Multipart: the films of a multipart request, one after the other as they arrive, never on disk.
 
 References
 ----------
@@ -44,12 +44,12 @@ class Part:
 
 
 async def read_parts(request: Request, settings: Settings, share: Share) -> AsyncIterator[Part]:
-    """Yield the films of a multipart request as they arrive; no more is read while one is being handled.
+    """Yield the films of a multipart request as they arrive; nothing is read while the consumer handles one.
 
     Raises
     ------
     ProblemError
-        ``bad-multipart``, ``body-too-large``, ``too-many-files``, ``busy`` or ``slow-upload``.
+        ``bad-multipart``, ``too-many-files``, or one of those of `body_chunks`.
     """
     _, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary", b"")
@@ -57,7 +57,6 @@ async def read_parts(request: Request, settings: Settings, share: Share) -> Asyn
         raise ProblemError("bad-multipart", "the Content-Type names no boundary of 1 to 70 characters")
     films = _Films(boundary, settings)
     async for chunk in body_chunks(request, settings, settings.max_request_bytes, share):
-        # Small steps bound what one chunk with thousands of parts can make of itself.
         for part in films.feed(chunk):
             yield part
     films.end()

@@ -1,4 +1,4 @@
-"""Problems: every refusal over HTTP as a problem document, with the reasons that the CLI uses.
+"""Problems: every refusal over HTTP is a problem document, with the same reasons as on the command line.
 
 References
 ----------
@@ -71,7 +71,7 @@ class ProblemError(Exception):
     reason : str
         A key of `PROBLEMS`.
     detail : str
-        What was found, what was expected, what to do. Holds no patient data.
+        What is wrong, what was expected, what to do. Holds no patient data.
     headers : dict, optional
         Headers that go with the answer, such as ``Retry-After``.
     """
@@ -95,7 +95,7 @@ class ProblemError(Exception):
 
 
 def as_problem(error: BaseException) -> ProblemError:
-    """Return what to tell the client about an error; what is unexpected is logged without its message."""
+    """Return the problem that the client is told for an error; an unexpected error is logged without its message."""
     match error:
         case ProblemError():
             problem = error
@@ -119,7 +119,7 @@ def as_problem(error: BaseException) -> ProblemError:
 
 
 def _log_unexpected(error: BaseException) -> None:
-    """Log type and place only: messages of other libraries' errors may quote a header's values."""
+    """Log only type and place: messages of other libraries may quote a film's header."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -133,7 +133,7 @@ def problem_response(problem: ProblemError) -> Response:
 
 
 async def handle(request: Request, error: Exception) -> Response:
-    """Answer a request that raised: Starlette's exception handler."""
+    """Answer a request that raised an error; Starlette's exception handler."""
     problem = as_problem(error)
     metrics = request.app.state.server.metrics
     metrics.refusals.labels(problem.reason).inc()

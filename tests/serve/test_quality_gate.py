@@ -1,4 +1,4 @@
-"""The model's judge of films over HTTP: refusals with their reason, scoring when told, readiness."""
+"""The model's quality gate over HTTP: refusals with their reason, scoring when told, readiness."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_wrong_word_is_refused(url):
     assert "any_film" in answer.json()["detail"]
 
 
-def test_the_drawn_film_of_readiness_need_not_please_the_judge(serve_http, toy_model_writer, tmp_path):
+def test_the_drawn_film_of_readiness_need_not_pass_the_gate(serve_http, toy_model_writer, tmp_path):
     from xraytransfer.quality_gate import KINDS
 
     rule = {"kinds": list(KINDS), "minimum_probability": 0.5, "maximum_distance": 0.0}
