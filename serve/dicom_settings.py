@@ -204,11 +204,16 @@ class DicomSettings:
         check_at_least_one(self, "max_object_bytes", "max_associations", "capacity", "max_attempts")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ServeError("TLS needs both a certificate and a key")
-        if not (self.callers or self.any_caller or is_loopback(self.host)):
+        if not (self.callers or self.any_caller or self.on_loopback):
             raise ServeError(
                 f"{self.host} can be reached from other machines and no caller is named: give --allow-ae "
                 "for each AE title that may send films, or --allow-any-ae"
             )
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
 
     def back_off(self, failures: int) -> float:
         """Return how long to wait after this many failures in a row, in seconds."""

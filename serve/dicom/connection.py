@@ -14,7 +14,7 @@ __all__ = ["Answer", "Connection", "UnreachableError"]
 
 
 class Answer(Enum):
-    """What a destination says to one result."""
+    """A destination's answer to one result: it has it, may accept it later, or will never accept it."""
 
     TAKEN = "taken"
     LATER = "later"
@@ -22,14 +22,14 @@ class Answer(Enum):
 
 
 class UnreachableError(ServeError):
-    """The destination cannot be talked to now."""
+    """The destination does not answer."""
 
 
 class Connection(Protocol):
-    """An open way to a destination."""
+    """An open connection to a destination."""
 
     def store(self, delivery: Delivery) -> tuple[Answer, str]:
-        """Send one result; return the answer and, for the log, its status.
+        """Send one result; return the answer and its status for the log.
 
         Raises
         ------
@@ -38,7 +38,7 @@ class Connection(Protocol):
         """
 
     def holds(self, delivery: Delivery) -> bool | None:
-        """Ask whether the destination has a result that it took; None if it cannot be asked.
+        """Return whether the destination has a result that it accepted; None if it cannot be queried.
 
         Raises
         ------

@@ -1,12 +1,11 @@
-"""The sender: results out of the spool to one destination, by C-STORE or STOW-RS, until it has them.
+"""The sender: brings one destination its results from the spool, by C-STORE or STOW-RS, until it has them.
 
 Conventions
 -----------
 A destination that cannot be reached, rejects the association or stops answering is tried again for ever, with a
-wait that doubles; nothing is given up, since it is the destination that is ill and not the results. A result that a
-destination refuses is sent again a limited number of times, in case the reason goes away, and is then put into the
-folder ``dead``; at once, if the answer says that it will never be taken. A status of success or warning counts as
-taken, and so does "duplicate": the object is there.
+wait that doubles. A result that a destination refuses is sent again a limited number of times and is then put into the
+folder ``dead``; at once, if the answer says that the refusal is final. A status of success or warning means that the
+result was accepted, and so does "duplicate", because the destination has the object.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Sender"]
 
-_IDLE_S = 1.0  # longest sleep: a delivery that was postponed falls due without anybody's notice
+_IDLE_S = 1.0  # longest sleep: nothing signals that a postponed delivery is due
 
 
 class Sender:
-    """A thread that brings one destination its results.
+    """A thread that sends one destination its results.
 
     Parameters
     ----------
@@ -48,12 +47,12 @@ class Sender:
     def __init__(self, destination: Destination, settings: DicomSettings, spool: Spool) -> None:
         self._destination, self._settings, self._spool = destination, settings, spool
         self._stopping = threading.Event()
-        self._failures = 0  # connections in a row
+        self._failures = 0  # failed connections in a row
         self._thread = threading.Thread(target=self._run, name=f"send {destination.name}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the result that is being sent; what is left stays in the spool."""
+        """End after the result that is being sent; the others stay in the spool."""
         self._stopping.set()
         with self._spool.changed:
             self._spool.changed.notify_all()
@@ -68,16 +67,16 @@ class Sender:
                         if not self._stopping.is_set():
                             self._spool.changed.wait(_IDLE_S)
                     continue
-                self._bring(deliveries)
+                self._send(deliveries)
                 self._failures = 0
-            # A full disk, or a certificate that was replaced by something else, must not end the thread either.
+            # A full disk or a certificate that became unreadable must not end the thread either.
             except (ServeError, OSError, sqlite3.Error) as error:
                 self._failures += 1
                 wait_s = self._spread(self._settings.back_off(self._failures))
                 log.warning("%s: %s; next attempt in %.0f s, results wait", self._destination.name, error, wait_s)
                 self._stopping.wait(wait_s)
 
-    def _bring(self, deliveries: Sequence[Delivery]) -> None:
+    def _send(self, deliveries: Sequence[Delivery]) -> None:
         with self._connect(deliveries) as connection:
             for delivery in deliveries:
                 if self._stopping.is_set():
@@ -138,5 +137,5 @@ class Sender:
 
     @staticmethod
     def _spread(wait_s: float) -> float:
-        """Vary a wait, so that many servers do not come back to a destination in the same second."""
+        """Vary a wait, so that many servers do not retry a destination in the same second."""
         return wait_s * random.uniform(0.8, 1.2)
