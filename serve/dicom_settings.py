@@ -1,16 +1,24 @@
 """The DICOM side's settings: every option in one frozen dataclass, and the destinations of results."""
 
+# ruff: noqa: RUF009 - `option` makes a field, not a default
+
 from __future__ import annotations
 
-import ipaddress
+import operator
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from xraytransfer.errors import ServeError
+import click
 
-__all__ = ["Destination", "DicomSettings"]
+from xraytransfer.errors import ServeError
+from xraytransfer.serve.options import FILE, option, settings_from
+from xraytransfer.serve.settings import check_at_least_one, is_loopback, read_token
+from xraytransfer.usage_errors import as_usage_error
+
+__all__ = ["Destination", "DicomSettings", "dicom_settings_from"]
 
 # PS3.5 table 6.2-1: 16 characters of the default repertoire, no backslash, no control characters
 _AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")
@@ -24,7 +32,7 @@ class Destination:
     Attributes
     ----------
     name : str
-        What was given, ``AETITLE@host:port`` or ``https://...``: for people, logs and the spool.
+        The text given, ``AETITLE@host:port`` or ``https://...``: for people, logs and the spool.
     ae_title, host, port : str, str, int
         The node's; empty and 0 for a DICOMweb service.
     url : str
@@ -53,45 +61,48 @@ class Destination:
             if not parts.hostname:
                 raise ServeError(f"{text}: a URL without a host")
             return cls(name=text.rstrip("/"), url=text.rstrip("/"))
-        found = _NODE.fullmatch(text)
-        if found is None or not 0 < int(found["port"]) < 65536:
+        node = _NODE.fullmatch(text)
+        if node is None or not 0 < int(node["port"]) < 65536:
             raise ServeError(f"{text}: expected AETITLE@host:port, or the URL of a DICOMweb service")
-        check_ae_title(found["ae"])
-        return cls(name=text, ae_title=found["ae"], host=found["host"].strip("[]"), port=int(found["port"]))
+        _check_ae_title(node["ae"])
+        return cls(name=text, ae_title=node["ae"], host=node["host"].strip("[]"), port=int(node["port"]))
 
 
-def check_ae_title(text: str) -> None:
+def _check_ae_title(text: str) -> None:
     """Raise `ServeError` unless the text is an AE title: 1 to 16 printable ASCII characters, no backslash."""
     if not _AE_TITLE.fullmatch(text) or not text.strip():
         raise ServeError(f"{text!r} is no AE title: expected 1 to 16 printable ASCII characters, no backslash")
+
+
+def _parse_destinations(texts: tuple[str, ...]) -> tuple[Destination, ...]:
+    with as_usage_error():
+        return tuple(Destination.parse(text) for text in texts)
+
+
+def _read_given_token(file: Path | None) -> str | None:
+    return None if file is None else read_token(file)
 
 
 @dataclass(frozen=True)
 class DicomSettings:
     """How to receive films by DICOM and where to send results.
 
+    Most fields are options of ``xraytransfer serve`` and say in their help what they mean.
+
     Attributes
     ----------
     spool : Path
-        Folder of the durable queue. Made if it does not exist; one server only.
+        Folder of the durable queue. Created if it does not exist; one server only.
     destinations : tuple of Destination
         At least one.
-    host, port : str, int
-        Where to listen. Port 0 takes a free one.
-    ae_title : str
-        Our own; associations that call another title are rejected.
     callers : tuple of str
         Calling AE titles that are let in. Empty: any, allowed on loopback only (or with `any_caller`).
-    any_caller : bool
-        Let anybody in on an address other than loopback.
-    structured_report, secondary_capture : bool
-        Which results to make; at least one.
     max_object_bytes : int
         Largest object; an association that sends more is ended before the rest is held in memory.
     max_associations : int
-        At once; more are rejected.
+        Associations at once; more are rejected.
     idle_timeout_s : float
-        An association on which nothing arrives is ended.
+        An association on which nothing arrives is ended after this time.
     capacity : int
         Films received and not yet sent; more are refused with status A700 (out of resources).
     min_free_bytes : int
@@ -99,29 +110,54 @@ class DicomSettings:
     answer_timeout_s : float
         Longest wait for a destination to connect, to accept an association or to answer.
     retry_base_s, retry_max_s : float
-        First and longest wait before something is tried again; it doubles in between.
+        First and longest wait before something is tried again; the wait doubles in between.
     max_attempts : int
         Refusals of one object by a destination before it is put into the folder ``dead``. Connections
         that fail do not count: they are tried for ever.
     confirm_after_s : float or None
         Ask the destination, this long after it accepted a result, whether it has it (C-FIND, QIDO-RS), and
-        send it again if not. None: believe it.
+        send it again if not. None: trust its answer.
     dicomweb_token : str or None
         Sent to DICOMweb destinations as ``Authorization: Bearer <token>``.
     tls_certificate, tls_key, tls_authorities : Path or None
         PEM files. With certificate and key the server speaks TLS; with authorities, callers must show a
         certificate of theirs, and nodes are sent to by TLS (PS3.15 B.9, B.12).
+
+    Raises
+    ------
+    ServeError
+        The values are out of range or contradict each other.
     """
 
-    spool: Path
-    destinations: tuple[Destination, ...]
-    host: str = "127.0.0.1"
-    port: int = 11112
-    ae_title: str = "XRAYTRANSFER"
-    callers: tuple[str, ...] = ()
-    any_caller: bool = False
-    structured_report: bool = True
-    secondary_capture: bool = True
+    spool: Path = option(
+        "--dicom-spool",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Receive films by DICOM and keep them in this folder until their results are sent.",
+    )
+    destinations: tuple[Destination, ...] = option(
+        "--send-to",
+        multiple=True,
+        metavar="NODE",
+        convert=_parse_destinations,
+        help="Send results here: AETITLE@host:port, or the URL of a DICOMweb service. Repeatable.",
+    )
+    host: str = option("--dicom-host", "127.0.0.1", help="Address to receive films on.")
+    port: int = option(
+        "--dicom-port", 11112, type=click.IntRange(0, 65535), help="Port to receive films on; 0 takes a free one."
+    )
+    ae_title: str = option(
+        "--ae-title", "XRAYTRANSFER", help="AE title of this server; associations that call another title are rejected."
+    )
+    callers: tuple[str, ...] = option(
+        "--allow-ae", (), metavar="AETITLE", help="AE title that may send films. Repeatable."
+    )
+    any_caller: bool = option("--allow-any-ae", False, help="Let every AE title send films, from any machine.")
+    structured_report: bool = option(
+        "--no-sr", True, is_flag=True, convert=operator.not_, help="Send no structured reports."
+    )
+    secondary_capture: bool = option(
+        "--no-sc", True, is_flag=True, convert=operator.not_, help="Send no secondary captures."
+    )
     max_object_bytes: int = 128 * 2**20
     max_associations: int = 16
     idle_timeout_s: float = 30.0
@@ -131,16 +167,32 @@ class DicomSettings:
     retry_base_s: float = 5.0
     retry_max_s: float = 600.0
     max_attempts: int = 8
-    confirm_after_s: float | None = None
-    dicomweb_token: str | None = field(default=None, repr=False)
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-    tls_authorities: Path | None = None
+    confirm_after_s: float | None = option(
+        "--confirm-after",
+        None,
+        type=click.FloatRange(0),
+        metavar="SECONDS",
+        help="Ask destinations, this long after they accepted a result, whether they have it.",
+    )
+    dicomweb_token: str | None = option(
+        "--dicomweb-token-file",
+        None,
+        type=FILE,
+        convert=_read_given_token,
+        secret=True,
+        help="File with a bearer token for DICOMweb services.",
+    )
+    tls_certificate: Path | None = option(
+        "--dicom-tls-certificate", None, type=FILE, help="PEM file: speak DICOM over TLS only."
+    )
+    tls_key: Path | None = option("--dicom-tls-key", None, type=FILE, help="PEM file: its key.")
+    tls_authorities: Path | None = option(
+        "--dicom-tls-authorities", None, type=FILE, help="PEM file: who must have signed the peers' certificates."
+    )
 
     def __post_init__(self) -> None:
-        check_ae_title(self.ae_title)
-        for caller in self.callers:
-            check_ae_title(caller)
+        for title in (self.ae_title, *self.callers):
+            _check_ae_title(title)
         if not self.destinations:
             raise ServeError("results have nowhere to go: give --send-to AETITLE@host:port or a DICOMweb URL")
         if len({destination.name for destination in self.destinations}) != len(self.destinations):
@@ -149,9 +201,7 @@ class DicomSettings:
             raise ServeError("nothing to send: both the structured report and the secondary capture are off")
         if not 0 <= self.port <= 65535:
             raise ServeError(f"DICOM port {self.port}: expected 0 to 65535")
-        for name in ("max_object_bytes", "max_associations", "capacity", "max_attempts"):
-            if getattr(self, name) < 1:
-                raise ServeError(f"{name} is {getattr(self, name)}: expected at least 1")
+        check_at_least_one(self, "max_object_bytes", "max_associations", "capacity", "max_attempts")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ServeError("TLS needs both a certificate and a key")
         if not (self.callers or self.any_caller or self.on_loopback):
@@ -163,13 +213,17 @@ class DicomSettings:
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     def back_off(self, failures: int) -> float:
         """Return how long to wait after this many failures in a row, in seconds."""
         return float(min(self.retry_max_s, self.retry_base_s * 2 ** min(max(failures - 1, 0), 30)))
+
+
+def dicom_settings_from(values: dict[str, Any]) -> DicomSettings | None:
+    """Return settings made from the values of a command's options; None without ``--dicom-spool``."""
+    if values["dicom_spool"] is None:
+        if values["send_to"]:
+            raise click.UsageError("--send-to needs --dicom-spool: the folder where films and results wait")
+        return None
+    return settings_from(DicomSettings, values)

@@ -1,4 +1,4 @@
-"""The engine: films in, predictions out; bounded, side by side on a CPU, in batches on a GPU."""
+"""The engine: a bounded queue that scores films, side by side on a CPU and in batches on a GPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from xraytransfer.errors import ServeError
 from xraytransfer.radiograph import read_radiograph
-from xraytransfer.serve.cores import keep_to_one
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -31,12 +30,12 @@ T = TypeVar("T")
 
 
 class QueueFullError(ServeError):
-    """All places are taken.
+    """Every place in the queue is taken.
 
     Parameters
     ----------
     retry_after : int
-        Seconds after which a place is likely to be free.
+        Seconds after which a place will probably be free.
     """
 
     def __init__(self, retry_after: int) -> None:
@@ -45,14 +44,14 @@ class QueueFullError(ServeError):
 
 
 class DrainingError(ServeError):
-    """The engine takes no more work: it is being stopped."""
+    """The engine accepts no more films, because it is being stopped."""
 
     def __init__(self) -> None:
         super().__init__("the server is being stopped and takes no more films")
 
 
 class DeadlineError(ServeError):
-    """A film's time was up before it was scored."""
+    """A film was not scored before its deadline."""
 
     def __init__(self) -> None:
         super().__init__("the film's time was up before it was scored; send fewer at once, or later")
@@ -60,7 +59,7 @@ class DeadlineError(ServeError):
 
 @dataclass(eq=False)
 class _Job(Generic[T]):
-    """One film on its way: what to read, until when, what to make of the answer, and whom to tell."""
+    """One film on its way: its source, its deadline, what to do with its prediction, and the future of the result."""
 
     source: Source | Dataset | None
     deadline: float
@@ -71,22 +70,30 @@ class _Job(Generic[T]):
 
 
 class Engine:
-    """Score films from any thread with one classifier.
+    """Scores films for any thread with one classifier.
 
-    A film takes one of `Settings.queue_size` places from `submit` until its future is done; with no place
-    left `submit` raises at once. A future that is cancelled before work on it began gives its place back
-    at once and is never worked on. On the CPU, films are read and scored side by side, one by one; on other
-    devices they are read side by side and scored in batches, gathered while more films are being read, at
+    A film holds one of `Settings.queue_size` places from `submit` until its future is done; with no place
+    left, `submit` raises at once. A future that is cancelled before work on it began gives its place back
+    at once, and its film is never read. On the CPU, films are read and scored side by side, one by one. On other
+    devices they are read side by side and scored in batches; a batch waits for films that are being read, at
     most for `Settings.batch_wait_s`.
 
     Parameters
     ----------
     classifier : Classifier
-        The model that runs.
     settings : Settings
         Workers, batch, queue and limits.
     metrics : Metrics
-        Where to count.
+        Where reading and scoring are counted.
+
+    Attributes
+    ----------
+    workers : int
+        Films read side by side.
+    batch_size : int
+        Most films in one run of the model.
+    last_scored : float
+        `time.monotonic` of the model's last run; minus infinity before the first.
     """
 
     def __init__(self, classifier: Classifier, settings: Settings, metrics: Metrics) -> None:
@@ -103,13 +110,12 @@ class Engine:
         self._max_pixels = settings.max_pixels
         self._changed = threading.Condition()
         self._taken = 0  # places
-        self._unread = 0  # films accepted and not yet read, or given up
+        self._unread = 0  # films accepted and neither read nor given up
         self._ready: deque[tuple[_Job[object], Radiograph]] = deque()
         self._closed = False
-        self.last_scored = -math.inf  # time.monotonic of the model's last run
+        self.last_scored = -math.inf
         self._film_s = 0.2  # moving average of one film's time in a worker
-        keep = keep_to_one(self.workers if self.batch_size == 1 else 0)
-        self._readers = ThreadPoolExecutor(self.workers, thread_name_prefix="film", initializer=keep)
+        self._readers = ThreadPoolExecutor(self.workers, thread_name_prefix="film")
         self._gatherer: threading.Thread | None = None
         if self.batch_size > 1:
             self._finishers = ThreadPoolExecutor(self.workers, thread_name_prefix="finish")
@@ -130,7 +136,7 @@ class Engine:
 
     @property
     def retry_after(self) -> int:
-        """Seconds until the films that wait now are likely to be answered; at least 1."""
+        """Seconds until the films that wait now will probably be answered; 1 to 60."""
         return max(1, min(60, math.ceil(self._taken * self._film_s / self.workers)))
 
     def submit(self, source: Source | Dataset, deadline: float | None = None) -> Future[Prediction]:
@@ -141,21 +147,21 @@ class Engine:
         source : str, PathLike, bytes, BinaryIO or pydicom.Dataset
             As for `xraytransfer.read_radiograph`.
         deadline : float or None
-            Time of `time.monotonic` at which nobody needs the answer any more. None: `Settings.deadline_s`
+            `time.monotonic` after which the film is not scored any more. None: `Settings.deadline_s`
             from now; ``math.inf``: never.
 
         Returns
         -------
         concurrent.futures.Future of Prediction
-            Raises `RadiographError` for a film that the reader or the model's judge refuses, `DeadlineError` for
-            one that came too late.
+            Raises `RadiographError` for a film that the reader or the model's quality gate refuses, `DeadlineError`
+            for one whose deadline passed.
 
         Raises
         ------
         QueueFullError
-            At once, if every place is taken.
+            Every place is taken.
         DrainingError
-            If the engine is being stopped.
+            The engine is being stopped.
         """
         return self.submit_with(source, lambda _, prediction: prediction, deadline)
 
@@ -168,12 +174,13 @@ class Engine:
         any_modality: bool = False,
         any_film: bool = False,
     ) -> Future[T]:
-        """Accept a film as `submit` does; the future holds what `finish` makes, in a worker thread.
+        """Accept a film as `submit` does; the future holds what `finish` returns in a worker thread.
 
         `any_modality` and `any_film` are those of `xraytransfer.Classifier.predict`.
         """
-        until = time.monotonic() + self._deadline_s if deadline is None else deadline
-        job = _Job(source, until, finish, any_modality, any_film)
+        if deadline is None:
+            deadline = time.monotonic() + self._deadline_s
+        job = _Job(source, deadline, finish, any_modality, any_film)
         with self._changed:
             if self._closed:
                 raise DrainingError
@@ -187,7 +194,7 @@ class Engine:
         return job.future
 
     def close(self) -> None:
-        """Take no more films, answer those accepted, end the threads. Twice is harmless."""
+        """Accept no more films, answer the accepted ones and end the threads; a second call does nothing."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -198,13 +205,13 @@ class Engine:
             self._finishers.shutdown(wait=True)
 
     def _release(self, job: _Job[T], _: Future[T]) -> None:
-        job.source = None  # a cancelled film's bytes go now, not when its turn would have come
+        job.source = None  # frees a cancelled film's bytes now, not when its turn would have come
         with self._changed:
             self._taken -= 1
             self._changed.notify_all()
 
     def _settle(self, job: _Job[T], step: Future[None]) -> None:
-        """Hand a step's failure to whoever waits for the film."""
+        """Pass a step's failure on to the film's future."""
         error = step.exception()
         if error is not None and not job.future.done():
             job.future.set_exception(error)
@@ -257,10 +264,10 @@ class Engine:
                 finishing.add_done_callback(partial(self._settle, job))
 
     def _next_batch(self) -> list[tuple[_Job[object], Radiograph]]:
-        """Wait for films; return up to a batch of them, or none when the engine is closed and empty."""
+        """Wait for films and return up to a batch of them; none when the engine is closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._ready or (self._closed and not self._unread))
-            # Nothing on its way: waiting would only cost time.
+            # A batch waits only while other films are being read.
             self._changed.wait_for(
                 lambda: len(self._ready) >= self.batch_size or not self._unread, timeout=self._batch_wait_s
             )

@@ -1,4 +1,4 @@
-"""Metrics: what the server counts, for Prometheus. No label holds anything that a client wrote."""
+"""Metrics: the server's counters for Prometheus. No label holds anything that a client sent."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Metrics:
     Attributes
     ----------
     registry : CollectorRegistry
-        Other parts may add to it; several servers in one process do not share it.
+        Other parts may add to it. Each server in a process has its own.
     requests, latency
-        HTTP requests by route, method and status; seconds from the head of a request to the end of its answer.
+        HTTP requests by route, method and status; seconds from a request's head to the end of its answer.
     films, refusals
         Films answered by outcome; refusals by reason (a key of `xraytransfer.errors.REASONS`, or of the
         server's own problems).
     read_seconds, score_seconds, batch_films
-        One film's decoding; one run of the model; films in one run.
+        Seconds to decode a film; seconds of one run of the model; films in one run.
     held_bytes
-        Bodies in memory.
+        Bytes of request bodies in memory.
     """
 
     content_type = CONTENT_TYPE_LATEST
@@ -70,12 +70,12 @@ class Metrics:
         self._model = Info("xraytransfer_model", "The model and what it runs on", registry=self.registry)
 
     def watch_queue(self, depth: Callable[[], float], places: int) -> None:
-        """Read the queue's depth from `depth` at each scrape."""
+        """Call `depth` for the length of the queue at each scrape; `places` is its limit."""
         self._depth.set_function(depth)
         self._places.set(places)
 
     def name_model(self, *, name: str, version: str, sha256: str, provider: str) -> None:
-        """State the model and the execution provider that really runs."""
+        """Set the model and the execution provider that runs."""
         self._model.info({"name": name, "version": version, "sha256": sha256, "provider": provider})
 
     def render(self) -> bytes:

@@ -1,14 +1,11 @@
-"""Run: one process from the first film, scored before anyone is let in, to the last one after SIGTERM."""
+"""Run: the life of the server's process, from the first scored film to the last answer after SIGTERM."""
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import logging
 import signal
 import socket
 import ssl
-import sys
 import threading
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
@@ -18,31 +15,30 @@ import uvicorn
 from xraytransfer.classifier import load
 from xraytransfer.errors import RadiographError, ServeError
 from xraytransfer.serve.engine import Engine
+from xraytransfer.serve.log import log
 from xraytransfer.serve.metrics import Metrics
-from xraytransfer.serve.protocol import DirectProtocol
-from xraytransfer.serve.settings import MIB
 from xraytransfer.serve.web.app import create_app
 from xraytransfer.serve.web.connections import watch_connections
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from xraytransfer.serve.dicom_settings import DicomSettings
     from xraytransfer.serve.settings import Settings
 
 __all__ = ["HttpServer", "run"]
 
-_log = logging.getLogger(__name__)
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _BACKLOG = 1024  # connections that wait to be accepted
+_MAX_HEAD_BYTES = 64 * 1024
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn with our limits.
+    """uvicorn with the application, its limits and the watcher of stuck connections.
 
     Parameters
     ----------
     engine : Engine
-        Runs already, and outlives the server.
+        Already running; it outlives the server.
     settings : Settings
     metrics : Metrics
     """
@@ -58,13 +54,14 @@ class HttpServer(uvicorn.Server):
                 port=settings.port,
                 ssl_certfile=settings.tls_certificate,
                 ssl_keyfile=settings.tls_key,
-                http=DirectProtocol,
+                http="h11",  # limits what is no body: heads, trailers, chunk extensions
+                h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
                 lifespan="off",
                 ws="none",
                 access_log=False,  # it would log paths and queries as clients wrote them
                 log_config=None,
                 server_header=False,
-                # the address that a proxy claims is not used, so none is believed
+                # client addresses are not used, so no proxy needs to be trusted
                 proxy_headers=False,
                 limit_concurrency=settings.max_connections,
                 timeout_keep_alive=max(1, int(settings.idle_timeout_s)),
@@ -73,7 +70,7 @@ class HttpServer(uvicorn.Server):
         )
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to stop; then answer what was accepted."""
+        """Serve until `should_exit` is set; then answer the accepted requests."""
         watching = asyncio.create_task(watch_connections(self, self._idle_s))
         try:
             await super().serve(sockets)
@@ -82,7 +79,7 @@ class HttpServer(uvicorn.Server):
 
 
 def _check_tls(settings: Settings) -> None:
-    """Refuse a certificate or key that cannot be used, before anything is loaded."""
+    """Raise `ServeError` for a certificate or key that cannot be used, before anything is loaded."""
     if settings.tls_certificate is None or settings.tls_key is None:
         return
     try:
@@ -103,8 +100,14 @@ def _tls_problem(error: OSError) -> str:
     return f"one of them cannot be used{reason}"
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain: accepted films are answered, new ones refused.
+def run(settings: Settings, dicom: DicomSettings | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; then answer accepted films and refuse new ones.
+
+    Parameters
+    ----------
+    settings : Settings
+    dicom : DicomSettings, optional
+        None: HTTP only.
 
     Raises
     ------
@@ -114,7 +117,6 @@ def run(settings: Settings) -> None:
         As `xraytransfer.load`.
     """
     _check_tls(settings)
-    _keep_freed_memory()
     metrics = Metrics()
     # One thread within a run: films run side by side on the CPU, and a GPU does not use them.
     classifier = load(settings.model, device=settings.device, threads=1)
@@ -129,13 +131,13 @@ def run(settings: Settings) -> None:
                 f"the model {classifier.description.name} does not score the film of /readyz "
                 f"({settings.ready_film or 'a drawn phantom'}): {str(error).removeprefix('<bytes>: ')}"
             ) from error
-        if settings.dicom is not None:
+        if dicom is not None:
             from xraytransfer.serve.dicom.service import DicomService
 
-            service = stack.enter_context(closing(DicomService(settings.dicom, engine, metrics)))
+            service = stack.enter_context(closing(DicomService(dicom, engine, metrics)))
             service.start()
         listener = stack.enter_context(_listen(settings))
-        _log.info(
+        log.info(
             "%s on %s, %d side by side, batches of %d; listening on %s://%s:%d",
             classifier.description.name,
             classifier.provider,
@@ -145,15 +147,15 @@ def run(settings: Settings) -> None:
             f"[{settings.host}]" if ":" in settings.host else settings.host,
             listener.getsockname()[1],
         )
-        last.callback(_log.info, "ended")  # when all else has
+        last.callback(log.info, "ended")  # when all else has
         server.run(sockets=[listener])
 
 
 def _end_in_order(server: HttpServer) -> None:
-    """Have SIGTERM ask the server to end, whenever it comes.
+    """Let SIGTERM set `should_exit` at any time.
 
-    uvicorn takes the signal only while it serves, and raises it again when the last request is answered. By default
-    that would kill the process before results on their way to a PACS have arrived; an exception could come anywhere.
+    uvicorn handles the signal only while it serves, and raises it again after the last answer. The default handler
+    would then kill the process while results are still being sent to a PACS.
     """
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -161,20 +163,6 @@ def _end_in_order(server: HttpServer) -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, ask)
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed for the next film; elsewhere do nothing.
-
-    By default it gives blocks as large as films back to the kernel, which hands out zeroed pages again for each
-    film: a quarter of what receiving one costs.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in other C libraries
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 * MIB)  # the largest that glibc takes
-        mallopt(_M_TRIM_THRESHOLD, 512 * MIB)
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -186,7 +174,7 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server(address[:2], family=socket.AddressFamily(family), backlog=_BACKLOG)
     except OSError as error:
         raise ServeError(
-            # Python says the address once more
+            # Python's message repeats the address
             f"cannot listen on {settings.host}:{settings.port}: {str(error.strerror).partition(' (while')[0]}; "
             "give another --host or --port, or stop the server that is there"
         ) from error

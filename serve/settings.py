@@ -1,113 +1,154 @@
-"""Settings: every option of the server, in one frozen dataclass."""
+"""Settings: every option of the HTTP server and its engine, in one frozen dataclass."""
+
+# ruff: noqa: RUF009 - `option` makes a field, not a default
 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import click
+
+from xraytransfer.constants import DEVICES
 from xraytransfer.errors import ServeError
+from xraytransfer.serve.options import FILE, option
 
-if TYPE_CHECKING:
-    from xraytransfer.serve.dicom_settings import DicomSettings
-
-__all__ = ["MIB", "Settings"]
+__all__ = ["MIB", "Settings", "check_at_least_one", "is_loopback", "read_token"]
 
 MIB = 1024 * 1024
+_COUNT = click.IntRange(1)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_token(file: Path | None) -> str | None:
+    """Return the token in a file, else in the environment, else None; never from the command line.
+
+    Raises
+    ------
+    ServeError
+        The file cannot be read, is no ASCII text, or is empty.
+    """
+    if file is None:
+        return os.environ.get("XRAYTRANSFER_TOKEN") or None
+    try:
+        token = file.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServeError(f"{file}: the token cannot be read as ASCII text") from error
+    if not token:
+        raise ServeError(f"{file}: no token in it; write one line of at least 16 characters")
+    return token
+
+
+def check_at_least_one(settings: object, *names: str) -> None:
+    """Raise `ServeError` if one of these numbers is below one; None is accepted."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise ServeError(f"{name} is {value}: expected at least 1")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to serve one model.
+    """How to serve one model over HTTP.
+
+    Most fields are options of ``xraytransfer serve`` and say in their help what they mean; sizes are in bytes. A field
+    that is None where the option is absent has the default that the help names.
 
     Attributes
     ----------
-    model : str
-        Name of a model that ships, or path of a model file.
-    device : str
-        ``auto``, ``cpu`` or ``cuda``; what was asked for and does not run is an error.
-    host, port : str, int
-        Where to listen. Loopback unless told; another address needs a token or `insecure`.
     token : str or None
         Every request but the page's own files, ``/healthz`` and ``/readyz`` must carry
-        ``Authorization: Bearer <token>``. None: no token is asked for.
-    insecure : bool
-        Allow an address other than loopback without a token.
-    tls_certificate, tls_key : Path or None
-        PEM files. Both or none; none means plain HTTP.
+        ``Authorization: Bearer <token>``. None: no token is required.
     allowed_hosts : tuple of str
-        Names that the ``Host`` header may carry. Empty: on loopback only loopback's names (so that
-        no web page can reach the server by rebinding its own name), else any.
+        Names that the ``Host`` header may carry. Empty: on loopback only loopback's names (so that no web page can
+        reach the server by rebinding its own name), else any.
     cors_origins : tuple of str
         Origins whose scripts may call. Empty: none but the server's own page.
-    workers : int or None
-        Films decoded side by side. None: as many as this process has cores.
-    batch_size : int or None
-        Most films in one run of the model. None: 1 on the CPU, where batches do not pay, else 32.
     batch_wait_s : float
         Longest wait for a batch to fill, in seconds, while more films are being decoded.
-    queue_size : int
-        Films accepted and not yet answered; one more is refused at once.
-    deadline_s : float
-        Longest time from a film's acceptance to its answer, in seconds.
-    drain_s : int
-        After SIGTERM: longest wait for accepted work, in seconds.
-    max_file_bytes, max_request_bytes, max_held_bytes : int
-        Limits of one film, of one request, and of all bodies in memory at once.
-    max_files : int
-        Films in one request.
-    max_pixels : int
-        Pixels of one film, checked before it is decoded.
     max_connections : int
-        Open connections; more are told 503.
+        Open connections; more are answered 503.
     idle_timeout_s : float
-        A connection on which nothing arrives (in the head or in the body of a request) is ended.
+        A connection on which nothing arrives (in the head or in the body of a request) is ended after this time.
     min_upload_rate : int
-        Bytes a second that an upload must keep up on average, after a start of `idle_timeout_s`.
-    ready_film : Path or None
-        Film that ``/readyz`` scores. None: a drawn chest phantom, written as DICOM and read like any film.
-    dicom : DicomSettings or None
-        The DICOM side. None: HTTP only.
+        Bytes a second that an upload must reach on average, after a start of `idle_timeout_s`.
+
+    Raises
+    ------
+    ServeError
+        The values are out of range or contradict each other.
     """
 
-    model: str = "default"
-    device: str = "auto"
-    host: str = "127.0.0.1"
-    port: int = 8760
-    token: str | None = field(default=None, repr=False)
-    insecure: bool = False
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-    allowed_hosts: tuple[str, ...] = ()
-    cors_origins: tuple[str, ...] = ()
-    workers: int | None = None
-    batch_size: int | None = None
+    model: str = option("--model", "default", help="A model that ships, or a model file.")
+    device: str = option(
+        "--device",
+        "auto",
+        type=click.Choice(DEVICES),
+        help="Where to score; a device that is named and does not run is an error.",
+    )
+    host: str = option("--host", "127.0.0.1", help="Address to listen on.")
+    port: int = option("--port", 8760, type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
+    token: str | None = option(
+        "--token-file",
+        None,
+        type=FILE,
+        convert=read_token,
+        secret=True,
+        help="File with the token that callers must send.",
+    )
+    insecure: bool = option("--insecure", False, help="Listen beyond this machine without a token.")
+    tls_certificate: Path | None = option(
+        "--tls-certificate", None, type=FILE, help="PEM certificate chain; with --tls-key."
+    )
+    tls_key: Path | None = option("--tls-key", None, type=FILE, help="PEM private key.")
+    allowed_hosts: tuple[str, ...] = option("--allowed-host", (), help="Host name of this server. Repeatable.")
+    cors_origins: tuple[str, ...] = option("--cors-origin", (), help="Origin whose pages may call. Repeatable.")
+    workers: int | None = option("--workers", None, type=_COUNT, help="Films read side by side. [default: the cores]")
+    batch_size: int | None = option(
+        "--batch-size", None, type=_COUNT, help="Most films in one run. [default: 1 on the CPU, else 32]"
+    )
     batch_wait_s: float = 0.01
-    queue_size: int = 64
-    deadline_s: float = 60.0
-    drain_s: int = 60
-    max_file_bytes: int = 128 * MIB
-    max_request_bytes: int = 1024 * MIB
-    max_held_bytes: int = 2048 * MIB
-    max_files: int = 256
-    max_pixels: int = 50_000_000
+    queue_size: int = option(
+        "--queue-size", 64, type=_COUNT, help="Films accepted and not yet answered; more are refused at once."
+    )
+    deadline_s: float = option(
+        "--deadline", 60.0, type=click.FloatRange(0.1), help="Seconds from a film's acceptance to its answer, at most."
+    )
+    drain_s: int = option(
+        "--drain", 60, type=click.IntRange(0), help="Seconds for accepted films after SIGTERM, at most."
+    )
+    max_file_bytes: int = option("--max-file-mib", 128 * MIB, scale=MIB, type=_COUNT, help="Largest film.")
+    max_request_bytes: int = option("--max-request-mib", 1024 * MIB, scale=MIB, type=_COUNT, help="Largest request.")
+    max_held_bytes: int = option(
+        "--max-held-mib", 2048 * MIB, scale=MIB, type=_COUNT, help="The bodies of all requests in memory."
+    )
+    max_files: int = option("--max-files", 256, type=_COUNT, help="Films in one request.")
+    max_pixels: int = option(
+        "--max-pixels", 50_000_000, type=_COUNT, help="Pixels of one film, checked before it is decoded."
+    )
     max_connections: int = 512
     idle_timeout_s: float = 10.0
     min_upload_rate: int = 16 * 1024
-    ready_film: Path | None = None
-    dicom: DicomSettings | None = None
+    ready_film: Path | None = option(
+        "--ready-film", None, type=FILE, help="Film that /readyz scores. [default: a drawn phantom]"
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ServeError(f"port {self.port}: expected 0 to 65535")
-        for name in ("queue_size", "max_files", "max_pixels", "max_connections", "min_upload_rate"):
-            if getattr(self, name) < 1:
-                raise ServeError(f"{name} is {getattr(self, name)}: expected at least 1")
-        for name in ("workers", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ServeError(f"{name} is {value}: expected at least 1")
+        check_at_least_one(self, "queue_size", "max_files", "max_pixels", "max_connections", "min_upload_rate")
+        check_at_least_one(self, "workers", "batch_size")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ServeError("TLS needs both a certificate and a key: --tls-certificate and --tls-key")
         if self.token is not None and (len(self.token) < 16 or not self.token.isascii()):
@@ -121,12 +162,7 @@ class Settings:
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""DICOMweb: films of an examination in (QIDO-RS, WADO-RS), results out (STOW-RS)."""
+"""DICOMweb: reads the films of an examination (QIDO-RS, WADO-RS) and sends results (STOW-RS)."""
 
 from __future__ import annotations
 
@@ -13,32 +13,31 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom import Dataset, dcmread
 
 from xraytransfer.errors import ServeError
+from xraytransfer.serve.dicom.connection import Answer, UnreachableError
 from xraytransfer.serve.dicom.scp import SOP_CLASSES
-from xraytransfer.serve.dicom.sender import Answer, UnreachableError
-from xraytransfer.serve.dicom_results.result_object import MANUFACTURER
+from xraytransfer.serve.dicom_results.equipment import MANUFACTURER
 
 if TYPE_CHECKING:
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
-    from xraytransfer.serve.spool.items import Delivery
+    from xraytransfer.serve.spool.database import Delivery
 
 __all__ = ["NamedFilm", "films_of_examination", "open_client", "web_connection"]
 
-_LOG = logging.getLogger(__name__)
 
-_LATER = (401, 403, 404, 408, 413, 425, 429, 507)  # may go away: a new token, a moved service, a fuller moment
+_LATER = (401, 403, 404, 408, 413, 425, 429, 507)  # the reason may go away: a new token, a moved service, a busy moment
 _DUPLICATE = 0x0111
 _TIMEOUT_S = 60.0
 
 
 class NamedFilm(BytesIO):
-    """A film in memory, called by its SOP Instance UID.
+    """A film in memory, named by its SOP Instance UID.
 
     Parameters
     ----------
     data : bytes
         DICOM file.
     name : str
-        What results call it.
+        The name of the film in results.
     """
 
     def __init__(self, data: bytes, name: str) -> None:
@@ -48,7 +47,7 @@ class NamedFilm(BytesIO):
 
 @contextmanager
 def open_client(url: str, token: str | None = None, timeout_s: float = _TIMEOUT_S) -> Iterator[DICOMwebClient]:
-    """Open a client of a DICOMweb service that never repeats a request by itself.
+    """Open a client of a DICOMweb service; it does not repeat requests by itself.
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ def open_client(url: str, token: str | None = None, timeout_s: float = _TIMEOUT_
     Raises
     ------
     ServeError
-        That is no such root.
+        The URL is not the root of a DICOMweb service.
     """
     # the client logs UIDs below this level
     logging.getLogger("dicomweb_client").setLevel(logging.ERROR)
@@ -77,7 +76,7 @@ def open_client(url: str, token: str | None = None, timeout_s: float = _TIMEOUT_
 
 
 def films_of_examination(url: str, study_uid: str, token: str | None = None) -> Iterator[NamedFilm]:
-    """Yield an examination's radiographs, one after the other, as the service stores them.
+    """Yield an examination's radiographs one after the other, as the service stores them.
 
     Parameters
     ----------
@@ -91,8 +90,8 @@ def films_of_examination(url: str, study_uid: str, token: str | None = None) -> 
     Yields
     ------
     NamedFilm
-        Of the SOP classes that radiographs are stored in; what else the examination holds is left there,
-        and so are our own results.
+        Objects of the SOP classes of radiographs. Other objects of the examination, and this program's own results,
+        are left out.
 
     Raises
     ------
@@ -120,26 +119,26 @@ def films_of_examination(url: str, study_uid: str, token: str | None = None) -> 
 
 
 def _search(client: DICOMwebClient, study_uid: str) -> list[Dataset]:
-    """Return what an examination holds, page by page, until a page brings nothing new.
+    """Return an examination's objects, page by page, until a page brings nothing new.
 
     The client's own paging never ends with a service that ignores the offset.
     """
     fields = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"]
-    found: dict[str, Dataset] = {}
-    asked = 0
+    objects: dict[str, Dataset] = {}
+    offset = 0
     while True:
-        page = client.search_for_instances(study_uid, fields=fields, offset=asked or None)
+        page = client.search_for_instances(study_uid, fields=fields, offset=offset or None)
         rows = [Dataset.from_json(row) for row in page]
-        new = {str(row.SOPInstanceUID): row for row in rows if str(row.SOPInstanceUID) not in found}
+        new = {str(row.SOPInstanceUID): row for row in rows if str(row.SOPInstanceUID) not in objects}
         if not new:
-            return list(found.values())
-        found |= new
-        asked += len(rows)
+            return list(objects.values())
+        objects |= new
+        offset += len(rows)
 
 
 @contextmanager
 def _errors(url: str) -> Iterator[None]:
-    """Turn what requests raise into one sentence; requests' own messages hold UIDs."""
+    """Turn the errors of requests into `ServeError`; their own messages hold UIDs."""
     try:
         yield
     except requests.HTTPError as error:
@@ -163,22 +162,22 @@ class _WebConnection:
         try:
             answer = self._client.store_instances([result], study_instance_uid=result.StudyInstanceUID)
         except requests.HTTPError as error:
-            return _judge(error)
+            return _answer_of_error(error)
         except ValueError as error:  # an answer that is no JSON
             raise UnreachableError("the answer is not DICOMweb's") from error
         except requests.RequestException as error:
             raise UnreachableError(f"no answer ({type(error).__name__})") from error
         failed = answer.get("FailedSOPSequence")
         reason = failed[0].get("FailureReason", 0) if failed else None
-        return _reason(reason) if reason is not None else (Answer.TAKEN, "stored")
+        return _answer_of_reason(reason) if reason is not None else (Answer.TAKEN, "stored")
 
     def holds(self, delivery: Delivery) -> bool | None:
-        """Ask for one result by QIDO-RS; None if the service does not answer such questions."""
-        film = dcmread(delivery.path, stop_before_pixels=True)
+        """Query for one result by QIDO-RS; None if the service does not support that."""
+        result = dcmread(delivery.path, stop_before_pixels=True)
         try:
-            found = self._client.search_for_instances(
-                study_instance_uid=film.StudyInstanceUID,
-                series_instance_uid=film.SeriesInstanceUID,
+            rows = self._client.search_for_instances(
+                study_instance_uid=result.StudyInstanceUID,
+                series_instance_uid=result.SeriesInstanceUID,
                 search_filters={"SOPInstanceUID": delivery.sop_instance_uid},
             )
         except requests.HTTPError as error:
@@ -187,27 +186,27 @@ class _WebConnection:
             raise UnreachableError("no answer to a search (HTTP status 5xx)") from error
         except (requests.RequestException, ValueError) as error:
             raise UnreachableError(f"no answer to a search ({type(error).__name__})") from error
-        return any(Dataset.from_json(row).get("SOPInstanceUID") == delivery.sop_instance_uid for row in found)
+        return any(Dataset.from_json(row).get("SOPInstanceUID") == delivery.sop_instance_uid for row in rows)
 
 
-def _judge(error: requests.HTTPError) -> tuple[Answer, str]:
-    """Return what an HTTP error to STOW-RS means for the result."""
+def _answer_of_error(error: requests.HTTPError) -> tuple[Answer, str]:
+    """Return the answer that an HTTP error to STOW-RS stands for."""
     response: Any = error.response
     code = response.status_code if response is not None else 0
     if code >= 500 and code != 507:
         raise UnreachableError(f"HTTP status {code}") from error
-    if code == 409:  # conflict: the body says why, by instance
+    if code == 409:  # conflict: the body gives each instance's reason
         try:
             failed = Dataset.from_json(response.json()).get("FailedSOPSequence")
         except (KeyError, TypeError, ValueError):
             failed = None
         if failed:
-            return _reason(int(failed[0].get("FailureReason", 0)))
+            return _answer_of_reason(int(failed[0].get("FailureReason", 0)))
     return (Answer.LATER if code in _LATER or code == 409 else Answer.NEVER), f"HTTP status {code}"
 
 
-def _reason(reason: int) -> tuple[Answer, str]:
-    """Return what a Failure Reason (0008,1197) means for the result (PS3.18 table I.2-2)."""
+def _answer_of_reason(reason: int) -> tuple[Answer, str]:
+    """Return the answer that a Failure Reason (0008,1197) stands for (PS3.18 table I.2-2)."""
     if reason == _DUPLICATE:
         return Answer.TAKEN, "there already"
     never = reason in (0x0122, 0x0124) or reason >> 8 == 0xA9

@@ -1,17 +1,14 @@
-"""The storage SCP: films in by C-STORE, acknowledged as soon as they are on disk; and C-ECHO.
+"""The storage SCP: receives films by C-STORE, acknowledges them as soon as they are on disk, and answers C-ECHO.
 
 Conventions
 -----------
-Nothing of an object is decoded here: its bytes go to the spool as they came. What can be said at once is said at
-once (PS3.4 table B.2-1): A700 no room, A900 the object is not what its command says, C000 it cannot be read,
-0122 a SOP class that was not agreed on. Whether it is a chest radiograph is found out later, when it is scored.
+Objects are not decoded here: their bytes go to the spool as they arrive. `STATUSES` lists what can be refused at once
+(PS3.4 table B.2-1). Whether an object is a chest radiograph becomes known later, when it is scored.
 """
 
 from __future__ import annotations
 
-import logging
 import socket
-import struct
 import time
 import zlib
 from io import BytesIO
@@ -35,9 +32,11 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from xraytransfer.errors import ServeError
 from xraytransfer.reading.decoders import SYNTAXES
 from xraytransfer.serve.dicom.tls import caller_context
-from xraytransfer.serve.dicom_results.result_object import software_version
+from xraytransfer.serve.dicom_results.equipment import implementation_version
+from xraytransfer.serve.dicom_results.identity import UNREADABLE
 from xraytransfer.serve.dicom_results.uids import IMPLEMENTATION_CLASS_UID
-from xraytransfer.serve.spool.items import SpoolFullError
+from xraytransfer.serve.log import film_log, log
+from xraytransfer.serve.spool.spool import SpoolFullError
 
 if TYPE_CHECKING:
     from pynetdicom.transport import ThreadedAssociationServer
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_PDU", "SOP_CLASSES", "STATUSES", "TRANSFER_SYNTAXES", "application_entity", "start_scp"]
 
-_LOG = logging.getLogger(__name__)
 
 SOP_CLASSES = (
     ComputedRadiographyImageStorage,
@@ -57,10 +55,10 @@ SOP_CLASSES = (
     MultiFrameGrayscaleByteSecondaryCaptureImageStorage,  # with one frame
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
 )
-"""Storage SOP classes that are accepted."""
+"""Storage SOP classes accepted."""
 
 TRANSFER_SYNTAXES = tuple(SYNTAXES)
-"""Transfer syntaxes that are accepted for each of them: all that `xraytransfer.read_radiograph` decodes."""
+"""Transfer syntaxes accepted for each of them: all that `xraytransfer.read_radiograph` decodes."""
 
 STATUSES = {
     0x0000: "stored in the queue",
@@ -69,31 +67,19 @@ STATUSES = {
     0xA900: "the data set's SOP class or instance differs from the command's",
     0xC000: "the data set cannot be read",
 }
-"""Every status that a C-STORE is answered with."""
+"""Every status of a C-STORE response, and its meaning."""
 
 MAX_PDU = 2**20
 """Longest PDU that is read, in bytes; we announce 64 KiB, but an A-ASSOCIATE-RQ may be longer."""
-_IDENTIFIED_BY = 0x00080018  # SOP Instance UID: the last element that the check reads
+_LAST_TAG = 0x00080018  # SOP Instance UID: the last element that the check reads
 _HEAD = 2**16  # bytes of a deflated object that are inflated for it
-UNREADABLE = (
-    AttributeError,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 
 
 def application_entity(settings: DicomSettings) -> AE:
-    """Return our application entity with its names and time limits, without presentation contexts."""
+    """Return the application entity with its names and time limits, without presentation contexts."""
     entity = AE(ae_title=settings.ae_title)
     entity.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-    entity.implementation_version_name = software_version().upper().replace(" ", "_")[:16]
+    entity.implementation_version_name = implementation_version()
     entity.maximum_pdu_size = 65536
     entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = settings.answer_timeout_s
     entity.network_timeout = settings.idle_timeout_s
@@ -139,10 +125,10 @@ def start_scp(settings: DicomSettings, spool: Spool) -> ThreadedAssociationServe
 
 
 class _LimitedReceive:
-    """Read from a connection: not more than one object's bytes, no PDU of absurd length, and none for ever.
+    """Reads from a connection with limits: the size of an object, the length of a PDU, and the time for a PDU.
 
-    pynetdicom holds a message in memory until it is whole, takes a PDU's length from its sender, and waits for each
-    of its bytes anew.
+    pynetdicom itself holds a message in memory until it is whole, believes the PDU length that the sender announces,
+    and restarts its timeout with every byte.
     """
 
     def __init__(self, transport: Any, settings: DicomSettings) -> None:
@@ -170,19 +156,19 @@ class _LimitedReceive:
         return received
 
     def _give_up(self, why: str) -> NoReturn:
-        _LOG.warning("DICOM: association ended: %s", why)
+        log.warning("DICOM: association ended: %s", why)
         self.socket.close()
         raise OSError(why)
 
 
 def _limit(event: Any, settings: DicomSettings) -> None:
-    """Give a new connection its limits."""
+    """Put limits on what a new connection reads."""
     transport = event.assoc.dul.socket
     transport.recv = _LimitedReceive(transport, settings)
 
 
 def _closed(event: Any) -> None:
-    """Close a connection that its peer has left; pynetdicom leaves that to the garbage collector."""
+    """Close a connection that its peer has closed; pynetdicom leaves that to the garbage collector."""
     transport = event.assoc.dul.socket
     if transport is not None and isinstance(transport.recv, _LimitedReceive):
         transport.recv.socket.close()
@@ -195,41 +181,41 @@ def _message_ended(event: Any) -> None:
 
 
 def _rejected(event: Any, settings: DicomSettings) -> None:
-    asked = event.assoc.requestor.primitive
-    if asked.called_ae_title != settings.ae_title:
-        why = f"it calls {asked.called_ae_title!r}, this server is {settings.ae_title!r}"
-    elif settings.callers and asked.calling_ae_title not in settings.callers:
-        why = f"it calls itself {asked.calling_ae_title!r}, which is not allowed (--allow-ae)"
+    request = event.assoc.requestor.primitive
+    if request.called_ae_title != settings.ae_title:
+        why = f"it calls {request.called_ae_title!r}, this server is {settings.ae_title!r}"
+    elif settings.callers and request.calling_ae_title not in settings.callers:
+        why = f"it calls itself {request.calling_ae_title!r}, which is not allowed (--allow-ae)"
     else:
         why = f"{settings.max_associations} associations are open, no more are allowed"
-    _LOG.warning("DICOM: association of %s rejected: %s", event.assoc.requestor.address, why)
+    log.warning("DICOM: association of %s rejected: %s", event.assoc.requestor.address, why)
 
 
 def _store(event: Any, spool: Spool) -> int:
     """Handle one C-STORE request; return its status."""
     request = event.request
     if request.AffectedSOPClassUID != event.context.abstract_syntax:
-        _LOG.warning("DICOM: an object of a SOP class that was not agreed on was refused")
+        log.warning("DICOM: an object of a SOP class that was not agreed on was refused")
         return 0x0122
     try:
-        found = _identify(request.DataSet, event.context.transfer_syntax)
+        uids = _identify(request.DataSet, event.context.transfer_syntax)
     except UNREADABLE as error:
-        _LOG.warning("DICOM: an object that cannot be read was refused (%s)", type(error).__name__)
+        log.warning("DICOM: an object that cannot be read was refused (%s)", type(error).__name__)
         return 0xC000
-    if found != (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID):
-        _LOG.warning("DICOM: an object that is not what its command says was refused")
+    if uids != (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID):
+        log.warning("DICOM: an object that is not what its command says was refused")
         return 0xA900
     try:
         new = spool.receive(event.encoded_dataset())
     except SpoolFullError as error:
-        _LOG.error("DICOM: a film was refused: %s", error)
+        log.error("DICOM: a film was refused: %s", error)
         return 0xA700
-    _LOG.info("DICOM: film received%s", "" if new else " (it was waiting already)")
+    film_log.info("DICOM: film received%s", "" if new else " (it was waiting already)")
     return 0x0000
 
 
 def _identify(stream: BytesIO, transfer_syntax: str) -> tuple[str, str]:
-    """Return an encoded data set's SOP class and instance UIDs, reading no further."""
+    """Return an encoded data set's SOP class and instance UIDs without reading further."""
     syntax = UID(transfer_syntax)
     stream.seek(0)
     head = stream
@@ -239,6 +225,6 @@ def _identify(stream: BytesIO, transfer_syntax: str) -> tuple[str, str]:
         head,
         is_implicit_VR=syntax.is_implicit_VR,
         is_little_endian=syntax.is_little_endian,
-        stop_when=lambda tag, vr, length: tag > _IDENTIFIED_BY,
+        stop_when=lambda tag, vr, length: tag > _LAST_TAG,
     )
     return str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)

@@ -1,4 +1,4 @@
-"""The storage SCU: one association with a node, C-STORE of results, and C-FIND to see whether it has them."""
+"""The storage SCU: sends results to a node by C-STORE, and checks by C-FIND that the node has them."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from pydicom.uid import (
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find  # type: ignore[attr-defined]
 
+from xraytransfer.serve.dicom.connection import Answer, UnreachableError
 from xraytransfer.serve.dicom.scp import application_entity
-from xraytransfer.serve.dicom.sender import Answer, UnreachableError
 from xraytransfer.serve.dicom.tls import node_context
 
 if TYPE_CHECKING:
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
-    from xraytransfer.serve.spool.items import Delivery
+    from xraytransfer.serve.spool.database import Delivery
 
 __all__ = ["SOP_CLASSES", "TRANSFER_SYNTAXES", "classify", "node_connection"]
 
 SOP_CLASSES = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
-"""Storage SOP classes that are proposed: only those of the results that wait."""
+"""Storage SOP classes proposed; an association proposes only those of the results that wait."""
 
 TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-"""Transfer syntaxes that are proposed for each of them."""
+"""Transfer syntaxes proposed for each of them."""
 
 _DUPLICATE = 0x0111
 _NEVER = (0x0117, 0x0118, 0x0119, 0x0122, 0x0124)  # invalid instance, no such class, not authorised, ...
 
 
 def classify(status: int) -> Answer:
-    """Return what a C-STORE status means for the result (PS3.4 table B.2-1, PS3.7 annex C)."""
+    """Return the answer that a C-STORE status stands for (PS3.4 table B.2-1, PS3.7 annex C)."""
     if status == 0x0000 or status >> 12 == 0xB or status in (0x0001, 0x0107, 0x0116, _DUPLICATE):
         return Answer.TAKEN
     if status in _NEVER or status >> 8 == 0xA9:
@@ -53,8 +53,8 @@ class _NodeConnection:
 
     def store(self, delivery: Delivery) -> tuple[Answer, str]:
         """Send one result by C-STORE."""
-        offered = {context.abstract_syntax for context in self._association.accepted_contexts}
-        if delivery.sop_class_uid not in offered:
+        accepted = {context.abstract_syntax for context in self._association.accepted_contexts}
+        if delivery.sop_class_uid not in accepted:
             return Answer.LATER, f"the node does not take SOP class {delivery.sop_class_uid}"
         if not self._association.is_established:
             raise UnreachableError("the association was ended by the node")
@@ -67,36 +67,36 @@ class _NodeConnection:
         return classify(status.Status), f"status {status.Status:04X}"
 
     def holds(self, delivery: Delivery) -> bool | None:
-        """Ask for one result by C-FIND on image level; None if the node does not answer such questions."""
+        """Query for one result by C-FIND on image level; None if the node does not support that."""
         if Find not in {context.abstract_syntax for context in self._association.accepted_contexts}:
             return None
-        film = dcmread(delivery.path, stop_before_pixels=True)
+        result = dcmread(delivery.path, stop_before_pixels=True)
         query = Dataset()
         query.QueryRetrieveLevel = "IMAGE"
-        query.StudyInstanceUID = film.StudyInstanceUID
-        query.SeriesInstanceUID = film.SeriesInstanceUID
+        query.StudyInstanceUID = result.StudyInstanceUID
+        query.SeriesInstanceUID = result.SeriesInstanceUID
         query.SOPInstanceUID = delivery.sop_instance_uid
-        found = False
+        held = False
         for status, answer in self._association.send_c_find(query, Find):
             if "Status" not in status:
                 raise UnreachableError("no answer came to a C-FIND")
             if status.Status not in (0x0000, 0xFF00, 0xFF01):
                 return None
             uid = answer.get("SOPInstanceUID") if answer is not None else None
-            found = found or uid == delivery.sop_instance_uid
-        return found
+            held = held or uid == delivery.sop_instance_uid
+        return held
 
 
 @contextmanager
 def node_connection(
     destination: Destination, settings: DicomSettings, deliveries: Sequence[Delivery]
 ) -> Iterator[_NodeConnection]:
-    """Open an association that proposes what the deliveries need, and release it afterwards.
+    """Open an association that proposes the contexts that the deliveries need, and release it afterwards.
 
     Raises
     ------
     UnreachableError
-        No connection, a rejected or aborted association, or no context accepted.
+        The node does not answer, rejects or aborts the association, or accepts no context.
     """
     entity = application_entity(settings)
     for sop_class in SOP_CLASSES:

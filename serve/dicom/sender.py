@@ -1,76 +1,41 @@
-"""The sender: results out of the spool to one destination, by C-STORE or STOW-RS, until it has them.
+"""The sender: brings one destination its results from the spool, by C-STORE or STOW-RS, until it has them.
 
 Conventions
 -----------
 A destination that cannot be reached, rejects the association or stops answering is tried again for ever, with a
-wait that doubles; nothing is given up, since it is the destination that is ill and not the results. A result that a
-destination refuses is sent again a limited number of times, in case the reason goes away, and is then put into the
-folder ``dead``; at once, if the answer says that it will never be taken. A status of success or warning counts as
-taken, and so does "duplicate": the object is there.
+wait that doubles. A result that a destination refuses is sent again a limited number of times and is then put into the
+folder ``dead``; at once, if the answer says that the refusal is final. A status of success or warning means that the
+result was accepted, and so does "duplicate", because the destination has the object.
 """
 
 from __future__ import annotations
 
-import logging
 import random
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pydicom.errors import InvalidDicomError
 
 from xraytransfer.errors import ServeError
+from xraytransfer.serve.dicom.connection import Answer
+from xraytransfer.serve.log import film_log, log
 
 if TYPE_CHECKING:
+    from xraytransfer.serve.dicom.connection import Connection
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
-    from xraytransfer.serve.spool.items import Delivery
+    from xraytransfer.serve.spool.database import Delivery
     from xraytransfer.serve.spool.spool import Spool
 
-__all__ = ["Answer", "Connection", "Sender", "UnreachableError"]
+__all__ = ["Sender"]
 
-_LOG = logging.getLogger(__name__)
-_IDLE_S = 1.0  # longest sleep: a delivery that was postponed falls due without anybody's notice
-
-
-class Answer(Enum):
-    """What a destination says to one result."""
-
-    TAKEN = "taken"
-    LATER = "later"
-    NEVER = "never"
-
-
-class UnreachableError(ServeError):
-    """The destination cannot be talked to now."""
-
-
-class Connection(Protocol):
-    """An open way to a destination."""
-
-    def store(self, delivery: Delivery) -> tuple[Answer, str]:
-        """Send one result; return the answer and, for the log, its status.
-
-        Raises
-        ------
-        UnreachableError
-            No answer came.
-        """
-
-    def holds(self, delivery: Delivery) -> bool | None:
-        """Ask whether the destination has a result that it took; None if it cannot be asked.
-
-        Raises
-        ------
-        UnreachableError
-            No answer came.
-        """
+_IDLE_S = 1.0  # longest sleep: nothing signals that a postponed delivery is due
 
 
 class Sender:
-    """A thread that brings one destination its results.
+    """A thread that sends one destination its results.
 
     Parameters
     ----------
@@ -82,12 +47,12 @@ class Sender:
     def __init__(self, destination: Destination, settings: DicomSettings, spool: Spool) -> None:
         self._destination, self._settings, self._spool = destination, settings, spool
         self._stopping = threading.Event()
-        self._failures = 0  # connections in a row
+        self._failures = 0  # failed connections in a row
         self._thread = threading.Thread(target=self._run, name=f"send {destination.name}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the result that is being sent; what is left stays in the spool."""
+        """End after the result that is being sent; the others stay in the spool."""
         self._stopping.set()
         with self._spool.changed:
             self._spool.changed.notify_all()
@@ -102,16 +67,16 @@ class Sender:
                         if not self._stopping.is_set():
                             self._spool.changed.wait(_IDLE_S)
                     continue
-                self._bring(deliveries)
+                self._send(deliveries)
                 self._failures = 0
-            # A full disk, or a certificate that was replaced by something else, must not end the thread either.
+            # A full disk or a certificate that became unreadable must not end the thread either.
             except (ServeError, OSError, sqlite3.Error) as error:
                 self._failures += 1
                 wait_s = self._spread(self._settings.back_off(self._failures))
-                _LOG.warning("%s: %s; next attempt in %.0f s, results wait", self._destination.name, error, wait_s)
+                log.warning("%s: %s; next attempt in %.0f s, results wait", self._destination.name, error, wait_s)
                 self._stopping.wait(wait_s)
 
-    def _bring(self, deliveries: Sequence[Delivery]) -> None:
+    def _send(self, deliveries: Sequence[Delivery]) -> None:
         with self._connect(deliveries) as connection:
             for delivery in deliveries:
                 if self._stopping.is_set():
@@ -143,7 +108,7 @@ class Sender:
             answer, status = Answer.LATER, f"it cannot be sent ({type(error).__name__})"
         self._failures = 0
         if answer is Answer.TAKEN:
-            _LOG.info("%s: took a result", delivery.destination)
+            film_log.info("%s: took a result", delivery.destination)
         if answer is Answer.TAKEN and self._settings.confirm_after_s is not None:
             self._spool.accepted(delivery, self._settings.confirm_after_s)
         elif answer is Answer.TAKEN:
@@ -154,7 +119,7 @@ class Sender:
     def _confirm(self, connection: Connection, delivery: Delivery) -> None:
         held = connection.holds(delivery)
         if held is None:
-            _LOG.warning("%s: cannot be asked for a result that it took: it is believed", delivery.destination)
+            log.warning("%s: cannot be asked for a result that it took: it is believed", delivery.destination)
         if held is None or held:
             self._spool.sent(delivery)
         else:
@@ -163,14 +128,14 @@ class Sender:
     def _refused(self, delivery: Delivery, status: str, *, never: bool) -> None:
         attempts = delivery.attempts + 1
         if never or attempts >= self._settings.max_attempts:
-            _LOG.error("%s: a result was given up after %d attempts: %s", delivery.destination, attempts, status)
+            log.error("%s: a result was given up after %d attempts: %s", delivery.destination, attempts, status)
             self._spool.bury_delivery(delivery, status)
             return
         wait_s = self._spread(self._settings.back_off(attempts))
-        _LOG.warning("%s: a result was refused: %s; again in %.0f s", delivery.destination, status, wait_s)
+        log.warning("%s: a result was refused: %s; again in %.0f s", delivery.destination, status, wait_s)
         self._spool.postpone(delivery, wait_s)
 
     @staticmethod
     def _spread(wait_s: float) -> float:
-        """Vary a wait, so that many servers do not come back to a destination in the same second."""
+        """Vary a wait, so that many servers do not retry a destination in the same second."""
         return wait_s * random.uniform(0.8, 1.2)

@@ -1,4 +1,4 @@
-"""The DICOM side as a whole: the SCP, the spool, the worker and one sender for each destination."""
+"""The DICOM side of the server: the SCP, the spool, the worker and one sender for each destination."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from xraytransfer.serve.dicom.scp import start_scp
 from xraytransfer.serve.dicom.sender import Sender
 from xraytransfer.serve.dicom.tls import node_context
 from xraytransfer.serve.dicom.worker import Worker
+from xraytransfer.serve.log import log
 from xraytransfer.serve.spool.spool import Spool
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DicomService", "start_dicom"]
 
-_LOG = logging.getLogger(__name__)
-
 
 class DicomService:
     """The DICOM side of a server.
@@ -32,14 +31,14 @@ class DicomService:
     ----------
     settings : DicomSettings
     engine : Engine
-        What scores films; it is not closed with the service.
+        Scores the films; it is not closed with the service.
     metrics : Metrics or None
-        Where to show what waits and what was done.
+        Shows the counts of the spool.
 
     Attributes
     ----------
     port : int
-        Where it listens, once started.
+        The port it listens on, once started.
     """
 
     def __init__(self, settings: DicomSettings, engine: Engine, metrics: Metrics | None = None) -> None:
@@ -49,7 +48,7 @@ class DicomService:
         self.port = settings.port
 
     def start(self) -> None:
-        """Open the spool, listen, and take up what waits from before.
+        """Open the spool, listen, and continue with what waits from before.
 
         Raises
         ------
@@ -62,10 +61,10 @@ class DicomService:
         with ExitStack() as stack:
             spool = Spool(settings.spool, capacity=settings.capacity, min_free_bytes=settings.min_free_bytes)
             stack.callback(spool.close)
-            # Ended in the reverse order: nobody new, then the films in the engine, then the results.
+            # Ended in the reverse order: the SCP, then the films in the engine, then the senders.
             for destination in settings.destinations:
                 if not destination.url:
-                    node_context(destination, settings)  # certificates that cannot be used are told now
+                    node_context(destination, settings)  # raises now if the certificates cannot be used
                 stack.callback(Sender(destination, settings, spool).stop)
             stack.callback(Worker(settings, spool, self._engine).stop)
             server = start_scp(settings, spool)
@@ -76,7 +75,7 @@ class DicomService:
             self._metrics.registry.register(self)
             self._running.callback(self._metrics.registry.unregister, self)
         waiting = spool.counts()
-        _LOG.info(
+        log.info(
             "DICOM: %s listens on %s port %d; %d films and %d results wait from before",
             settings.ae_title,
             settings.host,
@@ -86,7 +85,7 @@ class DicomService:
         )
 
     def counts(self) -> dict[str, int]:
-        """Return what waits and what was done; see `Spool.counts`. Empty before the start."""
+        """Return `Spool.counts`; empty before the start."""
         return self._spool.counts() if self._spool is not None else {}
 
     def collect(self) -> Iterator[Metric]:
@@ -105,7 +104,7 @@ class DicomService:
         return []
 
     def close(self) -> None:
-        """Take no more films, wait for those being scored, end. What is left stays in the spool."""
+        """Accept no more films, wait for those being scored, and end; the others stay in the spool."""
         self._running.close()
         self._spool = None
 

@@ -1,8 +1,8 @@
-"""TLS for DICOM: what is shown to callers and asked of them, and how nodes are spoken to.
+"""TLS for DICOM, as a server to callers and as a client to nodes.
 
 References
 ----------
-PS3.15 annex B.9 and B.12; protocol versions and ciphers are those that Python's `ssl` holds safe.
+PS3.15 annex B.9 and B.12; protocol versions and ciphers are the defaults of Python's `ssl`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["caller_context", "node_context"]
 class _PatientContext(ssl.SSLContext):
     """Leaves the handshake to the association's own thread, within its time limits.
 
-    pynetdicom would shake hands where it accepts connections: one caller who says nothing would keep out all others.
+    pynetdicom would do the handshake where it accepts connections, so one silent caller would block all others.
     """
 
     def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:
@@ -31,7 +31,7 @@ class _PatientContext(ssl.SSLContext):
 
 
 def caller_context(settings: DicomSettings) -> ssl.SSLContext | None:
-    """Return how to speak TLS with those who send films, None for plain DICOM.
+    """Return the TLS context for callers, None for plain DICOM.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def caller_context(settings: DicomSettings) -> ssl.SSLContext | None:
 
 
 def node_context(destination: Destination, settings: DicomSettings) -> tuple[ssl.SSLContext, str] | None:
-    """Return how to speak TLS to a node, and the name that its certificate must carry; None for plain DICOM.
+    """Return the TLS context for a node, and the name that its certificate must carry; None for plain DICOM.
 
     Raises
     ------

@@ -1,8 +1,7 @@
-"""The worker: films out of the spool to the engine, their results back into the spool."""
+"""The worker: hands films from the spool to the engine, and puts their results back into the spool."""
 
 from __future__ import annotations
 
-import logging
 import math
 import sqlite3
 import threading
@@ -13,8 +12,9 @@ from pydicom import dcmread
 
 from xraytransfer.errors import RadiographError, ServeError
 from xraytransfer.plural import counted
-from xraytransfer.serve.dicom_results.results import film_uid, make_results
+from xraytransfer.serve.dicom_results.results import Result, film_uid, make_results
 from xraytransfer.serve.engine import DrainingError, QueueFullError
+from xraytransfer.serve.log import film_log, log
 from xraytransfer.serve.spool.spool import MAX_ATTEMPTS
 
 if TYPE_CHECKING:
@@ -22,21 +22,20 @@ if TYPE_CHECKING:
     from xraytransfer.radiograph import Radiograph
     from xraytransfer.serve.dicom_settings import DicomSettings
     from xraytransfer.serve.engine import Engine
-    from xraytransfer.serve.spool.items import Film, Result
+    from xraytransfer.serve.spool.database import QueuedFilm
     from xraytransfer.serve.spool.spool import Spool
 
 __all__ = ["Worker"]
 
-_LOG = logging.getLogger(__name__)
-_IDLE_S = 1.0  # longest sleep: a film that was put back falls due without anybody's notice
-_DISK_S = 10.0  # wait for a disk that takes nothing
+_IDLE_S = 1.0  # longest sleep: nothing signals that a film that was put back is due
+_DISK_S = 10.0  # wait after the disk refused to write
 
 
 class Worker:
     """A thread that has every received film scored.
 
-    A film that is refused (no chest radiograph, damaged, ...) is counted and forgotten: its sender has it. A film
-    that fails otherwise, or whose process dies over it, is tried again a few times and then put into ``dead``.
+    A film that is refused (no chest radiograph, damaged, ...) is counted and deleted, because its sender has it. A film
+    that fails otherwise, or during which the process dies, is tried again a few times and then put into ``dead``.
 
     Parameters
     ----------
@@ -50,12 +49,12 @@ class Worker:
         self._destinations = [destination.name for destination in settings.destinations]
         self._stopping = threading.Event()
         self._in_engine = 0
-        self._ahead = engine.workers + engine.batch_size  # keeps it busy, and leaves places for others
+        self._ahead = engine.workers + engine.batch_size  # enough to keep it busy; the other places are for HTTP
         self._thread = threading.Thread(target=self._run, name="dicom worker", daemon=True)
         self._thread.start()
 
     def stop(self, timeout_s: float = 60.0) -> None:
-        """Hand no more films in; wait for those in the engine. What is left stays in the spool."""
+        """Submit no more films and wait for those in the engine; the others stay in the spool."""
         self._stopping.set()
         with self._spool.changed:
             self._spool.changed.notify_all()
@@ -75,18 +74,18 @@ class Worker:
                             self._spool.changed.wait(_IDLE_S)
                         continue
                     self._in_engine += 1
-                self._hand_in(film)
+                self._submit(film)
             except (OSError, sqlite3.Error) as error:
                 self._disk_failed(film, error)
                 self._stopping.wait(_IDLE_S)
 
-    def _disk_failed(self, film: Film | None, error: Exception) -> None:
-        """Go on later: what was received lies in the spool as it did."""
-        _LOG.error("DICOM: the spool takes nothing (%s); again in %.0f s", error, _DISK_S)
+    def _disk_failed(self, film: QueuedFilm | None, error: Exception) -> None:
+        """Put a film back for later; the spool is as it was."""
+        log.error("DICOM: the spool takes nothing (%s); again in %.0f s", error, _DISK_S)
         if film is not None:
             self._spool.hold_back(film, _DISK_S)
 
-    def _hand_in(self, film: Film) -> None:
+    def _submit(self, film: QueuedFilm) -> None:
         if film.attempts > MAX_ATTEMPTS:
             self._leave()
             self._bury(film, f"given up after {MAX_ATTEMPTS} attempts that ended without an answer")
@@ -105,10 +104,10 @@ class Worker:
             self._stopping.set()
             self._spool.release(film, 0.0, counts=False)
         else:
-            future.add_done_callback(lambda done: self._answered(film, done))
+            future.add_done_callback(lambda done: self._record(film, done))
 
-    def _finish(self, film: Film, radiograph: Radiograph, prediction: Prediction) -> list[Result]:
-        """Make a film's results; runs in the engine's thread, where the pixels are."""
+    def _finish(self, film: QueuedFilm, radiograph: Radiograph, prediction: Prediction) -> list[Result]:
+        """Make a film's results. Runs in the engine's thread, which has the pixels."""
         header = dcmread(film.path, stop_before_pixels=True)
         created = self._spool.first_scored(film_uid(header, prediction))
         return make_results(
@@ -120,7 +119,7 @@ class Worker:
             capture=self._settings.secondary_capture,
         )
 
-    def _answered(self, film: Film, done: Future[list[Result]]) -> None:
+    def _record(self, film: QueuedFilm, done: Future[list[Result]]) -> None:
         try:
             self._settle(film, done)
         except (OSError, sqlite3.Error) as error:
@@ -128,31 +127,33 @@ class Worker:
         finally:
             self._leave()
 
-    def _settle(self, film: Film, done: Future[list[Result]]) -> None:
-        """Write down what became of a film."""
+    def _settle(self, film: QueuedFilm, done: Future[list[Result]]) -> None:
+        """Write the outcome of a film into the spool."""
         error = CancelledError() if done.cancelled() else done.exception()
         if error is None:
             results = done.result()
             self._spool.score(film, results, self._destinations)
-            _LOG.info("DICOM: a film was scored; %s to send", counted(len(results) * len(self._destinations), "result"))
+            film_log.info(
+                "DICOM: a film was scored; %s to send", counted(len(results) * len(self._destinations), "result")
+            )
         elif isinstance(error, RadiographError):
-            _LOG.warning("DICOM: a film was refused: %s", error.reason)
+            log.warning("DICOM: a film was refused: %s", error.reason)
             self._spool.refuse(film)
         elif isinstance(error, ServeError):
             self._bury(film, str(error))
         elif isinstance(error, CancelledError):
             self._spool.release(film, 0.0, counts=False)
-        else:  # a fault of ours or of the machine; its message may hold anything, so only its kind is told
+        else:  # an error of this program or machine; only its kind is logged, for its message may hold patient data
             kind = type(error).__name__
             if film.attempts >= MAX_ATTEMPTS:
                 self._bury(film, f"scoring failed {film.attempts} times ({kind})")
                 return
             wait_s = self._settings.back_off(film.attempts)
-            _LOG.error("DICOM: scoring a film failed (%s); again in %.0f s", kind, wait_s)
+            log.error("DICOM: scoring a film failed (%s); again in %.0f s", kind, wait_s)
             self._spool.release(film, wait_s, counts=True)
 
-    def _bury(self, film: Film, reason: str) -> None:
-        _LOG.error("DICOM: a film was given up: %s; it lies in %s", reason, self._spool.dead)
+    def _bury(self, film: QueuedFilm, reason: str) -> None:
+        log.error("DICOM: a film was given up: %s; it lies in %s", reason, self._spool.dead)
         self._spool.bury_film(film, reason)
 
     def _leave(self) -> None:

@@ -1,14 +1,15 @@
-"""The identity of a film: whose it is and which examination it belongs to, ready to be copied into results.
+"""The identity of a film: its patient and examination, ready to be copied into results.
 
-Headers lie and break rules: dates that are no dates, accession numbers that are too long, a sex of "W".
-Identifiers and names are copied as they stand, valid or not, because a changed identifier would file the
-result under somebody else; dates, times and codes that break their rules are left empty.
+Headers break rules: dates that are no dates, accession numbers that are too long, a sex of "W". Identifiers and names
+are copied unchanged, valid or not, because a changed identifier would file the result under another patient. Dates,
+times and codes that break their rules are left empty.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import struct
+import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,60 +23,53 @@ from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 
 from xraytransfer.errors import ServeError
 
-__all__ = ["Identity", "identify"]
+__all__ = ["UNREADABLE", "Identity", "identify"]
+
+UNREADABLE = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""The errors that pydicom raises while it reads a damaged object."""
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 
-def _is_date(value: str) -> bool:
-    try:
-        datetime.strptime(value, "%Y%m%d")
-    except ValueError:
-        return False
-    return len(value) == 8
+_ANY = re.compile(r".*", re.DOTALL)
+_DATE = re.compile(r"\d{8}")
+_TIME = re.compile(r"(([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?)?")
+_AGE = re.compile(r"\d{3}[DWMY]")
+_SEX = re.compile(r"[MFO]")
+_OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 
-
-def _is_time(value: str) -> bool:
-    return re.fullmatch(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?", value) is not None
-
-
-def _is_age(value: str) -> bool:
-    return re.fullmatch(r"\d{3}[DWMY]", value) is not None
-
-
-def _is_sex(value: str) -> bool:
-    return value in {"M", "F", "O"}
-
-
-def _is_offset(value: str) -> bool:
-    return re.fullmatch(r"[+-](0\d|1[0-4])[0-5]\d", value) is not None
-
-
-def _any(_: str) -> bool:
-    return True
-
-
-# keyword -> (rule that a value must keep, whether the result must hold the attribute even if empty)
-_COPIED: dict[str, tuple[Callable[[str], bool], bool]] = {
-    "StudyDate": (_is_date, True),
-    "StudyTime": (_is_time, True),
-    "AccessionNumber": (_any, True),
-    "ReferringPhysicianName": (_any, True),
-    "StudyDescription": (_any, False),
-    "PatientName": (_any, True),
-    "PatientID": (_any, True),
-    "IssuerOfPatientID": (_any, False),
-    "PatientBirthDate": (_is_date, True),
-    "PatientSex": (_is_sex, True),
-    "PatientAge": (_is_age, False),
-    "StudyID": (_any, True),
-    "TimezoneOffsetFromUTC": (_is_offset, False),
+# keyword -> (pattern that a value must match, whether the result must hold the attribute even if empty)
+_COPIED: dict[str, tuple[re.Pattern[str], bool]] = {
+    "StudyDate": (_DATE, True),
+    "StudyTime": (_TIME, True),
+    "AccessionNumber": (_ANY, True),
+    "ReferringPhysicianName": (_ANY, True),
+    "StudyDescription": (_ANY, False),
+    "PatientName": (_ANY, True),
+    "PatientID": (_ANY, True),
+    "IssuerOfPatientID": (_ANY, False),
+    "PatientBirthDate": (_DATE, True),
+    "PatientSex": (_SEX, True),
+    "PatientAge": (_AGE, False),
+    "StudyID": (_ANY, True),
+    "TimezoneOffsetFromUTC": (_OFFSET, False),
 }
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a result inherits from the film that it is about.
+    """The attributes that a result takes over from its film.
 
     Attributes
     ----------
@@ -96,7 +90,7 @@ class Identity:
     values: dict[str, str]
 
     def evidence(self) -> Dataset:
-        """Return a film without pixels and without a patient, for libraries that need one to refer to."""
+        """Return a film without pixels and patient, for libraries that need a film to refer to."""
         film = Dataset()
         film.SOPClassUID, film.SOPInstanceUID = self.sop_class_uid, self.sop_instance_uid
         film.StudyInstanceUID, film.SeriesInstanceUID = self.study_uid, self.series_uid
@@ -118,7 +112,7 @@ class Identity:
         for keyword, (_, required) in _COPIED.items():
             value = self.values[keyword]
             if value or required:
-                # As it stands: an identifier that breaks a rule must still be the same identifier.
+                # Not validated: an identifier that breaks a rule must still be the same identifier.
                 result.add(DataElement(Tag(keyword), dictionary_VR(Tag(keyword)), value, validation_mode=config.IGNORE))
         result.SpecificCharacterSet = _character_set("".join(self.values.values()))
 
@@ -138,35 +132,43 @@ def identify(dataset: Dataset) -> Identity:
         refer to it.
     """
     names = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
-    found = {name: _text(dataset, name).strip(" \0") for name in names}
-    for name, value in found.items():
+    uids = {name: _text(dataset, name).strip(" \0") for name in names}
+    for name, value in uids.items():
         if len(value) > 64 or not _UID.fullmatch(value):
             state = "absent" if not value else "not a valid UID"
             raise ServeError(f"the film's {name} is {state}: no DICOM result can refer to it")
     values = {}
-    for keyword, (keeps_rule, _) in _COPIED.items():
+    for keyword, (pattern, _) in _COPIED.items():
         value = _text(dataset, keyword).strip(" \0\r\n")
-        values[keyword] = value if keeps_rule(value) else ""
+        values[keyword] = value if pattern.fullmatch(value) and (pattern is not _DATE or _is_date(value)) else ""
     return Identity(
-        study_uid=found["StudyInstanceUID"],
-        series_uid=found["SeriesInstanceUID"],
-        sop_instance_uid=found["SOPInstanceUID"],
-        sop_class_uid=found["SOPClassUID"],
+        study_uid=uids["StudyInstanceUID"],
+        series_uid=uids["SeriesInstanceUID"],
+        sop_instance_uid=uids["SOPInstanceUID"],
+        sop_class_uid=uids["SOPClassUID"],
         instance_number=_instance_number(_text(dataset, "InstanceNumber").strip(" \0")),
         values=values,
     )
 
 
+def _is_date(digits: str) -> bool:
+    try:
+        datetime.strptime(digits, "%Y%m%d")
+    except ValueError:
+        return False
+    return True
+
+
 def _instance_number(text: str) -> int:
-    """Return the number where it is a positive one that an Integer String holds, else 1."""
+    """Return the number if it is positive and fits an Integer String, else 1."""
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) and int(text) > 0 else 1
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
     """Return an attribute's text; empty where absent.
 
-    Reads the raw bytes where pydicom has not converted them yet: its conversion warns about invalid
-    values and prints them, and a warning that holds a patient's name ends up in a log.
+    Reads the raw bytes where pydicom has not converted them yet: its conversion prints invalid values in
+    warnings, so a patient's name could get into a log.
     """
     element: Any = dataset.get_item(Tag(keyword))
     if element is None or not element.value:
@@ -193,7 +195,7 @@ def _encodings(dataset: Dataset) -> list[str]:
 
 
 def _character_set(text: str) -> str:
-    """Return Latin-1 where it does, since every archive reads it, else UTF-8 (PS3.3 C.12.1.1.2)."""
+    """Return Latin-1, which every archive reads, if it can encode the text, else UTF-8 (PS3.3 C.12.1.1.2)."""
     try:
         text.encode("latin-1")
     except UnicodeEncodeError:

@@ -1,26 +1,65 @@
-"""The results of one film: the objects that are sent or written for it."""
+"""The results of one film: the DICOM objects made for it, sent by the server or written as files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+import os
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from io import BytesIO
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
-from xraytransfer.serve.dicom_results.identity import identify
+from xraytransfer.errors import OutputError, ServeError
+from xraytransfer.files import write_with
+from xraytransfer.serve.dicom_results.identity import UNREADABLE, identify
 from xraytransfer.serve.dicom_results.secondary_capture import secondary_capture
 from xraytransfer.serve.dicom_results.structured_report import structured_report
 from xraytransfer.serve.dicom_results.uids import instance_uid
-from xraytransfer.serve.spool.items import Result
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from xraytransfer.prediction import Prediction
 
-__all__ = ["encode", "film_uid", "make_results"]
+__all__ = ["Result", "ResultFolders", "encode", "film_uid", "make_results", "write_results"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """An encoded DICOM object that says what a model answered about a film.
+
+    Attributes
+    ----------
+    data : bytes
+        DICOM file.
+    sop_class_uid, sop_instance_uid : str
+    """
+
+    data: bytes
+    sop_class_uid: str
+    sop_instance_uid: str
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Result:
+        """Encode an object."""
+        return cls(encode(dataset), str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
+
+
+@dataclass(frozen=True)
+class ResultFolders:
+    """The folders that results are written into.
+
+    Attributes
+    ----------
+    sr, sc : Path or None
+        Folder of structured reports, and of secondary captures; None makes none. Created where absent.
+    """
+
+    sr: Path | None = None
+    sc: Path | None = None
 
 
 def encode(dataset: Dataset) -> bytes:
@@ -31,28 +70,28 @@ def encode(dataset: Dataset) -> bytes:
 
 
 def film_uid(film: Dataset, prediction: Prediction) -> str:
-    """Return the UID that stands for a film and a model, whatever is made of them."""
+    """Return the UID that stands for a film and a model, whichever results are made."""
     identity = identify(film)
     return instance_uid(identity.study_uid, identity.sop_instance_uid, "film", prediction.model)
 
 
 def make_results(
     film: Dataset,
-    pixels: NDArray[np.uint8],
+    pixels: NDArray[np.uint8] | None,
     prediction: Prediction,
     created: datetime,
     *,
     report: bool = True,
     capture: bool = True,
 ) -> list[Result]:
-    """Return a film's results, encoded.
+    """Return a film's results: the structured report first, then the secondary capture.
 
     Parameters
     ----------
     film : pydicom.Dataset
         Pixels are not needed.
-    pixels : ndarray
-        uint8, shape (rows, columns), MONOCHROME2 sense.
+    pixels : ndarray or None
+        uint8, shape (rows, columns), MONOCHROME2 sense. Only the secondary capture needs them.
     prediction : Prediction
     created : datetime
         When the film was first scored, with a time zone.
@@ -61,15 +100,79 @@ def make_results(
 
     Raises
     ------
+    OutputError
+        A secondary capture is to be made without pixels.
     ServeError
         The film lacks a UID that results must refer to.
     """
-    made: list[Callable[[], Dataset]] = []
+    results = []
     if report:
-        made.append(lambda: structured_report(film, prediction, created))
+        results.append(Result.of(structured_report(film, prediction, created)))
     if capture:
-        made.append(lambda: secondary_capture(film, pixels, prediction, created))
-    return [
-        Result(encode(dataset), str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
-        for dataset in (make() for make in made)
-    ]
+        if pixels is None:
+            raise OutputError("a secondary capture needs the film's pixels: predict with keep_pixels=True")
+        results.append(Result.of(secondary_capture(film, pixels, prediction, created)))
+    return results
+
+
+def write_results(
+    prediction: Prediction, film: str | os.PathLike[str] | BinaryIO | Dataset, folders: ResultFolders
+) -> list[Path]:
+    """Write a film's results as files, as ``xraytransfer predict --sr --sc`` does; return their paths.
+
+    A file is named by its SOP Instance UID, which the film and the model determine. A file that exists is left
+    as it is: the same film and model have the same result.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        With `Prediction.pixels` kept, if a secondary capture is to be made.
+    film : path-like, binary file or pydicom.Dataset
+        The film that was scored. A file object is read from its beginning.
+    folders : ResultFolders
+
+    Raises
+    ------
+    OutputError
+        The film is no DICOM object, its pixels were not kept, or a folder cannot be written.
+    ServeError
+        The film lacks a UID that results must refer to.
+    """
+    if prediction.radiograph.get("format", "dicom") != "dicom":
+        raise OutputError(
+            f"{prediction.source}: DICOM results can be made for DICOM films only: a picture belongs to no examination"
+        )
+    results = make_results(
+        _read_header(film, prediction.source),
+        prediction.pixels,
+        prediction,
+        datetime.now(timezone.utc),
+        report=folders.sr is not None,
+        capture=folders.sc is not None,
+    )
+    chosen = [folder for folder in (folders.sr, folders.sc) if folder is not None]
+    paths = [folder / f"{result.sop_instance_uid}.dcm" for folder, result in zip(chosen, results, strict=True)]
+    for path, result in zip(paths, results, strict=True):
+        _write_once(path, result.data)
+    return paths
+
+
+def _read_header(film: str | os.PathLike[str] | BinaryIO | Dataset, source: str) -> Dataset:
+    if isinstance(film, Dataset):
+        return film
+    if not isinstance(film, str | os.PathLike):
+        film.seek(0)
+    try:
+        # force: a film without the preamble is read as a film, so its results are made too
+        return dcmread(film, stop_before_pixels=True, force=True)
+    except UNREADABLE as error:
+        raise ServeError(f"{source}: its header cannot be copied into results ({type(error).__name__})") from error
+
+
+def _write_once(path: Path, data: bytes) -> None:
+    if path.exists():
+        return
+    try:
+        write_with(path, lambda temporary: temporary.write_bytes(data))
+    except OSError as error:
+        raise OutputError(f"{path.parent}: a DICOM result cannot be written: {error.strerror}") from error

@@ -2,9 +2,9 @@
 
 Conventions
 -----------
-One RGB picture: the film, then one panel per observation with the activation map laid over it, its probability
-and its decision, between two banners that say what this is not. Everything is burned in, nothing can be
-switched off. The maps explain a probability; they do not locate findings, and the picture says so.
+One RGB picture: the film, then one panel per observation with its activation map over the film, its probability
+and its decision, between two banners with the research notice. Everything is burned in. The maps explain a
+probability; they do not locate findings, and the picture says so.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.overlay import overlay
 from xraytransfer.plural import counted
+from xraytransfer.serve.dicom_results.equipment import BANNER, MANUFACTURER, complete, parameters
 from xraytransfer.serve.dicom_results.identity import Identity, identify
-from xraytransfer.serve.dicom_results.result_object import BANNER, MANUFACTURER, complete, parameters
 from xraytransfer.serve.dicom_results.uids import instance_uid, series_uid
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def secondary_capture(
     pixels : ndarray
         uint8, shape (rows, columns), MONOCHROME2 sense: the film as it was read for the model.
     prediction : Prediction
-        What the model answered about it.
+        The model's prediction for it.
     created : datetime, optional
         When the film was first scored, with a time zone; now where absent.
 
@@ -94,7 +94,7 @@ def secondary_capture(
 
 
 def _describe(capture: Dataset, film: Dataset, identity: Identity, prediction: Prediction) -> None:
-    """Write what the picture is and what it was made from."""
+    """Write the attributes that describe the picture and its source."""
     capture.ConversionType = "WSD"  # workstation
     capture.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     capture.BodyPartExamined = "CHEST"
@@ -107,8 +107,8 @@ def _describe(capture: Dataset, film: Dataset, identity: Identity, prediction: P
     capture.TimeOfSecondaryCapture = capture.ContentTime
     maps = f"{BANNER}. Maps explain a probability; they do not locate findings."
     capture.ImageComments = " ".join(filter(None, (prediction.doubt, maps)))
-    made = f"Class activation maps over the film; model {prediction.model.name} {prediction.model.version}; "
-    capture.DerivationDescription = (made + "; ".join(parameters(prediction)))[:1024]
+    derivation = f"Class activation maps over the film; model {prediction.model.name} {prediction.model.version}; "
+    capture.DerivationDescription = (derivation + "; ".join(parameters(prediction)))[:1024]
     source = Dataset()
     source.ReferencedSOPClassUID = identity.sop_class_uid
     source.ReferencedSOPInstanceUID = identity.sop_instance_uid

@@ -3,7 +3,7 @@
 Conventions
 -----------
 The root template, the qualitative evaluations and the algorithm's identification follow IHE AIR (AI Results):
-*Procedure reported* is the imaging procedure, not the algorithm. Groups hold nothing nested, because readers lose
+*Procedure reported* is the imaging procedure, not the algorithm. Groups hold nothing nested, because readers drop
 nested modifiers. A decision below the operating point is written as Absent in the sense of
 PS3.16 CID 241; the report's comment says that it rules nothing out.
 """
@@ -36,8 +36,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS, Observation
+from xraytransfer.serve.dicom_results.equipment import MANUFACTURER, complete, parameters, software_version
 from xraytransfer.serve.dicom_results.identity import Identity, identify
-from xraytransfer.serve.dicom_results.result_object import MANUFACTURER, complete, parameters, software_version
 from xraytransfer.serve.dicom_results.uids import device_uid, instance_uid, series_uid, tracking_uid
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ __all__ = ["CHEST_RADIOGRAPHY", "COMMENT", "MEMBER_SPREAD", "SERIES_NUMBER", "st
 CHEST_RADIOGRAPHY = CodedConcept("399208008", "SCT", "Plain X-ray of chest")
 """The procedure reported."""
 MEMBER_SPREAD = CodedConcept("MEMBER-SPREAD", "99XRAYTRANSFER", "Standard deviation over ensemble members")
-"""How far the ensemble's members differ; no public scheme has a code for it."""
+"""The spread of the ensemble's members; no public scheme has a code for it."""
 SERIES_NUMBER = 9801
 COMMENT = (
     f"{RESEARCH_NOTICE} Not verified by anybody. Absent means below the operating point: it rules nothing out. "
@@ -65,7 +65,7 @@ def structured_report(dataset: Dataset, prediction: Prediction, created: datetim
     dataset : pydicom.Dataset
         The film; pixels are not needed. Patient and examination are copied from it.
     prediction : Prediction
-        What the model answered about it.
+        The model's prediction for it.
     created : datetime, optional
         When the film was first scored, with a time zone; now where absent.
 
@@ -93,8 +93,8 @@ def structured_report(dataset: Dataset, prediction: Prediction, created: datetim
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    said = " ".join(filter(None, (prediction.doubt, COMMENT)))
-    comment = TextContentItem(codes.DCM.Comment, said, RelationshipTypeValues.CONTAINS)
+    text = " ".join(filter(None, (prediction.doubt, COMMENT)))
+    comment = TextContentItem(codes.DCM.Comment, text, RelationshipTypeValues.CONTAINS)
     content[0].ContentSequence.append(comment)
     report = Comprehensive3DSR(
         evidence=[identity.evidence()],

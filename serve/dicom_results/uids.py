@@ -1,11 +1,10 @@
-"""UIDs of results: derived from what a result is about, so that a repeat makes the same object again.
+"""UIDs of results: derived from film and model, so that scoring a film again makes the same object.
 
 Conventions
 -----------
-A derived UID is ``2.25.`` and the decimal form of a version 5 UUID (PS3.5 section B.2, RFC 9562). The
-name that the UUID is made from is a list of parts, so a film's own UIDs cannot be read back from it.
-One film, in one examination, scored by one model has one result of each kind, whatever was received
-in which transfer syntax and how often.
+A derived UID is ``2.25.`` and the decimal form of a version 5 UUID (PS3.5 section B.2, RFC 9562). The UUID is a hash
+of a list of names, so a film's own UIDs cannot be read back from it. One film in one examination, scored by one model,
+has one result of each kind, however often and in whichever transfer syntaxes it was received.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["IMPLEMENTATION_CLASS_UID", "derived_uid", "device_uid", "instance_uid", "series_uid", "tracking_uid"]
 
-_NAMESPACE = uuid.UUID("5b0f1d52-0c5e-4c43-9d5e-2b7f3f6a7c11")  # this project's own, for ever
-_LAYOUT = "1"  # raised when results change so much that old and new must stand side by side
+_NAMESPACE = uuid.UUID("5b0f1d52-0c5e-4c43-9d5e-2b7f3f6a7c11")  # this project's own; never to be changed
+_LAYOUT = "1"  # raised when results change so much that old and new ones must be kept side by side
 
 
 def derived_uid(*parts: str) -> str:
-    """Return the UID that these parts always give; at most 44 characters."""
+    """Return the UID derived from these names, always the same; at most 44 characters."""
     return f"2.25.{uuid.uuid5(_NAMESPACE, json.dumps(parts)).int}"
 
 
@@ -33,12 +32,12 @@ IMPLEMENTATION_CLASS_UID = derived_uid("implementation")
 
 
 def device_uid(model: ModelIdentity) -> str:
-    """Return the device UID (IHE AIR) of a model: another one whenever its weights, name or version change."""
+    """Return the device UID (IHE AIR) of a model; it changes with the model's weights, name or version."""
     return derived_uid("device", model.name, model.version, model.sha256)
 
 
 def series_uid(study_uid: str, kind: str, model: ModelIdentity) -> str:
-    """Return the series that a model's results of one kind (``SR``, ``SC``) form in an examination."""
+    """Return the series UID of a model's results of one kind (``SR``, ``SC``) in an examination."""
     return derived_uid("series", _LAYOUT, kind, study_uid, device_uid(model))
 
 
@@ -48,5 +47,5 @@ def instance_uid(study_uid: str, sop_instance_uid: str, kind: str, model: ModelI
 
 
 def tracking_uid(sop_instance_uid: str, observation: str, model: ModelIdentity) -> str:
-    """Return the UID that names one observation on one film by one model (TID 1501, row 3)."""
+    """Return the tracking UID of one observation on one film by one model (TID 1501, row 3)."""
     return derived_uid("tracking", sop_instance_uid, observation, device_uid(model))

@@ -127,7 +127,7 @@ export function showPixels(result) {
   document.getElementById("pixels").replaceChildren(list);
   const notes = [...(result.radiograph.notes ?? [])];
   if (result.acceptance && !result.acceptance.accepted) {
-    notes.unshift("The model itself judged this film unfit to be scored; it was scored because you asked for it.");
+    notes.unshift("The model's quality gate refused this film; it was scored because you asked for it.");
   }
   document.getElementById("notes").replaceChildren(...notes.map((note) => element("li", {}, note)));
 }

@@ -1,17 +1,23 @@
-"""The spool's database: where each film and result stands, in SQLite; a row counts when its transaction is through."""
+"""The spool's database: the state of each film and result in SQLite; a row counts once its transaction is committed."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.spool.files import DATABASE
 
-__all__ = ["SpoolDatabase"]
+if TYPE_CHECKING:
+    from xraytransfer.serve.dicom_results.results import Result
+
+__all__ = ["Delivery", "QueuedFilm", "SpoolDatabase"]
 
 _REMEMBERED = timedelta(days=400)  # a film that comes again later gets a new date in its results
 _SCHEMA = """
@@ -27,10 +33,54 @@ CREATE INDEX IF NOT EXISTS undelivered ON delivery (destination, due);
 CREATE TABLE IF NOT EXISTS first_scored (uid TEXT PRIMARY KEY, at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS total (name TEXT PRIMARY KEY, films INTEGER NOT NULL);
 """
+_TOTALS = ("received", "scored", "sent", "refused", "dead")
+
+
+@dataclass(frozen=True)
+class QueuedFilm:
+    """A received film whose turn has come.
+
+    Attributes
+    ----------
+    id : int
+    path : Path
+        DICOM file.
+    attempts : int
+        How often scoring it was begun, this time included.
+    """
+
+    id: int
+    path: Path
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One result on its way to one destination.
+
+    Attributes
+    ----------
+    id : int
+    path : Path
+        DICOM file.
+    sop_class_uid, sop_instance_uid, destination : str
+    state : str
+        ``waiting`` to be sent, or ``accepted`` and to be confirmed.
+    attempts : int
+        How often it failed.
+    """
+
+    id: int
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    destination: str
+    state: str
+    attempts: int
 
 
 class SpoolDatabase:
-    """The rows of a spool. To be used by one thread at a time.
+    """The rows of a spool; only one thread may use it at a time.
 
     Parameters
     ----------
@@ -48,9 +98,9 @@ class SpoolDatabase:
         )
         try:
             # Exclusive: the lock is kept until the connection is closed, so a second server cannot join.
-            self.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self.execute("PRAGMA journal_mode = WAL")
-            self.execute("PRAGMA synchronous = FULL")
+            self._execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._execute("PRAGMA journal_mode = WAL")
+            self._execute("PRAGMA synchronous = FULL")
             self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         except sqlite3.Error as error:
             self.close()
@@ -58,43 +108,106 @@ class SpoolDatabase:
             raise ServeError(message) from error
 
     def close(self) -> None:
-        """Give the file free."""
+        """Close the file and give up its lock."""
         self._connection.close()
 
-    def execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
-        """Run a statement; outside a transaction it is one."""
+    def _execute(self, statement: str, *values: object) -> sqlite3.Cursor:
         return self._connection.execute(statement, values)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make all of it count, or nothing."""
-        self.execute("BEGIN IMMEDIATE")
+        """Commit everything that happens inside, or nothing of it."""
+        self._execute("BEGIN IMMEDIATE")
         try:
             yield
-            self.execute("COMMIT")
+            self._execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
-                self.execute("ROLLBACK")
+                self._execute("ROLLBACK")
             raise
 
-    def forget_dates(self) -> None:
-        """Forget when results were first made that nobody will ask for again."""
-        old = (datetime.now(timezone.utc) - _REMEMBERED).isoformat()
-        self.execute("DELETE FROM first_scored WHERE at < ?", (old,))
-
     def files(self) -> set[str]:
-        """Return the names of the files that count."""
-        found = {row[0] for row in self.execute("SELECT file FROM film WHERE state = 'received'")}
-        return found | {row[0] for row in self.execute("SELECT file FROM delivery")}
+        """Return the names of the files that films and deliveries refer to."""
+        received = {row[0] for row in self._execute("SELECT file FROM film WHERE state = 'received'")}
+        return received | {row[0] for row in self._execute("SELECT file FROM delivery")}
 
     def count(self, name: str) -> None:
         """Add one to a total."""
-        self.execute("INSERT INTO total VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET films = films + 1", (name,))
+        self._execute("INSERT INTO total VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET films = films + 1", name)
 
     def counts(self) -> dict[str, int]:
-        """Return how many films wait for scoring and results for sending, and totals since the spool began."""
-        totals = dict(self.execute("SELECT name, films FROM total"))
-        (films,) = self.execute("SELECT count(*) FROM film WHERE state = 'received'").fetchone()
-        (results,) = self.execute("SELECT count(*) FROM delivery").fetchone()
-        found = {f"{name}_total": totals.get(name, 0) for name in ("received", "scored", "sent", "refused", "dead")}
-        return {"films_waiting": films, "results_waiting": results, **found}
+        """Return how many films wait for scoring and results for sending, and the totals since the spool began."""
+        totals = dict(self._execute("SELECT name, films FROM total"))
+        (films,) = self._execute("SELECT count(*) FROM film WHERE state = 'received'").fetchone()
+        (results,) = self._execute("SELECT count(*) FROM delivery").fetchone()
+        named = {f"{name}_total": totals.get(name, 0) for name in _TOTALS}
+        return {"films_waiting": films, "results_waiting": results, **named}
+
+    def add_film(self, file: str, digest: str) -> None:
+        """Add a received film; raises `sqlite3.IntegrityError` if one with the same digest waits."""
+        self._execute("INSERT INTO film (file, digest, state) VALUES (?, ?, 'received')", file, digest)
+
+    def unsent_films(self) -> int:
+        """Return the number of films that are received and not yet sent."""
+        return int(self._execute("SELECT count(*) FROM film").fetchone()[0])
+
+    def due_films(self) -> sqlite3.Cursor:
+        """Return rows (id, file, attempts) of the films to be scored now, oldest first."""
+        return self._execute(
+            "SELECT id, file, attempts FROM film WHERE state = 'received' AND due <= ? ORDER BY id", time.time()
+        )
+
+    def set_attempts(self, film: int, attempts: int, delay_s: float = 0.0) -> None:
+        """Note how often a film's scoring was begun, and when it is due next."""
+        self._execute("UPDATE film SET due = ?, attempts = ? WHERE id = ?", time.time() + delay_s, attempts, film)
+
+    def remove_film(self, film: int) -> None:
+        """Forget a film."""
+        self._execute("DELETE FROM film WHERE id = ?", film)
+
+    def add_delivery(self, film: int, file: str, result: Result, destination: str) -> None:
+        """Note that a result waits for a destination."""
+        self._execute(
+            "INSERT INTO delivery (film, file, sop_class_uid, sop_instance_uid, destination) VALUES (?, ?, ?, ?, ?)",
+            *(film, file, result.sop_class_uid, result.sop_instance_uid, destination),
+        )
+
+    def mark_scored(self, film: int) -> None:
+        """Note that a film's results are there, so its own file is needed no more."""
+        self._execute("UPDATE film SET state = 'scored' WHERE id = ?", film)
+
+    def due_deliveries(self, destination: str, limit: int) -> Sequence[tuple[int, str, str, str, str, str, int]]:
+        """Return a destination's due rows, oldest first: those of `Delivery`, with a file's name for its path."""
+        return self._execute(
+            "SELECT id, file, sop_class_uid, sop_instance_uid, destination, state, attempts FROM delivery "
+            "WHERE destination = ? AND due <= ? ORDER BY id LIMIT ?",
+            *(destination, time.time(), limit),
+        ).fetchall()
+
+    def postpone_delivery(self, delivery: Delivery, state: str, attempts: int, delay_s: float) -> None:
+        """Note a delivery's state, the number of its failures, and when it is due next."""
+        self._execute(
+            "UPDATE delivery SET state = ?, attempts = ?, due = ? WHERE id = ?",
+            *(state, attempts, time.time() + delay_s, delivery.id),
+        )
+
+    def remove_delivery(self, delivery: Delivery) -> bool:
+        """Forget a delivery, and its film with the film's last one; return whether others need the same file."""
+        (film,) = self._execute("SELECT film FROM delivery WHERE id = ?", delivery.id).fetchone()
+        self._execute("DELETE FROM delivery WHERE id = ?", delivery.id)
+        if self._execute("SELECT 1 FROM delivery WHERE film = ?", film).fetchone() is None:
+            self.remove_film(film)
+            self.count("sent")
+        return self._execute("SELECT 1 FROM delivery WHERE file = ?", delivery.path.name).fetchone() is not None
+
+    def first_scored(self, uid: str) -> datetime:
+        """Return when the result of this UID was first made: now if it never was, which is then remembered."""
+        now = datetime.now(timezone.utc).replace(microsecond=0).isoformat()
+        self._execute("INSERT OR IGNORE INTO first_scored VALUES (?, ?)", uid, now)
+        (at,) = self._execute("SELECT at FROM first_scored WHERE uid = ?", uid).fetchone()
+        return datetime.fromisoformat(at)
+
+    def forget_dates(self) -> None:
+        """Forget the dates in `first_scored` that are too old to matter."""
+        old = (datetime.now(timezone.utc) - _REMEMBERED).isoformat()
+        self._execute("DELETE FROM first_scored WHERE at < ?", old)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -11,32 +10,33 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from xraytransfer.errors import ServeError
+from xraytransfer.files import write_json
 
 __all__ = ["DATABASE", "SpoolFiles"]
 
 DATABASE = "spool.sqlite3"
+"""The database's file name in the spool's folder."""
 
 
 class SpoolFiles:
-    """The folder of a spool, open to its user alone (0700, files 0600).
+    """The files of a spool, in a folder that its user alone can open (0700, files 0600).
 
     Parameters
     ----------
     folder : Path
-        Made if it does not exist. A folder that holds other things is refused.
+        Created if it does not exist. A folder that holds other things is refused.
 
     Raises
     ------
     ServeError
         The folder holds other things.
     OSError
-        It cannot be made.
+        It cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
         if folder.is_dir() and any(folder.iterdir()) and not (folder / DATABASE).is_file():
             raise ServeError(f"{folder} holds other files: give an empty folder, or a new one, as spool")
-        self.folder = folder
         self.dead = folder / "dead"
         self._live = folder / "files"
         for part in (folder, self._live, self.dead):
@@ -45,11 +45,11 @@ class SpoolFiles:
         (folder / DATABASE).touch(mode=0o600)
 
     def path(self, name: str) -> Path:
-        """Return where a file of this name lies."""
+        """Return the path of the file of this name."""
         return self._live / name
 
     def write(self, data: bytes) -> str:
-        """Write a new file and flush it; return its name. `flush` makes the name itself last."""
+        """Write a new file and flush it; return its name. `flush` makes the name itself durable."""
         name = f"{secrets.token_hex(16)}.dcm"
         path = self._live / name
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -72,32 +72,27 @@ class SpoolFiles:
         self.path(name).unlink(missing_ok=True)
 
     def sweep(self, known: Collection[str]) -> None:
-        """Remove every file but those known."""
+        """Remove every file that the database does not refer to."""
         for path in self._live.iterdir():
             if path.name not in known:
                 path.unlink()
 
     def bury(self, name: str, note: dict[str, object]) -> None:
-        """Copy a file into the folder ``dead``, with a note beside it, and flush both.
+        """Copy a file into the folder ``dead`` with a note beside it, and flush both.
 
-        The file itself is forgotten afterwards, by the caller: dying in between leaves a copy too many,
-        never one too few.
+        The caller removes the file afterwards: a process that dies in between leaves a copy too many, never one
+        too few.
         """
         target = self.dead / name
         if self.path(name).exists():
             shutil.copyfile(self.path(name), target)
-            _flush_file(target)
-        note = {**note, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")}
-        beside = target.with_suffix(".json")
-        beside.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-        _flush_file(beside)
+            target.chmod(0o600)
+            with target.open("rb+") as copy:
+                os.fsync(copy.fileno())
+        note_path = target.with_suffix(".json")
+        write_json(note_path, {**note, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")})
+        note_path.chmod(0o600)
         _flush_folder(self.dead)
-
-
-def _flush_file(path: Path) -> None:
-    path.chmod(0o600)
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 def _flush_folder(folder: Path) -> None:

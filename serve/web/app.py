@@ -1,8 +1,7 @@
-"""The application: routes, and what they share."""
+"""The application: routes and layers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from starlette.routing import Route
 
 from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import XrayTransferError
-from xraytransfer.serve.web.body_memory import HeldBytes
+from xraytransfer.serve.web.body_memory import BodyMemory
 from xraytransfer.serve.web.linger import Linger
 from xraytransfer.serve.web.openapi import openapi_document
 from xraytransfer.serve.web.predict import predict, structured_report
@@ -24,6 +23,7 @@ from xraytransfer.serve.web.problems import ProblemError, handle
 from xraytransfer.serve.web.readiness import Readiness
 from xraytransfer.serve.web.reference import reference_page
 from xraytransfer.serve.web.security import Guard
+from xraytransfer.serve.web.state import Server
 from xraytransfer.serve.web.traffic import Traffic
 from xraytransfer.serve.web.uploads import MEDIA_TYPES
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from xraytransfer.serve.metrics import Metrics
     from xraytransfer.serve.settings import Settings
 
-__all__ = ["Server", "create_app"]
+__all__ = ["create_app"]
 
 _SCRIPTS = ("page.js", "page_client.js", "page_result.js", "page_viewer.js")
 _PAGE = {
@@ -45,27 +45,16 @@ _PAGE = {
 }
 
 
-@dataclass(frozen=True)
-class Server:
-    """What every request needs: ``request.app.state.server``."""
-
-    engine: Engine
-    settings: Settings
-    metrics: Metrics
-    memory: HeldBytes
-    readiness: Readiness
-
-
 def create_app(engine: Engine, settings: Settings, metrics: Metrics) -> Starlette:
     """Return the ASGI application around an engine that runs.
 
     Parameters
     ----------
     engine : Engine
-        Its life is the caller's: the application neither starts nor ends it.
+        The caller starts and ends it.
     settings : Settings
     metrics : Metrics
-        The engine's, so that one registry holds all.
+        The engine's, so that one registry holds everything.
     """
     classifier = engine.classifier
     metrics.name_model(
@@ -101,13 +90,13 @@ def create_app(engine: Engine, settings: Settings, metrics: Metrics) -> Starlett
         )
     kinds: list[type[Exception]] = [ProblemError, XrayTransferError, HTTPException, ClientDisconnect]
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=dict.fromkeys(kinds, handle))
-    memory = HeldBytes(settings.max_held_bytes, metrics)
+    memory = BodyMemory(settings.max_held_bytes, metrics)
     app.state.server = Server(engine, settings, metrics, memory, Readiness(engine, settings))
     return app
 
 
 def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
-    """Return an endpoint that answers with one of the page's files."""
+    """Return an endpoint that serves one of the page's files."""
     content = (files("xraytransfer.serve.page") / name).read_bytes()
 
     async def endpoint(_: Request) -> Response:

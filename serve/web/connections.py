@@ -1,55 +1,54 @@
 """Connections: ended when nothing happens on them where something should.
 
-uvicorn times out connections that are idle after an answer. It waits for ever for the first request's head,
-for the rest of a head that has begun, for a refused body that still arrives, and for a client that takes no answer.
-Here these end as well.
+uvicorn times out a connection that is idle after an answer. It waits without a limit for a connection's first request,
+for the rest of a head that has begun, for the rest of a refused body, and for a client that does not read its answer.
+This watcher ends such connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import uvicorn
-    from uvicorn.server import Protocols
 
 __all__ = ["watch_connections"]
 
-_EVERY_S = 0.5
-_PATIENCE_WRITING = 6  # times the limit: answers with pictures may go to phones
+_INTERVAL_S = 0.5
+_WRITING_FACTOR = 6  # answers with pictures may go to phones
 
 
 async def watch_connections(server: uvicorn.Server, limit_s: float) -> None:
-    """End, until cancelled, every connection that is stuck.
+    """End every connection that is stuck; runs until it is cancelled.
 
     Parameters
     ----------
     server : uvicorn.Server
-        Both of its HTTP implementations tell the same of a connection: `cycle` is the request that is being
-        answered, `cycle.response_complete` whether it has been.
+        Its HTTP implementations show the same of a connection: ``cycle`` is the request that is being answered, and
+        ``cycle.response_complete`` says whether it has been.
     limit_s : float
-        Seconds that a connection may be between requests: no request's head has come in full, or the last one
-        has been answered. Six times as long for a client to take an answer.
+        Seconds that a connection may spend between requests: the next request's head has not arrived in full, or
+        the body of the last one still arrives after its answer. A client may take six times as long to read an answer.
     """
-    since: dict[Protocols, tuple[str, float]] = {}
+    since: dict[Any, tuple[str, float]] = {}
     while True:
-        await asyncio.sleep(_EVERY_S)
+        await asyncio.sleep(_INTERVAL_S)
         now = time.monotonic()
         before, since = since, {}
         for connection in list(server.server_state.connections):
             state = _state(connection)
             if state == "answering":
                 continue
-            known, started = before.get(connection, (state, now))
-            since[connection] = (state, started if known == state else now)
-            patience = limit_s * _PATIENCE_WRITING if state == "writing" else limit_s
-            if now - since[connection][1] > patience:
+            last_state, started = before.get(connection, (state, now))
+            since[connection] = (state, started if last_state == state else now)
+            limit = limit_s * _WRITING_FACTOR if state == "writing" else limit_s
+            if now - since[connection][1] > limit:
                 connection.transport.abort()
 
 
-def _state(connection: Protocols) -> str:
+def _state(connection: Any) -> str:
     if connection.transport.get_write_buffer_size() > 0:
         return "writing"
     cycle = getattr(connection, "cycle", None)

@@ -1,4 +1,4 @@
-"""Parts: the films of a multipart request, one after the other as they arrive. Never on disk.
+"""Multipart: the films of a multipart request, one after the other as they arrive, never on disk.
 
 References
 ----------
@@ -11,13 +11,11 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import anyio
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect
 
 from xraytransfer.serve.web.problems import ProblemError
-from xraytransfer.serve.web.uploads import Pace, check_head, media_type, too_large
+from xraytransfer.serve.web.uploads import body_chunks, media_type, too_large
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -36,37 +34,29 @@ class Part:
 
     Attributes
     ----------
-    data : memoryview
-        Read-only.
+    data : bytes
     media_type : str
         As the part states it, lower case; empty if it does not.
     """
 
-    data: memoryview
+    data: bytes
     media_type: str
 
 
 async def read_parts(request: Request, settings: Settings, share: Share) -> AsyncIterator[Part]:
-    """Yield the films of a multipart request as they arrive; no more is read while one is being handled.
+    """Yield the films of a multipart request as they arrive; nothing is read while the consumer handles one.
 
     Raises
     ------
     ProblemError
-        ``bad-multipart``, ``body-too-large``, ``too-many-files``, ``busy`` or ``slow-upload``.
+        ``bad-multipart``, ``too-many-files``, or one of those of `body_chunks`.
     """
-    check_head(request, settings.max_request_bytes)
     _, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary", b"")
     if not 0 < len(boundary) <= 70:  # RFC 2046 section 5.1.1
         raise ProblemError("bad-multipart", "the Content-Type names no boundary of 1 to 70 characters")
     films = _Films(boundary, settings)
-    total = 0
-    async for chunk in _paced(request, settings):
-        total += len(chunk)
-        if total > settings.max_request_bytes:
-            raise too_large(settings.max_request_bytes)
-        share.grow(len(chunk))
-        # Small steps bound what one chunk with thousands of parts can make of itself.
+    async for chunk in body_chunks(request, settings, settings.max_request_bytes, share):
         for part in films.feed(chunk):
             yield part
     films.end()
@@ -83,7 +73,8 @@ class _Films:
         self._value = b""
         self._head = 0
         self._headers: dict[bytes, bytes] = {}
-        self._data = bytearray()
+        self._pieces: list[bytes] = []
+        self._size = 0
         self._films: list[Part] = []
         self._ended = False
         self._parser = MultipartParser(
@@ -118,7 +109,7 @@ class _Films:
             raise ProblemError("too-many-files", f"more than {self._max_files} parts: send several requests")
         self._headers = {}
         self._head = 0
-        self._data = bytearray()
+        self._pieces, self._size = [], 0
 
     def _count_head(self, size: int) -> None:
         self._head += size
@@ -138,34 +129,18 @@ class _Films:
         self._name = self._value = b""
 
     def _more(self, data: bytes, start: int, end: int) -> None:
-        if len(self._data) + end - start > self._limit:
+        self._size += end - start
+        if self._size > self._limit:
             raise too_large(self._limit)
-        self._data += data[start:end]
+        self._pieces.append(data[start:end])
 
     def _part(self) -> None:
         _, disposition = parse_options_header(self._headers.get(b"content-disposition"))
         if b"filename" not in disposition:
             raise ProblemError("bad-multipart", "a part is no file: send films only, options go into the query")
         kind = self._headers.get(b"content-type", b"").decode("latin-1")
-        self._films.append(Part(memoryview(self._data).toreadonly(), media_type(kind)))
-        self._data = bytearray()
+        self._films.append(Part(b"".join(self._pieces), media_type(kind)))
+        self._pieces = []
 
     def _end(self) -> None:
         self._ended = True
-
-
-async def _paced(request: Request, settings: Settings) -> AsyncIterator[bytes]:
-    """Yield a body's chunks while they come fast enough; time that the consumer takes does not count."""
-    pace, received, more = Pace(settings), 0, True
-    while more:
-        chunk = b""
-        with anyio.move_on_after(pace.patience):
-            message = await request.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            chunk, more = message.get("body", b""), message.get("more_body", False)
-        received += len(chunk)
-        pace.check(received)
-        if chunk:
-            yield chunk
-        pace.resume()

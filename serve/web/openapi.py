@@ -103,8 +103,8 @@ def _predict() -> dict[str, Any]:
                 **_query("picture", "Add the film as it was read: its longer side in pixels, 64 to 4096."),
                 "schema": {"type": "integer", "minimum": 64, "maximum": 4096},
             },
-            _query("any_modality", "`true`: score a film that its header calls no chest radiograph."),
-            _query("any_film", "`true`: score a film that the model's own judge refuses."),
+            _query("any_modality", "`true`: score a film that its header does not describe as a chest radiograph."),
+            _query("any_film", "`true`: score a film that the model's quality gate refuses."),
         ],
         "requestBody": {
             "required": True,
@@ -152,38 +152,6 @@ def _structured_report() -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    observation = {
-        "identifier": {"enum": _IDENTIFIERS},
-        "name": {"type": "string"},
-        "probability": {**_PROBABILITY, "description": "Calibrated, of the ensemble"},
-        "raw_probability": {**_PROBABILITY, "description": "Mean over members, not calibrated"},
-        "member_probability": {"type": "array", "items": _PROBABILITY, "minItems": 1},
-        "spread": {"type": "number", "minimum": 0, "description": "Standard deviation over members"},
-        "threshold": {"type": ["number", "null"], "description": "Of the operating point; null without one"},
-        "decision": {"type": ["boolean", "null"], "description": "Whether the probability reaches the threshold"},
-    }
-    prediction = {
-        "source": {"type": "string"},
-        "ok": {"const": True},
-        "observations": {"type": "array", "items": _object(observation), "minItems": 6, "maxItems": 6},
-        "operating_point": {"type": ["string", "null"]},
-        "acceptance": {
-            "type": ["object", "null"],
-            "description": "What the model's judge of films said; null where the model has none",
-        },
-        "radiograph": {"type": "object", "description": "What the film was, and what was done to its pixels"},
-        "model": _object({name: {"type": "string"} for name in ("name", "version", "sha256")}),
-        "provider": {"type": "string", "description": "The execution provider that ran"},
-        "notice": {"type": "string"},
-    }
-    grid = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
-    extras = {
-        "index": {"type": "integer", "description": "In a multipart answer: the part"},
-        "status": {"type": "integer", "description": "In a multipart answer: the film's own"},
-        "picture": _object({"rows": {"type": "integer"}, "columns": {"type": "integer"}, "png": _PNG}),
-        "maps": {"type": "object", "additionalProperties": _PNG},
-        "activation_map": {"type": "object", "additionalProperties": grid, "description": "Logits, rows of columns"},
-    }
     refusal = {
         "index": {"type": "integer"},
         "status": {"type": "integer"},
@@ -199,7 +167,7 @@ def _schemas() -> dict[str, Any]:
         "reason": {"enum": list(PROBLEMS)},
     }
     return {
-        "Prediction": {**_object(prediction), "properties": {**prediction, **extras}},
+        "Prediction": _prediction(),
         "Refusal": _object(refusal),
         "Predictions": _object(
             {"results": {"type": "array", "items": {"oneOf": [_ref("Prediction"), _ref("Refusal")]}}}
@@ -217,6 +185,42 @@ def _schemas() -> dict[str, Any]:
         "Health": _object({"alive": {"const": True}}),
         "Ready": _object({"ready": {"const": True}, "provider": {"type": "string"}, "film": {"type": "string"}}),
     }
+
+
+def _prediction() -> dict[str, Any]:
+    observation = {
+        "identifier": {"enum": _IDENTIFIERS},
+        "name": {"type": "string"},
+        "probability": {**_PROBABILITY, "description": "Calibrated, of the ensemble"},
+        "raw_probability": {**_PROBABILITY, "description": "Mean over members, not calibrated"},
+        "member_probability": {"type": "array", "items": _PROBABILITY, "minItems": 1},
+        "spread": {"type": "number", "minimum": 0, "description": "Standard deviation over members"},
+        "threshold": {"type": ["number", "null"], "description": "Of the operating point; null without one"},
+        "decision": {"type": ["boolean", "null"], "description": "Whether the probability reaches the threshold"},
+    }
+    prediction = {
+        "source": {"type": "string"},
+        "ok": {"const": True},
+        "observations": {"type": "array", "items": _object(observation), "minItems": 6, "maxItems": 6},
+        "operating_point": {"type": ["string", "null"]},
+        "acceptance": {
+            "type": ["object", "null"],
+            "description": "The answer of the model's quality gate; null where the model has none",
+        },
+        "radiograph": {"type": "object", "description": "What the film was, and what was done to its pixels"},
+        "model": _object({name: {"type": "string"} for name in ("name", "version", "sha256")}),
+        "provider": {"type": "string", "description": "The execution provider that ran"},
+        "notice": {"type": "string"},
+    }
+    grid = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
+    extras = {
+        "index": {"type": "integer", "description": "In a multipart answer: the part"},
+        "status": {"type": "integer", "description": "In a multipart answer: the film's own"},
+        "picture": _object({"rows": {"type": "integer"}, "columns": {"type": "integer"}, "png": _PNG}),
+        "maps": {"type": "object", "additionalProperties": _PNG},
+        "activation_map": {"type": "object", "additionalProperties": grid, "description": "Logits, rows of columns"},
+    }
+    return {**_object(prediction), "properties": {**prediction, **extras}}
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pictures: films and activation maps as they go into JSON answers."""
+"""Pictures: films and activation maps in the form that JSON answers carry."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _OVERLAY_SIDE = 1024
 
 
 def film_picture(pixels: NDArray[np.uint8], side: int) -> dict[str, Any]:
-    """Return the film as the model's reader sees it: windowed, inverted where it had to be, 8 bit.
+    """Return the film as the model sees it: windowed, inverted where necessary, 8 bit.
 
     Parameters
     ----------
     pixels : ndarray
         uint8, shape (rows, columns).
     side : int
-        Longest side of the picture, in pixels; smaller films keep their size.
+        Longer side of the picture, in pixels; smaller films keep their size.
 
     Returns
     -------
     dict
-        ``rows`` and ``columns`` of the film before it was made smaller, and ``png``: base64.
+        ``rows`` and ``columns`` of the film at its own size, and ``png``: the picture in base64.
     """
     film = Image.fromarray(pixels)
     film.thumbnail((side, side), Image.Resampling.BILINEAR)
@@ -44,7 +44,7 @@ def film_picture(pixels: NDArray[np.uint8], side: int) -> dict[str, Any]:
 def map_pictures(
     pixels: NDArray[np.uint8], activation_map: NDArray[np.float32], identifiers: Sequence[str]
 ) -> dict[str, str]:
-    """Return, for each observation asked for, its activation map over the film: base64 PNG.
+    """Return each observation's activation map over the film, by identifier: PNG in base64.
 
     Parameters
     ----------

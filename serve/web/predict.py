@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
 
     from xraytransfer.prediction import Prediction
     from xraytransfer.radiograph import Radiograph
-    from xraytransfer.serve.web.app import Server
     from xraytransfer.serve.web.body_memory import Share
+    from xraytransfer.serve.web.state import Server
 
 __all__ = ["Options", "predict", "structured_report"]
 
 T = TypeVar("T")
+Finish: TypeAlias = "Callable[[Radiograph, Prediction], bytes]"
+"""What a worker thread makes of a film and its prediction: the answer's bytes."""
 
 _RETRY_S = 0.02
 _UNSTATED = ("application/octet-stream", "")  # what browsers and libraries call a file they do not know
@@ -42,20 +45,20 @@ _UNSTATED = ("application/octet-stream", "")  # what browsers and libraries call
 
 @dataclass(frozen=True)
 class Options:
-    """What a request asks for beside the numbers.
+    """The query of a request that scores films.
 
     Attributes
     ----------
     maps : tuple of str
-        Observations whose activation map is wanted as a picture over the film.
+        Observations whose activation map to return as a picture over the film.
     map_values : bool
-        Whether the activation maps are wanted as numbers.
+        Whether to return the activation maps as numbers.
     picture : int or None
-        Longer side in pixels of the film as it was read, if wanted.
+        Longer side in pixels of the film to return as it was read; None returns no film.
     any_modality : bool
-        Whether to score what its header says is no radiograph of the chest.
+        Whether to score a film that its header does not describe as a chest radiograph.
     any_film : bool
-        Whether to score what the model's own judge refuses.
+        Whether to score a film that the model's quality gate refuses.
     """
 
     maps: tuple[str, ...] = ()
@@ -71,8 +74,8 @@ class Options:
         if unknown:
             raise ProblemError("bad-request", "unknown query parameter; known: map, picture, any_modality, any_film")
         known = [observation.identifier for observation in OBSERVATIONS]
-        wanted = [word for word in query.get("map", "").split(",") if word]
-        maps = known if "all" in wanted else [word for word in wanted if word != "values"]
+        words = [word for word in query.get("map", "").split(",") if word]
+        maps = known if "all" in words else [word for word in words if word != "values"]
         if not set(maps) <= set(known):
             raise ProblemError("bad-request", f"map: expected all, values, or any of {', '.join(known)}")
         side = query.get("picture")
@@ -83,7 +86,7 @@ class Options:
                 raise ProblemError("bad-request", f"{name}: expected true or false")
         return cls(
             tuple(maps),
-            "values" in wanted,
+            "values" in words,
             int(side) if side else None,
             query.get("any_modality", "").lower() == "true",
             query.get("any_film", "").lower() == "true",
@@ -92,55 +95,51 @@ class Options:
 
 async def predict(request: Request) -> Response:
     """Score one film (its bytes are the body) or many (multipart), in their order."""
-    server: Server = request.app.state.server
-    options = Options.read(request.query_params)
     kind = media_type(request.headers.get("content-type"))
     if kind not in (*MEDIA_TYPES, "multipart/form-data"):
         raise ProblemError(
             "unsupported-media-type", f"send {', '.join(MEDIA_TYPES)}, or several as multipart/form-data"
         )
-    if server.engine.full:
-        raise QueueFullError(server.engine.retry_after)
-    with server.memory.hold() as share:
+    options, server = Options.read(request.query_params), _free_server(request)
+    with server.memory.share() as share:
         if kind == "multipart/form-data":
             return await _predict_many(request, options, share)
-        answer = await _score_body(request, kind, options, partial(_render, options), share)
-    return Response(answer, media_type="application/json")
+        document = await _score_body(request, kind, options, lambda _: partial(_render, options), share)
+    return Response(document, media_type="application/json")
 
 
 async def structured_report(request: Request) -> Response:
     """Score one DICOM film and answer with its DICOM SR."""
-    server: Server = request.app.state.server
     kind = media_type(request.headers.get("content-type"))
     if kind != "application/dicom":
         raise ProblemError("unsupported-media-type", "a structured report needs the film as application/dicom")
-    options = Options.read(request.query_params)
-    if server.engine.full:
-        raise QueueFullError(server.engine.retry_after)
-    with server.memory.hold() as share:
-        report = await _score_body(request, kind, options, None, share)
+    options, server = Options.read(request.query_params), _free_server(request)
+    with server.memory.share() as share:
+        report = await _score_body(request, kind, options, lambda data: partial(_report, data), share)
     return Response(report, media_type="application/dicom")
 
 
+def _free_server(request: Request) -> Server:
+    """Return the server, or refuse at once if its engine has no place."""
+    server: Server = request.app.state.server
+    if server.engine.full:
+        raise QueueFullError(server.engine.retry_after)
+    return server
+
+
 async def _score_body(
-    request: Request,
-    kind: str,
-    options: Options,
-    finish: Callable[[Radiograph, Prediction], bytes] | None,
-    share: Share,
+    request: Request, kind: str, options: Options, make_finish: Callable[[bytes], Finish], share: Share
 ) -> bytes:
-    """Return what `finish` makes of the film in the body; None makes a structured report."""
+    """Score the film in the body; `make_finish` makes of its bytes what the engine is to do with the prediction."""
     server: Server = request.app.state.server
     data = await read_body(request, server.settings, share)
     if not data:
         raise ProblemError("empty-body", "the body is empty: send one film")
     check_signature(data, kind)
-    until = time.monotonic() + server.settings.deadline_s
-    future = server.engine.submit_with(
-        data, finish or partial(_report, data), until, any_modality=options.any_modality, any_film=options.any_film
-    )
+    deadline = time.monotonic() + server.settings.deadline_s
+    future = _submit(server, data, make_finish(data), deadline, options)
     try:
-        answer = await _unless_left(request, future, until)
+        answer = await _unless_client_leaves(request, asyncio.wrap_future(future), deadline)
     except RadiographError:
         server.metrics.films.labels("refused").inc()
         raise
@@ -148,23 +147,27 @@ async def _score_body(
     return answer
 
 
-async def _unless_left(request: Request, future: Future[T], until: float) -> T:
-    """Wait for a film whose request was read to its end; give the place back if the client leaves."""
-    answer = asyncio.wrap_future(future)
-    leaving = asyncio.ensure_future(_left(request))
+def _submit(server: Server, data: bytes, finish: Finish, deadline: float, options: Options) -> Future[bytes]:
+    return server.engine.submit_with(
+        data, finish, deadline, any_modality=options.any_modality, any_film=options.any_film
+    )
+
+
+async def _unless_client_leaves(request: Request, answer: asyncio.Future[T], deadline: float = math.inf) -> T:
+    """Wait for an answer to a request that was read to its end; cancel it if the client leaves or time is up."""
+    leaving = asyncio.ensure_future(_client_leaves(request))
+    timeout = None if math.isinf(deadline) else deadline - time.monotonic()
     try:
-        await asyncio.wait((answer, leaving), timeout=until - time.monotonic(), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((answer, leaving), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
             return answer.result()
-        if leaving.done():
-            raise ClientDisconnect
-        raise DeadlineError
+        raise ClientDisconnect if leaving.done() else DeadlineError
     finally:
         leaving.cancel()
         answer.cancel()
 
 
-async def _left(request: Request) -> None:
+async def _client_leaves(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -176,66 +179,47 @@ async def _predict_many(request: Request, options: Options, share: Share) -> Res
         min(server.settings.queue_size, 2 * max(server.engine.workers, server.engine.batch_size))
     )
     films: list[asyncio.Task[bytes]] = []
+
+    def make_room(size: int, _: asyncio.Task[bytes]) -> None:
+        share.shrink(size)
+        window.release()
+
     try:
         async for part in read_parts(request, server.settings, share):
             await window.acquire()
-            film = asyncio.create_task(_one_of_many(server, options, len(films), part))
-            film.add_done_callback(partial(_make_room, window, share, len(part.data)))
+            film = asyncio.create_task(_score_part(server, options, len(films), part))
+            film.add_done_callback(partial(make_room, len(part.data)))
             films.append(film)
         if not films:
             raise ProblemError("empty-body", "the multipart body holds no film")
-        outcomes = await _all_unless_left(request, films)
+        outcomes = await _unless_client_leaves(request, asyncio.gather(*films, return_exceptions=True))
     finally:
         for film in films:
             film.cancel()
-    results = [_settled(server, index, outcome) for index, outcome in enumerate(outcomes)]
+    results = [_count_outcome(server, index, outcome) for index, outcome in enumerate(outcomes)]
     return Response(b'{"results": [' + b", ".join(results) + b"]}", media_type="application/json")
 
 
-def _make_room(window: asyncio.Semaphore, share: Share, size: int, _: asyncio.Task[bytes]) -> None:
-    share.shrink(size)
-    window.release()
-
-
-async def _all_unless_left(request: Request, films: list[asyncio.Task[bytes]]) -> list[bytes | BaseException]:
-    answers = asyncio.create_task(_outcomes(films))
-    leaving = asyncio.ensure_future(_left(request))
-    try:
-        await asyncio.wait((answers, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not answers.done():
-            raise ClientDisconnect
-        return answers.result()
-    finally:
-        leaving.cancel()
-        answers.cancel()
-
-
-async def _outcomes(films: list[asyncio.Task[bytes]]) -> list[bytes | BaseException]:
-    return await asyncio.gather(*films, return_exceptions=True)
-
-
-async def _one_of_many(server: Server, options: Options, index: int, part: Part) -> bytes:
-    until = time.monotonic() + server.settings.deadline_s
+async def _score_part(server: Server, options: Options, index: int, part: Part) -> bytes:
+    """Score one film of a multipart request; wait for a place, because the request was accepted."""
+    deadline = time.monotonic() + server.settings.deadline_s
     if part.media_type not in (*MEDIA_TYPES, *_UNSTATED):
         raise ProblemError("unsupported-media-type", f"a part's Content-Type: expected {', '.join(MEDIA_TYPES)}")
     if part.media_type in MEDIA_TYPES:
         check_signature(part.data, part.media_type)
-    finish = partial(_render, options, index=index)
     while True:
         try:
-            future = server.engine.submit_with(
-                part.data, finish, until, any_modality=options.any_modality, any_film=options.any_film
-            )
+            future = _submit(server, part.data, partial(_render, options, index=index), deadline, options)
             break
-        except QueueFullError:  # others' films: this request was let in, so it waits its turn
-            if time.monotonic() > until:
+        except QueueFullError:
+            if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(_RETRY_S)
-    return await asyncio.wait_for(asyncio.wrap_future(future), until - time.monotonic())
+    return await asyncio.wait_for(asyncio.wrap_future(future), deadline - time.monotonic())
 
 
-def _settled(server: Server, index: int, outcome: bytes | BaseException) -> bytes:
-    """Return a film's part of the answer, and count it."""
+def _count_outcome(server: Server, index: int, outcome: bytes | BaseException) -> bytes:
+    """Count a film of a multipart request, and return its part of the answer."""
     if isinstance(outcome, bytes):
         server.metrics.films.labels("scored").inc()
         return outcome
@@ -253,7 +237,7 @@ def _settled(server: Server, index: int, outcome: bytes | BaseException) -> byte
 
 
 def _render(options: Options, radiograph: Radiograph, prediction: Prediction, index: int | None = None) -> bytes:
-    """Return a prediction as JSON; in a worker thread, where encoding pictures blocks nobody."""
+    """Return a prediction as JSON. Runs in a worker thread, so that encoding pictures does not stop the event loop."""
     document: dict[str, Any] = {} if index is None else {"index": index, "status": 200}
     document |= prediction.to_dict()
     if options.picture is not None:
@@ -265,13 +249,11 @@ def _render(options: Options, radiograph: Radiograph, prediction: Prediction, in
     return json.dumps(document, allow_nan=False).encode()
 
 
-def _report(data: memoryview, _: Radiograph, prediction: Prediction) -> bytes:
-    """Return the structured report on a film as a DICOM file's bytes; in a worker thread."""
+def _report(data: bytes, _: Radiograph, prediction: Prediction) -> bytes:
+    """Return the structured report on a film as a DICOM file's bytes. Runs in a worker thread."""
     import pydicom
 
+    from xraytransfer.serve.dicom_results.results import encode
     from xraytransfer.serve.dicom_results.structured_report import structured_report as make_report
 
-    report = make_report(pydicom.dcmread(BytesIO(data), stop_before_pixels=True), prediction)
-    file = BytesIO()
-    pydicom.dcmwrite(file, report, enforce_file_format=True)
-    return file.getvalue()
+    return encode(make_report(pydicom.dcmread(BytesIO(data), stop_before_pixels=True), prediction))

@@ -1,4 +1,4 @@
-"""Problems: every refusal over HTTP as a problem document, with the reasons that the CLI uses.
+"""Problems: every refusal over HTTP is a problem document, with the same reasons as on the command line.
 
 References
 ----------
@@ -8,7 +8,6 @@ RFC 9457, Problem Details for HTTP APIs.
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from xraytransfer.errors import REASONS, RadiographError
 from xraytransfer.serve.engine import DeadlineError, DrainingError, QueueFullError
+from xraytransfer.serve.log import log
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["PROBLEMS", "Problem", "ProblemError", "as_problem", "handle", "problem_response"]
 
 MEDIA_TYPE = "application/problem+json"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class ProblemError(Exception):
     reason : str
         A key of `PROBLEMS`.
     detail : str
-        What was found, what was expected, what to do. Holds no patient data.
+        What is wrong, what was expected, what to do. Holds no patient data.
     headers : dict, optional
         Headers that go with the answer, such as ``Retry-After``.
     """
@@ -96,7 +95,7 @@ class ProblemError(Exception):
 
 
 def as_problem(error: BaseException) -> ProblemError:
-    """Return what to tell the client about an error; what is unexpected is logged without its message."""
+    """Return the problem that the client is told for an error; an unexpected error is logged without its message."""
     match error:
         case ProblemError():
             problem = error
@@ -120,12 +119,12 @@ def as_problem(error: BaseException) -> ProblemError:
 
 
 def _log_unexpected(error: BaseException) -> None:
-    """Log type and place only: messages of other libraries' errors may quote a header's values."""
+    """Log only type and place: messages of other libraries may quote a film's header."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"
-    _log.error("unexpected %s at %s", type(error).__name__, place)
+    log.error("unexpected %s at %s", type(error).__name__, place)
 
 
 def problem_response(problem: ProblemError) -> Response:
@@ -134,7 +133,7 @@ def problem_response(problem: ProblemError) -> Response:
 
 
 async def handle(request: Request, error: Exception) -> Response:
-    """Answer a request that raised: Starlette's exception handler."""
+    """Answer a request that raised an error; Starlette's exception handler."""
     problem = as_problem(error)
     metrics = request.app.state.server.metrics
     metrics.refusals.labels(problem.reason).inc()

@@ -1,4 +1,4 @@
-"""Readiness: whether a film sent now would be scored, found out by scoring one."""
+"""Readiness: whether a film sent now would be scored, tested by scoring one."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ _BITS = 12
 
 
 class Readiness:
-    """Score a film and remember the outcome for ten seconds.
+    """Scores a film and remembers the outcome for ten seconds.
 
-    The film is `Settings.ready_film`, or a `phantom`: either way it is read from DICOM or a picture, resized
-    and scored like any other, on the provider that serves. While films are being scored for clients, theirs
-    are the proof and none is added.
+    The film is `Settings.ready_film`, or a `phantom`: it is read, resized and scored like any other, on the same
+    provider. While films of clients are being scored, they are the proof and none is added.
 
     Parameters
     ----------
@@ -51,16 +50,16 @@ class Readiness:
         self._lock = asyncio.Lock()
 
     def score_now(self) -> Prediction:
-        """Score the film; raise what stands in the way. For start-up, outside the event loop."""
+        """Score the film, or raise the reason why it cannot be scored. For start-up, outside the event loop."""
         return self._submit().result()
 
     def _submit(self) -> Future[Prediction]:
-        # a drawn chest is no film, and the model's judge may say so
+        # the model's quality gate may refuse a drawn chest
         return self._engine.submit_with(self._film, lambda _, prediction: prediction, any_film=self._own)
 
     async def check(self) -> dict[str, Any]:
-        """Return what to answer on ``/readyz``; ``ready`` says whether films are scored."""
-        async with self._lock:  # many callers, one film
+        """Return the answer of ``/readyz``; ``ready`` says whether films are scored."""
+        async with self._lock:  # one film for all callers
             if time.monotonic() - self._engine.last_scored > _FRESH_S:
                 try:
                     scoring: Future[Prediction] = self._submit()
@@ -87,7 +86,7 @@ class Readiness:
 def phantom() -> bytes:
     """Return a drawn chest as a DICOM file: two dark lungs, a heart, a spine, 12 bits in 16.
 
-    It goes the whole way that a film goes (header, window, resize, model). It proves that films are scored,
+    It is processed like any film (header, window, resize, model). A prediction for it proves that films are scored,
     not that they are scored well.
     """
     pixels = _draw()
@@ -114,7 +113,7 @@ def _draw(side: int = 512) -> NDArray[np.uint16]:
 
     def ellipse(column: float, row: float, width: float, height: float) -> NDArray[np.float64]:
         distance = ((x - column) / width) ** 2 + ((y - row) / height) ** 2
-        return np.asarray(0.5 - 0.5 * np.tanh(6 * (distance - 1)))  # a soft edge, like a shadow's
+        return np.asarray(0.5 - 0.5 * np.tanh(6 * (distance - 1)))  # soft edges
 
     body = ellipse(0, 0.25, 0.95, 1.2)
     lungs = ellipse(-0.42, -0.05, 0.33, 0.68) + ellipse(0.42, -0.05, 0.33, 0.68)

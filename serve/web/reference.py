@@ -1,4 +1,4 @@
-"""Reference: the OpenAPI document and the problems as a page that people can read."""
+"""Reference: the OpenAPI document and the problems as a page for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Security: who may call, under which name, from which origin; and the headers that every answer carries."""
+"""Security: checks of token, host name and origin; and the security headers of every answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Guard"]
 
 _HEADERS = {
-    # Nothing from elsewhere, nothing inline; films and maps are drawn from data: and blob: pictures.
+    # Nothing from other sites and nothing inline; films and maps are data: and blob: pictures.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'",
@@ -29,15 +29,13 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
-    "cache-control": "no-store",  # answers are about patients
+    "cache-control": "no-store",  # answers describe patients
 }
-
-
 _PROBES = frozenset({"/healthz", "/readyz"})
 
 
 class Guard:
-    """Refuse callers before anything of theirs is read; set security headers on every answer.
+    """ASGI layer that refuses callers before their body is read, and sets security headers on every answer.
 
     Parameters
     ----------
@@ -82,18 +80,18 @@ class Guard:
     def _check(self, method: str, path: str, headers: Headers) -> None:
         host = headers.get("host", "").lower()
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        # Load balancers and containers ask by address whether we live; there is nothing to be learnt there.
+        # Load balancers and containers probe by address; the answers reveal nothing.
         if "*" not in self._hosts and name not in self._hosts and path not in _PROBES:
             raise ProblemError("wrong-host", "the Host header is none of this server's names (--allowed-host)")
         origin = headers.get("origin")
         if origin is not None and origin not in self._origins and origin.split("://")[-1].lower() != host:
             raise ProblemError("cross-origin", "a page of another origin may not call (--cors-origin allows one)")
-        # Open: the page's own files, the reference, and what a load balancer asks.
-        asked = path.startswith("/v1/") or path == "/metrics"
-        if self._token is None or not asked or method == "OPTIONS":
+        # Open without a token: the page's own files, the reference, and the probes.
+        guarded = path.startswith("/v1/") or path == "/metrics"
+        if self._token is None or not guarded or method == "OPTIONS":
             return
         kind, _, token = headers.get("authorization", "").partition(" ")
-        # Digests have one length, and are compared in a time that does not tell where they differ.
+        # The digests have equal lengths, so the comparison's time reveals nothing about the token.
         same = hmac.compare_digest(_digest(token.strip().encode("latin-1")), self._token)
         if kind.lower() != "bearer" or not same:
             raise ProblemError(

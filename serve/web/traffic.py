@@ -1,11 +1,11 @@
-"""Traffic: each request counted, timed and logged; the last line of defence against our own errors."""
+"""Traffic: every request is counted, timed and logged; unexpected errors become problem documents."""
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING
 
+from xraytransfer.serve.log import film_log
 from xraytransfer.serve.web.problems import as_problem, problem_response
 
 if TYPE_CHECKING:
@@ -17,19 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Traffic"]
 
-_log = logging.getLogger(__name__)
 _METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 
 
 class Traffic:
-    """Count and log requests by route, method, status and time: never by anything that a client wrote.
+    """ASGI layer that counts and logs requests by route, method, status and time, but nothing that a client wrote.
 
     Parameters
     ----------
     app : ASGI application
     metrics : Metrics
     routes : collection of str
-        Known paths; any other is called ``other``.
+        Known paths; any other path is counted as ``other``.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, routes: Collection[str]) -> None:
@@ -53,7 +52,7 @@ class Traffic:
 
         try:
             await self._app(scope, receive, watched_send)
-        except Exception as error:  # noqa: BLE001 - what reaches here is a fault of ours, and is logged as one
+        except Exception as error:  # noqa: BLE001 - an error of this program, which is logged as one
             problem = as_problem(error)
             self._metrics.refusals.labels(problem.reason).inc()
             if status == 0:
@@ -64,4 +63,4 @@ class Traffic:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self._metrics.requests.labels(route, method, str(status)).inc()
             self._metrics.latency.labels(route).observe(seconds)
-            _log.info("%s %s %d %.0f ms", method, route, status, 1000 * seconds)
+            film_log.info("%s %s %d %.0f ms", method, route, status, 1000 * seconds)

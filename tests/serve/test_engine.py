@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,28 +91,6 @@ def test_answers_are_those_of_the_classifier_and_never_crossed(start, classifier
         answers = list(clients.map(lambda data: engine.submit(data).result(PATIENCE), films))
     for data, answer in zip(films, answers, strict=True):
         np.testing.assert_allclose(answer.probability, classifier.predict(data).probability, atol=1e-6)
-
-
-@pytest.mark.skipif(sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="two cores of Linux")
-def test_each_scoring_thread_keeps_to_a_core_where_there_is_one_for_each(start):
-    allowed = os.sched_getaffinity(0)
-
-    def cores(engine: Engine) -> list[set[int]]:
-        """Return the cores that each scoring thread may use."""
-        met = threading.Barrier(engine.workers)
-
-        def look(*_: object) -> set[int]:
-            met.wait(PATIENCE)
-            return os.sched_getaffinity(0)
-
-        futures = [engine.submit_with(film(i), look) for i in range(engine.workers)]
-        return [future.result(PATIENCE) for future in futures]
-
-    found = cores(start(workers=len(allowed)))
-    assert all(len(own) == 1 for own in found)
-    assert set().union(*found) == allowed
-    assert cores(start(workers=len(allowed) + 1)) == [allowed] * (len(allowed) + 1)
-    assert os.sched_getaffinity(0) == allowed, "this thread and the event loop stay free"
 
 
 def test_batches_gather_while_more_is_read(start):

@@ -70,7 +70,7 @@ class FilmOutputs:
         self._write_overlays(outcome)
         if self.sr is None and self.sc is None:
             return True
-        from xraytransfer.serve.dicom_results.offline import ResultFolders, write_results
+        from xraytransfer.serve.dicom_results.results import ResultFolders, write_results
 
         problem = "a picture, which belongs to no examination"
         if outcome.radiograph["format"] == "dicom":

@@ -19,7 +19,7 @@ from pydicom.uid import UID
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.prediction import ModelIdentity, Prediction
 from xraytransfer.serve.dicom import scp, scu
-from xraytransfer.serve.dicom.sender import Answer
+from xraytransfer.serve.dicom.connection import Answer
 from xraytransfer.serve.dicom_results import secondary_capture, uids
 from xraytransfer.serve.dicom_results import structured_report as sr
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings

@@ -19,10 +19,10 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from xraytransfer.errors import ServeError
+from xraytransfer.serve.dicom.connection import Answer, UnreachableError
 from xraytransfer.serve.dicom.dicomweb import films_of_examination, web_connection
-from xraytransfer.serve.dicom.sender import Answer, UnreachableError
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
-from xraytransfer.serve.spool.items import Delivery
+from xraytransfer.serve.spool.database import Delivery
 
 
 class Service:

@@ -28,8 +28,7 @@ from xraytransfer.prediction import ModelIdentity, Prediction
 from xraytransfer.quality_gate import QualityGateResult
 from xraytransfer.serve.dicom_results import uids
 from xraytransfer.serve.dicom_results.identity import identify
-from xraytransfer.serve.dicom_results.offline import ResultFolders, write_results
-from xraytransfer.serve.dicom_results.results import encode
+from xraytransfer.serve.dicom_results.results import ResultFolders, encode, write_results
 from xraytransfer.serve.dicom_results.structured_report import COMMENT, structured_report
 
 MODEL = ModelIdentity("toy", "1", "ab" * 32)

@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("pydicom")
+pytest.importorskip("highdicom")
 
 from xraytransfer.errors import ServeError
-from xraytransfer.serve.spool.spool import MAX_ATTEMPTS, Film, Result, Spool, SpoolFullError
+from xraytransfer.serve.dicom_results.results import Result
+from xraytransfer.serve.spool.database import QueuedFilm
+from xraytransfer.serve.spool.spool import MAX_ATTEMPTS, Spool, SpoolFullError
 
 RESULTS = [Result(b"report", "1.2.3", "2.25.1"), Result(b"picture", "1.2.4", "2.25.2")]
 
@@ -25,8 +27,8 @@ RESULTS = [Result(b"report", "1.2.3", "2.25.1"), Result(b"picture", "1.2.4", "2.
 # operating system or to SQLite; answers with how the child ended and what it had said by then.
 _KILLER = """
 import json, os, pathlib, signal, sqlite3, sys
-from xraytransfer.serve.spool import spool as module
-from xraytransfer.serve.spool.spool import Result, Spool
+from xraytransfer.serve.dicom_results.results import Result
+from xraytransfer.serve.spool.spool import Spool
 
 left = 0
 
@@ -46,7 +48,7 @@ class Connection(sqlite3.Connection):
 
 tick = dying(lambda: None)
 connect = sqlite3.connect
-module.sqlite3.connect = lambda *arguments, **options: connect(*arguments, factory=Connection, **options)
+sqlite3.connect = lambda *arguments, **options: connect(*arguments, factory=Connection, **options)
 for name in ("fsync", "open", "unlink", "chmod", "mkdir"):
     setattr(os, name, dying(getattr(os, name)))
 
@@ -128,7 +130,7 @@ EVERYTHING = [("A", b"report"), ("A", b"picture"), ("B", b"report"), ("B", b"pic
 def test_a_film_goes_through(spool: Spool) -> None:
     assert spool.receive(b"film")
     film = spool.claim()
-    assert isinstance(film, Film)
+    assert isinstance(film, QueuedFilm)
     assert film.path.read_bytes() == b"film"
     assert spool.claim() is None
     spool.score(film, RESULTS, ["A", "B"])

@@ -28,7 +28,8 @@ import httpx
 from xraytransfer import read_radiograph
 from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import ServeError
-from xraytransfer.serve.cli import read_token, serve
+from xraytransfer.serve.cli import serve
+from xraytransfer.serve.settings import read_token
 from xraytransfer.serve.web.openapi import openapi_document
 from xraytransfer.serve.web.problems import PROBLEMS
 from xraytransfer.serve.web.readiness import phantom

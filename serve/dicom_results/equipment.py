@@ -1,4 +1,4 @@
-"""What every DICOM result carries, whatever its kind: model, software, notice, dates."""
+"""The model as equipment: what every DICOM result says of the model and software that made it, and when."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xraytransfer.prediction import ModelIdentity, Prediction
     from xraytransfer.serve.dicom_results.identity import Identity
 
-__all__ = ["BANNER", "MANUFACTURER", "complete", "parameters", "software_version"]
+__all__ = ["BANNER", "MANUFACTURER", "complete", "implementation_version", "parameters", "software_version"]
 
 MANUFACTURER = "xraytransfer"
 BANNER = "Research use, not for diagnosis"
@@ -29,6 +29,11 @@ def software_version() -> str:
     return f"xraytransfer {version('xraytransfer')}"
 
 
+def implementation_version() -> str:
+    """Return the implementation version name (0002,0013): at most 16 characters."""
+    return software_version().upper().replace(" ", "_")[:16]
+
+
 def parameters(prediction: Prediction, position: int | None = None) -> list[str]:
     """Return what determined an answer, as ``name=value`` (TID 4019, Algorithm Parameters).
 
@@ -38,7 +43,7 @@ def parameters(prediction: Prediction, position: int | None = None) -> list[str]
     position : int, optional
         An observation's place in `xraytransfer.OBSERVATIONS`: adds its threshold.
     """
-    found = [
+    lines = [
         f"model-sha256={prediction.model.sha256}",
         f"software={software_version()}",
         f"members={len(prediction.member_probability)}",
@@ -47,15 +52,15 @@ def parameters(prediction: Prediction, position: int | None = None) -> list[str]
         f"inverted={str(bool(prediction.radiograph.get('inverted'))).lower()}",
     ]
     if prediction.acceptance is not None:
-        found.append(f"film={'accepted' if prediction.acceptance.accepted else prediction.acceptance.reason}")
+        lines.append(f"film={'accepted' if prediction.acceptance.accepted else prediction.acceptance.reason}")
     threshold = prediction.thresholds[position] if position is not None else None
     if threshold is not None:
-        found += [f"operating-point={prediction.operating_point}", f"threshold={threshold:.6g}"]
-    return found
+        lines += [f"operating-point={prediction.operating_point}", f"threshold={threshold:.6g}"]
+    return lines
 
 
 def complete(result: Dataset, identity: Identity, prediction: Prediction, created: datetime, description: str) -> None:
-    """Write into a result what does not depend on its kind.
+    """Write into a result the attributes that do not depend on its kind.
 
     Parameters
     ----------
@@ -65,14 +70,14 @@ def complete(result: Dataset, identity: Identity, prediction: Prediction, create
         Of the film.
     prediction : Prediction
     created : datetime
-        When the film was first scored, with a time zone. The object's only times: a repeat with the same
-        moment is the same object.
+        When the film was first scored, with a time zone. The object holds no other time, so a repeat with the same
+        `created` is the same object.
     description : str
         What the series holds; the research notice follows it.
     """
     identity.stamp(result)
     result.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    result.file_meta.ImplementationVersionName = software_version().upper().replace(" ", "_")[:16]
+    result.file_meta.ImplementationVersionName = implementation_version()
     del result.file_meta.FileMetaInformationGroupLength
     result.SeriesDescription = f"{description} ({BANNER.lower()})"
     result.ManufacturerModelName = prediction.model.name[:64]
@@ -82,21 +87,21 @@ def complete(result: Dataset, identity: Identity, prediction: Prediction, create
     date, time = local.strftime("%Y%m%d"), local.strftime("%H%M%S")
     result.InstanceCreationDate = result.ContentDate = date
     result.InstanceCreationTime = result.ContentTime = time
-    result.ContributingEquipmentSequence = [_equipment(prediction.model, local)]
+    result.ContributingEquipmentSequence = [_contributing_equipment(prediction.model, local)]
 
 
 def _in_zone(moment: datetime, offset: str) -> datetime:
-    """Return the moment in the film's time zone (0008,0201), in this machine's where the film has none."""
+    """Return the moment in the film's time zone (0008,0201), or in this machine's where the film has none."""
     if not offset:
         return moment.astimezone()
     minutes = int(offset[1:3]) * 60 + int(offset[3:5])
     return moment.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
 
 
-def _equipment(model: ModelIdentity, moment: datetime) -> Dataset:
-    """Return the algorithm as contributing equipment, as IHE AIR asks for.
+def _contributing_equipment(model: ModelIdentity, moment: datetime) -> Dataset:
+    """Return the algorithm as contributing equipment, as IHE AIR requires.
 
-    IHE's own purpose code has not been registered; CID 7005 has Processing Equipment, which is the same.
+    IHE's own purpose code is not registered; Processing Equipment of CID 7005 means the same.
     """
     item = hd.ContributingEquipment(
         manufacturer=MANUFACTURER,

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 pytest.importorskip("pynetdicom")
 
-from xraytransfer.serve.dicom.options import add_dicom_options
-from xraytransfer.serve.dicom_settings import DicomSettings
+from xraytransfer.serve.dicom_settings import DicomSettings, dicom_settings_from
+from xraytransfer.serve.options import add_options
 
 
 def outcome_of(*arguments: str) -> tuple[Result, list[DicomSettings | None]]:
@@ -20,10 +20,10 @@ def outcome_of(*arguments: str) -> tuple[Result, list[DicomSettings | None]]:
 
     @click.command()
     @click.option("--other", default="kept")
-    @add_dicom_options
-    def command(other: str, dicom: DicomSettings | None) -> None:
+    @add_options(DicomSettings)
+    def command(other: str, **options: Any) -> None:
         assert other == "kept"
-        seen.append(dicom)
+        seen.append(dicom_settings_from(options))
 
     return CliRunner().invoke(command, arguments, catch_exceptions=False), seen
 
