@@ -16,7 +16,8 @@ import numpy as np
 
 from xraytransfer.files import read_json
 from xraytransfer.study.phantoms.dataset import write_phantoms
-from xraytransfer.study.runs.grid import Grid, place_runs
+from xraytransfer.study.runs.grid import Grid
+from xraytransfer.study.runs.grid_runs import place_runs
 from xraytransfer.study.training.run_folder import load_run
 
 

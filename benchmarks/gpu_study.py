@@ -41,7 +41,7 @@ from xraytransfer.errors import XrayTransferError
 from xraytransfer.files import read_json, write_json
 from xraytransfer.study.networks.architectures import ARCHITECTURES, find_architecture
 from xraytransfer.study.networks.network import build_network
-from xraytransfer.study.runs.grid import Cell
+from xraytransfer.study.runs.grid_runs import GridRun
 from xraytransfer.study.runs.plan import probe, seconds_needed
 from xraytransfer.study.training.presets import PRESETS, Preset
 from xraytransfer.study.training.run import resolve_device
@@ -126,11 +126,11 @@ def measure_speed(scale: Scale) -> dict[str, Any]:
     wanted = [(name, 0) for name in scale.architectures]
     wanted += [(name, cut) for name, cuts in scale.truncations.items() for cut in cuts]
     for name, truncation in wanted:
-        cell = Cell(find_architecture(name), "random", truncation, 0)
+        run = GridRun(find_architecture(name), "random", truncation, 0)
         rates: dict[int, tuple[float, float]] = {}
         for batch in scale.batches:
             try:
-                rates[batch] = probe(cell, scale.preset(batch), OUTPUTS, scale.device, scale.seconds)
+                rates[batch] = probe(run, scale.preset(batch), OUTPUTS, scale.device, scale.seconds)
             except torch.OutOfMemoryError:
                 break
             finally:
@@ -144,7 +144,7 @@ def measure_speed(scale: Scale) -> dict[str, Any]:
         first, best = scale.batches[0], max(rates, key=lambda one: rates[one][0])
         runs = 1 if truncation else 2  # whole: pretrained and random
         hours = {b: runs * seconds_needed(scale.preset(b), FILMS, *rates[b]) / 3600 for b in (first, best)}
-        network = build_network(cell.architecture, outputs=OUTPUTS, truncation=truncation, initialisation="random")
+        network = build_network(run.architecture, outputs=OUTPUTS, truncation=truncation, initialisation="random")
         rows.append(
             {
                 "architecture": name,
@@ -197,7 +197,7 @@ def show_speed(found: dict[str, Any]) -> str:
 
 def _probe_together(name: str, preset: Preset, device: str, seconds: float) -> float:
     torch.set_num_threads(1)
-    return probe(Cell(find_architecture(name), "random", 0, 0), preset, OUTPUTS, device, seconds)[0]
+    return probe(GridRun(find_architecture(name), "random", 0, 0), preset, OUTPUTS, device, seconds)[0]
 
 
 def measure_together(scale: Scale) -> dict[str, Any]:

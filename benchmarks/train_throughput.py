@@ -40,9 +40,7 @@ from xraytransfer.study.data.film_table import FilmTable, build_table
 from xraytransfer.study.networks.architectures import Architecture, find_architecture
 from xraytransfer.study.networks.network import build_network
 from xraytransfer.study.training.augment import augment
-from xraytransfer.study.training.loss import masked_loss
-from xraytransfer.study.training.optimizer import make_optimizer
-from xraytransfer.study.training.precision import resolve_precision
+from xraytransfer.study.training.optimizer import make_optimizer, masked_loss, resolve_precision
 from xraytransfer.study.training.presets import PRESETS, Preset
 from xraytransfer.study.training.run import prepare_device, resolve_device
 

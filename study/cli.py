@@ -1,22 +1,19 @@
-"""Commands: ``xraytransfer study plan | cache | run | train | status | report | demo``.
+"""Commands: ``xraytransfer study plan | cache | run | train | status | tensorboard | report | quality-gate | demo``.
 
-Light on purpose: everything heavy is imported inside the command bodies.
+The module is light: everything heavy is imported in the bodies of the commands.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from xraytransfer.errors import StudyError
-from xraytransfer.study.quality_gate.cli import judge
-from xraytransfer.study.runs.grid_options import RESULTS, grid_options
+from xraytransfer.study.quality_gate.cli import judge, quality_gate
+from xraytransfer.study.runs.grid import RESULTS, Grid, grid_options
 from xraytransfer.usage_errors import as_usage_error
-
-if TYPE_CHECKING:
-    from xraytransfer.study.runs.grid import Grid
 
 __all__ = ["study"]
 
@@ -30,17 +27,18 @@ def study() -> None:
     """Train and compare networks on a data set."""
 
 
+study.add_command(quality_gate)
 study.add_command(judge)
 
 
 def _grid(options: dict[str, Any]) -> Grid:
-    """Return the grid that options say; what no data set could fulfil is refused before one is read."""
-    from xraytransfer.study.runs.grid import Grid
+    """Return the grid of some options; senseless ones are wrong usage, before any data set is read."""
+    from xraytransfer.study.runs.grid_runs import check_grid
     from xraytransfer.study.training.presets import parse_changes
 
     with as_usage_error():
         grid = Grid(**{**options, "changes": parse_changes(options["changes"])})
-        grid.check()
+        check_grid(grid)
     return grid
 
 
@@ -50,7 +48,7 @@ THREADS = click.option(
 )
 
 
-def _show(done: int, films: int) -> None:
+def _show_progress(done: int, films: int) -> None:
     if done == films or done % 1024 == 0:
         click.echo(f"{done} of {films} films in the cache")
 
@@ -72,10 +70,9 @@ def plan(device: str, slots: int | None, threads: int, seconds: float, workers: 
     from xraytransfer.study.runs.plan import make_plan
     from xraytransfer.study.runs.scheduler import local_slots
 
-    places = local_slots(device, slots, threads)
-    click.echo(
-        make_plan(_grid(options), device=places[0].device, slots=len(places), threads=threads, seconds=seconds).table()
-    )
+    free = local_slots(device, slots, threads)
+    made = make_plan(_grid(options), device=free[0].device, slots=len(free), threads=threads, seconds=seconds)
+    click.echo(made.table())
 
 
 @study.command()
@@ -86,9 +83,9 @@ def cache(workers: int | None, **options: Any) -> None:
     Repairs one that is damaged. `run` does it by itself.
     """
     from xraytransfer.runtime import cpu_limit
-    from xraytransfer.study.runs.grid import build_grid_cache
+    from xraytransfer.study.runs.grid_runs import build_grid_cache
 
-    built = build_grid_cache(_grid(options), workers=workers or cpu_limit(), progress=_show)
+    built = build_grid_cache(_grid(options), workers=workers or cpu_limit(), progress=_show_progress)
     click.echo(f"{built.folder}: {int(built.done.sum())} films")
     for image, reason in built.refused.items():
         click.echo(f"left out: {image}: {reason}", err=True)
@@ -105,10 +102,10 @@ def run(device: str, slots: int | None, threads: int, workers: int | None, **opt
     Interrupt and repeat it as you like. Exit code 1 if a run failed: the others go on, and its folder holds the reason.
     """
     from xraytransfer.runtime import cpu_limit
-    from xraytransfer.study.runs.grid import place_runs
+    from xraytransfer.study.runs.grid_runs import place_runs
     from xraytransfer.study.runs.scheduler import local_slots, run_all
 
-    folders = place_runs(_grid(options), workers=workers or cpu_limit(), progress=_show)
+    folders = place_runs(_grid(options), workers=workers or cpu_limit(), progress=_show_progress)
     failed = run_all(folders, local_slots(device, slots, threads), click.echo)
     return 1 if failed else 0
 
@@ -153,7 +150,7 @@ def train(folder: Path, device: str, threads: int) -> None:
     """
     from xraytransfer.study.training.run import run_one
 
-    run_one(folder, device=device, threads=threads, say=click.echo)
+    run_one(folder, device=device, threads=threads, report_progress=click.echo)
 
 
 @study.command()
