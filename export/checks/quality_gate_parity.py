@@ -16,7 +16,7 @@ from xraytransfer.export.checks.gates import Gate
 from xraytransfer.model_file import INPUT
 from xraytransfer.quality_gate import ACCEPTANCE_OUTPUTS
 from xraytransfer.resize import resize
-from xraytransfer.study.quality_gate.network import Judge, load_judge
+from xraytransfer.study.quality_gate.network import QualityGateNetwork, load_quality_gate
 
 __all__ = ["fitting_judge", "judge_gate"]
 
@@ -24,7 +24,9 @@ TOLERANCE = 0.02
 """Allowed difference of a kind's probability: the film is resized twice, and either resize may round by one level."""
 
 
-def fitting_judge(folder: Path | None, split: dict[str, Any]) -> tuple[Judge | None, dict[str, Any] | None]:
+def fitting_judge(
+    folder: Path | None, split: dict[str, Any]
+) -> tuple[QualityGateNetwork | None, dict[str, Any] | None]:
     """Load a judge that was trained on the same division of patients.
 
     Parameters
@@ -43,7 +45,7 @@ def fitting_judge(folder: Path | None, split: dict[str, Any]) -> tuple[Judge | N
     """
     if folder is None:
         return None, None
-    judge, document = load_judge(folder)
+    judge, document = load_quality_gate(folder)
     if document["split"]["sha256"] != split["sha256"]:
         raise ExportError(
             f"{folder}: the judge was trained on another division of patients than the runs; train it with the "
@@ -53,7 +55,7 @@ def fitting_judge(folder: Path | None, split: dict[str, Any]) -> tuple[Judge | N
 
 
 def judge_gate(
-    judge: Judge,
+    judge: QualityGateNetwork,
     session: ort.InferenceSession,
     films: Sequence[NDArray[np.uint8]],
     resolution: tuple[int, int],
@@ -63,7 +65,7 @@ def judge_gate(
 
     Parameters
     ----------
-    judge : Judge
+    judge : QualityGateNetwork
         As it was trained.
     session : onnxruntime.InferenceSession
         The graph.

@@ -41,7 +41,7 @@ from xraytransfer.errors import ExportError
 from xraytransfer.export.graph.tracing import OPSET, PIXELS, structure, trace, with_weights
 from xraytransfer.model_file import INPUT, OUTPUTS
 from xraytransfer.quality_gate import ACCEPTANCE_OUTPUTS, KINDS
-from xraytransfer.study.quality_gate.network import Judge
+from xraytransfer.study.quality_gate.network import QualityGateNetwork
 
 __all__ = ["CALIBRATION_INITIALISERS", "IR_VERSION", "JUDGE", "build_graph", "inside_member", "member_prefix"]
 
@@ -75,7 +75,7 @@ def build_graph(
     networks: Sequence[nn.Module],
     resolution: tuple[int, int],
     calibration: Mapping[str, NDArray[np.float32]] | None = None,
-    judge: Judge | None = None,
+    judge: QualityGateNetwork | None = None,
 ) -> onnx.ModelProto:
     """Write networks as one ONNX model without metadata, in float32.
 
@@ -87,7 +87,7 @@ def build_graph(
         Rows and columns that every radiograph is resized to.
     calibration : mapping, optional
         ``a``, ``b``, ``c``, float32 (k,) each; no calibration where absent.
-    judge : Judge, optional
+    judge : QualityGateNetwork, optional
         Says which films may be scored; none where absent.
 
     Returns
@@ -152,7 +152,7 @@ def _front(graph: onnx.GraphProto, resolution: tuple[int, int]) -> None:
     )
 
 
-def _add_judge(graph: onnx.GraphProto, judge: Judge) -> None:
+def _add_judge(graph: onnx.GraphProto, judge: QualityGateNetwork) -> None:
     """Add the judge and its two outputs."""
     side = (judge.side, judge.side)
     _constant(graph, "judge_resolution", np.array(side, np.int64))
