@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import click
 
@@ -19,17 +19,12 @@ class QualityGateSettings:
     `learning_rate` is the peak, from which the rate falls to zero as a cosine.
     """
 
-    architecture: str = field(default="mobilenetv2_100", metadata=option("Name of a row."))
-    truncation: int = field(default=3, metadata=option("Final stages removed of it.", type=click.IntRange(0, 4)))
-    side: int = field(
-        default=64, metadata=option("Side of the pictures that it sees, in pixels.", type=click.IntRange(32, 256))
-    )
-    steps: int = field(
-        default=1200, metadata=option("Steps of the optimiser, of 64 films each.", type=click.IntRange(1))
-    )
+    architecture: str = option("Name of a row.", "mobilenetv2_100")
+    truncation: int = option("Final stages removed of it.", 3, type=click.IntRange(0, 4))
+    side: int = option("Side of the pictures that it sees, in pixels.", 64, type=click.IntRange(32, 256))
+    steps: int = option("Steps of the optimiser, of 64 films each.", 1200, type=click.IntRange(1))
     learning_rate: float = 1e-3
-    seed: int = field(default=0, metadata=option("Seed of all random numbers.", type=click.IntRange(0)))
-    left_out: str | None = field(
-        default=None,
-        metadata=option("Do not train on this fault or kind of picture, but evaluate on it.", metavar="KIND"),
+    seed: int = option("Seed of all random numbers.", 0, type=click.IntRange(0))
+    left_out: str | None = option(
+        "Do not train on this fault or kind of picture, but evaluate on it.", None, metavar="KIND"
     )

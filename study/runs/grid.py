@@ -4,10 +4,11 @@ A grid is architectures x initialisations x truncations x seeds, with one settin
 light, because the commands are defined with it; what a grid becomes is in `grid_runs`.
 """
 
+# ruff: noqa: RUF009 - `option` returns a field
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,103 +34,62 @@ class Grid:
     `label_policy` is read by `labels.parse_policy`.
     """
 
-    data: str = field(metadata=option("Layout of the data set.", type=click.Choice(["chexpert", "nih", "csv"])))
-    folder: Path = field(metadata=option("The data set.", type=EXISTING_FOLDER))
-    mapping: Path | None = field(
-        default=None, metadata=option("Mapping file (JSON), for --data csv.", type=EXISTING_FILE)
+    data: str = option("Layout of the data set.", type=click.Choice(["chexpert", "nih", "csv"]))
+    folder: Path = option("The data set.", type=EXISTING_FOLDER)
+    mapping: Path | None = option("Mapping file (JSON), for --data csv.", None, type=EXISTING_FILE)
+    views: str = option("Views used.", "frontal", type=click.Choice(["frontal", "lateral", "all"]))
+    results: Path = option("Folder of the study's results.", type=FOLDER)
+    cache: Path | None = option("Folder of caches. [default: RESULTS/cache]", None, type=FOLDER)
+    architectures: tuple[str, ...] = option(
+        "Name of a row, or 'study' for the sixteen; may be given several times.", flag="--architecture", multiple=True
     )
-    views: str = field(
-        default="frontal", metadata=option("Views used.", type=click.Choice(["frontal", "lateral", "all"]))
+    architecture_file: Path | None = option("CSV file with rows of your own.", None, type=EXISTING_FILE)
+    initialisations: tuple[str, ...] = option(
+        "Where the weights start; may be given several times.",
+        ("pretrained",),
+        flag="--initialisation",
+        type=click.Choice(["pretrained", "random"]),
     )
-    results: Path = field(metadata=option("Folder of the study's results.", type=FOLDER))
-    cache: Path | None = field(default=None, metadata=option("Folder of caches. [default: RESULTS/cache]", type=FOLDER))
-    architectures: tuple[str, ...] = field(
-        metadata=option(
-            "Name of a row, or 'study' for the sixteen; may be given several times.",
-            flag="--architecture",
-            multiple=True,
-        )
+    truncations: tuple[int, ...] = option(
+        "Final stages removed; may be given several times.", (0,), flag="--truncation", type=click.IntRange(0, 4)
     )
-    architecture_file: Path | None = field(
-        default=None, metadata=option("CSV file with rows of your own.", type=EXISTING_FILE)
+    seeds: tuple[int, ...] = option("Seed; may be given several times.", (0,), flag="--seed", type=click.IntRange(0))
+    preset: str = option("paper, modern or tiny.", "modern")
+    changes: Mapping[str, object] | None = option(
+        "Change a setting of the preset.", None, flag="--set", multiple=True, metavar="NAME=VALUE"
     )
-    initialisations: tuple[str, ...] = field(
-        default=("pretrained",),
-        metadata=option(
-            "Where the weights start; may be given several times.",
-            flag="--initialisation",
-            type=click.Choice(["pretrained", "random"]),
-        ),
+    resolution: int | None = option("Side in pixels. [default: the preset's]", None, type=click.IntRange(32, 2048))
+    head: str = option(
+        "Train the six observations, or all that are labelled.", "product", type=click.Choice(["product", "paper"])
     )
-    truncations: tuple[int, ...] = field(
-        default=(0,),
-        metadata=option(
-            "Final stages removed; may be given several times.", flag="--truncation", type=click.IntRange(0, 4)
-        ),
-    )
-    seeds: tuple[int, ...] = field(
-        default=(0,), metadata=option("Seed; may be given several times.", flag="--seed", type=click.IntRange(0))
-    )
-    preset: str = field(default="modern", metadata=option("paper, modern or tiny."))
-    changes: Mapping[str, object] | None = field(
-        default=None,
-        metadata=option("Change a setting of the preset.", flag="--set", multiple=True, metavar="NAME=VALUE"),
-    )
-    resolution: int | None = field(
-        default=None, metadata=option("Side in pixels. [default: the preset's]", type=click.IntRange(32, 2048))
-    )
-    head: str = field(
-        default="product",
-        metadata=option(
-            "Train the six observations, or all that are labelled.", type=click.Choice(["product", "paper"])
-        ),
-    )
-    label_policy: str = field(
-        default="u_zeros",
-        metadata=option("u_zeros, u_ones or u_ignore; exceptions as u_zeros,edema=u_ones."),
-    )
-    intensity: str = field(
-        default="voi", metadata=option("Intensity recipe.", type=click.Choice(["voi", "minmax", "chexpert"]))
-    )
-    split: str = field(
-        default="patient-hash",
-        metadata=option("How patients are divided.", type=click.Choice(["patient-hash", "official"])),
-    )
+    label_policy: str = option("u_zeros, u_ones or u_ignore; exceptions as u_zeros,edema=u_ones.", "u_zeros")
+    intensity: str = option("Intensity recipe.", "voi", type=click.Choice(["voi", "minmax", "chexpert"]))
+    split: str = option("How patients are divided.", "patient-hash", type=click.Choice(["patient-hash", "official"]))
     # as in `split.split_films`, which is not imported here because it needs numpy; a test holds the two equal
-    fractions: tuple[float, ...] = field(
-        default=(0.70, 0.15, 0.15), metadata=option("Train, validation and test.", nargs=3, type=float)
+    fractions: tuple[float, ...] = option("Train, validation and test.", (0.70, 0.15, 0.15), nargs=3, type=float)
+    salt: str = option("Of the hash: another salt, another split.", "xraytransfer")
+    evaluation_minimum_width: int = option(
+        "Films made from narrower pictures are trained on but not judged.", 0, type=click.IntRange(0)
     )
-    salt: str = field(default="xraytransfer", metadata=option("Of the hash: another salt, another split."))
-    evaluation_minimum_width: int = field(
-        default=0,
-        metadata=option("Films made from narrower pictures are trained on but not judged.", type=click.IntRange(0)),
+    weights: Path | None = option(
+        "Folder of pretrained weights, NAME.safetensors. [default: timm's hub]",
+        None,
+        flag="--weights-dir",
+        type=click.Path(exists=True, path_type=Path),
     )
-    weights: Path | None = field(
-        default=None,
-        metadata=option(
-            "Folder of pretrained weights, NAME.safetensors. [default: timm's hub]",
-            flag="--weights-dir",
-            type=click.Path(exists=True, path_type=Path),
-        ),
+    keep_test: bool = option(
+        "Predict nothing for the test patients: for choosing among settings before the one last look.", False
     )
-    keep_test: bool = field(
-        default=False,
-        metadata=option("Predict nothing for the test patients: for choosing among settings before the one last look."),
+    teachers: tuple[Path, ...] = option(
+        "Folder of a finished run, same data and split, to learn from too; may be given several times.",
+        (),
+        flag="--teacher",
+        type=EXISTING_FOLDER,
     )
-    teachers: tuple[Path, ...] = field(
-        default=(),
-        metadata=option(
-            "Folder of a finished run, same data and split, to learn from too; may be given several times.",
-            flag="--teacher",
-            type=EXISTING_FOLDER,
-        ),
-    )
-    teacher_share: float | None = field(
-        default=None,
-        metadata=option(
-            "Weight of the teachers in the loss; the labels have the rest. [default: 0.5]",
-            type=click.FloatRange(0, 1, min_open=True),
-        ),
+    teacher_share: float | None = option(
+        "Weight of the teachers in the loss; the labels have the rest. [default: 0.5]",
+        None,
+        type=click.FloatRange(0, 1, min_open=True),
     )
 
     def training(self) -> Preset:

@@ -70,9 +70,8 @@ def grid_runs(grid: Grid) -> list[GridRun]:
         If an architecture is unknown.
     """
     more = read_architectures(grid.architecture_file) if grid.architecture_file else ()
-    names: list[str] = []
-    for name in grid.architectures:
-        names += [row.name for row in ARCHITECTURES if row.group == "study"] if name == "study" else [name]
+    sixteen = [row.name for row in ARCHITECTURES if row.group == "study"]
+    names = [one for name in grid.architectures for one in (sixteen if name == "study" else [name])]
     rows = [find_architecture(name, more) for name in dict.fromkeys(names)]
     return [
         GridRun(row, initialisation, truncation, seed)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable
+from dataclasses import MISSING, field, fields
 from typing import Any
 
 import click
@@ -14,35 +14,39 @@ Option = Callable[[Any], Any]
 """A decorator that adds an option to a command."""
 
 
-def option(help_text: str, **settings: Any) -> dict[str, Any]:
-    """Return the metadata of a field that is an option: its help text and other arguments of `click.option`.
+def option(help_text: str, default: Any = MISSING, **settings: Any) -> Any:
+    """Return a field of a dataclass that is an option too.
 
-    ``flag`` is the name of the option where it is not that of the field.
-
-    A field with a default of None or of an empty tuple shows no default: its help text says what absence means.
+    Parameters
+    ----------
+    help_text : str
+        What the field means.
+    default : object
+        Without a default the option is required. None and the empty tuple are not shown as defaults: the help text
+        says what absence means. False makes a flag.
+    **settings
+        Other arguments of `click.option`, and ``flag``, the name of the option where it is not that of the field. A
+        field whose default is a tuple may be given several times, unless there is ``nargs``.
     """
-    return {"help": help_text, **settings}
+    settings |= {"help": help_text, "required": default is MISSING}
+    if default is False:
+        settings["is_flag"] = True
+    elif default not in (MISSING, None, ()):
+        settings |= {"default": default, "show_default": True}
+    if isinstance(default, tuple) and "nargs" not in settings:
+        settings["multiple"] = True
+    return field(default=default, metadata=settings)
 
 
 def field_options(settings: type) -> dict[str, Option]:
-    """Return the options of a dataclass: field -> option, in the order of its fields.
-
-    A field without a default is required, one whose default is False is a flag, and one whose default is a tuple may
-    be given several times, unless its metadata set ``nargs``.
-    """
-    return {field.name: _field_option(field, field.metadata) for field in fields(settings) if field.metadata}
-
-
-def _field_option(field: Field[Any], metadata: Mapping[str, Any]) -> Option:
-    arguments: dict[str, Any] = {"required": field.default is MISSING, **metadata}
-    flag = arguments.pop("flag", f"--{field.name.replace('_', '-')}")
-    if field.default is False:
-        arguments["is_flag"] = True
-    elif field.default is not MISSING:
-        arguments = {"multiple": isinstance(field.default, tuple) and "nargs" not in metadata, **arguments}
-        if field.default not in (None, ()):
-            arguments |= {"default": field.default, "show_default": True}
-    return click.option(flag, field.name, **arguments)
+    """Return the options of a dataclass: field -> option, in the order of its fields."""
+    options = {}
+    for one in fields(settings):
+        if one.metadata:
+            flag = one.metadata.get("flag", f"--{one.name.replace('_', '-')}")
+            arguments = {key: value for key, value in one.metadata.items() if key != "flag"}
+            options[one.name] = click.option(flag, one.name, **arguments)
+    return options
 
 
 def add_options(*options: Option) -> Option:

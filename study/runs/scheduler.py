@@ -133,15 +133,14 @@ def run_all(
     If another process works on a run, `run_all` waits for it: another `run_all` may share the folders, and one that was
     killed leaves its runs behind, which go on.
     """
-    waiting = [folder for folder in folders if not (folder / "done.json").is_file()]
-    done = len(folders) - len(waiting)
+    queue = _Queue([folder for folder in folders if not (folder / "done.json").is_file()], list(slots), report_progress)
+    done = len(folders) - len(queue.waiting)
     report_progress(f"{counted(len(folders), 'run')}, {done} done; {len(slots)} side by side")
-    queue = _Queue(waiting, list(slots), report_progress, start)
     reported = time.monotonic()
     with stoppable() as stop:
         try:
             while queue.waiting or queue.running:
-                queue.start_waiting()
+                queue.start_waiting(start)
                 time.sleep(LOOK_SECONDS)
                 stop()
                 queue.collect_ended()
@@ -156,22 +155,21 @@ def run_all(
 
 @dataclass
 class _Queue:
-    """The runs that wait, run and failed, and the free slots."""
+    """The runs that wait, those that run, those that failed, and the free slots."""
 
     waiting: list[Path]
     free: list[Slot]
     report_progress: Callable[[str], None]
-    start: Callable[[Path, Slot], Job]
     running: list[tuple[Path, Slot, Job]] = field(default_factory=list)
     failed: list[Path] = field(default_factory=list)
     elsewhere: set[Path] = field(default_factory=set)
 
-    def start_waiting(self) -> None:
+    def start_waiting(self, start: Callable[[Path, Slot], Job]) -> None:
         """Start waiting runs in free slots; a run that another process works on keeps waiting."""
         for folder in list(self.waiting) if self.free else []:
             if (folder / "done.json").is_file():
                 self.waiting.remove(folder)
-                self.report_progress(_ended(folder, 0, self.failed))
+                self.report_end(folder, 0)
             elif is_locked(folder):
                 if folder not in self.elsewhere:
                     self.report_progress(f"{folder.name}: another process works on it, and is waited for")
@@ -179,7 +177,7 @@ class _Queue:
             elif self.free:
                 slot = self.free.pop(0)
                 self.waiting.remove(folder)
-                self.running.append((folder, slot, self.start(folder, slot)))
+                self.running.append((folder, slot, start(folder, slot)))
                 self.report_progress(f"{folder.name}: started on {slot.device}")
 
     def collect_ended(self) -> None:
@@ -189,18 +187,19 @@ class _Queue:
             if code is not None:
                 self.running.remove((folder, slot, job))
                 self.free.append(slot)
-                self.report_progress(_ended(folder, code, self.failed))
+                self.report_end(folder, code)
 
-
-def _ended(folder: Path, code: int, failed: list[Path]) -> str:
-    """Record how a run ended; return a line of progress about it."""
-    if (folder / "done.json").is_file():
-        macro = read_json(folder / "done.json")["validation_auroc"]["macro"]
-        return f"{folder.name}: done, validation AUROC {'undefined' if macro is None else f'{macro:.3f}'}"
-    failed.append(folder)
-    if not (folder / "failed.json").is_file():
-        write_json(folder / "failed.json", {"reason": _reason(folder, code), "error": f"exit code {code}"})
-    return f"{folder.name}: failed: {read_json(folder / 'failed.json')['reason']}"
+    def report_end(self, folder: Path, code: int) -> None:
+        """Report how a run ended, and keep the reason if it failed."""
+        if (folder / "done.json").is_file():
+            macro = read_json(folder / "done.json")["validation_auroc"]["macro"]
+            auroc = "undefined" if macro is None else f"{macro:.3f}"
+            self.report_progress(f"{folder.name}: done, validation AUROC {auroc}")
+            return
+        self.failed.append(folder)
+        if not (folder / "failed.json").is_file():
+            write_json(folder / "failed.json", {"reason": _reason(folder, code), "error": f"exit code {code}"})
+        self.report_progress(f"{folder.name}: failed: {read_json(folder / 'failed.json')['reason']}")
 
 
 def _reason(folder: Path, code: int) -> str:

@@ -65,7 +65,7 @@ class TrainingStep:
     def learn(
         self,
         x: Tensor,
-        target: NDArray[np.float32],
+        target: NDArray[np.float32] | Tensor,
         rate: float,
         teacher_probability: NDArray[np.float32] | None = None,
         teacher_share: float = 0.0,
@@ -76,7 +76,7 @@ class TrainingStep:
         ----------
         x : Tensor
             The batch, from `augmented`.
-        target : NDArray
+        target : NDArray or Tensor
             float32, shape (n, outputs): labels; NaN is masked.
         rate : float
             The learning rate.
@@ -102,5 +102,5 @@ class TrainingStep:
         self.scaler.update()
         return loss.detach()
 
-    def _to_device(self, array: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(array).to(self.device, non_blocking=True)
+    def _to_device(self, array: NDArray[np.float32] | Tensor) -> Tensor:
+        return torch.as_tensor(array).to(self.device, non_blocking=True)

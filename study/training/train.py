@@ -7,6 +7,7 @@ CPU, with the same number of threads, a run that was killed at any moment and re
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from xraytransfer.errors import StudyError
 from xraytransfer.files import write_json
 from xraytransfer.study.data.run_data import RunData, load_data
 from xraytransfer.study.networks.architectures import Architecture
-from xraytransfer.study.networks.network import Network, build_network
+from xraytransfer.study.networks.network import build_network
 from xraytransfer.study.training.checkpoints import (
     Checkpoint,
     load_resume,
@@ -104,27 +105,21 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
     # the network, its moving average and the optimiser; the state of an interrupted run replaces all three
     torch.manual_seed(seed)
     resumed = load_resume(folder / "last")
-    weights = None if config["weights"]["path"] is None else Path(config["weights"]["path"])
+    weights = config["weights"]["path"]
     network = build_network(
         architecture,
         outputs=len(outputs),
         truncation=int(config["truncation"]),
         # a resume state holds all weights
         initialisation="random" if resumed else config["initialisation"],
-        weights=weights,
+        weights=None if weights is None else Path(weights),
     )
     network.dropout.p = preset.dropout
     if preset.prior_bias:
         with torch.no_grad():
             network.head.bias.copy_(torch.from_numpy(np.log((positives + 1) / (negatives + 1))))
     network = network.to(device).to(memory_format=torch.channels_last)
-    average: Network | None = None
-    if preset.ema:
-        average = build_network(
-            architecture, outputs=len(outputs), truncation=int(config["truncation"]), initialisation="random"
-        )
-        average = average.to(device).to(memory_format=torch.channels_last)
-        average.load_state_dict(network.state_dict())
+    average = copy.deepcopy(network) if preset.ema else None
     positive_weight = None
     if preset.positive_weight == "sqrt":
         ratio = np.sqrt(np.clip(negatives, 1, None) / np.clip(positives, 1, None)).clip(0.2, 5)
