@@ -150,7 +150,7 @@ def train(folder: Path, device: str, threads: int) -> None:
     """
     from xraytransfer.study.training.run import run_one
 
-    run_one(folder, device=device, threads=threads, report_progress=click.echo)
+    run_one(folder, device=device, threads=threads, log=click.echo)
 
 
 @study.command()

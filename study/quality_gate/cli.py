@@ -51,9 +51,7 @@ def quality_gate(
         **{field.name: options.pop(field.name) for field in fields(QualityGateSettings) if field.name in options}
     )
     config = quality_gate_config(Grid(results=out, architectures=(), **options))
-    document = train_quality_gate(
-        out, config, others, settings, unseen=unseen, weights=weights, report_progress=click.echo
-    )
+    document = train_quality_gate(out, config, others, settings, unseen=unseen, weights=weights, log=click.echo)
     for row in document["evaluation"]:
         click.echo(f"{row['what']}: {row['accepted']} of {row['films']} accepted, {row['named']} named right")
 

@@ -72,7 +72,7 @@ def train_quality_gate(
     *,
     unseen: Path | None = None,
     weights: Path | None,
-    report_progress: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> dict[str, Any]:
     """Train a quality gate, or resume its training; return the content of ``judge.json``.
 
@@ -90,7 +90,7 @@ def train_quality_gate(
         More pictures of other things, for evaluation only.
     weights : Path or None
         ImageNet weights, as `network.build_network` takes them.
-    report_progress : callable
+    log : callable
         Is called with each line for the user.
 
     Raises
@@ -108,7 +108,7 @@ def train_quality_gate(
             raise StudyError(f"{settings.left_out!r} is none of {', '.join((*FAULTS, *pictures))}")
         if not (folder / "judge.json").is_file():
             maker = FilmMaker(data.pixels, data.rows["train"], settings.side, pictures, settings.left_out)
-            gate = _train_network(folder, maker, settings, weights, report_progress)
+            gate = _train_network(folder, maker, settings, weights, log)
             document = _describe(gate, config, data, settings, pictures=pictures, unseen=unseen_pictures)
             save_quality_gate(folder, gate, document)
         stored = load_quality_gate(folder)[1]
@@ -122,13 +122,13 @@ def _train_network(
     maker: FilmMaker,
     settings: QualityGateSettings,
     weights: Path | None,
-    report_progress: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> QualityGateNetwork:
     """Return the trained network, with its distance fitted."""
     row = find_architecture(settings.architecture)
     torch.manual_seed(settings.seed)
     gate = empty_quality_gate(row, settings.truncation, settings.side, initialisation="pretrained", weights=weights)
-    _learn(folder, gate, maker, settings, report_progress)
+    _learn(folder, gate, maker, settings, log)
     gate.eval()
     generator = np.random.default_rng([settings.seed, 1])
     good = np.stack([maker.draw(generator, "upright")[0] for _ in range(FEATURE_FILMS)])
@@ -142,7 +142,7 @@ def _learn(
     gate: QualityGateNetwork,
     maker: FilmMaker,
     settings: QualityGateSettings,
-    report_progress: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     """Train the network, from its resume state if there is one."""
     network = gate.network
@@ -155,7 +155,7 @@ def _learn(
             raise StudyError(f"{folder}: was started with other settings; take another folder")
         unpack(tensors, network, None, optimizer)
         step = progress["step"]
-        report_progress(f"resumed at step {step} of {settings.steps}")
+        log(f"resumed at step {step} of {settings.steps}")
 
     def save() -> None:
         progress = {"step": step, "evaluated": 0, "settings": asdict(settings)}
@@ -168,7 +168,7 @@ def _learn(
                 stop()
             except Interrupted:
                 save()
-                report_progress(f"stopped at step {step} of {settings.steps}; run it again to go on")
+                log(f"stopped at step {step} of {settings.steps}; run it again to go on")
                 raise
             generator = np.random.default_rng([settings.seed, 2, step])
             drawn = [maker.draw(generator) for _ in range(BATCH)]
@@ -185,7 +185,7 @@ def _learn(
             if not math.isfinite(loss_sum):
                 raise StudyError(f"the loss is not finite at step {step}; a lower learning rate may help")
             if step % 100 == 0 or step == settings.steps:
-                report_progress(f"step {step}/{settings.steps} loss {loss_sum / ((step - 1) % 100 + 1):.4f}")
+                log(f"step {step}/{settings.steps} loss {loss_sum / ((step - 1) % 100 + 1):.4f}")
                 loss_sum = 0.0
                 save()
 

@@ -107,7 +107,7 @@ def start_here(folder: Path, slot: Slot) -> Job:
 def run_all(
     folders: Sequence[Path],
     slots: Sequence[Slot],
-    report_progress: Callable[[str], None],
+    log: Callable[[str], None],
     start: Callable[[Path, Slot], Job] = start_here,
 ) -> list[Path]:
     """Run every folder that is not done; return those that failed.
@@ -118,7 +118,7 @@ def run_all(
         Run folders with their config.json.
     slots : sequence of Slot
         The places for runs side by side.
-    report_progress : callable
+    log : callable
         Is called with each line of progress.
     start : callable
         Starts a folder in a slot.
@@ -133,9 +133,9 @@ def run_all(
     If another process works on a run, `run_all` waits for it: another `run_all` may share the folders, and one that was
     killed leaves its runs behind, which go on.
     """
-    queue = _Queue([folder for folder in folders if not (folder / "done.json").is_file()], list(slots), report_progress)
+    queue = _Queue([folder for folder in folders if not (folder / "done.json").is_file()], list(slots), log)
     done = len(folders) - len(queue.waiting)
-    report_progress(f"{counted(len(folders), 'run')}, {done} done; {len(slots)} side by side")
+    log(f"{counted(len(folders), 'run')}, {done} done; {len(slots)} side by side")
     reported = time.monotonic()
     with stoppable() as stop:
         try:
@@ -145,7 +145,7 @@ def run_all(
                 stop()
                 queue.collect_ended()
                 if time.monotonic() - reported > REPORT_SECONDS:
-                    report_progress(summary([run_status(folder) for folder in folders], len(slots)))
+                    log(summary([run_status(folder) for folder in folders], len(slots)))
                     reported = time.monotonic()
         except BaseException:
             _stop_all([job for _, _, job in queue.running])
@@ -159,7 +159,7 @@ class _Queue:
 
     waiting: list[Path]
     free: list[Slot]
-    report_progress: Callable[[str], None]
+    log: Callable[[str], None]
     running: list[tuple[Path, Slot, Job]] = field(default_factory=list)
     failed: list[Path] = field(default_factory=list)
     elsewhere: set[Path] = field(default_factory=set)
@@ -172,13 +172,13 @@ class _Queue:
                 self.report_end(folder, 0)
             elif is_locked(folder):
                 if folder not in self.elsewhere:
-                    self.report_progress(f"{folder.name}: another process works on it, and is waited for")
+                    self.log(f"{folder.name}: another process works on it, and is waited for")
                 self.elsewhere.add(folder)
             elif self.free:
                 slot = self.free.pop(0)
                 self.waiting.remove(folder)
                 self.running.append((folder, slot, start(folder, slot)))
-                self.report_progress(f"{folder.name}: started on {slot.device}")
+                self.log(f"{folder.name}: started on {slot.device}")
 
     def collect_ended(self) -> None:
         """Free the slots of the runs that have ended."""
@@ -194,12 +194,12 @@ class _Queue:
         if (folder / "done.json").is_file():
             macro = read_json(folder / "done.json")["validation_auroc"]["macro"]
             auroc = "undefined" if macro is None else f"{macro:.3f}"
-            self.report_progress(f"{folder.name}: done, validation AUROC {auroc}")
+            self.log(f"{folder.name}: done, validation AUROC {auroc}")
             return
         self.failed.append(folder)
         if not (folder / "failed.json").is_file():
             write_json(folder / "failed.json", {"reason": _reason(folder, code), "error": f"exit code {code}"})
-        self.report_progress(f"{folder.name}: failed: {read_json(folder / 'failed.json')['reason']}")
+        self.log(f"{folder.name}: failed: {read_json(folder / 'failed.json')['reason']}")
 
 
 def _reason(folder: Path, code: int) -> str:

@@ -23,7 +23,7 @@ def run_one(
     *,
     device: str = "auto",
     threads: int | None = None,
-    report_progress: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Start or resume the run in a folder; return the content of done.json.
 
@@ -35,7 +35,7 @@ def run_one(
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     threads : int or None
         Threads of torch in this process; None for torch's choice.
-    report_progress : callable or None
+    log : callable or None
         Is called with each line of the log.
 
     Raises
@@ -57,7 +57,7 @@ def run_one(
             torch.set_num_threads(threads)
         prepare_device(torch.device(device))
         try:
-            return train(folder, config, device_name=device, report_progress=report_progress)
+            return train(folder, config, device_name=device, log=log)
         except (StudyError, RuntimeError, OSError, MemoryError, safetensors.SafetensorError) as error:
             reason = explain(error)
             note_failure(folder, reason, error)

@@ -55,7 +55,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
     config: dict[str, Any],
     *,
     device_name: str = "cpu",
-    report_progress: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Start a run or resume it; return the content of done.json.
 
@@ -67,7 +67,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
         The settings of the run; see `grid_runs.run_config`.
     device_name : str
         ``cpu``, ``cuda`` or ``cuda:1``.
-    report_progress : callable or None
+    log : callable or None
         Is called with each line of the log.
 
     Raises
@@ -83,12 +83,12 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
     seed = int(config["seed"])
     started = time.monotonic()
 
-    def log(line: str) -> None:
+    def write_log(line: str) -> None:
         stamp = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
         with (folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{stamp} {line}\n")
-        if report_progress is not None:
-            report_progress(line)
+        if log is not None:
+            log(line)
 
     # the data: one memory map of all films, and their labels
     data: RunData = load_data(config)
@@ -136,9 +136,9 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
         checkpoints = [Checkpoint(**row) for row in progress["checkpoints"]]
         if progress.get("scaler"):
             training.scaler.load_state_dict(progress["scaler"])
-        log(f"resumed at step {step} of {steps}")
+        write_log(f"resumed at step {step} of {steps}")
     metrics = MetricsFile(folder / "metrics.csv", outputs, evaluated_step)
-    log(
+    write_log(
         f"{folder.name}: {network.parameter_count():,} parameters, {len(train_rows)} training and "
         f"{len(validation_rows)} validation films, {steps} steps on {device}, {torch.get_num_threads()} threads, "
         f"{training.dtype}"
@@ -164,7 +164,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
             teacher, share = None, 0.0
             if "teacher" in config:
                 share = float(config["teacher"]["share"])
-                teacher = teacher_probability(folder, config, data, device=device, stop=stop, log=log)
+                teacher = teacher_probability(folder, config, data, device=device, stop=stop, log=write_log)
             saved = clock = time.monotonic()
             while True:
                 # evaluate at the end of an interval; a resumed run starts here, so no evaluation is lost or repeated
@@ -194,7 +194,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                     save()
                     write_index(folder / "checkpoints", checkpoints)
                     left = (steps - step) * preset.batch / max(rate, 1e-9)
-                    log(
+                    write_log(
                         f"step {step}/{steps} loss {loss:.4f} validation AUROC {macro:.4f} "
                         f"{rate:.0f} images/s, {left / 60:.0f} min left"
                     )
@@ -233,7 +233,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
             # predictions resume from their parts, the loop from its state
             if step < steps:
                 save()
-            log(f"stopped at step {step} of {steps}; run it again to go on")
+            write_log(f"stopped at step {step} of {steps}; run it again to go on")
             raise
     done |= {
         "steps": steps,
@@ -248,5 +248,5 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
     write_json(folder / "done.json", done)
     (folder / "failed.json").unlink(missing_ok=True)
     both = f"{done['validation_auroc']['macro']}, of the mean of weights {done['soup_validation_auroc']['macro']}"
-    log(f"done: ensemble validation AUROC {both}")
+    write_log(f"done: ensemble validation AUROC {both}")
     return done

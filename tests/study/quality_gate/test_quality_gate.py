@@ -151,9 +151,7 @@ def test_a_usual_film_lies_at_distance_one_and_a_strange_one_far():
 
 def test_training_ends_with_a_quality_gate_its_limits_and_what_it_misses(tmp_path, config, others, weights):
     lines: list[str] = []
-    document = train_quality_gate(
-        tmp_path, config, others, SETTINGS, unseen=others, weights=weights, report_progress=lines.append
-    )
+    document = train_quality_gate(tmp_path, config, others, SETTINGS, unseen=others, weights=weights, log=lines.append)
     gate, stored = load_quality_gate(tmp_path)
     assert stored == document
     assert document["kinds"] == list(KINDS)
@@ -168,16 +166,11 @@ def test_training_ends_with_a_quality_gate_its_limits_and_what_it_misses(tmp_pat
     assert not gate.training
     assert any("step 4/4" in line for line in lines)
     # done: nothing is trained again
-    assert (
-        train_quality_gate(tmp_path, config, others, SETTINGS, weights=weights, report_progress=lines.append)
-        == document
-    )
+    assert train_quality_gate(tmp_path, config, others, SETTINGS, weights=weights, log=lines.append) == document
 
 
 def test_interrupted_and_resumed_it_is_the_same_gate(tmp_path, config, others, weights, monkeypatch):
-    left = train_quality_gate(
-        tmp_path / "whole", config, others, SETTINGS, weights=weights, report_progress=lambda _: None
-    )
+    left = train_quality_gate(tmp_path / "whole", config, others, SETTINGS, weights=weights, log=lambda _: None)
 
     @contextmanager
     def soon():
@@ -192,16 +185,12 @@ def test_interrupted_and_resumed_it_is_the_same_gate(tmp_path, config, others, w
     with monkeypatch.context() as patch:
         patch.setattr(training, "stoppable", soon)
         with pytest.raises(Interrupted):
-            train_quality_gate(
-                tmp_path / "parts", config, others, SETTINGS, weights=weights, report_progress=lambda _: None
-            )
+            train_quality_gate(tmp_path / "parts", config, others, SETTINGS, weights=weights, log=lambda _: None)
     assert json.loads((tmp_path / "parts" / "last" / "state.json").read_text())["step"] == 2
     other = QualityGateSettings(**{**vars(SETTINGS), "steps": 9})
     with pytest.raises(StudyError, match="started with other settings"):
-        train_quality_gate(tmp_path / "parts", config, others, other, weights=weights, report_progress=lambda _: None)
-    resumed = train_quality_gate(
-        tmp_path / "parts", config, others, SETTINGS, weights=weights, report_progress=lambda _: None
-    )
+        train_quality_gate(tmp_path / "parts", config, others, other, weights=weights, log=lambda _: None)
+    resumed = train_quality_gate(tmp_path / "parts", config, others, SETTINGS, weights=weights, log=lambda _: None)
     assert resumed["sha256"] == left["sha256"]
     assert resumed["evaluation"] == left["evaluation"]
 
@@ -214,7 +203,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path, config, others, weigh
             others,
             QualityGateSettings(left_out="ghost"),
             weights=weights,
-            report_progress=lambda _: None,
+            log=lambda _: None,
         )
     with pytest.raises(StudyError, match="no quality gate"):
         load_quality_gate(tmp_path)
@@ -223,7 +212,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path, config, others, weigh
 
 
 def test_a_damaged_gate_is_named(tmp_path, config, others, weights):
-    train_quality_gate(tmp_path, config, others, SETTINGS, weights=weights, report_progress=lambda _: None)
+    train_quality_gate(tmp_path, config, others, SETTINGS, weights=weights, log=lambda _: None)
     (tmp_path / "judge.safetensors").write_bytes(b"nothing")
     with pytest.raises(StudyError, match=r"judge\.safetensors: damaged"):
         load_quality_gate(tmp_path)
