@@ -78,20 +78,10 @@ class Scale:
 
 
 TINY: dict[str, Any] = {
-    "seconds": 0.1,
-    "architectures": ("toy_resnet", "toy_efficientnet"),
-    "truncations": (("toy_resnet", 1),),
-    "batches": (4, 8),
-    "together": (1, 2),
-    "together_of": ("toy_resnet",),
-    "resolution": 64,
-    "images": 32,
-    "loading_of": ("toy_resnet",),
-    "loading_batch": 8,
-    "workers": 1,
-    "patients": 60,
-    "resumed": "toy_resnet",
-}
+    "seconds": 0.1, "resolution": 64, "images": 32, "loading_batch": 8, "workers": 1, "patients": 60,
+    "architectures": ("toy_resnet", "toy_efficientnet"), "truncations": (("toy_resnet", 1),), "batches": (4, 8),
+    "together": (1, 2), "together_of": ("toy_resnet",), "loading_of": ("toy_resnet",), "resumed": "toy_resnet",
+}  # fmt: skip
 """A trial of the code; its numbers mean nothing."""
 
 
@@ -128,21 +118,9 @@ def measure_speed(scale: Scale) -> dict[str, Any]:
         runs = 1 if truncation else 2  # whole networks run twice: pretrained and random
         hours = {b: runs * seconds_needed(scale.preset(b), FILMS, *rates[b]) / 3600 for b in (first, best)}
         network = build_network(run.architecture, outputs=OUTPUTS, truncation=truncation, initialisation="random")
-        rows.append(
-            {
-                "architecture": name,
-                "truncation": truncation,
-                "parameters": network.parameter_count(),
-                "batch": first,
-                "rate": rates[first][0],
-                "best_batch": best,
-                "best_rate": rates[best][0],
-                "evaluation_rate": rates[first][1],
-                "runs": runs,
-                "hours": hours[first],
-                "best_hours": hours[best],
-            }
-        )
+        row = {"architecture": name, "truncation": truncation, "parameters": network.parameter_count(), "runs": runs}
+        row |= {"batch": first, "rate": rates[first][0], "hours": hours[first], "evaluation_rate": rates[first][1]}
+        rows.append(row | {"best_batch": best, "best_rate": rates[best][0], "best_hours": hours[best]})
         print(f"{name} -{truncation}: {rates[first][0]:.0f}/s at {first}, {rates[best][0]:.0f}/s at {best}", flush=True)
     return {"resolution": scale.resolution, "rows": rows}
 
@@ -207,17 +185,12 @@ def show_together(result: dict[str, Any]) -> str:
 def measure_loading(scale: Scale) -> dict[str, Any]:
     """Return `train_throughput`'s tables."""
     tables = []
+    threads = 1 if scale.device == "cpu" else scale.workers
     for name in scale.loading_of:
         setting = train_throughput.Setting(
-            architecture=find_architecture(name),
-            preset=scale.preset(scale.loading_batch),
-            images=scale.images,
-            rounds=3,
-            device=scale.device,
-            threads=1 if scale.device == "cpu" else scale.workers,
-            workers=scale.workers,
-            timm_script=scale.timm_script,
-        )
+            find_architecture(name), scale.preset(scale.loading_batch), images=scale.images, rounds=3,
+            device=scale.device, threads=threads, workers=scale.workers, timm_script=scale.timm_script,
+        )  # fmt: skip
         tables.append(train_throughput.compare(setting))
         print(tables[-1], flush=True)
     return {"tables": tables}

@@ -66,10 +66,9 @@ def make_films(folder: Path, count: int) -> FilmTable:
     (folder / "a").mkdir(parents=True)
     rows = []
     for index in range(count):
-        low = Image.fromarray(random.integers(0, 256, (12, 10), dtype=np.uint8)).resize(
-            (320, 390), Image.Resampling.BICUBIC
-        )
-        pixels = np.asarray(low, np.int16) + random.integers(-9, 10, (390, 320))
+        low = Image.fromarray(random.integers(0, 256, (12, 10), dtype=np.uint8))
+        smooth = np.asarray(low.resize((320, 390), Image.Resampling.BICUBIC), np.int16)
+        pixels = smooth + random.integers(-9, 10, (390, 320))
         path = folder / "a" / f"{index:06d}.jpg"
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=90)
         rows.append({"image": path.name, "path": path, "patient": str(index), "label": [float(index % 2)] * 6})

@@ -65,7 +65,7 @@ def _show_progress(done: int, films: int) -> None:
 def plan(device: str, slots: int | None, threads: int, seconds: float, workers: int | None, **options: Any) -> None:
     """Print what a grid would take; start nothing.
 
-    The runs, the disk and the time that they need: each network is measured for a moment.
+    The plan lists the runs, and the disk and the time that they need: each network is measured for a moment.
     """
     from xraytransfer.study.runs.plan import make_plan
     from xraytransfer.study.runs.scheduler import local_slots
@@ -80,7 +80,7 @@ def plan(device: str, slots: int | None, threads: int, seconds: float, workers: 
 def cache(workers: int | None, **options: Any) -> None:
     """Read every film once into a cache.
 
-    Repairs one that is damaged. `run` does it by itself.
+    A damaged cache is repaired. `run` builds the cache by itself.
     """
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.runs.grid_runs import build_grid_cache
@@ -99,7 +99,8 @@ def cache(workers: int | None, **options: Any) -> None:
 def run(device: str, slots: int | None, threads: int, workers: int | None, **options: Any) -> int:
     """Train every run of a grid that is not done.
 
-    Interrupt and repeat it as you like. Exit code 1 if a run failed: the others go on, and its folder holds the reason.
+    Interrupt and repeat it as you like. If a run fails, its folder holds the reason, the others go on, and the exit
+    code is 1.
     """
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.runs.grid_runs import place_runs
@@ -114,7 +115,7 @@ def run(device: str, slots: int | None, threads: int, workers: int | None, **opt
 @RESULTS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def status(results: Path, as_json: bool) -> None:
-    """Print how far each run is; works while they run."""
+    """Print the progress of each run, also while they run."""
     import json
 
     from xraytransfer.study.runs.status import run_status, table
@@ -144,7 +145,7 @@ def tensorboard(results: Path, logs: Path) -> None:
 @DEVICE
 @THREADS
 def train(folder: Path, device: str, threads: int) -> None:
-    """Run, or go on with, the one run in FOLDER.
+    """Start or resume the one run in FOLDER.
 
     FOLDER is RESULTS/runs/NAME.
     """
@@ -168,7 +169,7 @@ def train(folder: Path, device: str, threads: int) -> None:
 )  # fmt: skip
 @click.option(
     "--films/--no-films", default=True, show_default=True,
-    help="Show example films under activation maps; not in a report that is published where films may not be.",
+    help="Show example films under activation maps; leave them out where films may not be published.",
 )  # fmt: skip
 def report(results: Path, out: Path | None, **options: Any) -> None:
     """Write the report of the runs that are done.
@@ -188,7 +189,7 @@ def report(results: Path, out: Path | None, **options: Any) -> None:
 def demo(results: Path, patients: int, slots: int | None) -> None:
     """Run a whole small study on drawn phantoms.
 
-    From films to the report in a few minutes, without any data.
+    It goes from films to the report in a few minutes, and needs no data.
     """
     from xraytransfer.study.demo.demo import run_demo
 

@@ -19,8 +19,8 @@ class QualityGateSettings:
     `learning_rate` is the peak, from which the rate falls to zero as a cosine.
     """
 
-    architecture: str = option("Name of a row.", "mobilenetv2_100")
-    truncation: int = option("Final stages removed of it.", 3, type=click.IntRange(0, 4))
+    architecture: str = option("Name of an architecture.", "mobilenetv2_100")
+    truncation: int = option("Number of its final stages to remove.", 3, type=click.IntRange(0, 4))
     side: int = option("Side of the pictures that it sees, in pixels.", 64, type=click.IntRange(32, 256))
     steps: int = option("Steps of the optimiser, of 64 films each.", 1200, type=click.IntRange(1))
     learning_rate: float = 1e-3

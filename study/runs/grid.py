@@ -26,50 +26,65 @@ EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The settings of ``study plan``, ``cache`` and ``run``: each field is an option, and its help says what it means.
+    """The settings of ``study plan``, ``cache`` and ``run``; each field is an option, and its help text explains it.
 
-    In addition to the help texts: `data`, `folder`, `mapping` and `views` are those of `datasets.read_dataset`;
-    `split`, `fractions`, `salt` and `evaluation_minimum_width` those of `split.split_films`; `initialisations`,
-    `truncations` and `seeds` those of `network.build_network`; `changes` comes from `presets.parse_changes`;
-    `label_policy` is read by `labels.parse_policy`.
+    In addition to the help texts: `data`, `folder`, `mapping` and `views` are parameters of `datasets.read_dataset`;
+    `split`, `fractions`, `salt` and `evaluation_minimum_width` of `split.split_films`; `initialisations` and
+    `truncations` of `network.build_network`; `changes` comes from `presets.parse_changes`; `label_policy` is read by
+    `labels.parse_policy`.
     """
 
     data: str = option("Layout of the data set.", type=click.Choice(["chexpert", "nih", "csv"]))
     folder: Path = option("The data set.", type=EXISTING_FOLDER)
     mapping: Path | None = option("Mapping file (JSON), for --data csv.", None, type=EXISTING_FILE)
-    views: str = option("Views used.", "frontal", type=click.Choice(["frontal", "lateral", "all"]))
+    views: str = option("Views to use.", "frontal", type=click.Choice(["frontal", "lateral", "all"]))
     results: Path = option("Folder of the study's results.", type=FOLDER)
     cache: Path | None = option("Folder of caches. [default: RESULTS/cache]", None, type=FOLDER)
     architectures: tuple[str, ...] = option(
-        "Name of a row, or 'study' for the sixteen; may be given several times.", flag="--architecture", multiple=True
+        "Name of an architecture, or 'study' for the sixteen; may be given several times.",
+        flag="--architecture",
+        multiple=True,
     )
-    architecture_file: Path | None = option("CSV file with rows of your own.", None, type=EXISTING_FILE)
+    architecture_file: Path | None = option("CSV file with architectures of your own.", None, type=EXISTING_FILE)
     initialisations: tuple[str, ...] = option(
-        "Where the weights start; may be given several times.",
+        "Initial weights; may be given several times.",
         ("pretrained",),
         flag="--initialisation",
         type=click.Choice(["pretrained", "random"]),
     )
     truncations: tuple[int, ...] = option(
-        "Final stages removed; may be given several times.", (0,), flag="--truncation", type=click.IntRange(0, 4)
+        "Number of final stages to remove; may be given several times.",
+        (0,),
+        flag="--truncation",
+        type=click.IntRange(0, 4),
     )
-    seeds: tuple[int, ...] = option("Seed; may be given several times.", (0,), flag="--seed", type=click.IntRange(0))
-    preset: str = option("paper, modern or tiny.", "modern")
+    seeds: tuple[int, ...] = option(
+        "Random seed; may be given several times.", (0,), flag="--seed", type=click.IntRange(0)
+    )
+    preset: str = option("Settings of training: paper, modern or tiny.", "modern")
     changes: Mapping[str, object] | None = option(
         "Change a setting of the preset.", None, flag="--set", multiple=True, metavar="NAME=VALUE"
     )
-    resolution: int | None = option("Side in pixels. [default: the preset's]", None, type=click.IntRange(32, 2048))
-    head: str = option(
-        "Train the six observations, or all that are labelled.", "product", type=click.Choice(["product", "paper"])
+    resolution: int | None = option(
+        "Side of the pictures, in pixels. [default: the preset's]", None, type=click.IntRange(32, 2048)
     )
-    label_policy: str = option("u_zeros, u_ones or u_ignore; exceptions as u_zeros,edema=u_ones.", "u_zeros")
+    head: str = option(
+        "Train the six observations (product), or all that are labelled (paper).",
+        "product",
+        type=click.Choice(["product", "paper"]),
+    )
+    label_policy: str = option(
+        "Uncertain labels: u_zeros, u_ones or u_ignore; exceptions as in u_zeros,edema=u_ones.", "u_zeros"
+    )
     intensity: str = option("Intensity recipe.", "voi", type=click.Choice(["voi", "minmax", "chexpert"]))
     split: str = option("How patients are divided.", "patient-hash", type=click.Choice(["patient-hash", "official"]))
     # as in `split.split_films`, which is not imported here because it needs numpy; a test holds the two equal
-    fractions: tuple[float, ...] = option("Train, validation and test.", (0.70, 0.15, 0.15), nargs=3, type=float)
-    salt: str = option("Of the hash: another salt, another split.", "xraytransfer")
+    fractions: tuple[float, ...] = option(
+        "Shares of patients for training, validation and test.", (0.70, 0.15, 0.15), nargs=3, type=float
+    )
+    salt: str = option("Salt of the hash that divides patients; another salt gives another split.", "xraytransfer")
     evaluation_minimum_width: int = option(
-        "Films made from narrower pictures are trained on but not judged.", 0, type=click.IntRange(0)
+        "Train on films made from narrower pictures, but do not evaluate on them.", 0, type=click.IntRange(0)
     )
     weights: Path | None = option(
         "Folder of pretrained weights, NAME.safetensors. [default: timm's hub]",
@@ -77,11 +92,9 @@ class Grid:
         flag="--weights-dir",
         type=click.Path(exists=True, path_type=Path),
     )
-    keep_test: bool = option(
-        "Predict nothing for the test patients: for choosing among settings before the one last look.", False
-    )
+    keep_test: bool = option("Predict nothing for the test patients, as long as settings are compared.", False)
     teachers: tuple[Path, ...] = option(
-        "Folder of a finished run, same data and split, to learn from too; may be given several times.",
+        "Folder of a finished run on the same data and split, to learn from; may be given several times.",
         (),
         flag="--teacher",
         type=EXISTING_FOLDER,
@@ -132,7 +145,9 @@ class Grid:
 GRID_OPTIONS = field_options(Grid)
 """Field of `Grid` -> its option."""
 RESULTS = GRID_OPTIONS["results"]
-WORKERS = click.option("--workers", type=click.IntRange(1), help="Processes that decode. [default: the cores allowed]")
+WORKERS = click.option(
+    "--workers", type=click.IntRange(1), help="Processes that decode films. [default: the cores allowed]"
+)
 
 grid_options = add_options(*GRID_OPTIONS.values(), WORKERS)
 """Add the options that say what a grid is."""

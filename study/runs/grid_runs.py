@@ -131,10 +131,10 @@ def grid_teachers(grid: Grid, outputs: Sequence[str], split: Mapping[str, Any]) 
     StudyError
         See `distillation.describe_teachers`.
     """
-    if grid.teachers:
-        share = DEFAULT_SHARE if grid.teacher_share is None else grid.teacher_share
-        return describe_teachers(grid.teachers, share, outputs, split, grid.label_policy)
-    return {}
+    if not grid.teachers:
+        return {}
+    share = DEFAULT_SHARE if grid.teacher_share is None else grid.teacher_share
+    return describe_teachers(grid.teachers, share, outputs, split, grid.label_policy)
 
 
 def build_grid_cache(grid: Grid, *, workers: int = 1, progress: Progress | None = None) -> FilmCache:

@@ -75,15 +75,18 @@ def local_slots(device: str, slots: int | None, threads: int) -> list[Slot]:
     DeviceError
         If a GPU is asked for and torch has none.
     """
+    import torch
+
     from xraytransfer.runtime import cpu_limit
-    from xraytransfer.study.training.run import gpu_count, resolve_device
+    from xraytransfer.study.training.run import resolve_device
 
     resolved = resolve_device(device)
     if resolved == "cpu":
         return [Slot("cpu", threads)] * (slots or max(1, cpu_limit() // threads))
     if ":" in device:
         return [Slot(device, threads)] * (slots or 1)
-    return [Slot(f"cuda:{i % gpu_count()}", threads) for i in range(slots or gpu_count())]
+    gpus = torch.cuda.device_count()
+    return [Slot(f"cuda:{i % gpus}", threads) for i in range(slots or gpus)]
 
 
 def start_here(folder: Path, slot: Slot) -> Job:

@@ -79,6 +79,17 @@ def save_checkpoint(folder: Path, step: int, auroc: float, network: nn.Module) -
     return Checkpoint(step, file, auroc, save_tensors(folder / file, network.state_dict()))
 
 
+def load_checkpoint(folder: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Read the weights of a checkpoint from ``checkpoints/``.
+
+    Raises
+    ------
+    StudyError
+        If the file is absent or damaged.
+    """
+    return load_tensors(folder / checkpoint.file, checkpoint.sha256)
+
+
 def rank(checkpoints: Sequence[Checkpoint], keep: int) -> list[Checkpoint]:
     """Return the best `keep`, best first; of two that are equal the earlier comes first."""
     return sorted(checkpoints, key=lambda c: (-c.validation_auroc, c.step))[:keep]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from xraytransfer.files import write_with
 from xraytransfer.study.data.predictions import predictions_of, write_predictions
 from xraytransfer.study.data.run_data import RunData
 from xraytransfer.study.networks.network import Network
-from xraytransfer.study.training.checkpoints import Checkpoint, load_tensors, soup
+from xraytransfer.study.training.checkpoints import Checkpoint, load_checkpoint, soup
 from xraytransfer.study.training.metrics_file import macro_and_each, observed_columns
 
 __all__ = ["EVALUATION_BATCH", "predict_rows", "predict_splits", "save_array"]
@@ -91,9 +92,7 @@ def predict_splits(
     parts = folder / "predictions" / "parts"
     device = network.head.weight.device
     done: dict[str, Any] = {"best_validation_auroc": checkpoints[0].validation_auroc}
-
-    def weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-        return load_tensors(folder / "checkpoints" / checkpoint.file, checkpoint.sha256)
+    weights = partial(load_checkpoint, folder / "checkpoints")
 
     def predict(split: str, name: str, state: Callable[[], dict[str, Tensor]]) -> NDArray[np.float32]:
         part = parts / f"{split}-{name}.npy"
@@ -107,20 +106,13 @@ def predict_splits(
         members = [predict(split, f"{kept.step:08d}", partial(weights, kept)) for kept in checkpoints]
         mixed = predict(split, "soup", lambda: soup([weights(kept) for kept in checkpoints]))
         rows = data.rows[split]
-        predictions = predictions_of(
-            data.table.subset(rows),
-            outputs,
-            data.label[rows],
-            np.stack(members, axis=1),
-            [checkpoint.step for checkpoint in checkpoints],
-            soup=mixed,
-        )
+        films, label, probability = data.table.subset(rows), data.label[rows], np.stack(members, axis=1)
+        steps = [kept.step for kept in checkpoints]
+        predictions = predictions_of(films, outputs, label, probability, steps, soup=mixed)
         write_predictions(folder / "predictions" / f"{split}.npz", predictions)
         done[f"{split}_auroc"] = _auroc_row(outputs, predictions.label, predictions.ensemble())
         done[f"soup_{split}_auroc"] = _auroc_row(outputs, predictions.label, mixed)
-    for path in parts.glob("*.npy"):
-        path.unlink()
-    parts.rmdir()
+    shutil.rmtree(parts)
     return done
 
 

@@ -15,7 +15,7 @@ from xraytransfer.files import read_json, write_json
 from xraytransfer.folder_lock import FolderLock
 from xraytransfer.study.training.train import train
 
-__all__ = ["gpu_count", "prepare_device", "resolve_device", "run_one"]
+__all__ = ["prepare_device", "resolve_device", "run_one"]
 
 
 def run_one(
@@ -85,11 +85,6 @@ def prepare_device(device: torch.device) -> None:
         # evaluation is float32, without TF32's 10-bit mantissa; shapes never change, so one search for kernels pays
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
-
-
-def gpu_count() -> int:
-    """Return how many GPUs torch sees."""
-    return torch.cuda.device_count()
 
 
 def explain(error: BaseException) -> str:

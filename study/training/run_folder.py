@@ -80,10 +80,10 @@ class Run:
         StudyError
             If the file is absent or damaged.
         """
-        from xraytransfer.study.training.checkpoints import load_tensors
+        from xraytransfer.study.training.checkpoints import load_checkpoint
 
         network = self.empty_network()
-        network.load_state_dict(load_tensors(self.folder / "checkpoints" / checkpoint.file, checkpoint.sha256))
+        network.load_state_dict(load_checkpoint(self.folder / "checkpoints", checkpoint))
         return network.eval()
 
     def empty_network(self) -> Network:
@@ -99,11 +99,10 @@ class Run:
 
     def load_soup(self) -> Network:
         """Return the network with the mean of the weights of all kept checkpoints, in evaluation mode."""
-        from xraytransfer.study.training.checkpoints import load_tensors, soup
+        from xraytransfer.study.training.checkpoints import load_checkpoint, soup
 
-        states = [load_tensors(self.folder / "checkpoints" / c.file, c.sha256) for c in self.checkpoints]
         network = self.empty_network()
-        network.load_state_dict(soup(states))
+        network.load_state_dict(soup([load_checkpoint(self.folder / "checkpoints", kept) for kept in self.checkpoints]))
         return network.eval()
 
     def predictions(self, split: str) -> Predictions:
