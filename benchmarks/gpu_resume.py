@@ -1,4 +1,4 @@
-"""A run that is killed and resumed, beside runs that nothing disturbs: the part `resume` of `gpu_study.py`."""
+"""A run that is killed and resumed, compared with undisturbed runs: the part `resume` of `gpu_study.py`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,15 @@ import numpy as np
 
 from xraytransfer.files import read_json
 from xraytransfer.study.phantoms.dataset import write_phantoms
-from xraytransfer.study.runs.grid import Grid, place_runs
+from xraytransfer.study.runs.grid import Grid
+from xraytransfer.study.runs.grid_runs import place_runs
 from xraytransfer.study.training.run_folder import load_run
 
 
 def measure_resume(out: Path, device: str, architecture: str, patients: int) -> dict[str, Any]:
-    """Return how far undisturbed runs are from each other, and a killed one from them.
+    """Return how far the predictions of undisturbed runs are from each other, and those of a killed run from them.
 
-    Parameters
-    ----------
-    out : Path
-        Where runs and phantoms are kept, in a new folder of each call.
-    device : str
-        Of torch.
-    architecture : str
-        Name of a row.
-    patients : int
-        Phantoms drawn.
+    Runs of `architecture` on phantoms of so many `patients` are kept in a new folder in `out`.
     """
     scratch = out / f"resume-{time.strftime('%Y%m%d-%H%M%S')}"
     films = write_phantoms(scratch / "phantoms", patients=patients, size=96)
@@ -49,16 +42,17 @@ def measure_resume(out: Path, device: str, architecture: str, patients: int) -> 
         fractions=(0.5, 0.2, 0.3),
     )
     folders = {name: place_runs(replace(grid, results=scratch / name))[0] for name in ("a", "b", "c", "killed")}
-    for name in ("a", "b", "c"):
-        _train(folders[name], device)
+    undisturbed = [folders[name] for name in ("a", "b", "c")]
+    for folder in undisturbed:
+        _train(folder, device)
     chance = random.Random(0)
     kills = [_kill(folders["killed"], device, chance) for _ in range(2)]
     _train(folders["killed"], device)
     return {
         "device": device,
         "kills": kills,
-        "undisturbed": max(_distance(folders[x], folders[y]) for x, y in (("a", "b"), ("a", "c"), ("b", "c"))),
-        "killed": min(_distance(folders["killed"], folders[x]) for x in ("a", "b", "c")),
+        "undisturbed": max(_distance(one, two) for one, two in combinations(undisturbed, 2)),
+        "killed": min(_distance(folders["killed"], folder) for folder in undisturbed),
         "auroc": {name: load_run(folder).done["validation_auroc"]["macro"] for name, folder in folders.items()},
     }
 
@@ -74,7 +68,7 @@ def _train(folder: Path, device: str) -> None:
 
 
 def _kill(folder: Path, device: str, chance: random.Random) -> int:
-    """Start the run, end it with SIGKILL a moment after its next state; return the step that is saved."""
+    """Start the run and end it with SIGKILL a moment after it saves its state; return the saved step."""
     state = folder / "last" / "state.json"
     before = state.read_text() if state.is_file() else ""
     with subprocess.Popen(_command(folder, device), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -86,28 +80,27 @@ def _kill(folder: Path, device: str, chance: random.Random) -> int:
 
 
 def _distance(one: Path, two: Path) -> float:
-    """Return the greatest difference of any stored probability of two runs, over the films of both splits."""
-    if load_run(one).done["steps"] != load_run(two).done["steps"]:
+    """Return the greatest difference between the stored probabilities of two runs, over the films of both splits."""
+    runs = load_run(one), load_run(two)
+    if runs[0].done["steps"] != runs[1].done["steps"]:
         return math.inf
-    return max(
-        float(np.abs(load_run(one).predictions(split).ensemble() - load_run(two).predictions(split).ensemble()).max())
-        for split in ("validation", "test")
-    )
+    pairs = [[run.predictions(split).ensemble() for run in runs] for split in ("validation", "test")]
+    return max(float(np.abs(first - second).max()) for first, second in pairs)
 
 
-def resumed_well(found: dict[str, Any]) -> bool:
-    """Return whether the killed run ended where undisturbed ones do."""
-    limit = 0.0 if found["device"] == "cpu" else 2 * found["undisturbed"] + 1e-6
-    return bool(found["killed"] <= limit)
+def resumed_well(result: dict[str, Any]) -> bool:
+    """Return whether the killed run ended where undisturbed runs do."""
+    limit = 0.0 if result["device"] == "cpu" else 2 * result["undisturbed"] + 1e-6
+    return bool(result["killed"] <= limit)
 
 
-def show_resume(found: dict[str, Any]) -> str:
+def show_resume(result: dict[str, Any]) -> str:
     """Return Markdown."""
-    verdict = "ends where undisturbed runs do" if resumed_well(found) else "DIFFERS MORE than undisturbed runs do"
+    verdict = "ends where undisturbed runs do" if resumed_well(result) else "DIFFERS MORE than undisturbed runs do"
     return (
-        f"Killed with SIGKILL (states at steps {', '.join(map(str, found['kills']))}) and resumed, the run {verdict}: "
-        f"its probabilities differ from the nearest undisturbed run's by at most {found['killed']:.2e}, those of three "
-        f"undisturbed runs from each other by at most {found['undisturbed']:.2e}. Validation AUROC: "
-        + ", ".join(f"{name} {value}" for name, value in found["auroc"].items())
+        f"Killed with SIGKILL (states at steps {', '.join(map(str, result['kills']))}) and resumed, the run {verdict}: "
+        f"its probabilities differ from the nearest undisturbed run's by at most {result['killed']:.2e}, those of "
+        f"three undisturbed runs from each other by at most {result['undisturbed']:.2e}. Validation AUROC: "
+        + ", ".join(f"{name} {value}" for name, value in result["auroc"].items())
         + "."
     )

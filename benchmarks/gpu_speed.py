@@ -4,14 +4,15 @@
     python benchmarks/gpu_speed.py
     python benchmarks/gpu_speed.py --device cpu --architecture toy_resnet --side 64 --members 2 --batch 1 2
 
-Ensembles of ten with random weights of the true shapes (speed does not depend on the numbers), float16 on the GPU.
-All ways take a uint8 batch from this machine's memory and give probabilities back to it. Each runs in a process of its
-own, in turn, several rounds; the table prints medians and ratios to torch eager. Parity compares each provider with
-torch in float32 on made-up films: the largest difference of a member's probability, which must be within the tolerance
-that export allows the precision. TensorRT builds an engine for each batch first, which takes minutes and is not timed.
+Ensembles of ten have random weights of the true shapes (speed does not depend on the numbers), in float16 on the GPU.
+Each way takes a uint8 batch from the memory of the machine and returns probabilities to it. The ways run in turn, in
+several rounds, each in a process of its own; the table prints medians and ratios to torch eager. Parity compares each
+provider with torch in float32 on made-up films: the largest difference of a member's probability must be within the
+tolerance that export allows for the precision. TensorRT first builds an engine for each batch; that takes minutes and
+is not timed.
 
-A way that does not run says why, and the exit code is then 1. `--device cpu` runs the same code without a GPU: it shows
-that the script works and measures nothing of interest.
+If a way does not run, the table says why, and the exit code is 1. `--device cpu` runs the same code without a GPU, as a
+trial of the script only.
 """
 
 from __future__ import annotations
@@ -65,22 +66,21 @@ def members(args: argparse.Namespace) -> list[nn.Module]:
 
 def torch_scorer(args: argparse.Namespace, *, compiled: bool) -> Callable[[NDArray[np.uint8]], Any]:
     """Return a function that scores a batch with torch, channels last."""
-    kind = torch.float16 if args.device == "cuda" else torch.float32
-    place: dict[str, Any] = {"device": args.device, "dtype": kind, "memory_format": torch.channels_last}
-    ensemble = Ensemble(members(args)).to(**place)
+    dtype = torch.float16 if args.device == "cuda" else torch.float32
+    ensemble = Ensemble(members(args)).to(device=args.device, dtype=dtype, memory_format=torch.channels_last)
     forward = torch.compile(ensemble) if compiled else ensemble
 
     def score(image: NDArray[np.uint8]) -> Any:
         with torch.inference_mode():
             # moved as bytes, then widened: a quarter of the transfer
-            pixels = torch.from_numpy(image).to(args.device).to(kind).contiguous(memory_format=torch.channels_last)
+            pixels = torch.from_numpy(image).to(args.device).to(dtype).contiguous(memory_format=torch.channels_last)
             return forward(pixels).float().cpu().numpy()
 
     return score
 
 
 def measure(way: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Return images a second for each batch size; for a provider its name and parity too."""
+    """Return images a second for each batch size; for a provider, its name and parity too."""
     row: dict[str, Any] = {}
     if way in ("torch", "compile"):
         score = torch_scorer(args, compiled=way == "compile")
@@ -110,8 +110,8 @@ def measure(way: str, args: argparse.Namespace) -> dict[str, Any]:
     return row
 
 
-def one(way: str, name: str, graph: Path, args: argparse.Namespace, *, parity: bool) -> dict[str, Any]:
-    """Measure a way in a process of its own; ``failed`` holds the reason where it does not run."""
+def measure_apart(way: str, name: str, graph: Path, args: argparse.Namespace, *, parity: bool) -> dict[str, Any]:
+    """Measure a way in a process of its own; ``failed`` holds the reason if it does not run."""
     command = [sys.executable, __file__, "--measure", way, "--graph", str(graph), "--architecture", name]
     for key in ("side", "members", "repeats", "device"):
         command += [f"--{key}", str(getattr(args, key))]
@@ -130,17 +130,17 @@ def table(name: str, args: argparse.Namespace) -> bool:
         whole = build_graph(members(argparse.Namespace(architecture=[name], members=args.members)), (args.side,) * 2)
         graph.write_bytes(lower(whole, precision, []).SerializeToString())
         ways = [way for way in args.way or WAYS[args.device] if way in WAYS[args.device]]
-        found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
+        results: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
         for index in range(args.rounds):
             for way in ways:
-                if not any("failed" in row for row in found[way]):
-                    found[way].append(one(way, name, graph, args, parity=index == 0))
+                if not any("failed" in row for row in results[way]):
+                    results[way].append(measure_apart(way, name, graph, args, parity=index == 0))
     device = torch.cuda.get_device_name(0) if args.device == "cuda" else "CPU"
     print(f"\n{name}, {args.members} members, {args.side} px, {precision}, {device}, {args.rounds} rounds")
     head = "".join(f"{f'batch {b}, /s':>14}{'x torch':>9}" for b in args.batch)
     print(f"{'way':<10}{head}  parity")
     first = {}
-    for way, rows in found.items():
+    for way, rows in results.items():
         if "failed" in rows[-1]:
             print(f"{way:<10}does not run: {rows[-1]['failed']}", flush=True)
             continue
@@ -148,7 +148,7 @@ def table(name: str, args: argparse.Namespace) -> bool:
         first = first or medians
         cells = "".join(f"{medians[str(b)]:14.1f}{medians[str(b)] / first[str(b)]:9.2f}" for b in args.batch)
         print(f"{way:<10}{cells}  {rows[0].get('parity', '')} {rows[0].get('provider', '')}", flush=True)
-    return all("failed" not in row and row.get("passed", True) for rows in found.values() for row in rows)
+    return all("failed" not in row and row.get("passed", True) for rows in results.values() for row in rows)
 
 
 def main() -> None:
@@ -167,19 +167,17 @@ def main() -> None:
     parser.add_argument("--parity", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.device == "cuda":
-        problem = gpu_problem() or (
-            "" if torch.cuda.is_available() else "this build of torch has no CUDA that works here"
-        )
+        no_cuda = "" if torch.cuda.is_available() else "this build of torch has no CUDA that works here"
+        problem = gpu_problem() or no_cuda
         if problem:
             sys.exit(f"no GPU to measure: {problem} (--device cpu tries the script without one)")
-    if args.measure:
-        try:
-            print(json.dumps(measure(args.measure, args)))
-        except XrayTransferError as error:
-            sys.exit(str(error))
-        return
-    passed = [table(name, args) for name in args.architecture]
-    sys.exit(0 if all(passed) else 1)
+    if not args.measure:
+        failed = sum(not table(name, args) for name in args.architecture)
+        sys.exit(1 if failed else 0)
+    try:
+        print(json.dumps(measure(args.measure, args)))
+    except XrayTransferError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from xraytransfer.export.calibration import Calibration, fit, identity
 from xraytransfer.export.card.files import write_cards
 from xraytransfer.export.checks.gates import Gate, accuracy_gate, parity_gate
 from xraytransfer.export.checks.predictions_file import write_test_predictions
-from xraytransfer.export.checks.quality_gate_parity import load_quality_gate, quality_gate_parity
+from xraytransfer.export.checks.quality_gate_parity import load_matching_quality_gate, quality_gate_parity
 from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness
 from xraytransfer.export.description import Measurements, describe_for_scoring, describe_model
 from xraytransfer.export.graph.int8 import calibration_films
@@ -102,7 +102,7 @@ def _build_and_measure(
 ) -> tuple[onnx.ModelProto, Measurements]:
     """Return the calibrated graph in the precision that will be written, and its measurements."""
     config, films = ensemble.config, _whole_films(data, ensemble.config["intensity"])
-    quality_gate, gate_document = load_quality_gate(options.quality_gate, config["split"])
+    quality_gate, gate_document = load_matching_quality_gate(options.quality_gate, config["split"])
     model = build_graph(ensemble.networks, ensemble.resolution, quality_gate=quality_gate)
     session, accuracy = _open(model, options.device), None
     common: dict[str, Any] = {"resolution": ensemble.resolution, "gate": gate}

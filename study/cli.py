@@ -1,22 +1,19 @@
-"""Commands: ``xraytransfer study plan | cache | run | train | status | report | demo``.
+"""Commands: ``xraytransfer study plan | cache | run | train | status | tensorboard | report | quality-gate | demo``.
 
-Light on purpose: everything heavy is imported inside the command bodies.
+The module is light: everything heavy is imported in the bodies of the commands.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from xraytransfer.errors import StudyError
-from xraytransfer.study.quality_gate.cli import judge
-from xraytransfer.study.runs.grid_options import RESULTS, grid_options
+from xraytransfer.study.quality_gate.cli import judge, quality_gate
+from xraytransfer.study.runs.grid import RESULTS, Grid, grid_options
 from xraytransfer.usage_errors import as_usage_error
-
-if TYPE_CHECKING:
-    from xraytransfer.study.runs.grid import Grid
 
 __all__ = ["study"]
 
@@ -30,17 +27,18 @@ def study() -> None:
     """Train and compare networks on a data set."""
 
 
+study.add_command(quality_gate)
 study.add_command(judge)
 
 
 def _grid(options: dict[str, Any]) -> Grid:
-    """Return the grid that options say; what no data set could fulfil is refused before one is read."""
-    from xraytransfer.study.runs.grid import Grid
+    """Return the grid of some options; senseless ones are wrong usage, before any data set is read."""
+    from xraytransfer.study.runs.grid_runs import check_grid
     from xraytransfer.study.training.presets import parse_changes
 
     with as_usage_error():
         grid = Grid(**{**options, "changes": parse_changes(options["changes"])})
-        grid.check()
+        check_grid(grid)
     return grid
 
 
@@ -50,7 +48,7 @@ THREADS = click.option(
 )
 
 
-def _show(done: int, films: int) -> None:
+def _show_progress(done: int, films: int) -> None:
     if done == films or done % 1024 == 0:
         click.echo(f"{done} of {films} films in the cache")
 
@@ -67,15 +65,14 @@ def _show(done: int, films: int) -> None:
 def plan(device: str, slots: int | None, threads: int, seconds: float, workers: int | None, **options: Any) -> None:
     """Print what a grid would take; start nothing.
 
-    The runs, the disk and the time that they need: each network is measured for a moment.
+    The plan lists the runs, and the disk and the time that they need: each network is measured for a moment.
     """
     from xraytransfer.study.runs.plan import make_plan
     from xraytransfer.study.runs.scheduler import local_slots
 
-    places = local_slots(device, slots, threads)
-    click.echo(
-        make_plan(_grid(options), device=places[0].device, slots=len(places), threads=threads, seconds=seconds).table()
-    )
+    free = local_slots(device, slots, threads)
+    made = make_plan(_grid(options), device=free[0].device, slots=len(free), threads=threads, seconds=seconds)
+    click.echo(made.table())
 
 
 @study.command()
@@ -83,12 +80,12 @@ def plan(device: str, slots: int | None, threads: int, seconds: float, workers: 
 def cache(workers: int | None, **options: Any) -> None:
     """Read every film once into a cache.
 
-    Repairs one that is damaged. `run` does it by itself.
+    A damaged cache is repaired. `run` builds the cache by itself.
     """
     from xraytransfer.runtime import cpu_limit
-    from xraytransfer.study.runs.grid import build_grid_cache
+    from xraytransfer.study.runs.grid_runs import build_grid_cache
 
-    built = build_grid_cache(_grid(options), workers=workers or cpu_limit(), progress=_show)
+    built = build_grid_cache(_grid(options), workers=workers or cpu_limit(), progress=_show_progress)
     click.echo(f"{built.folder}: {int(built.done.sum())} films")
     for image, reason in built.refused.items():
         click.echo(f"left out: {image}: {reason}", err=True)
@@ -102,13 +99,14 @@ def cache(workers: int | None, **options: Any) -> None:
 def run(device: str, slots: int | None, threads: int, workers: int | None, **options: Any) -> int:
     """Train every run of a grid that is not done.
 
-    Interrupt and repeat it as you like. Exit code 1 if a run failed: the others go on, and its folder holds the reason.
+    Interrupt and repeat it as you like. If a run fails, its folder holds the reason, the others go on, and the exit
+    code is 1.
     """
     from xraytransfer.runtime import cpu_limit
-    from xraytransfer.study.runs.grid import place_runs
+    from xraytransfer.study.runs.grid_runs import place_runs
     from xraytransfer.study.runs.scheduler import local_slots, run_all
 
-    folders = place_runs(_grid(options), workers=workers or cpu_limit(), progress=_show)
+    folders = place_runs(_grid(options), workers=workers or cpu_limit(), progress=_show_progress)
     failed = run_all(folders, local_slots(device, slots, threads), click.echo)
     return 1 if failed else 0
 
@@ -117,7 +115,7 @@ def run(device: str, slots: int | None, threads: int, workers: int | None, **opt
 @RESULTS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def status(results: Path, as_json: bool) -> None:
-    """Print how far each run is; works while they run."""
+    """Print the progress of each run, also while they run."""
     import json
 
     from xraytransfer.study.runs.status import run_status, table
@@ -147,13 +145,13 @@ def tensorboard(results: Path, logs: Path) -> None:
 @DEVICE
 @THREADS
 def train(folder: Path, device: str, threads: int) -> None:
-    """Run, or go on with, the one run in FOLDER.
+    """Start or resume the one run in FOLDER.
 
     FOLDER is RESULTS/runs/NAME.
     """
     from xraytransfer.study.training.run import run_one
 
-    run_one(folder, device=device, threads=threads, say=click.echo)
+    run_one(folder, device=device, threads=threads, log=click.echo)
 
 
 @study.command()
@@ -171,7 +169,7 @@ def train(folder: Path, device: str, threads: int) -> None:
 )  # fmt: skip
 @click.option(
     "--films/--no-films", default=True, show_default=True,
-    help="Show example films under activation maps; not in a report that is published where films may not be.",
+    help="Show example films under activation maps; leave them out where films may not be published.",
 )  # fmt: skip
 def report(results: Path, out: Path | None, **options: Any) -> None:
     """Write the report of the runs that are done.
@@ -191,7 +189,7 @@ def report(results: Path, out: Path | None, **options: Any) -> None:
 def demo(results: Path, patients: int, slots: int | None) -> None:
     """Run a whole small study on drawn phantoms.
 
-    From films to the report in a few minutes, without any data.
+    It goes from films to the report in a few minutes, and needs no data.
     """
     from xraytransfer.study.demo.demo import run_demo
 

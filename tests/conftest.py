@@ -286,7 +286,8 @@ def write_dicom_film(
 def toy_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Return two finished run folders of timm's miniatures, with 3 and 2 checkpoints, on 300 made-up films."""
     pytest.importorskip("timm")
-    from xraytransfer.study.runs.grid import Grid, place_runs
+    from xraytransfer.study.runs.grid import Grid
+    from xraytransfer.study.runs.grid_runs import place_runs
     from xraytransfer.study.training.presets import parse_changes
 
     root = tmp_path_factory.mktemp("study")
@@ -318,7 +319,8 @@ def made_up_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def toy_run_placer(made_up_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function from changed settings and options of a grid to the folder of a toy run; all share a cache."""
-    from xraytransfer.study.runs.grid import Grid, place_runs
+    from xraytransfer.study.runs.grid import Grid
+    from xraytransfer.study.runs.grid_runs import place_runs
 
     cache = tmp_path_factory.mktemp("cache")
 

@@ -178,7 +178,7 @@ def test_the_model_is_made_of_what_was_trained_in_the_callers_folder(
 
 
 @needs_bash
-@pytest.mark.parametrize("fail", ["tf_efficientnet_lite0", "judge"])
+@pytest.mark.parametrize("fail", ["tf_efficientnet_lite0", "quality-gate"])
 def test_where_one_training_fails_the_other_is_stopped_and_nothing_is_exported(
     made: Callable[..., tuple[int, str, list[str]]], fail: str
 ) -> None:

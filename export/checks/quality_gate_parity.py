@@ -16,15 +16,17 @@ from xraytransfer.export.checks.gates import Gate
 from xraytransfer.model_file import INPUT
 from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS
 from xraytransfer.resize import resize
-from xraytransfer.study.quality_gate.network import Judge, load_judge
+from xraytransfer.study.quality_gate.network import QualityGateNetwork, load_quality_gate
 
-__all__ = ["load_quality_gate", "quality_gate_parity"]
+__all__ = ["load_matching_quality_gate", "quality_gate_parity"]
 
 TOLERANCE = 0.02
 """Allowed difference of a kind's probability: the film is resized twice, and either resize may round by one level."""
 
 
-def load_quality_gate(folder: Path | None, split: dict[str, Any]) -> tuple[Judge | None, dict[str, Any] | None]:
+def load_matching_quality_gate(
+    folder: Path | None, split: dict[str, Any]
+) -> tuple[QualityGateNetwork | None, dict[str, Any] | None]:
     """Load a quality gate that was trained on the same division of patients.
 
     Parameters
@@ -43,7 +45,7 @@ def load_quality_gate(folder: Path | None, split: dict[str, Any]) -> tuple[Judge
     """
     if folder is None:
         return None, None
-    quality_gate, document = load_judge(folder)
+    quality_gate, document = load_quality_gate(folder)
     if document["split"]["sha256"] != split["sha256"]:
         raise ExportError(
             f"{folder}: the quality gate was trained on another division of patients than the runs; train it with the "
@@ -53,7 +55,7 @@ def load_quality_gate(folder: Path | None, split: dict[str, Any]) -> tuple[Judge
 
 
 def quality_gate_parity(
-    quality_gate: Judge,
+    quality_gate: QualityGateNetwork,
     session: ort.InferenceSession,
     films: Sequence[NDArray[np.uint8]],
     resolution: tuple[int, int],
@@ -63,7 +65,7 @@ def quality_gate_parity(
 
     Parameters
     ----------
-    quality_gate : Judge
+    quality_gate : QualityGateNetwork
         As it was trained.
     session : onnxruntime.InferenceSession
         The graph.

@@ -41,7 +41,7 @@ from xraytransfer.errors import ExportError
 from xraytransfer.export.graph.tracing import OPSET, PIXELS, structure, trace, with_weights
 from xraytransfer.model_file import INPUT, OUTPUTS
 from xraytransfer.quality_gate import KINDS, QUALITY_GATE_OUTPUTS
-from xraytransfer.study.quality_gate.network import Judge
+from xraytransfer.study.quality_gate.network import QualityGateNetwork
 
 __all__ = [
     "CALIBRATION_INITIALISERS",
@@ -79,7 +79,7 @@ class _Outputs:
 
 
 def build_graph(
-    networks: Sequence[nn.Module], resolution: tuple[int, int], quality_gate: Judge | None = None
+    networks: Sequence[nn.Module], resolution: tuple[int, int], quality_gate: QualityGateNetwork | None = None
 ) -> onnx.ModelProto:
     """Write networks as one ONNX model without metadata, in float32, with a calibration that changes nothing.
 
@@ -89,7 +89,7 @@ def build_graph(
         The members, in order, each with ``forward_with_map`` and the same number of outputs.
     resolution : tuple of int
         Rows and columns that every radiograph is resized to.
-    quality_gate : Judge, optional
+    quality_gate : QualityGateNetwork, optional
         Decides which films may be scored; none where absent.
 
     Returns
@@ -154,7 +154,7 @@ def _front(graph: onnx.GraphProto, resolution: tuple[int, int]) -> None:
     )
 
 
-def _add_quality_gate(graph: onnx.GraphProto, gate: Judge) -> None:
+def _add_quality_gate(graph: onnx.GraphProto, gate: QualityGateNetwork) -> None:
     """Add the quality gate and its two outputs."""
     side = (gate.side, gate.side)
     _constant(graph, "judge_resolution", np.array(side, np.int64))

@@ -92,7 +92,7 @@ def run_demo(
     """
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.report.report import write_report
-    from xraytransfer.study.runs.grid import place_runs
+    from xraytransfer.study.runs.grid_runs import place_runs
     from xraytransfer.study.runs.scheduler import local_slots, run_all
 
     tell = say or (lambda line: None)

@@ -1,79 +1,61 @@
-"""Command ``xraytransfer study judge``: train the network that says which films may be scored.
+"""Command ``xraytransfer study quality-gate``: train the network that says which films may be scored.
 
-Light on purpose: everything heavy is imported inside the command's body.
+The module is light: everything heavy is imported in the body of the command.
 """
 
 from __future__ import annotations
 
+import copy
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
-__all__ = ["judge"]
+from xraytransfer.study.quality_gate.settings import QualityGateSettings
+from xraytransfer.study.runs.grid import EXISTING_FOLDER, FOLDER, GRID_OPTIONS, Grid
+from xraytransfer.study.runs.option_fields import add_options, field_options
 
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+__all__ = ["judge", "quality_gate"]
 
 
-@click.command()
-@click.option("--data", type=click.Choice(["chexpert", "nih", "csv"]), required=True, help="Layout of the data set.")
-@click.option("--folder", type=FOLDER, required=True, help="The data set.")
+@click.command("quality-gate")
+@add_options(*(GRID_OPTIONS[name] for name in ("data", "folder", "mapping")))
 @click.option(
-    "--mapping", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Mapping file, for --data csv."
+    "--others", type=EXISTING_FOLDER, required=True, help="Pictures of other things, one folder for each kind."
 )
-@click.option("--others", type=FOLDER, required=True, help="Pictures of other things, one folder for each kind.")
-@click.option("--unseen", type=FOLDER, help="More of them that are only judged, never learned from.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the judge.")
+@click.option("--unseen", type=EXISTING_FOLDER, help="More such pictures, for evaluation only.")
+@click.option("--out", type=FOLDER, required=True, help="Folder of the quality gate.")
+@click.option("--cache", type=FOLDER, help="Folder of caches. [default: OUT/cache]")
 @click.option(
-    "--cache", type=click.Path(file_okay=False, path_type=Path), help="Folder of caches. [default: OUT/cache]"
+    "--resolution", type=click.IntRange(32, 512), default=128, show_default=True, help="Resolution of the cache."
 )
-@click.option("--resolution", type=click.IntRange(32, 512), default=128, show_default=True, help="Of the cache.")
-@click.option(
-    "--intensity",
-    type=click.Choice(["voi", "minmax", "chexpert"]),
-    default="voi",
-    show_default=True,
-    help="Intensity recipe.",
-)
-@click.option("--salt", default="xraytransfer", show_default=True, help="Of the split; that of the model's runs.")
-@click.option(
-    "--evaluation-minimum-width",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Films made from narrower pictures are not judged.",
-)
-@click.option(
-    "--weights-dir",
-    "weights",
-    type=click.Path(exists=True, path_type=Path),
-    help="Folder of pretrained weights, NAME.safetensors. [default: timm's hub]",
-)
-@click.option("--architecture", default="mobilenetv2_100", show_default=True, help="Name of a row.")
-@click.option(
-    "--truncation", type=click.IntRange(0, 4), default=3, show_default=True, help="Final stages removed of it."
-)
-@click.option("--side", type=click.IntRange(32, 256), default=64, show_default=True, help="Pixels that it looks at.")
-@click.option("--steps", type=click.IntRange(1), default=1200, show_default=True, help="Of 64 films each.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Decides all that is drawn.")
-@click.option("--left-out", metavar="KIND", help="Never learn from this fault or kind of thing, but judge it.")
+@click.option("--salt", default=Grid.salt, show_default=True, help="Salt of the split; take that of the model's runs.")
+@add_options(*(GRID_OPTIONS[name] for name in ("intensity", "evaluation_minimum_width", "weights")))
+@add_options(*field_options(QualityGateSettings).values())
 @click.option("--threads", type=click.IntRange(1), help="Threads on the CPU. [default: torch's choice]")
-def judge(
+def quality_gate(
     others: Path, unseen: Path | None, out: Path, weights: Path | None, threads: int | None, **options: Any
 ) -> None:
-    """Train the judge of films, for `export --judge`.
+    """Train the quality gate of a model, for `export --quality-gate`.
 
     Interrupt and repeat it as you like.
     """
     import torch
 
-    from xraytransfer.study.quality_gate.training import JudgeSettings, judge_config, train_judge
+    from xraytransfer.study.quality_gate.training import quality_gate_config, train_quality_gate
 
     if threads is not None:
         torch.set_num_threads(threads)
-    names = ("architecture", "truncation", "side", "steps", "seed", "left_out")
-    settings = JudgeSettings(**{name: options.pop(name) for name in names})
-    config = judge_config(out, **options)
-    document = train_judge(out, config, others, settings, unseen=unseen, weights=weights, say=click.echo)
+    settings = QualityGateSettings(
+        **{field.name: options.pop(field.name) for field in fields(QualityGateSettings) if field.name in options}
+    )
+    config = quality_gate_config(Grid(results=out, architectures=(), **options))
+    document = train_quality_gate(out, config, others, settings, unseen=unseen, weights=weights, log=click.echo)
     for row in document["evaluation"]:
         click.echo(f"{row['what']}: {row['accepted']} of {row['films']} accepted, {row['named']} named right")
+
+
+judge = copy.copy(quality_gate)
+"""The command under its name of version 0.1."""
+judge.name, judge.hidden, judge.deprecated = "judge", True, "Use `xraytransfer study quality-gate`."

@@ -1,16 +1,15 @@
-"""Faults: what can be wrong with a film, made of right ones or drawn, for the judge to learn from.
+"""Faults: wrong films, made of real ones or drawn, for the quality gate to learn from.
 
 Conventions
 -----------
-A fault takes the maker of films, one real film (uint8, shape (rows, columns)) and a source of chance, and returns a
-film of uint8, of any shape.
+A fault takes a real film (uint8, shape (rows, columns)), a function that returns another real film, and a random
+generator. It returns a film, uint8, of any shape.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -19,17 +18,18 @@ from xraytransfer.radiograph import Film
 from xraytransfer.resize import resize
 from xraytransfer.study.phantoms.drawing import SIGNS, Anatomy, draw_lateral
 
-if TYPE_CHECKING:
-    from xraytransfer.study.quality_gate.films import FilmMaker
+__all__ = ["FAULTS", "SIDE"]
 
-__all__ = ["FAULTS", "SIDE", "draw_laterals"]
-Faulty = Callable[["FilmMaker", Film, np.random.Generator], Film]
+Another = Callable[[np.random.Generator], Film]
+Fault = Callable[[Film, Another, np.random.Generator], Film]
 
 SIDE = 128
-"""Side that drawn films and pictures from elsewhere are kept at, pixels."""
+"""Side of drawn films and of pictures of other things, pixels."""
+LATERALS = 100
+"""Number of drawn side views; each is changed anew whenever it is taken."""
 
 
-def _crop(maker: FilmMaker, film: Film, generator: np.random.Generator) -> Film:
+def _crop(film: Film, another: Another, generator: np.random.Generator) -> Film:
     """Return a piece of a film, too small to be a chest."""
     share = generator.uniform(0.15, 0.45)
     rows, columns = (max(8, int(side * share)) for side in film.shape)
@@ -38,7 +38,7 @@ def _crop(maker: FilmMaker, film: Film, generator: np.random.Generator) -> Film:
     return np.ascontiguousarray(np.rot90(piece, int(generator.integers(4))))
 
 
-def _half_blank(maker: FilmMaker, film: Film, generator: np.random.Generator) -> Film:
+def _half_blank(film: Film, another: Another, generator: np.random.Generator) -> Film:
     """Return a film of which 40 to 75 percent is blank."""
     turns = int(generator.integers(4))
     blank = np.rot90(film, turns).copy()
@@ -46,17 +46,17 @@ def _half_blank(maker: FilmMaker, film: Film, generator: np.random.Generator) ->
     value = int(generator.choice((0, 255, int(film.mean()))))
     noise = generator.normal(0, generator.choice((0, 12)), blank[:size].shape)
     blank[:size] = np.clip(value + noise, 0, 255)
-    # turned back, so that the chest is upright and only the blank tells
+    # turned back, so that the chest is upright and only the blank part is wrong
     return np.ascontiguousarray(np.rot90(blank, -turns))
 
 
-def _two_films(maker: FilmMaker, film: Film, generator: np.random.Generator) -> Film:
+def _two_films(film: Film, another: Another, generator: np.random.Generator) -> Film:
     """Return two films in one frame, side by side or one above the other."""
-    return np.concatenate([film, maker.any(generator)], axis=int(generator.integers(2)))
+    return np.concatenate([film, another(generator)], axis=int(generator.integers(2)))
 
 
-def _tiny(maker: FilmMaker, film: Film, generator: np.random.Generator) -> Film:
-    """Return a small film on a large empty ground."""
+def _tiny(film: Film, another: Another, generator: np.random.Generator) -> Film:
+    """Return a small film on a large empty background."""
     ground = np.full_like(film, generator.choice((0, 0, 255, 128)))
     rows, columns = (max(8, int(side * generator.uniform(0.2, 0.45))) for side in film.shape)
     top, left = generator.integers(film.shape[0] - rows), generator.integers(film.shape[1] - columns)
@@ -64,15 +64,15 @@ def _tiny(maker: FilmMaker, film: Film, generator: np.random.Generator) -> Film:
     return ground
 
 
-def _tilted(maker: FilmMaker, film: Film, generator: np.random.Generator) -> Film:
+def _tilted(film: Film, another: Another, generator: np.random.Generator) -> Film:
     """Return a film tilted by 30 to 60 degrees, from any of four positions."""
     film = np.ascontiguousarray(np.rot90(film, int(generator.integers(4))))
     angle = generator.choice((-1, 1)) * generator.uniform(30, 60)
     return np.asarray(Image.fromarray(film).rotate(angle, Image.Resampling.BILINEAR, fillcolor=0))
 
 
-def _shuffled(maker: FilmMaker, film: Film, generator: np.random.Generator) -> Film:
-    """Return a film cut into tiles that were laid down in another order."""
+def _shuffled(film: Film, another: Another, generator: np.random.Generator) -> Film:
+    """Return a film cut into tiles that are in another order."""
     count = int(generator.integers(2, 5))
     rows, columns = (side // count for side in film.shape)
     tiles = [
@@ -85,19 +85,19 @@ def _shuffled(maker: FilmMaker, film: Film, generator: np.random.Generator) -> F
     return np.concatenate(lines, axis=0)
 
 
-def _noise(maker: FilmMaker, film: Film, generator: np.random.Generator) -> Film:
-    """Return noise from white to cloudy: a spectrum that falls with a power of the frequency."""
+def _noise(film: Film, another: Another, generator: np.random.Generator) -> Film:
+    """Return noise, from white to cloudy: its spectrum falls with a power of the frequency."""
     spectrum = np.fft.rfft2(generator.normal(0, 1, film.shape))
     y, x = np.fft.fftfreq(film.shape[0])[:, None], np.fft.rfftfreq(film.shape[1])[None]
     power = generator.uniform(0, 2.2)
-    field_ = np.fft.irfft2(spectrum / np.maximum(np.hypot(y, x), 1 / max(film.shape)) ** power, film.shape)
-    field_ = (field_ - field_.mean()) / (field_.std() + 1e-9)
-    cloud: Film = np.clip(128 + 55 * field_, 0, 255).astype(np.uint8)
+    noise = np.fft.irfft2(spectrum / np.maximum(np.hypot(y, x), 1 / max(film.shape)) ** power, film.shape)
+    noise = (noise - noise.mean()) / (noise.std() + 1e-9)
+    cloud: Film = np.clip(128 + 55 * noise, 0, 255).astype(np.uint8)
     return cloud
 
 
-def _shapes(maker: FilmMaker, film: Film, generator: np.random.Generator) -> Film:
-    """Return stripes, gradients, ellipses, boxes and text: screenshots, test pictures, documents."""
+def _shapes(film: Film, another: Another, generator: np.random.Generator) -> Film:
+    """Return stripes, gradients, ellipses, boxes and text, as in screenshots, test pictures and documents."""
     rows, columns = film.shape
     y, x = np.mgrid[0 : 1 : rows * 1j, 0 : 1 : columns * 1j]
     wave = np.cos(2 * np.pi * (generator.uniform(-8, 8) * x + generator.uniform(-8, 8) * y))
@@ -122,7 +122,7 @@ def _shapes(maker: FilmMaker, film: Film, generator: np.random.Generator) -> Fil
     return np.asarray(image)
 
 
-def _saturated(maker: FilmMaker, film: Film, generator: np.random.Generator) -> Film:
+def _saturated(film: Film, another: Another, generator: np.random.Generator) -> Film:
     """Return a film windowed so badly that most of it is black or white."""
     share = generator.uniform(0.78, 0.95)
     if generator.random() < 0.5:
@@ -134,13 +134,13 @@ def _saturated(maker: FilmMaker, film: Film, generator: np.random.Generator) -> 
     return saturated
 
 
-def _lateral(maker: FilmMaker, film: Film, generator: np.random.Generator) -> Film:
+def _lateral(film: Film, another: Another, generator: np.random.Generator) -> Film:
     """Return a drawn side view, seen from either side."""
-    lateral = maker.laterals[generator.integers(len(maker.laterals))]
+    lateral = _draw_laterals()[generator.integers(LATERALS)]
     return np.ascontiguousarray(lateral[:, :: int(generator.choice((-1, 1)))])
 
 
-FAULTS: dict[str, Faulty] = {
+FAULTS: dict[str, Fault] = {
     "crop": _crop,
     "half-blank": _half_blank,
     "two-films": _two_films,
@@ -152,15 +152,15 @@ FAULTS: dict[str, Faulty] = {
     "saturated": _saturated,
     "drawn-lateral": _lateral,
 }
-"""Faults that are made of real films, or drawn."""
+"""Name of a fault -> the function that makes it."""
 
 
 @functools.cache
-def draw_laterals(count: int) -> list[Film]:
-    """Return drawn side views, uint8, `SIDE` pixels square, always the same ones."""
+def _draw_laterals() -> list[Film]:
+    """Return drawn side views, uint8, `SIDE` pixels square; they are always the same."""
     generator = np.random.default_rng(0)
     films = []
-    for _ in range(count):
+    for _ in range(LATERALS):
         severity = {sign: float(generator.random() < 0.2) * float(generator.random()) for sign in SIGNS}
         films.append(draw_lateral(Anatomy.draw(generator), severity, generator, size=SIDE))
     return films

@@ -1,10 +1,10 @@
-"""Films for the judge: right ones, wrong ones made of right ones, and pictures of other things.
+"""Films for the quality gate: good films, wrong films made of good ones, and pictures of other things.
 
 Conventions
 -----------
-A picture is uint8, shape (rows, columns). All wrong films but pictures from elsewhere are made of the real films of
-one split, so that what the judge learns is what is wrong and not where a film came from: every kind passes through
-the same grey levels, softness, borders and markers.
+A picture is uint8, shape (rows, columns). Wrong films are made of the real films of one split; only pictures of other
+things come from elsewhere. All kinds get the same changes of grey levels, sharpness, borders and markers, so that the
+quality gate learns what is wrong with a film and not where it came from.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xraytransfer.quality_gate import KINDS
 from xraytransfer.radiograph import Film, read_radiograph
 from xraytransfer.reading.intensity import equalise
 from xraytransfer.resize import resize
-from xraytransfer.study.quality_gate.faults import FAULTS, SIDE, draw_laterals
+from xraytransfer.study.quality_gate.faults import FAULTS, SIDE
 
 __all__ = ["FilmMaker", "read_others"]
 
@@ -34,27 +34,25 @@ KIND_SHARES = {
     "inverted": 0.10,
     "other": 0.26,
 }
-"""How often each kind is drawn while the judge learns."""
-LATERALS = 100
-"""Drawn side views; each is changed anew whenever it is taken."""
+"""How often each kind is drawn in training."""
 
 
 @dataclass(eq=False)
 class FilmMaker:
-    """Draws films of each kind.
+    """Makes films of each kind.
 
     Attributes
     ----------
     films : NDArray
         uint8, shape (films, rows, columns): real radiographs, a memory map or an array.
     rows : NDArray
-        Which of them may be used.
+        The rows of `films` that may be used.
     side : int
-        Of the answer, pixels.
+        Side of the films that `draw` returns, pixels.
     others : dict
         Kind of thing -> pictures of it, from `read_others`.
     left_out : str or None
-        A fault, or a kind of thing, that is never drawn: to see whether the judge refuses what it never saw.
+        A fault, or a kind of thing, that is never drawn, to see whether the quality gate refuses what it never saw.
     """
 
     films: NDArray[np.uint8]
@@ -63,23 +61,20 @@ class FilmMaker:
     others: dict[str, list[Film]] = field(default_factory=dict)
     left_out: str | None = None
 
-    def __post_init__(self) -> None:
-        self.laterals = draw_laterals(LATERALS)
-
     @property
     def faults(self) -> list[str]:
-        """Return what `other` is drawn from, things from elsewhere included."""
+        """The names from which `draw` takes films of kind ``other``: faults and kinds of other things."""
         return [name for name in (*FAULTS, *self.others) if name != self.left_out]
 
     def draw(self, generator: np.random.Generator, kind: str | None = None) -> tuple[Film, NDArray[np.float32]]:
-        """Return a film of a kind, or of one drawn by `KIND_SHARES`, and its target.
+        """Return a film of a kind, or of a random kind (see `KIND_SHARES`), and its target.
 
         Returns
         -------
         film : NDArray
             uint8, shape (side, side).
         target : NDArray
-            float32, shape (kinds,), summing to 1: two halves where a film is wrong in two ways.
+            float32, shape (kinds,), summing to 1: a film that is wrong in two ways has two halves.
         """
         names = list(KINDS)
         if kind is None:
@@ -88,7 +83,7 @@ class FilmMaker:
         if kind == "other":
             film = self.faulty(self.faults[generator.integers(len(self.faults))], generator)
         else:
-            film = self.upright(self.any(generator), generator)
+            film = self.upright(self.real(generator), generator)
             if kind == "inverted":
                 film = 255 - film
                 if generator.random() < 0.15:
@@ -100,18 +95,18 @@ class FilmMaker:
         target[names.index(kind)] = 1 - target.sum()
         return resize(film, (self.side, self.side)), target
 
-    def any(self, generator: np.random.Generator) -> Film:
-        """Return a real film as it is."""
+    def real(self, generator: np.random.Generator) -> Film:
+        """Return a real film, unchanged."""
         film: Film = np.asarray(self.films[self.rows[generator.integers(len(self.rows))]])
         return film
 
     def upright(self, film: Film, generator: np.random.Generator) -> Film:
-        """Return a film as another room might have taken it: still one that may be scored."""
+        """Return a film as another X-ray room might have taken it: it may still be scored."""
         film = _placed(film, generator, turn=12, zoom=(0.82, 1.22), shift=0.1)
         return self.developed(film, generator)
 
     def developed(self, film: Film, generator: np.random.Generator) -> Film:
-        """Return a film with other grey levels, softness, borders, markers."""
+        """Return a film with other grey levels, sharpness, borders and markers."""
         if generator.random() < 0.2:
             film = equalise(film)
         grey = film.astype(np.float32) / 255
@@ -131,9 +126,9 @@ class FilmMaker:
         return film
 
     def faulty(self, name: str, generator: np.random.Generator) -> Film:
-        """Return a film with a named fault, or a picture of a named thing."""
+        """Return a film with a fault, or a picture of another thing, by name."""
         if name in FAULTS:
-            film = FAULTS[name](self, self.any(generator), generator)
+            film = FAULTS[name](self.real(generator), self.real, generator)
         else:
             pool = self.others[name]
             film = _placed(pool[generator.integers(len(pool))], generator, turn=180, zoom=(0.8, 2.0), shift=0.2)
@@ -149,13 +144,13 @@ def _turned(film: Film, kind: str) -> Film:
 def _placed(
     film: Film, generator: np.random.Generator, *, turn: float, zoom: tuple[float, float], shift: float
 ) -> Film:
-    """Return a film turned, scaled and moved; what comes in from outside is black or the border's grey."""
+    """Return a film turned, scaled and moved; what was outside the film is black, or as grey as its border."""
     rows, columns = film.shape
     angle = np.deg2rad(generator.uniform(-turn, turn))
     scale = generator.uniform(*zoom) * np.exp(generator.uniform(-0.08, 0.08, 2))
     move = generator.uniform(-shift, shift, 2) * (columns, rows)
     cosine, sine = np.cos(angle), np.sin(angle)
-    # Pillow asks where each pixel of the answer comes from
+    # Pillow's matrix maps each pixel of the result to its origin
     matrix = np.array([[cosine / scale[0], sine / scale[0]], [-sine / scale[1], cosine / scale[1]]])
     centre = np.array([columns / 2, rows / 2])
     offset = centre - matrix @ (centre + move)
@@ -167,7 +162,7 @@ def _placed(
 
 
 def _marked(film: Film, generator: np.random.Generator) -> Film:
-    """Return a film with a burned-in marker in a corner."""
+    """Return a film with a burned-in marker near a corner."""
     image = Image.fromarray(film)
     rows, columns = film.shape
     left = generator.uniform(0.02, 0.12) if generator.random() < 0.5 else generator.uniform(0.75, 0.9)
@@ -191,7 +186,7 @@ def _framed(film: Film, generator: np.random.Generator) -> Film:
 
 
 def read_others(folder: Path) -> dict[str, list[Film]]:
-    """Read pictures of other things: ``folder/KIND/*``, DICOM, PNG or JPEG.
+    """Read pictures of other things, ``folder/KIND/*``: DICOM, PNG or JPEG.
 
     Parameters
     ----------
@@ -201,12 +196,12 @@ def read_others(folder: Path) -> dict[str, list[Film]]:
     Returns
     -------
     dict
-        Kind -> pictures, uint8, `SIDE` pixels square, by file name.
+        Kind -> pictures, uint8, `SIDE` pixels square, sorted by file name.
 
     Raises
     ------
     StudyError
-        No such folder, a kind without pictures, a picture that cannot be read, or the name of a fault.
+        If the folder is absent, a kind has no pictures or the name of a fault, or a picture cannot be read.
     """
     kinds = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if not kinds:

@@ -1,9 +1,10 @@
-"""The judge: a small network that says of a film what kind it is, and how far it lies from the training films.
+"""The quality gate: a small network that tells the kind of a film, and how far it lies from the training films.
 
 Conventions
 -----------
 Its body is a truncated network of the study (`network.Network`) with one output for each of
-`xraytransfer.quality_gate.KINDS`. Its folder holds ``judge.safetensors`` and ``judge.json``.
+`xraytransfer.quality_gate.KINDS`. Its folder holds ``judge.safetensors`` and ``judge.json``: the files keep the names
+of version 0.1.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from xraytransfer.study.networks.architectures import Architecture
 from xraytransfer.study.networks.network import Network, build_network
 from xraytransfer.study.training.checkpoints import load_tensors, save_tensors
 
-__all__ = ["Judge", "load_judge", "save_judge"]
+__all__ = ["QualityGateNetwork", "empty_quality_gate", "load_quality_gate", "save_quality_gate"]
 
 
-class Judge(nn.Module):
-    """Grey levels in, kinds and distance out.
+class QualityGateNetwork(nn.Module):
+    """A network from grey levels to kinds and distance.
 
     Parameters
     ----------
     network : Network
-        One output for each kind.
+        The body, with one output for each kind.
     side : int
-        Side of the pictures it takes, pixels.
+        Side of the pictures that it takes, pixels.
     """
 
     center: Tensor
@@ -64,22 +65,22 @@ class Judge(nn.Module):
         kinds : Tensor
             float32 [n, kinds], summing to 1.
         distance : Tensor
-            float32 [n]: Mahalanobis distance over the square root of the number of features.
+            float32 [n]: Mahalanobis distance divided by the square root of the number of features.
         """
         features = self.features(x)
         kinds = self.network.head(features).softmax(dim=1)
-        away = (features - self.center) @ self.whitening
-        return kinds, away.square().mean(dim=1).sqrt()
+        whitened = (features - self.center) @ self.whitening
+        return kinds, whitened.square().mean(dim=1).sqrt()
 
     def fit_distance(self, features: Tensor, shrinkage: float = 0.02) -> None:
-        """Set centre and whitening from features of films that may be scored.
+        """Set centre and whitening from the features of good films.
 
         Parameters
         ----------
         features : Tensor
             float32 [films, channels].
         shrinkage : float
-            Towards a multiple of the identity, so that directions that never vary count for little.
+            Shrinkage towards a multiple of the identity, so that directions that never vary count for little.
         """
         features = features.double()
         center = features.mean(0)
@@ -91,43 +92,51 @@ class Judge(nn.Module):
         self.whitening.copy_(vectors / values.sqrt())
 
 
-def save_judge(folder: Path, judge: Judge, document: Mapping[str, Any]) -> None:
-    """Write a judge; ``judge.json`` comes last and names the weights' checksum."""
-    sha256 = save_tensors(folder / "judge.safetensors", judge.state_dict())
+def save_quality_gate(folder: Path, gate: QualityGateNetwork, document: Mapping[str, Any]) -> None:
+    """Write a quality gate; ``judge.json`` is written last and holds the checksum of the weights."""
+    sha256 = save_tensors(folder / "judge.safetensors", gate.state_dict())
     write_json(folder / "judge.json", {**document, "sha256": sha256})
 
 
-def load_judge(folder: Path) -> tuple[Judge, dict[str, Any]]:
-    """Read a judge and what is written about it.
+def load_quality_gate(folder: Path) -> tuple[QualityGateNetwork, dict[str, Any]]:
+    """Read a quality gate; return its network and the content of ``judge.json``.
 
     Raises
     ------
     StudyError
-        The folder holds no finished judge, or its files are damaged.
+        If the folder holds no finished quality gate, or its files are damaged.
     """
-    if not (folder / "judge.json").is_file():
-        raise StudyError(f"{folder}: no judge (no judge.json); `xraytransfer study judge` trains one")
-    document: dict[str, Any] = read_json(folder / "judge.json")
+    path = folder / "judge.json"
+    if not path.is_file():
+        raise StudyError(f"{folder}: no quality gate (no judge.json); `xraytransfer study quality-gate` trains one")
+    document: dict[str, Any] = read_json(path)
     try:
-        judge = empty_judge(Architecture.from_dict(document["row"]), int(document["truncation"]), int(document["side"]))
-        judge.load_state_dict(load_tensors(folder / "judge.safetensors", str(document["sha256"])))
+        row = Architecture.from_dict(document["row"])
+        gate = empty_quality_gate(row, int(document["truncation"]), int(document["side"]))
+        gate.load_state_dict(load_tensors(folder / "judge.safetensors", str(document["sha256"])))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise StudyError(f"{folder / 'judge.json'}: damaged: {error}; train the judge again") from error
-    return judge.eval(), document
+        raise StudyError(f"{path}: damaged: {error}; train the quality gate again") from error
+    return gate.eval(), document
 
 
-def empty_judge(
+def empty_quality_gate(
     architecture: Architecture,
     truncation: int,
     side: int,
     *,
     initialisation: str = "random",
     weights: Path | None = None,
-) -> Judge:
-    """Return a judge that has learned nothing yet; arguments as `network.build_network`."""
+) -> QualityGateNetwork:
+    """Return a quality gate that has learned nothing yet; arguments as `network.build_network`.
+
+    Raises
+    ------
+    StudyError
+        If the architecture has a hidden layer before its head, which no truncation has removed.
+    """
     network = build_network(
         architecture, outputs=len(KINDS), truncation=truncation, initialisation=initialisation, weights=weights
     )
     if network.hidden is not None:
         raise StudyError(f"{architecture.name} has a hidden layer before its head: cut at least one stage")
-    return Judge(network, side)
+    return QualityGateNetwork(network, side)

@@ -1,132 +1,118 @@
-"""The grid: which runs a study consists of, and the configuration of each.
+"""The grid: the settings of a study, and the options of ``study plan``, ``cache`` and ``run`` made from them.
 
-A grid is architectures x initialisations x truncations x seeds at one setting of everything else. It is
-stored as ``<results>/grid.json`` (several grids may share a results folder: each adds its runs).
+A grid is architectures x initialisations x truncations x seeds, with one setting of everything else. This module is
+light, because the commands are defined with it; what a grid becomes is in `grid_runs`.
 """
 
+# ruff: noqa: RUF009 - `option` returns a field
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from xraytransfer.errors import StudyError
-from xraytransfer.study.data.cache import FilmCache, Progress, build_cache
-from xraytransfer.study.data.labels import parse_policy, read_policy
-from xraytransfer.study.data.run_data import describe_data, read_table
-from xraytransfer.study.data.split import FRACTIONS, SALT, check_fractions
-from xraytransfer.study.networks.architectures import (
-    ARCHITECTURES,
-    Architecture,
-    find_architecture,
-    read_architectures,
-)
-from xraytransfer.study.training.distillation import DEFAULT_SHARE, describe_teachers
+import click
+
+from xraytransfer.study.runs.option_fields import add_options, field_options, option
 from xraytransfer.study.training.presets import Preset, change_preset
-from xraytransfer.study.training.run_folder import place_config
 
-__all__ = ["Cell", "Grid", "cells", "grid_teachers", "place_runs", "run_config"]
+__all__ = ["GRID_OPTIONS", "RESULTS", "Grid", "grid_options"]
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a grid."""
-
-    architecture: Architecture
-    initialisation: str
-    truncation: int
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """The run's name: ``resnet18-pretrained-t0-s0``."""
-        return f"{self.architecture.name}-{self.initialisation}-t{self.truncation}-s{self.seed}"
+FOLDER = click.Path(file_okay=False, path_type=Path)
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What `study plan` and `study run` are told.
+    """The settings of ``study plan``, ``cache`` and ``run``; each field is an option, and its help text explains it.
 
-    Attributes
-    ----------
-    results : Path
-        Where everything is written.
-    data, folder, mapping, views
-        As `datasets.read_dataset`.
-    architectures : tuple of str
-        Names of rows; ``study`` stands for all sixteen.
-    architecture_file : Path or None
-        CSV file with rows of the user's own.
-    initialisations, truncations, seeds : tuple
-        See `network.build_network`.
-    preset : str
-        See `presets.PRESETS`.
-    changes : mapping
-        Settings changed, see `presets.parse_changes`.
-    resolution : int or None
-        Side in pixels; None for the preset's.
-    head : str
-        ``product`` or ``paper``.
-    label_policy : str
-        See `labels.parse_policy`.
-    intensity : str
-        Recipe.
-    split, fractions, salt, evaluation_minimum_width
-        As `split.split_films`.
-    weights : Path or None
-        Folder or file of pretrained weights; None for timm's hub.
-    cache : Path or None
-        Folder of caches; None for ``<results>/cache``.
-    keep_test : bool
-        Leave the test patients alone: nothing is predicted for them, so that settings may be compared.
-    teachers : tuple of Path
-        Folders of finished runs on the same data and split that the runs also learn from.
-    teacher_share : float
-        Their weight in the loss; None for the usual one, or where there are none.
+    In addition to the help texts: `data`, `folder`, `mapping` and `views` are parameters of `datasets.read_dataset`;
+    `split`, `fractions`, `salt` and `evaluation_minimum_width` of `split.split_films`; `initialisations` and
+    `truncations` of `network.build_network`; `changes` comes from `presets.parse_changes`; `label_policy` is read by
+    `labels.parse_policy`.
     """
 
-    results: Path
-    data: str
-    folder: Path
-    architectures: tuple[str, ...]
-    mapping: Path | None = None
-    views: str = "frontal"
-    architecture_file: Path | None = None
-    initialisations: tuple[str, ...] = ("pretrained",)
-    truncations: tuple[int, ...] = (0,)
-    seeds: tuple[int, ...] = (0,)
-    preset: str = "modern"
-    changes: Mapping[str, object] | None = None
-    resolution: int | None = None
-    head: str = "product"
-    label_policy: str = "u_zeros"
-    intensity: str = "voi"
-    split: str = "patient-hash"
-    fractions: tuple[float, ...] = FRACTIONS
-    salt: str = SALT
-    evaluation_minimum_width: int = 0
-    weights: Path | None = None
-    cache: Path | None = None
-    keep_test: bool = False
-    teachers: tuple[Path, ...] = ()
-    teacher_share: float | None = None
-
-    def check(self) -> None:
-        """Raise `StudyError` for what no data set could fulfil, before one is read."""
-        self.training()
-        if not cells(self):
-            raise StudyError("the grid holds no run: name at least one architecture")
-        check_fractions(self.fractions)
-        read_policy(self.label_policy)
-        if self.teacher_share is not None and not self.teachers:
-            raise StudyError(
-                "a teachers' share without teachers: name them with --teacher, or leave --teacher-share out"
-            )
+    data: str = option("Layout of the data set.", type=click.Choice(["chexpert", "nih", "csv"]))
+    folder: Path = option("The data set.", type=EXISTING_FOLDER)
+    mapping: Path | None = option("Mapping file (JSON), for --data csv.", None, type=EXISTING_FILE)
+    views: str = option("Views to use.", "frontal", type=click.Choice(["frontal", "lateral", "all"]))
+    results: Path = option("Folder of the study's results.", type=FOLDER)
+    cache: Path | None = option("Folder of caches. [default: RESULTS/cache]", None, type=FOLDER)
+    architectures: tuple[str, ...] = option(
+        "Name of an architecture, or 'study' for the sixteen; may be given several times.",
+        flag="--architecture",
+        multiple=True,
+    )
+    architecture_file: Path | None = option("CSV file with architectures of your own.", None, type=EXISTING_FILE)
+    initialisations: tuple[str, ...] = option(
+        "Initial weights; may be given several times.",
+        ("pretrained",),
+        flag="--initialisation",
+        type=click.Choice(["pretrained", "random"]),
+    )
+    truncations: tuple[int, ...] = option(
+        "Number of final stages to remove; may be given several times.",
+        (0,),
+        flag="--truncation",
+        type=click.IntRange(0, 4),
+    )
+    seeds: tuple[int, ...] = option(
+        "Random seed; may be given several times.", (0,), flag="--seed", type=click.IntRange(0)
+    )
+    preset: str = option("Settings of training: paper, modern or tiny.", "modern")
+    changes: Mapping[str, object] | None = option(
+        "Change a setting of the preset.", None, flag="--set", multiple=True, metavar="NAME=VALUE"
+    )
+    resolution: int | None = option(
+        "Side of the pictures, in pixels. [default: the preset's]", None, type=click.IntRange(32, 2048)
+    )
+    head: str = option(
+        "Train the six observations (product), or all that are labelled (paper).",
+        "product",
+        type=click.Choice(["product", "paper"]),
+    )
+    label_policy: str = option(
+        "Uncertain labels: u_zeros, u_ones or u_ignore; exceptions as in u_zeros,edema=u_ones.", "u_zeros"
+    )
+    intensity: str = option("Intensity recipe.", "voi", type=click.Choice(["voi", "minmax", "chexpert"]))
+    split: str = option("How patients are divided.", "patient-hash", type=click.Choice(["patient-hash", "official"]))
+    # as in `split.split_films`, which is not imported here because it needs numpy; a test holds the two equal
+    fractions: tuple[float, ...] = option(
+        "Shares of patients for training, validation and test.", (0.70, 0.15, 0.15), nargs=3, type=float
+    )
+    salt: str = option("Salt of the hash that divides patients; another salt gives another split.", "xraytransfer")
+    evaluation_minimum_width: int = option(
+        "Train on films made from narrower pictures, but do not evaluate on them.", 0, type=click.IntRange(0)
+    )
+    weights: Path | None = option(
+        "Folder of pretrained weights, NAME.safetensors. [default: timm's hub]",
+        None,
+        flag="--weights-dir",
+        type=click.Path(exists=True, path_type=Path),
+    )
+    keep_test: bool = option("Predict nothing for the test patients, as long as settings are compared.", False)
+    teachers: tuple[Path, ...] = option(
+        "Folder of a finished run on the same data and split, to learn from; may be given several times.",
+        (),
+        flag="--teacher",
+        type=EXISTING_FOLDER,
+    )
+    teacher_share: float | None = option(
+        "Weight of the teachers in the loss; the labels have the rest. [default: 0.5]",
+        None,
+        type=click.FloatRange(0, 1, min_open=True),
+    )
 
     def training(self) -> Preset:
-        """Return the preset with the changes made."""
+        """Return the preset with the changes made.
+
+        Raises
+        ------
+        StudyError
+            If the preset is unknown, or a value makes no sense.
+        """
         changes = dict(self.changes or {})
         if self.resolution is not None:
             changes["resolution"] = self.resolution
@@ -136,125 +122,32 @@ class Grid:
         """Return the folder of caches."""
         return (self.cache or self.results / "cache").resolve()
 
+    def division(self) -> dict[str, Any]:
+        """Return how patients are divided, as `run_data.describe_data` takes it."""
+        return {
+            "method": self.split,
+            "fractions": list(self.fractions),
+            "salt": self.salt,
+            "evaluation_minimum_width": self.evaluation_minimum_width,
+        }
 
-def cells(grid: Grid) -> list[Cell]:
-    """Return the runs, seed by seed, so that a first answer over all architectures comes early.
-
-    Raises
-    ------
-    StudyError
-        If an architecture is unknown.
-    """
-    more = read_architectures(grid.architecture_file) if grid.architecture_file else ()
-    names: list[str] = []
-    for name in grid.architectures:
-        names += [row.name for row in ARCHITECTURES if row.group == "study"] if name == "study" else [name]
-    rows = [find_architecture(name, more) for name in dict.fromkeys(names)]
-    return [
-        Cell(row, initialisation, truncation, seed)
-        for seed in dict.fromkeys(grid.seeds)
-        for truncation in dict.fromkeys(grid.truncations)
-        for initialisation in dict.fromkeys(grid.initialisations)
-        for row in rows
-    ]
+    def data_source(self) -> dict[str, Any]:
+        """Return the ``data`` part of config.json, as far as the grid knows it."""
+        return {
+            "name": self.data,
+            "folder": str(self.folder.resolve()),
+            "mapping": str(self.mapping.resolve()) if self.mapping else None,
+            "views": self.views,
+            "cache": str(self.cache_root()),
+        }
 
 
-def run_config(
-    grid: Grid, cell: Cell, outputs: Sequence[str], data: Mapping[str, Any], split: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return config.json of a run.
+GRID_OPTIONS = field_options(Grid)
+"""Field of `Grid` -> its option."""
+RESULTS = GRID_OPTIONS["results"]
+WORKERS = click.option(
+    "--workers", type=click.IntRange(1), help="Processes that decode films. [default: the cores allowed]"
+)
 
-    Parameters
-    ----------
-    grid, cell
-        What to train.
-    outputs : sequence of str
-        Observations trained.
-    data, split : mapping
-        From `run_data.describe_data`.
-    """
-    preset = grid.training()
-    pretrained = cell.initialisation == "pretrained"
-    return {
-        "schema": 1,
-        "writer": f"xraytransfer {version('xraytransfer')}",
-        "architecture": cell.architecture.name,
-        "timm": cell.architecture.timm,
-        "family": cell.architecture.family,
-        "row": cell.architecture.to_dict(),
-        "initialisation": cell.initialisation,
-        "truncation": cell.truncation,
-        "seed": cell.seed,
-        "outputs": list(outputs),
-        "resolution": [preset.resolution, preset.resolution],
-        "intensity": grid.intensity,
-        "preset": preset.to_dict(),
-        "label_policy": grid.label_policy,
-        "weights": {"path": str(grid.weights.resolve()) if pretrained and grid.weights else None},
-        "data": dict(data),
-        "split": dict(split),
-        **({"test": "untouched"} if grid.keep_test else {}),
-        **({"teacher": taught} if (taught := grid_teachers(grid, outputs, split)) else {}),
-    }
-
-
-def grid_teachers(grid: Grid, outputs: Sequence[str], split: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the teachers' part of a configuration, empty where there are none.
-
-    Raises
-    ------
-    StudyError
-        As `teacher.describe_teachers`.
-    """
-    if grid.teachers:
-        share = DEFAULT_SHARE if grid.teacher_share is None else grid.teacher_share
-        return describe_teachers(grid.teachers, share, outputs, split, grid.label_policy)
-    return {}
-
-
-def data_source(grid: Grid) -> dict[str, Any]:
-    """Return the ``data`` part of a configuration, as far as the grid knows it."""
-    return {
-        "name": grid.data,
-        "folder": str(grid.folder.resolve()),
-        "mapping": str(grid.mapping.resolve()) if grid.mapping else None,
-        "views": grid.views,
-        "cache": str(grid.cache_root()),
-    }
-
-
-def build_grid_cache(grid: Grid, *, workers: int = 1, progress: Progress | None = None) -> FilmCache:
-    """Build, or repair, the cache that a grid's runs need."""
-    side = grid.training().resolution
-    table = read_table(data_source(grid))
-    return build_cache(grid.cache_root(), table, (side, side), grid.intensity, workers=workers, progress=progress)
-
-
-def place_runs(grid: Grid, *, workers: int = 1, progress: Progress | None = None) -> list[Path]:
-    """Build the cache and write each run's config.json; return the run folders.
-
-    Raises
-    ------
-    StudyError
-        If data or settings do not fit, or a run exists with other settings.
-    """
-    grid.check()
-    preset = grid.training()
-    division = {
-        "method": grid.split,
-        "fractions": list(grid.fractions),
-        "salt": grid.salt,
-        "evaluation_minimum_width": grid.evaluation_minimum_width,
-    }
-    resolution = (preset.resolution, preset.resolution)
-    table, data, split = describe_data(
-        data_source(grid), division, resolution, grid.intensity, workers=workers, progress=progress
-    )
-    outputs = table.outputs(grid.head)
-    parse_policy(grid.label_policy, outputs)
-    folders = []
-    for cell in cells(grid):
-        folder = grid.results / "runs" / cell.name
-        place_config(folder, run_config(grid, cell, outputs, data, split))
-        folders.append(folder)
-    return folders
+grid_options = add_options(*GRID_OPTIONS.values(), WORKERS)
+"""Add the options that say what a grid is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,17 +14,15 @@ from xraytransfer.study.data.cache import cache_bytes
 from xraytransfer.study.data.run_data import read_table
 from xraytransfer.study.data.split import SPLITS, split_films
 from xraytransfer.study.networks.network import build_network
-from xraytransfer.study.runs.grid import Cell, Grid, cells, grid_teachers
-from xraytransfer.study.training.augment import augment
-from xraytransfer.study.training.loss import masked_loss
-from xraytransfer.study.training.optimizer import make_optimizer
-from xraytransfer.study.training.precision import resolve_precision
+from xraytransfer.study.runs.grid import Grid
+from xraytransfer.study.runs.grid_runs import GridRun, grid_runs, grid_teachers
 from xraytransfer.study.training.predict import EVALUATION_BATCH, predict_rows
 from xraytransfer.study.training.presets import Preset
 from xraytransfer.study.training.run import prepare_device, resolve_device
+from xraytransfer.study.training.step import TrainingStep
 from xraytransfer.study.training.train import LOG_STEPS
 
-__all__ = ["CellPlan", "Plan", "make_plan", "probe", "seconds_needed"]
+__all__ = ["Plan", "RunPlan", "make_plan", "probe", "seconds_needed"]
 
 PICTURES = 256
 """Random pictures that batches are drawn from, as from a cache."""
@@ -33,19 +31,19 @@ WARM_UP = 5
 
 
 @dataclass(frozen=True)
-class CellPlan:
+class RunPlan:
     """What one run will cost.
 
     Attributes
     ----------
     name : str
-        Of the run.
+        Name of the run.
     parameters : int
         See `Network.parameter_count`.
     disk : int
         Bytes of its checkpoints and resume state.
     seconds : float or None
-        Of training, evaluation and prediction; None without a probe.
+        Time of training, evaluation and prediction; None if it was not measured.
     """
 
     name: str
@@ -60,26 +58,26 @@ class Plan:
 
     Attributes
     ----------
-    runs : list of CellPlan
+    runs : list of RunPlan
         In the order in which they start.
     films : dict
         Split -> number of films.
     cache : int
         Bytes of the cache.
     slots : int
-        Runs side by side that the time is reckoned with.
+        Number of runs side by side; the total time assumes it.
     teachers : int
-        That each run asks about its training films first; the time does not count that.
+        Number of teachers whose probabilities each run computes first; the times do not include that.
     """
 
-    runs: list[CellPlan]
+    runs: list[RunPlan]
     films: dict[str, int]
     cache: int
     slots: int
     teachers: int = 0
 
     def table(self) -> str:
-        """Return the plan for people."""
+        """Return the plan as text."""
         width = max(len(run.name) for run in self.runs)
         lines = [f"{'run':{width}}  parameters   disk MB  minutes"]
         for run in self.runs:
@@ -97,75 +95,70 @@ class Plan:
             about = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(60 * hours))} minutes"
             lines.append(f"about {about} with {self.slots} side by side, measured here, load included")
         if self.teachers:
-            asked = f"each run first asks {self.teachers} teachers about {self.films['train']:,} films"
-            lines.append(f"{asked}, which the time does not count")
+            lines.append(
+                f"each run first asks {self.teachers} teachers about {self.films['train']:,} films, "
+                "which the time does not count"
+            )
         return "\n".join(lines)
 
 
-def probe(cell: Cell, preset: Preset, outputs: int, device: str, seconds: float) -> tuple[float, float]:
-    """Return images per second of training and of evaluation, on random pictures.
+def probe(run: GridRun, preset: Preset, outputs: int, device_name: str, seconds: float) -> tuple[float, float]:
+    """Return images per second of training and of evaluation, measured on random pictures.
 
     Parameters
     ----------
-    cell : Cell
-        What to build, with random weights.
+    run : GridRun
+        The network to build, with random weights.
     preset : Preset
-        How it would be trained.
+        The settings of training.
     outputs : int
-        Observations.
-    device : str
+        Number of observations.
+    device_name : str
         ``cpu`` or ``cuda:N``.
     seconds : float
-        To spend on each of the two; at least one batch is measured, after one to warm up.
+        Time for each of the two. At least one batch is measured, after one or more to warm up.
     """
-    place = torch.device(device)
-    prepare_device(place)
-    network = build_network(cell.architecture, outputs=outputs, truncation=cell.truncation, initialisation="random").to(
-        place
-    )
-    network = network.to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(network, preset)
-    dtype = resolve_precision(preset, cell.architecture.family, place)
+    device = torch.device(device_name)
+    on_cpu = device.type == "cpu"
+    prepare_device(device)
+    network = build_network(run.architecture, outputs=outputs, truncation=run.truncation, initialisation="random")
+    network = network.to(device).to(memory_format=torch.channels_last)
+    training = TrainingStep(network, preset, run.architecture.family, device)
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (PICTURES, preset.resolution, preset.resolution), dtype=np.uint8)
-    # a slow network on a slow machine would take minutes for a whole batch of evaluation
-    judged = np.arange(preset.batch if place.type == "cpu" else EVALUATION_BATCH) % PICTURES
-    forward = torch.compile(network) if preset.compile else network
-    target = torch.from_numpy(random.integers(0, 2, (preset.batch, outputs)).astype(np.float32)).to(place)
+    target = random.integers(0, 2, (preset.batch, outputs)).astype(np.float32)
+    # with a slow network on a CPU, a whole batch of evaluation would take minutes
+    rows = np.arange(preset.batch if on_cpu else EVALUATION_BATCH) % PICTURES
 
-    def step() -> None:
-        network.train()
-        chosen = random.integers(0, PICTURES, preset.batch)
-        x = torch.from_numpy(pixels[chosen])[:, None].to(place, non_blocking=True).float()
-        x = augment(x, preset, torch.Generator().manual_seed(0)).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(place.type, dtype=dtype, enabled=dtype != torch.float32):
-            logits = forward(x)
-        loss = masked_loss(logits, target, None)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        optimizer.step()
+    def train() -> None:
+        x = training.augmented(pixels[random.integers(0, PICTURES, preset.batch)], seed=0)
+        training.learn(x, target, preset.learning_rate)
 
-    def judge() -> None:
-        predict_rows(network, pixels, judged, place, lambda: None)
+    def evaluate() -> None:
+        predict_rows(network, pixels, rows, device, lambda: None)
 
-    def finished() -> None:
-        if place.type == "cuda":
-            torch.cuda.synchronize(place)
+    # in training, a GPU may fall behind the CPU by LOG_STEPS steps
+    train_rate = _batches_per_second(train, device, seconds, 1 if on_cpu else LOG_STEPS)
+    return preset.batch * train_rate, len(rows) * _batches_per_second(evaluate, device, seconds, 1)
 
-    rates = []
-    for work, films, together in ((step, preset.batch, LOG_STEPS), (judge, len(judged), 1)):
-        for _ in range(1 if place.type == "cpu" else WARM_UP):
+
+def _batches_per_second(work: Callable[[], None], device: torch.device, seconds: float, together: int) -> float:
+    """Return how often `work` runs in a second, waiting for a GPU after every `together` calls."""
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    for _ in range(1 if device.type == "cpu" else WARM_UP):
+        work()
+    wait()
+    start, count = time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - start < seconds:
+        for _ in range(together):
             work()
-        finished()
-        start, count = time.perf_counter(), 0
-        while count == 0 or time.perf_counter() - start < seconds:
-            # training lets a GPU run ahead for as many steps
-            for _ in range(1 if place.type == "cpu" else together):
-                work()
-                count += 1
-            finished()
-        rates.append(count * films / (time.perf_counter() - start))
-    return rates[0], rates[1]
+        count += together
+        wait()
+    return count / (time.perf_counter() - start)
 
 
 def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: float = 2.0) -> Plan:
@@ -174,65 +167,52 @@ def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: flo
     Parameters
     ----------
     grid : Grid
-        What would be run.
+        The settings.
     device : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; of several GPUs one is probed.
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; if there are several GPUs, one is measured.
     slots : int
-        Runs side by side.
+        Number of runs side by side.
     threads : int
-        Of each run on the CPU: measured so.
+        Threads of each run on the CPU; the measurement uses as many.
     seconds : float
-        See `probe`; 0 for no probe. Networks that differ in nothing but initialisation and seed are probed
-        once.
+        See `probe`; 0 measures nothing. Networks that differ only in initialisation and seed are measured once.
     """
-    preset, wanted = grid.training(), cells(grid)
-    table = read_table({"name": grid.data, "folder": grid.folder, "mapping": grid.mapping, "views": grid.views})
-    split = split_films(
-        table,
-        method=grid.split,
-        fractions=grid.fractions,
-        salt=grid.salt,
-        evaluation_minimum_width=grid.evaluation_minimum_width,
-    )
+    preset, runs = grid.training(), grid_runs(grid)
+    table = read_table(grid.data_source())
+    split = split_films(table, **grid.division())
     films = {name: len(split.rows(name)) for name in SPLITS}
     predicted = {**films, "test": 0} if grid.keep_test else films
-    taught = grid_teachers(grid, table.outputs(grid.head), split.record)
-    outputs = len(table.outputs(grid.head))
+    outputs = table.outputs(grid.head)
+    teachers = grid_teachers(grid, outputs, split.record)
     measured: dict[tuple[str, int], tuple[int, float | None]] = {}
-    place = resolve_device(device)
+    resolved = resolve_device(device)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    for cell in wanted:
-        key = (cell.architecture.name, cell.truncation)
+    for run in runs:
+        key = (run.architecture.name, run.truncation)
         if key not in measured:
             network = build_network(
-                cell.architecture, outputs=outputs, truncation=cell.truncation, initialisation="random"
+                run.architecture, outputs=len(outputs), truncation=run.truncation, initialisation="random"
             )
-            time_needed = None
+            needed = None
             if seconds:
-                time_needed = seconds_needed(preset, predicted, *probe(cell, preset, outputs, place, seconds))
-            measured[key] = (network.parameter_count(), time_needed)
+                needed = seconds_needed(preset, predicted, *probe(run, preset, len(outputs), resolved, seconds))
+            measured[key] = (network.parameter_count(), needed)
     torch.set_num_threads(before)
+    # weights, two moments, perhaps the average; twice, because a new state is written beside the old one
+    states = 2 * (4 if preset.ema else 3)
+    rows = []
+    for run in runs:
+        parameters, needed = measured[run.architecture.name, run.truncation]
+        rows.append(RunPlan(run.name, parameters, 4 * parameters * (preset.keep + 1 + states), needed))
     cache = cache_bytes(len(table), (preset.resolution,) * 2)
-    return Plan(_rows(wanted, preset, measured), films, cache, slots, len(taught.get("runs", [])))
+    return Plan(rows, films, cache, slots, len(teachers.get("runs", [])))
 
 
 def seconds_needed(preset: Preset, films: dict[str, int], training: float, evaluation: float) -> float:
-    """Return how long a run takes, from films of each split and the two rates of `probe`."""
+    """Return how long a run takes, from the number of films of each split and the two rates of `probe`."""
     examples = films["train"] // preset.batch * preset.batch * preset.epochs
     evaluations = examples // preset.evaluate_every + 1
-    # validation films by the soup too; test films by each kept checkpoint and the soup
-    judged = (evaluations + 1) * films["validation"] + (min(preset.keep, evaluations) + 1) * films["test"]
-    return examples / training + judged / evaluation
-
-
-def _rows(
-    wanted: Sequence[Cell], preset: Preset, measured: dict[tuple[str, int], tuple[int, float | None]]
-) -> list[CellPlan]:
-    # weights, two moments, perhaps the average; twice while the new state is written beside the old
-    states = 2 * (4 if preset.ema else 3)
-    rows = []
-    for cell in wanted:
-        parameters, needed = measured[cell.architecture.name, cell.truncation]
-        rows.append(CellPlan(cell.name, parameters, 4 * parameters * (preset.keep + 1 + states), needed))
-    return rows
+    # the soup predicts the validation films too; each kept checkpoint and the soup predict the test films
+    predicted = (evaluations + 1) * films["validation"] + (min(preset.keep, evaluations) + 1) * films["test"]
+    return examples / training + predicted / evaluation

@@ -1,7 +1,7 @@
-"""Placing runs on a machine: a slot per GPU or core, a process per run, failures kept apart.
+"""The scheduler of runs: a slot for each GPU or core, a process for each run; a failed run stops no other.
 
-The seam: `run_all` needs a function that starts a run folder in a slot and returns a `Job`. `start_here`
-starts a process on this machine; a cluster brings another function and leaves all else as it is.
+`run_all` takes a function that starts a run folder in a slot and returns a `Job`. `start_here` starts a process on this
+machine; a cluster needs another such function and nothing else.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -24,14 +24,14 @@ from xraytransfer.study.training.interrupts import Interrupted, stoppable
 __all__ = ["Job", "Slot", "local_slots", "run_all", "start_here"]
 
 LOOK_SECONDS = 0.5
-"""Between looks at the processes."""
+"""Time between checks of the processes."""
 REPORT_SECONDS = 60.0
-"""Between lines of progress."""
+"""Time between lines of progress."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one run at a time fits.
+    """A place for one run at a time.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Job(Protocol):
     """A run that was started."""
 
     def poll(self) -> int | None:
-        """Return the exit code, None while it runs. Negative: ended by that signal."""
+        """Return the exit code; None while it runs; the negative number of the signal that ended it, if one did."""
 
     def terminate(self) -> None:
         """Ask it to save and stop."""
@@ -66,31 +66,34 @@ def local_slots(device: str, slots: int | None, threads: int) -> list[Slot]:
     device : str
         ``auto``, ``cpu``, ``cuda`` (all), or ``cuda:N``.
     slots : int or None
-        How many; None for as many as fit. More than there are GPUs share them in turn.
+        Number of slots; None for as many as fit. If there are more slots than GPUs, slots share GPUs in turn.
     threads : int
-        Of each run on the CPU.
+        Threads of each run on the CPU.
 
     Raises
     ------
     DeviceError
         If a GPU is asked for and torch has none.
     """
+    import torch
+
     from xraytransfer.runtime import cpu_limit
-    from xraytransfer.study.training.run import gpu_count, resolve_device
+    from xraytransfer.study.training.run import resolve_device
 
     resolved = resolve_device(device)
     if resolved == "cpu":
         return [Slot("cpu", threads)] * (slots or max(1, cpu_limit() // threads))
     if ":" in device:
         return [Slot(device, threads)] * (slots or 1)
-    return [Slot(f"cuda:{i % gpu_count()}", threads) for i in range(slots or gpu_count())]
+    gpus = torch.cuda.device_count()
+    return [Slot(f"cuda:{i % gpus}", threads) for i in range(slots or gpus)]
 
 
 def start_here(folder: Path, slot: Slot) -> Job:
-    """Start a run as a process of its own; what it prints goes to ``output.txt`` in its folder."""
+    """Start a run as a process of its own; its output goes to ``output.txt`` in the run folder."""
     command = [sys.executable, "-m", "xraytransfer", "study", "train", str(folder)]
     command += ["--device", slot.device, "--threads", str(slot.threads)]
-    # torch's and numpy's pools must not exceed the slot, or runs side by side slow each other down
+    # if the thread pools of torch and numpy exceed the slot, runs side by side slow each other down
     environment = {**os.environ, "OMP_NUM_THREADS": str(slot.threads), "OPENBLAS_NUM_THREADS": str(slot.threads)}
     with (folder / "output.txt").open("wb") as output:
         return subprocess.Popen(
@@ -99,7 +102,7 @@ def start_here(folder: Path, slot: Slot) -> Job:
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
-            # Ctrl-C reaches this process only, which then asks each run to save and stop
+            # Ctrl-C must reach this process only, which then asks each run to save and stop
             start_new_session=True,
         )
 
@@ -107,7 +110,7 @@ def start_here(folder: Path, slot: Slot) -> Job:
 def run_all(
     folders: Sequence[Path],
     slots: Sequence[Slot],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     start: Callable[[Path, Slot], Job] = start_here,
 ) -> list[Path]:
     """Run every folder that is not done; return those that failed.
@@ -117,71 +120,89 @@ def run_all(
     folders : sequence of Path
         Run folders with their config.json.
     slots : sequence of Slot
-        Runs side by side.
-    say : callable
-        Takes each line of progress.
+        The places for runs side by side.
+    log : callable
+        Is called with each line of progress.
     start : callable
         Starts a folder in a slot.
 
     Raises
     ------
     Interrupted
-        On SIGINT or SIGTERM, after every run has saved and stopped; a second one ends them at once.
+        On SIGINT or SIGTERM, after every run has saved its state and stopped; a second signal ends them at once.
 
     Notes
     -----
-    A run that another process works on is waited for: another `run_all` may share the folders, and one that was
+    If another process works on a run, `run_all` waits for it: another `run_all` may share the folders, and one that was
     killed leaves its runs behind, which go on.
     """
-    waiting = [folder for folder in folders if not (folder / "done.json").is_file()]
-    say(f"{counted(len(folders), 'run')}, {len(folders) - len(waiting)} done; {len(slots)} side by side")
-    free, running = list(slots), list[tuple[Path, Slot, Job]]()
-    failed: list[Path] = []
-    elsewhere: set[Path] = set()
+    queue = _Queue([folder for folder in folders if not (folder / "done.json").is_file()], list(slots), log)
+    done = len(folders) - len(queue.waiting)
+    log(f"{counted(len(folders), 'run')}, {done} done; {len(slots)} side by side")
     reported = time.monotonic()
     with stoppable() as stop:
         try:
-            while waiting or running:
-                for folder in list(waiting) if free else []:
-                    if (folder / "done.json").is_file():
-                        waiting.remove(folder)
-                        say(_ended(folder, 0, failed))
-                    elif is_locked(folder):
-                        if folder not in elsewhere:
-                            say(f"{folder.name}: another process works on it, and is waited for")
-                        elsewhere.add(folder)
-                    elif free:
-                        slot = free.pop(0)
-                        waiting.remove(folder)
-                        running.append((folder, slot, start(folder, slot)))
-                        say(f"{folder.name}: started on {slot.device}")
+            while queue.waiting or queue.running:
+                queue.start_waiting(start)
                 time.sleep(LOOK_SECONDS)
                 stop()
-                for folder, slot, job in list(running):
-                    code = job.poll()
-                    if code is None:
-                        continue
-                    running.remove((folder, slot, job))
-                    free.append(slot)
-                    say(_ended(folder, code, failed))
+                queue.collect_ended()
                 if time.monotonic() - reported > REPORT_SECONDS:
-                    say(summary([run_status(folder) for folder in folders], len(slots)))
+                    log(summary([run_status(folder) for folder in folders], len(slots)))
                     reported = time.monotonic()
         except BaseException:
-            _stop_all([job for _, _, job in running])
+            _stop_all([job for _, _, job in queue.running])
             raise
-    return failed
+    return queue.failed
 
 
-def _ended(folder: Path, code: int, failed: list[Path]) -> str:
-    """Note how a run ended; return the line that says so."""
-    if (folder / "done.json").is_file():
-        macro = read_json(folder / "done.json")["validation_auroc"]["macro"]
-        return f"{folder.name}: done, validation AUROC {'undefined' if macro is None else f'{macro:.3f}'}"
-    failed.append(folder)
-    if not (folder / "failed.json").is_file():
-        write_json(folder / "failed.json", {"reason": _reason(folder, code), "error": f"exit code {code}"})
-    return f"{folder.name}: failed: {read_json(folder / 'failed.json')['reason']}"
+@dataclass
+class _Queue:
+    """The runs that wait, those that run, those that failed, and the free slots."""
+
+    waiting: list[Path]
+    free: list[Slot]
+    log: Callable[[str], None]
+    running: list[tuple[Path, Slot, Job]] = field(default_factory=list)
+    failed: list[Path] = field(default_factory=list)
+    elsewhere: set[Path] = field(default_factory=set)
+
+    def start_waiting(self, start: Callable[[Path, Slot], Job]) -> None:
+        """Start waiting runs in free slots; a run that another process works on keeps waiting."""
+        for folder in list(self.waiting) if self.free else []:
+            if (folder / "done.json").is_file():
+                self.waiting.remove(folder)
+                self.report_end(folder, 0)
+            elif is_locked(folder):
+                if folder not in self.elsewhere:
+                    self.log(f"{folder.name}: another process works on it, and is waited for")
+                self.elsewhere.add(folder)
+            elif self.free:
+                slot = self.free.pop(0)
+                self.waiting.remove(folder)
+                self.running.append((folder, slot, start(folder, slot)))
+                self.log(f"{folder.name}: started on {slot.device}")
+
+    def collect_ended(self) -> None:
+        """Free the slots of the runs that have ended."""
+        for folder, slot, job in list(self.running):
+            code = job.poll()
+            if code is not None:
+                self.running.remove((folder, slot, job))
+                self.free.append(slot)
+                self.report_end(folder, code)
+
+    def report_end(self, folder: Path, code: int) -> None:
+        """Report how a run ended, and keep the reason if it failed."""
+        if (folder / "done.json").is_file():
+            macro = read_json(folder / "done.json")["validation_auroc"]["macro"]
+            auroc = "undefined" if macro is None else f"{macro:.3f}"
+            self.log(f"{folder.name}: done, validation AUROC {auroc}")
+            return
+        self.failed.append(folder)
+        if not (folder / "failed.json").is_file():
+            write_json(folder / "failed.json", {"reason": _reason(folder, code), "error": f"exit code {code}"})
+        self.log(f"{folder.name}: failed: {read_json(folder / 'failed.json')['reason']}")
 
 
 def _reason(folder: Path, code: int) -> str:

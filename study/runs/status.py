@@ -1,4 +1,4 @@
-"""How far the runs of a study are, read from their folders: works from any terminal, at any time."""
+"""The progress of the runs of a study, read from their folders, from any terminal and at any time."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ __all__ = ["RunStatus", "run_status", "summary", "table"]
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run.
+    """The progress of one run.
 
     Attributes
     ----------
     name : str
-        Of the run.
+        Name of the run.
     state : str
         ``done``, ``running``, ``failed``, ``stopped`` or ``waiting``.
     step, steps : int
-        Optimiser steps taken, as of the last evaluation or save, and in all.
+        Optimiser steps taken at the last evaluation or save, and the number of steps in all.
     validation_auroc : float or None
-        The best so far.
+        The best macro AUROC so far.
     images_per_second : float or None
-        At the last evaluation.
+        Speed at the last evaluation.
     seconds_left : float or None
-        Of training, at that speed; 0 if done.
+        Time of training that is left at that speed; 0 if the run is done.
     reason : str
-        Why it failed.
+        Why the run failed; empty if it did not.
     """
 
     name: str
@@ -49,12 +49,12 @@ class RunStatus:
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON-able form."""
+        """Return everything, ready for `json.dumps`."""
         return asdict(self)
 
 
 def run_status(folder: Path) -> RunStatus:
-    """Return how far a run is.
+    """Return the progress of a run.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def run_status(folder: Path) -> RunStatus:
         value = float(row["validation_auroc"] or "nan")
         best = value if best is None or value > best else best
         rate = float(row["images_per_second"])
-    # not saved yet: the last evaluation stands
+    # if no state was saved yet, the last evaluation counts
     with contextlib.suppress(StudyError, KeyError):
         step = max(step, int(read_json(folder / "last" / "state.json")["step"]))
     state, reason = "waiting", ""
@@ -90,17 +90,17 @@ def _metrics(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        # a line that is being written at this moment may be short
+        # a line that is being written at this moment may be incomplete
         return [row for row in csv.DictReader(file) if row.get("images_per_second")]
 
 
 def summary(runs: Sequence[RunStatus], slots: int = 1) -> str:
-    """Return one line: how many are done, running and failed, and the time left at the speed seen so far."""
+    """Return one line: how many runs are done, running and failed, and the time left at the speed so far."""
     counts = {state: sum(run.state == state for run in runs) for state in ("done", "running", "failed")}
     line = ", ".join(f"{count} {state}" for state, count in counts.items()) + f" of {counted(len(runs), 'run')}"
     unfinished = [run for run in runs if run.state not in ("done", "failed")]
     known = [run.seconds_left for run in unfinished if run.seconds_left is not None]
-    if not known:  # nothing is left, or nothing tells how long it takes
+    if not known:  # nothing is left to do, or no speed is known
         return line
     typical = sum(known) / len(known)
     return f"{line}; about {_duration(typical * len(unfinished) / min(slots, len(unfinished)))} left"
@@ -112,7 +112,7 @@ def _duration(seconds: float) -> str:
 
 
 def table(runs: Sequence[RunStatus]) -> str:
-    """Return a table for people, and the summary below it."""
+    """Return a table as text, with the summary below it."""
     width = max([len(run.name) for run in runs], default=3)
     lines = [f"{'run':{width}}  state    step           AUROC   images/s  left"]
     for run in runs:

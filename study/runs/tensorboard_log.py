@@ -1,4 +1,4 @@
-"""metrics.csv of each run as TensorBoard event files: for those who like to look at curves there."""
+"""metrics.csv of each run as TensorBoard event files, to view the curves there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write_logs(results: Path, logs: Path) -> int:
     results : Path
         Results folder of a study.
     logs : Path
-        Made if absent. Event files that are there are replaced.
+        Folder of the event files; it is created if it is absent, and event files in it are replaced.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def write_logs(results: Path, logs: Path) -> int:
             for row in csv.DictReader(file):
                 step = int(row.pop("step"))
                 for name, value in row.items():
-                    if value:  # empty: undefined, or a line that is being written
+                    if value:  # it is empty if it is undefined, or if the line is being written
                         writer.add_scalar(name, float(value), step)
         writer.close()
         count += 1

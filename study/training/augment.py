@@ -1,7 +1,7 @@
-"""Augmentation of a whole batch on its device: geometry, grey levels, softness.
+"""Augmentation of a whole batch on its device: geometry, grey levels, sharpness.
 
-No mirroring: the heart is on the left. Softness is varied on purpose: films come from sources of different
-sharpness, and which source it was may tell the label.
+Films are never mirrored, because the heart is on the left. Sharpness is varied because films come from sources of
+different sharpness, and a network could otherwise infer the label from the source.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from xraytransfer.study.training.presets import Preset
 __all__ = ["augment"]
 
 SOFTEST = 2.5
-"""Greatest factor by which a film is scaled down and up again: 320 to 128, 160 to 64 pixels."""
+"""Greatest factor by which a film is scaled down and up again: 320 to 128 pixels, or 160 to 64."""
 SOFT_GROUPS = 4
-"""A batch is dealt into so many groups that each share one factor."""
+"""Number of groups of a batch; the films of a group share one factor."""
 
 
 def augment(x: Tensor, preset: Preset, generator: torch.Generator) -> Tensor:
@@ -30,9 +30,9 @@ def augment(x: Tensor, preset: Preset, generator: torch.Generator) -> Tensor:
     x : Tensor
         float32 [n, 1, h, w], grey levels 0 to 255.
     preset : Preset
-        How much of what.
+        Its settings say which changes are made, and how strong they are.
     generator : torch.Generator
-        On the CPU; seeded for the step, so that the same step always changes films alike.
+        A generator on the CPU, seeded for the step, so that the same step always makes the same changes.
 
     Returns
     -------
@@ -42,10 +42,10 @@ def augment(x: Tensor, preset: Preset, generator: torch.Generator) -> Tensor:
     n = x.shape[0]
 
     def draw(*shape: int) -> Tensor:
-        """Uniform in [-1, 1]."""
+        """Return uniform numbers in [-1, 1]."""
         return torch.rand(*shape, generator=generator) * 2 - 1
 
-    # always drawn, so that switching one kind off does not change the others
+    # every number is always drawn, so that switching one change off does not alter the others
     turn, zoom, move = draw(n), draw(n), draw(n, 2)
     bright, contrast, gamma = draw(n), draw(n), draw(n)
     soft, order = torch.rand(SOFT_GROUPS, generator=generator), torch.randperm(n, generator=generator)
@@ -56,14 +56,14 @@ def augment(x: Tensor, preset: Preset, generator: torch.Generator) -> Tensor:
         angle = turn * math.radians(preset.rotation)
         size = 1 + zoom * preset.scale
         cosine, sine = angle.cos() * size, angle.sin() * size
-        # two rows of an affine matrix per film; the coordinates run from -1 to 1, hence twice the shift
+        # two rows of an affine matrix for each film; coordinates run from -1 to 1, hence twice the shift
         theta = torch.stack([cosine, -sine, 2 * preset.shift * move[:, 0], sine, cosine, 2 * preset.shift * move[:, 1]])
         grid = functional.affine_grid(theta.T.reshape(n, 2, 3).to(x.device), list(x.shape), align_corners=False)
         x = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
     if preset.soften:
         x = _soften(x, preset.soften, soft, order)
     if preset.equalise:
-        # half of the films chosen are equalised wholly, the others by any amount
+        # half of the chosen films are equalised wholly, the others by a random amount
         amount = (2 * flat[:, 1]).clamp(max=1) * (flat[:, 0] < preset.equalise)
         x = x + amount.to(x.device)[:, None, None, None] * (_equalised(x) - x)
     if preset.levels:
@@ -83,19 +83,18 @@ def augment(x: Tensor, preset: Preset, generator: torch.Generator) -> Tensor:
 def _soften(x: Tensor, share: float, amount: Tensor, order: Tensor) -> Tensor:
     n, _, height, width = x.shape
     chosen = order[: round(share * n)]
-    parts = [x]
-    x = x.clone()
+    softened = x.clone()
     for group, value in zip(chosen.chunk(SOFT_GROUPS), amount.tolist(), strict=False):
         factor = 1 + value * (SOFTEST - 1)
         small = (max(8, round(height / factor)), max(8, round(width / factor)))
         index = group.to(x.device)
-        down = functional.interpolate(parts[0][index], small, mode="bilinear", antialias=True, align_corners=False)
-        x[index] = functional.interpolate(down, (height, width), mode="bilinear", align_corners=False)
-    return x
+        down = functional.interpolate(x[index], small, mode="bilinear", antialias=True, align_corners=False)
+        softened[index] = functional.interpolate(down, (height, width), mode="bilinear", align_corners=False)
+    return softened
 
 
 def _equalised(x: Tensor) -> Tensor:
-    """Return each film with its grey levels spread evenly, as `xraytransfer.reading.intensity` equalises."""
+    """Return each film with an equalised histogram, as `xraytransfer.reading.intensity` computes it."""
     n = x.shape[0]
     level = x.round().long().flatten(1)
     first = 256 * torch.arange(n, device=x.device)[:, None]
@@ -110,7 +109,7 @@ def _equalised(x: Tensor) -> Tensor:
 def _erase(x: Tensor, share: float, box: Tensor) -> Tensor:
     _, _, height, width = x.shape
     box = box.to(x.device)
-    # a rectangle of a tenth to a third of each side
+    # each side of the rectangle is a tenth to a third of the side of the film
     rows, columns = (0.1 + 0.23 * box[:, 1]) * height, (0.1 + 0.23 * box[:, 2]) * width
     top, left = box[:, 3] * (height - rows), box[:, 4] * (width - columns)
     y = torch.arange(height, device=x.device)[None, :, None]

@@ -1,6 +1,6 @@
-"""Checkpoints: the best of a run, its resume state, and the average of weights.
+"""Checkpoints: the best of a run, the state from which it resumes, and the average of weights.
 
-All tensors in safetensors, all else in JSON: nothing is unpickled.
+Tensors are stored as safetensors, everything else as JSON: nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from xraytransfer.errors import StudyError
 from xraytransfer.files import read_json, write_json, write_with
 from xraytransfer.study.networks.weights import file_sha256
 
-__all__ = ["Checkpoint", "load_tensors", "read_index", "save_tensors", "soup"]
+__all__ = [
+    "Checkpoint", "load_resume", "load_tensors", "pack", "rank", "read_index", "save_checkpoint", "save_resume",
+    "save_tensors", "soup", "unpack", "write_index",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One of the best of a run.
+    """One of the best checkpoints of a run.
 
     Attributes
     ----------
@@ -35,7 +38,7 @@ class Checkpoint:
     validation_auroc : float
         Macro AUROC on the validation patients.
     sha256 : str
-        Of the file.
+        Checksum of the file.
     """
 
     step: int
@@ -45,7 +48,7 @@ class Checkpoint:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write tensors in one step; return the file's SHA-256."""
+    """Write a file of tensors, whole or not at all; return its SHA-256."""
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     write_with(path, lambda temporary: save_file(plain, temporary))
     return file_sha256(path)
@@ -76,8 +79,19 @@ def save_checkpoint(folder: Path, step: int, auroc: float, network: nn.Module) -
     return Checkpoint(step, file, auroc, save_tensors(folder / file, network.state_dict()))
 
 
+def load_checkpoint(folder: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Read the weights of a checkpoint from ``checkpoints/``.
+
+    Raises
+    ------
+    StudyError
+        If the file is absent or damaged.
+    """
+    return load_tensors(folder / checkpoint.file, checkpoint.sha256)
+
+
 def rank(checkpoints: Sequence[Checkpoint], keep: int) -> list[Checkpoint]:
-    """Return the best, best first; of equals the earlier."""
+    """Return the best `keep`, best first; of two that are equal the earlier comes first."""
     return sorted(checkpoints, key=lambda c: (-c.validation_auroc, c.step))[:keep]
 
 
@@ -106,14 +120,14 @@ def read_index(folder: Path) -> list[Checkpoint]:
 
 
 def soup(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the mean of several networks' weights, as one network's.
+    """Return the mean of several networks' weights, as the weights of one network.
 
-    Counters are those of the first. Meaningful for checkpoints of one run.
+    Integers (counters) are those of the first. The mean makes sense only for checkpoints of one run.
 
     Raises
     ------
     StudyError
-        If there is none, or they are of different networks.
+        If there is no state, or the states are of different networks.
 
     References
     ----------
@@ -134,9 +148,9 @@ def soup(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def save_resume(folder: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
-    """Write the resume state: a new file of tensors, then the JSON that names it, then the old file goes.
+    """Write the resume state: first a new file of tensors, then the JSON file that names it; then delete the old one.
 
-    Whenever the process ends, ``state.json`` names a whole file.
+    Whenever the process ends, ``state.json`` names a complete file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = f"state-{progress['step']:08d}-{progress['evaluated']:08d}.safetensors"
@@ -162,3 +176,32 @@ def load_resume(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None
         return load_tensors(folder / progress["file"], progress["sha256"]), progress
     except (StudyError, KeyError, TypeError) as error:
         raise StudyError(f"the run cannot be resumed: {error}; delete {folder} to start it anew") from error
+
+
+def pack(network: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return all tensors of the resume state under flat names: network, moving average and optimiser."""
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+    return tensors
+
+
+def unpack(
+    tensors: dict[str, Tensor], network: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer
+) -> None:
+    """Put back what `pack` returned, each tensor in the memory layout of its parameter."""
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+    network.load_state_dict(part("network."))
+    if average is not None:
+        average.load_state_dict(part("average."))
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for name, value in part("optimizer.").items():
+        index, _, key = name.partition(".")
+        parameter = parameters[int(index)]
+        moment = value.shape == parameter.shape and key != "step"
+        optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(value) if moment else value

@@ -1,10 +1,10 @@
-"""Distillation: a run that learns from its labels and from what finished runs say of the same training films.
+"""Distillation: a run learns from its labels and from the probabilities that finished runs give its training films.
 
-The teachers are the runs' means of weights. What each says of the training films, unchanged by augmentation, is
-computed once and kept in the run's folder, so that a resumed run learns from the same numbers.
+A teacher is the mean of the weights of a finished run. Its probabilities of the training films, without augmentation,
+are computed once and kept in the run folder, so that a resumed run learns from the same numbers.
 
-Differences from the paper: no temperature; each observation has a sigmoid of its own; several teachers count as the
-mean of their probabilities.
+Differences from the paper: there is no temperature; each observation has a sigmoid of its own; the probabilities of
+several teachers are averaged.
 
 References
 ----------
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_SHARE", "TEACHER_FOLDER", "describe_teachers", "teacher_probability"]
 
 DEFAULT_SHARE = 0.5
-"""Of the loss."""
+"""Weight of the teachers in the loss."""
 TEACHER_FOLDER = "teacher"
-"""In the run's folder: what each teacher says, one file each."""
+"""Folder in the run folder with one file of probabilities for each teacher."""
 
 Floats = NDArray[np.float32]
 
@@ -53,22 +53,23 @@ def describe_teachers(
     outputs : sequence of str
         Observations that the new run trains.
     split : mapping
-        The new run's division of patients.
+        How the new run divides the patients.
     label_policy : str
-        The new run's.
+        The label policy of the new run.
 
     Raises
     ------
     StudyError
-        A teacher that is not finished, is given twice, lacks an observation, learned under another label policy, or
-        knows other patients: what it learned from the new run's validation or test patients would be handed on.
+        If a teacher is not finished, is given twice, lacks an observation, learned under another label policy, or was
+        trained on another split: it may have learned from the new run's validation or test patients, and would hand
+        that knowledge on.
     """
     if not 0 < share <= 1:
         raise StudyError(f"the teachers' share must be above 0 and at most 1, found {share:g}")
-    places = [folder.resolve() for folder in folders]
-    if twice := [str(place) for place in places if places.count(place) > 1]:
+    paths = [folder.resolve() for folder in folders]
+    if twice := [str(path) for path in paths if paths.count(path) > 1]:
         raise StudyError(f"{twice[0]}: given twice as a teacher; it would count double")
-    teachers = [load_run(place) for place in places]
+    teachers = [load_run(path) for path in paths]
     for teacher in teachers:
         if teacher.config["split"]["sha256"] != split["sha256"]:
             raise StudyError(
@@ -85,7 +86,7 @@ def describe_teachers(
     return {
         "share": share,
         "runs": [{"name": teacher.name, "checkpoints": _checksums(teacher)} for teacher in teachers],
-        "folders": [str(place) for place in places],
+        "folders": [str(path) for path in paths],
     }
 
 
@@ -98,22 +99,22 @@ def teacher_probability(
     stop: Callable[[], None],
     log: Callable[[str], None],
 ) -> Floats:
-    """Return the teachers' mean probability of each training film.
+    """Return the mean probability of the teachers for each training film.
 
     Parameters
     ----------
     folder : Path
-        The run's; files in its `TEACHER_FOLDER` are read, and written where they are absent.
+        The run folder; files in its `TEACHER_FOLDER` are read, and written if they are absent.
     config : mapping
-        The run's config.json, with its ``teacher``.
+        config.json of the run, with its ``teacher``.
     data : RunData
-        The run's films.
+        The films of the run.
     device : torch.device
-        Where teachers answer.
+        Where the teachers are run.
     stop : callable
-        Raises where the process was asked to end; what one teacher has said in full is kept.
+        Raises `Interrupted` if the process was asked to end; the file of each teacher that is complete is kept.
     log : callable
-        Takes a line for each teacher that is asked.
+        Is called with a line for each teacher that is run.
 
     Returns
     -------
@@ -123,32 +124,34 @@ def teacher_probability(
     Raises
     ------
     StudyError
-        A teacher was trained anew since, knows other films, or its films are gone; or a file of answers is damaged.
+        If a teacher has been trained again since the run was planned, has other training films, or its films are
+        gone; or if a file of its probabilities is damaged.
     """
     described = config["teacher"]
     shape = (len(data.rows["train"]), len(config["outputs"]))
     total = np.zeros(shape, np.float64)
-    for number, (row, place) in enumerate(zip(described["runs"], described["folders"], strict=True)):
+    for number, (row, teacher_folder) in enumerate(zip(described["runs"], described["folders"], strict=True)):
         path = folder / TEACHER_FOLDER / f"{number}.npz"
         if not path.is_file():
             log(f"asking the teacher {row['name']} about {shape[0]} training films")
-            teacher = load_run(place)
+            teacher = load_run(teacher_folder)
             if _checksums(teacher) != row["checkpoints"]:
                 raise StudyError(f"{teacher.folder}: the teacher's weights are not those that the run was planned with")
-            _write(path, _answers(teacher, list(config["outputs"]), data, device, stop), row["checkpoints"])
+            probability = _predict(teacher, list(config["outputs"]), data, device, stop)
+            _write(path, probability, row["checkpoints"])
         total += _read(path, shape, row["checkpoints"])
     return (total / len(described["runs"])).astype(np.float32)
 
 
 def _checksums(run: Run) -> list[str]:
-    return [kept.sha256 for kept in run.checkpoints]
+    return [checkpoint.sha256 for checkpoint in run.checkpoints]
 
 
-def _answers(
+def _predict(
     teacher: Run, outputs: Sequence[str], data: RunData, device: torch.device, stop: Callable[[], None]
 ) -> Floats:
-    """Return one teacher's probabilities; it sees the films at its own resolution, through its own cache."""
-    from xraytransfer.study.training.predict import predict_rows  # not above: planning a grid needs no torch
+    """Return the probabilities of one teacher, which reads the films at its own resolution, from its own cache."""
+    from xraytransfer.study.training.predict import predict_rows  # here, because planning a grid needs no torch
 
     try:
         own = load_data(teacher.config)
@@ -160,8 +163,8 @@ def _answers(
     rows = own.rows["train"]
     if own.table.image[rows].tolist() != data.table.image[data.rows["train"]].tolist():
         raise StudyError(f"{teacher.folder}: the teacher's training films are not those of the run")
-    said = predict_rows(teacher.load_soup().to(device), own.pixels, rows, device, stop)
-    return said[:, [teacher.config["outputs"].index(name) for name in outputs]]
+    probability = predict_rows(teacher.load_soup().to(device), own.pixels, rows, device, stop)
+    return probability[:, [teacher.config["outputs"].index(name) for name in outputs]]
 
 
 def _write(path: Path, probability: Floats, checkpoints: Sequence[str]) -> None:
@@ -184,5 +187,5 @@ def _read(path: Path, shape: tuple[int, int], checkpoints: Sequence[str]) -> Flo
         raise StudyError(
             f"{path}: does not hold what the run's teacher says; delete it, and the teacher is asked again"
         )
-    answers: Floats = probability
-    return answers
+    stored: Floats = probability
+    return stored

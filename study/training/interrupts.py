@@ -1,4 +1,4 @@
-"""Ctrl-C, taken at a moment that suits: a check between steps instead of an exception anywhere."""
+"""Ctrl-C and SIGTERM as a check between steps, instead of an exception at any moment."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ __all__ = ["Interrupted", "stoppable"]
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user, or the system, asked for an end; what was done is saved."""
+    """The user or the system asked the process to end; its work is saved."""
 
 
 @contextmanager
 def stoppable() -> Iterator[Callable[[], None]]:
-    """Yield a function that raises `Interrupted` once SIGINT or SIGTERM came; a second signal ends at once.
+    """Yield a function that raises `Interrupted` after SIGINT or SIGTERM; a second signal ends the process at once.
 
-    Outside the main thread signals cannot be taken: the function then never raises.
+    Outside the main thread, Python takes no signals: the function then never raises.
     """
-    came: list[int] = []
+    received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        if len(came) > 1:
+        received.append(number)
+        if len(received) > 1:
             raise KeyboardInterrupt
 
     def check() -> None:
-        if came:
+        if received:
             raise Interrupted
 
     if threading.current_thread() is not threading.main_thread():

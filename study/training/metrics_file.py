@@ -1,4 +1,4 @@
-"""What a run is judged by while it trains, and metrics.csv: one row per evaluation, also where the run was killed."""
+"""metrics.csv, one row per evaluation, and the AUROCs in it; a run that was killed and resumed has the same rows."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.files import write_with
+from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.study.stats.auroc import auroc
 
-__all__ = ["Metrics", "macro_and_each"]
+__all__ = ["MetricsFile", "macro_and_each", "observed_columns"]
 
 
-class Metrics:
+class MetricsFile:
     """metrics.csv: one row per evaluation.
 
     Parameters
     ----------
     path : Path
-        The file; rows that are there are kept, up to `evaluated`.
+        The file; rows in it are kept up to `evaluated_step`.
     observations : list of str
         Identifiers of the outputs.
-    evaluated : int
-        Step of the last evaluation that the resumed state knows; -1 for none.
+    evaluated_step : int
+        Step of the last evaluation that the resume state knows; -1 for none.
     """
 
-    def __init__(self, path: Path, observations: list[str], evaluated: int) -> None:
+    def __init__(self, path: Path, observations: list[str], evaluated_step: int) -> None:
         self.path = path
         self.columns = ["step", "examples", "epoch", "train_loss", "validation_auroc"]
         self.columns += [f"auroc_{name}" for name in observations] + ["learning_rate", "images_per_second"]
         rows: list[dict[str, str]] = []
         if path.is_file():
             with path.open(newline="", encoding="utf-8") as file:
-                # a row may have been written after the state that is resumed from
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= evaluated]
+                # the process may have been killed after it wrote a row and before it saved the state
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= evaluated_step]
         write_with(path, lambda temporary: self._write(temporary, rows))
 
     def _write(self, path: Path, rows: list[dict[str, str]]) -> None:
@@ -51,13 +52,18 @@ class Metrics:
             csv.writer(file).writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in values])
 
 
+def observed_columns(outputs: list[str]) -> list[int]:
+    """Return the columns of the outputs that are among the six observations."""
+    return [k for k, name in enumerate(outputs) if name in {row.identifier for row in OBSERVATIONS}]
+
+
 def macro_and_each(label: NDArray[np.float32], probability: NDArray[np.float32]) -> tuple[float, list[float]]:
-    """Return the mean AUROC over the observations that have one, and each.
+    """Return the mean AUROC over the observations that have one, and the AUROC of each.
 
     Parameters
     ----------
     label : NDArray
-        float32, shape (films, observations); NaN masked.
+        float32, shape (films, observations); NaN is masked.
     probability : NDArray
         float32, same shape.
 

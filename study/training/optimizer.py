@@ -1,19 +1,21 @@
-"""The optimiser: its groups, its learning rate at each step, and the moving average of the weights."""
+"""What one optimiser step is made of: the optimiser and its learning rate, the loss, the precision, the average."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from xraytransfer.study.training.presets import Preset
 
-__all__ = ["learning_rate", "make_optimizer", "update_average"]
+__all__ = ["learning_rate", "make_optimizer", "masked_loss", "resolve_precision", "update_average"]
 
 
 def make_optimizer(network: nn.Module, preset: Preset) -> torch.optim.Optimizer:
-    """Return the optimiser; weight decay only where a parameter has two dimensions or more."""
+    """Return the optimiser; weight decay applies only to parameters of two dimensions or more."""
     kernels = [p for p in network.parameters() if p.ndim >= 2]
     others = [p for p in network.parameters() if p.ndim < 2]
     groups = [{"params": kernels, "weight_decay": preset.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -31,8 +33,33 @@ def learning_rate(preset: Preset, step: int, steps: int) -> float:
     return preset.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
+def masked_loss(logits: Tensor, target: Tensor, positive_weight: Tensor | None) -> Tensor:
+    """Return the mean binary cross-entropy of the targets that are not NaN; 0 if all are NaN."""
+    known = ~target.isnan()
+    each = functional.binary_cross_entropy_with_logits(
+        logits.float(), torch.where(known, target, 0.0), reduction="none", pos_weight=positive_weight
+    )
+    return (each * known).sum() / known.sum().clamp(min=1)
+
+
+def resolve_precision(preset: Preset, family: str, device: torch.device) -> torch.dtype:
+    """Return the floating point type of autocast; float32 means that there is no autocast.
+
+    On a GPU, ``auto`` is bfloat16, or float16 if the GPU is too old for bfloat16. On a CPU, ``auto`` is bfloat16
+    only if the processor has instructions for it and the family consists of full convolutions: bfloat16 makes
+    depthwise convolutions slower.
+    """
+    if preset.precision != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[preset.precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    flags = Path("/proc/cpuinfo")
+    native = flags.is_file() and any(word in flags.read_text() for word in ("avx512_bf16", "amx_bf16", " bf16 "))
+    return torch.bfloat16 if native and family in ("ResNet", "DenseNet", "Inception") else torch.float32
+
+
 def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Move the average's weights and statistics towards the network's. Early on faster."""
+    """Move the average's weights and statistics towards the network's; in early steps the decay is smaller."""
     decay = min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
         for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):

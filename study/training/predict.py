@@ -1,8 +1,9 @@
-"""What networks say of rows of a cache: one network, and at a run's end all that it kept."""
+"""Predictions of networks for rows of a cache: of one network, and at the end of a run of all that it kept."""
 
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xraytransfer.files import write_with
-from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.study.data.predictions import predictions_of, write_predictions
 from xraytransfer.study.data.run_data import RunData
 from xraytransfer.study.networks.network import Network
-from xraytransfer.study.training.checkpoints import Checkpoint, load_tensors, soup
-from xraytransfer.study.training.metrics_file import macro_and_each
+from xraytransfer.study.training.checkpoints import Checkpoint, load_checkpoint, soup
+from xraytransfer.study.training.metrics_file import macro_and_each, observed_columns
 
-__all__ = ["EVALUATION_BATCH", "np_save", "predict_rows", "predict_splits"]
+__all__ = ["EVALUATION_BATCH", "predict_rows", "predict_splits", "save_array"]
 
 EVALUATION_BATCH = 64
 """Films that are predicted at a time."""
@@ -34,7 +34,7 @@ def predict_rows(
     device: torch.device,
     stop: Callable[[], None],
 ) -> NDArray[np.float32]:
-    """Return probabilities of some rows of a cache, float32 arithmetic, shape (rows, outputs)."""
+    """Return probabilities of some rows of a cache, from float32 arithmetic, shape (rows, outputs)."""
     network.eval()
     parts = []
     with torch.inference_mode():
@@ -45,8 +45,8 @@ def predict_rows(
     return torch.cat(parts).numpy()
 
 
-def np_save(path: Path, array: NDArray[np.float32]) -> None:
-    """Write an array in one step."""
+def save_array(path: Path, array: NDArray[np.float32]) -> None:
+    """Write an array, whole or not at all."""
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
@@ -70,64 +70,59 @@ def predict_splits(
     Parameters
     ----------
     folder : Path
-        The run's. What is predicted is kept in ``predictions/parts`` until all is, so that a kill costs little.
+        The run folder. Predictions are kept in ``predictions/parts`` until all are there, so that a kill costs little.
     outputs : list of str
-        Observations trained.
+        Observations that the run trained.
     data : RunData
         The films.
     checkpoints : list of Checkpoint
         Best first.
     network : Network
-        Their architecture, on its device; its weights are overwritten.
+        A network of their architecture, on its device; its weights are overwritten.
     splits : sequence of str
-        Of ``validation`` and ``test``.
+        Some of ``validation`` and ``test``.
     stop : callable
-        Raises where the process was asked to end.
+        Raises `Interrupted` if the process was asked to end.
 
     Returns
     -------
     dict
-        AUROCs of the ensemble and of the soup on each split, for done.json.
+        For done.json: the AUROCs of the ensemble and of the soup on each split.
     """
     parts = folder / "predictions" / "parts"
     device = network.head.weight.device
     done: dict[str, Any] = {"best_validation_auroc": checkpoints[0].validation_auroc}
+    weights = partial(load_checkpoint, folder / "checkpoints")
 
-    def weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-        return load_tensors(folder / "checkpoints" / checkpoint.file, checkpoint.sha256)
-
-    def predict(part: Path, rows: NDArray[np.intp], state: Callable[[], dict[str, Tensor]]) -> NDArray[np.float32]:
+    def predict(split: str, name: str, state: Callable[[], dict[str, Tensor]]) -> NDArray[np.float32]:
+        part = parts / f"{split}-{name}.npy"
         if not part.is_file():
             network.load_state_dict(state())
-            np_save(part, predict_rows(network, data.pixels, rows, device, stop))
+            save_array(part, predict_rows(network, data.pixels, data.rows[split], device, stop))
         probability: NDArray[np.float32] = np.load(part, allow_pickle=False)
         return probability
 
     for split in splits:
+        members = [predict(split, f"{kept.step:08d}", partial(weights, kept)) for kept in checkpoints]
+        mixed = predict(split, "soup", lambda: soup([weights(kept) for kept in checkpoints]))
         rows = data.rows[split]
-        members = [
-            predict(parts / f"{split}-{checkpoint.step:08d}.npy", rows, partial(weights, checkpoint))
-            for checkpoint in checkpoints
-        ]
-        mixed = predict(parts / f"{split}-soup.npy", rows, lambda: soup([weights(c) for c in checkpoints]))
-        predictions = predictions_of(
-            data.table.subset(rows),
-            outputs,
-            data.label[rows],
-            np.stack(members, axis=1),
-            [checkpoint.step for checkpoint in checkpoints],
-            soup=mixed,
-        )
+        films, label, probability = data.table.subset(rows), data.label[rows], np.stack(members, axis=1)
+        steps = [kept.step for kept in checkpoints]
+        predictions = predictions_of(films, outputs, label, probability, steps, soup=mixed)
         write_predictions(folder / "predictions" / f"{split}.npz", predictions)
-        judged = [k for k, name in enumerate(outputs) if name in {o.identifier for o in OBSERVATIONS}]
-        names = [outputs[k] for k in judged]
-        for key, probability in ((f"{split}_auroc", predictions.ensemble()), (f"soup_{split}_auroc", mixed)):
-            macro, each = macro_and_each(predictions.label[:, judged], probability[:, judged])
-            done[key] = {
-                name: None if math.isnan(value) else round(value, 6)
-                for name, value in zip(["macro", *names], [macro, *each], strict=True)
-            }
-    for path in parts.glob("*.npy"):
-        path.unlink()
-    parts.rmdir()
+        done[f"{split}_auroc"] = _auroc_row(outputs, predictions.label, predictions.ensemble())
+        done[f"soup_{split}_auroc"] = _auroc_row(outputs, predictions.label, mixed)
+    shutil.rmtree(parts)
     return done
+
+
+def _auroc_row(
+    outputs: list[str], label: NDArray[np.float32], probability: NDArray[np.float32]
+) -> dict[str, float | None]:
+    """Return the macro AUROC and that of each of the six observations; None where it is undefined."""
+    observed = observed_columns(outputs)
+    macro, each = macro_and_each(label[:, observed], probability[:, observed])
+    names = ["macro", *(outputs[k] for k in observed)]
+    return {
+        name: None if math.isnan(value) else round(value, 6) for name, value in zip(names, [macro, *each], strict=True)
+    }

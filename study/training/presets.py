@@ -1,9 +1,10 @@
 """Presets: every setting of training, as data.
 
 ``paper``: the published settings, as far as they are known.
-``modern``: a choice from experience and others' reports. Compared with ``paper`` by one pair of runs on NIH's sample at
-64 px (docs/model/trials.md): ``paper`` was lower by .020, its 95 % interval -.059 to +.006: not told apart.
-``tiny``: seconds on one core, for tests and the demo; learns little.
+``modern``: settings chosen from experience and from the reports of others. One pair of runs on NIH's sample at 64 px
+(docs/model/trials.md) compared it with ``paper``, whose AUROC was lower by .020 (95 % interval of the difference
+-.059 to +.006): the two were not told apart.
+``tiny``: settings for tests and the demo; a run takes seconds on one core and learns little.
 """
 
 from __future__ import annotations
@@ -18,64 +19,64 @@ __all__ = ["PRESETS", "Preset", "change_preset", "parse_changes"]
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings of training. One line each, with its unit.
+    """The settings of training.
 
     Attributes
     ----------
     name : str
-        What it was derived from; changed settings are visible as such in config.json.
+        The preset that the settings were derived from; config.json shows every setting that was changed.
     resolution : int
         Side of the picture, pixels.
     batch : int
-        Radiographs per step.
+        Films per step.
     epochs : int
-        Passes over the training films; an incomplete last batch is left out of each.
+        Passes over the training films; each leaves out an incomplete last batch.
     evaluate_every : int
         Examples (not steps) between evaluations on the validation patients.
     keep : int
-        Best checkpoints kept.
+        Number of best checkpoints that are kept.
     optimizer : str
         ``adam`` or ``adamw``.
     learning_rate : float
         Peak learning rate.
     weight_decay : float
-        Of adamw: on matrices and kernels, not on biases and normalisation.
+        Weight decay of adamw; it applies to matrices and kernels, not to biases and normalisation.
     schedule : str
         ``constant`` or ``cosine`` (to zero).
     warmup : float
         Share of all steps over which the learning rate rises linearly.
     ema : float
-        Decay of the moving average of the weights, which is then what is judged and kept; 0 for none.
+        Decay of the moving average of the weights; the average is then evaluated and kept. 0 for no average.
     dropout : float
-        Before the head.
+        Dropout before the head.
     positive_weight : str
         ``none``, or ``sqrt``: positives weigh the square root of negatives / positives (at most 5).
     prior_bias : bool
-        Whether the head's bias starts at the training films' log odds.
+        Whether the bias of the head starts at the log odds of the training films.
     precision : str
-        ``float32``; ``bfloat16`` or ``float16`` (autocast, the latter with loss scaling); or ``auto``: what is
-        faster on the device for the family.
-        Evaluation is always float32.
+        ``float32``; ``bfloat16`` or ``float16`` (autocast; float16 with loss scaling); or ``auto``, the fastest for
+        the device and the family. Evaluation is always float32.
     compile : bool
         Whether to use torch.compile.
     rotation : float
-        Augmentation: up to so many degrees.
+        Augmentation: rotation by up to this angle, degrees.
     scale : float
         Zoom by up to this share.
     shift : float
-        Move by up to this share of the side.
+        Shift by up to this share of the side.
     brightness, contrast, gamma : float
-        Up to so much: share of the grey range; factor 1 +- contrast; exponent exp(+- gamma).
+        Greatest change: of brightness as a share of the grey range; of contrast as a factor 1 +- contrast; of gamma
+        as an exponent exp(+- gamma).
     soften : float
-        Share of films that are scaled down by up to 2.5 and up again, so that the softness of a source tells
-        nothing.
+        Share of films that are scaled down by a factor of up to 2.5 and up again, so that the sharpness of a film
+        does not reveal its source.
     erase : float
-        Share of films of which a random rectangle is blanked.
+        Share of films in which a random rectangle is blanked.
     equalise : float
-        Share of films whose histogram is equalised, wholly or in part: as the recipe ``chexpert`` and some
-        stations do.
+        Share of films whose histogram is equalised, wholly or in part, as the recipe ``chexpert`` and some
+        workstations do.
     levels : float
-        Black and white point move inwards by up to this share of the grey range, each by itself: as windows do.
+        Black point and white point move inwards by up to this share of the grey range, independently, as windows do.
     """
 
     name: str
@@ -160,7 +161,7 @@ def parse_changes(items: Sequence[str]) -> dict[str, object]:
     Raises
     ------
     StudyError
-        If an item names no setting, or its value is of another type.
+        If an item names no setting, or its value has another type.
     """
     types = {field.name: type(getattr(PRESETS["paper"], field.name)) for field in fields(Preset)}
     changes: dict[str, object] = {}
@@ -187,13 +188,13 @@ _CHOICES = {
 
 _LIMITS = {
     "rotation": 180.0,
-    # half a side, half the grey range: more would leave nothing of some films
+    # more than about half a side, or half the grey range, would leave nothing of some films
     **dict.fromkeys(("scale", "shift", "levels"), 0.45),
     **dict.fromkeys(("brightness", "contrast", "soften", "erase", "equalise"), 1.0),
     "gamma": 3.0,
     "weight_decay": 10.0,
 }
-"""Greatest values that make sense."""
+"""The greatest sensible value of each setting."""
 
 
 def change_preset(name: str, changes: Mapping[str, object]) -> Preset:

@@ -1,4 +1,4 @@
-"""One run in this process: lock, threads, training, and the reason if it fails."""
+"""One run in this process: the lock on its folder, its threads, its training, and the reason if it fails."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from xraytransfer.files import read_json, write_json
 from xraytransfer.folder_lock import FolderLock
 from xraytransfer.study.training.train import train
 
-__all__ = ["gpu_count", "prepare_device", "resolve_device", "run_one"]
+__all__ = ["prepare_device", "resolve_device", "run_one"]
 
 
 def run_one(
-    folder: Path, *, device: str = "auto", threads: int | None = None, say: Callable[[str], None] | None = None
+    folder: Path,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Run, or go on with, the run in a folder; return done.json's content.
+    """Start or resume the run in a folder; return the content of done.json.
 
     Parameters
     ----------
@@ -30,16 +34,16 @@ def run_one(
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     threads : int or None
-        Threads of torch in this process; None leaves torch's choice.
-    say : callable or None
-        Takes each line of the log.
+        Threads of torch in this process; None for torch's choice.
+    log : callable or None
+        Is called with each line of the log.
 
     Raises
     ------
     StudyError
-        If the run fails; ``failed.json`` holds the reason. Or if another process runs it.
+        If the run fails (``failed.json`` holds the reason), or if another process works on it.
     Interrupted
-        On SIGINT or SIGTERM, after the state was saved.
+        On SIGINT or SIGTERM, after the resume state was saved.
     """
     device = resolve_device(device)
     with FolderLock(folder):
@@ -53,7 +57,7 @@ def run_one(
             torch.set_num_threads(threads)
         prepare_device(torch.device(device))
         try:
-            return train(folder, config, device=device, say=say)
+            return train(folder, config, device_name=device, log=log)
         except (StudyError, RuntimeError, OSError, MemoryError, safetensors.SafetensorError) as error:
             reason = explain(error)
             note_failure(folder, reason, error)
@@ -76,32 +80,27 @@ def resolve_device(device: str) -> str:
 
 
 def prepare_device(device: torch.device) -> None:
-    """Set what this process's kernels on a GPU may do; nothing on a CPU."""
+    """Set the precision and the choice of kernels of this process on a GPU; do nothing on a CPU."""
     if device.type == "cuda":
-        # evaluation is float32 as it says, not the 10 bits of TF32; shapes never change, so search once
+        # evaluation is float32, without TF32's 10-bit mantissa; shapes never change, so one search for kernels pays
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
 
 
-def gpu_count() -> int:
-    """Return how many GPUs torch sees."""
-    return torch.cuda.device_count()
-
-
 def explain(error: BaseException) -> str:
-    """Return why a run failed, in words that say what to do."""
+    """Return why a run failed and, where it is known, what to do."""
     if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or isinstance(error, MemoryError):
         return "out of memory; a smaller batch or resolution may help"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full"
-    # safetensors reports the system's error as text
+    # safetensors has no error number, only the system's text
     if "No space left" in str(error):
         return "the disk is full"
     return str(error) or type(error).__name__
 
 
 def note_failure(folder: Path, reason: str, error: BaseException) -> None:
-    """Write failed.json; on a full disk that may be impossible, and the reason then stands on the terminal only."""
+    """Write failed.json. On a full disk that may be impossible; the reason is then on the terminal only."""
     try:
         write_json(folder / "failed.json", {"reason": reason, "error": type(error).__name__})
     except OSError as full:

@@ -1,13 +1,13 @@
-"""A run's folder: what is in it, and how to read it.
+"""The folder of a run: its files, and how they are read.
 
 ::
 
     config.json               every setting
-    metrics.csv, log.txt      what happened
-    checkpoints/              the best, with index.json
-    last/                     resume state
+    metrics.csv, log.txt      the history of the run
+    checkpoints/              the best checkpoints, with index.json
+    last/                     the resume state
     predictions/              validation.npz, test.npz
-    teacher/                  what teachers say of the training films, where there are teachers
+    teacher/                  the teachers' probabilities of the training films, if there are teachers
     done.json                 written last; failed.json if the run failed
 """
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from xraytransfer.study.networks.network import Network
     from xraytransfer.study.training.checkpoints import Checkpoint
 
-__all__ = ["Run", "list_runs", "load_run", "place_config"]
+__all__ = ["Run", "list_runs", "load_run", "write_config"]
 
-PLACES = (*(("data", name) for name in ("folder", "mapping", "cache")), ("weights", "path"), ("teacher", "folders"))
-"""Where things are: what a resumed run is told of it counts from then on."""
+LOCATIONS = (*(("data", name) for name in ("folder", "mapping", "cache")), ("weights", "path"), ("teacher", "folders"))
+"""Settings that say where files are; a run that is not done takes them over from a new configuration."""
 MAY_DIFFER = (
-    *PLACES,
+    *LOCATIONS,
     ("weights",),
     ("writer",),
     *(("row", name) for name in ("group", "imagenet_top1", "imagenet_resolution", "source", "note")),
 )
-"""What may differ on resume: where things are, and what is said of an architecture, not what is trained."""
+"""Settings that may differ when a run is resumed: locations, and remarks on an architecture; neither is trained."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Run:
     Attributes
     ----------
     folder : Path
-        Its folder; the folder's name is the run's.
+        The run folder; its name is the name of the run.
     config : dict
-        config.json.
+        Content of config.json.
     checkpoints : list of Checkpoint
         Best first.
     done : dict
-        done.json.
+        Content of done.json.
     """
 
     folder: Path
@@ -69,21 +69,21 @@ class Run:
 
     @property
     def architecture(self) -> Architecture:
-        """The row that was trained."""
+        """The architecture that was trained."""
         return Architecture.from_dict(self.config["row"])
 
     def load_network(self, checkpoint: Checkpoint) -> Network:
-        """Return the network with a checkpoint's weights, in evaluation mode.
+        """Return the network with the weights of a checkpoint, in evaluation mode.
 
         Raises
         ------
         StudyError
             If the file is absent or damaged.
         """
-        from xraytransfer.study.training.checkpoints import load_tensors
+        from xraytransfer.study.training.checkpoints import load_checkpoint
 
         network = self.empty_network()
-        network.load_state_dict(load_tensors(self.folder / "checkpoints" / checkpoint.file, checkpoint.sha256))
+        network.load_state_dict(load_checkpoint(self.folder / "checkpoints", checkpoint))
         return network.eval()
 
     def empty_network(self) -> Network:
@@ -98,12 +98,11 @@ class Run:
         ).eval()
 
     def load_soup(self) -> Network:
-        """Return the network whose weights are the mean of all kept checkpoints', in evaluation mode."""
-        from xraytransfer.study.training.checkpoints import load_tensors, soup
+        """Return the network with the mean of the weights of all kept checkpoints, in evaluation mode."""
+        from xraytransfer.study.training.checkpoints import load_checkpoint, soup
 
-        files = [load_tensors(self.folder / "checkpoints" / c.file, c.sha256) for c in self.checkpoints]
         network = self.empty_network()
-        network.load_state_dict(soup(files))
+        network.load_state_dict(soup([load_checkpoint(self.folder / "checkpoints", kept) for kept in self.checkpoints]))
         return network.eval()
 
     def predictions(self, split: str) -> Predictions:
@@ -131,14 +130,14 @@ def load_run(folder: str | Path) -> Run:
 
 
 def list_runs(results: Path) -> list[Path]:
-    """Return the folders of all runs below a results folder, done or not, by name."""
+    """Return the folders of all runs in a results folder, done or not, sorted by name."""
     return sorted(path.parent for path in (results / "runs").glob("*/config.json"))
 
 
-def place_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write config.json, or check that the one that is there says the same but for where things are.
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write config.json, or check that the existing one differs in nothing but `MAY_DIFFER`.
 
-    A run that is not done is told the new places.
+    A run that is not done takes over the new locations.
 
     Raises
     ------
@@ -151,7 +150,7 @@ def place_config(folder: Path, config: Mapping[str, Any]) -> None:
         write_json(path, config)
         return
     stored = read_json(path)
-    # settings that came later were not there: they count as off
+    # settings that did not exist when the run was started count as off
     old = {**stored, "preset": {**Preset("").to_dict(), **stored.get("preset", {})}}
     if changed := differences(old, config):
         raise StudyError(
@@ -162,25 +161,25 @@ def place_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _move(config: dict[str, Any], new: Mapping[str, Any]) -> bool:
-    """Take the places over from a configuration that says the same otherwise; return whether any differs."""
+    """Take over the locations of a configuration that is the same otherwise; return whether any differs."""
     moved = False
-    for part, name in PLACES:
-        place = new.get(part, {}).get(name)
-        if place is not None and place != config[part].get(name):
-            config[part][name], moved = place, True
+    for part, name in LOCATIONS:
+        location = new.get(part, {}).get(name)
+        if location is not None and location != config[part].get(name):
+            config[part][name], moved = location, True
     return moved
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[str]:
-    """Return what two configurations disagree on, as ``preset.epochs was 3, is 5``; `MAY_DIFFER` left out."""
-    found: list[str] = []
+    """Return where two configurations differ, as ``preset.epochs was 3, is 5``, apart from `MAY_DIFFER`."""
+    changes: list[str] = []
     for key in dict.fromkeys((*old, *new)):
-        place = (*path, key)
-        if place in MAY_DIFFER:
+        setting = (*path, key)
+        if setting in MAY_DIFFER:
             continue
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            found += differences(before, after, place)
+            changes += differences(before, after, setting)
         elif before != after:
-            found.append(f"{'.'.join(place)} was {before}, is {after}")
-    return found
+            changes.append(f"{'.'.join(setting)} was {before}, is {after}")
+    return changes

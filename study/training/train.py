@@ -1,12 +1,13 @@
-"""One run: train, evaluate, keep the best, predict. Read it from top to bottom.
+"""One run: train, evaluate, keep the best checkpoints, predict. The function reads from top to bottom.
 
-A run is a function of its configuration. Nothing is random but by (seed, step) or (seed, epoch), so the
-resume state holds no generator: weights, optimiser, moving average, and how far it came. On the CPU, with
-the same number of threads, a run that was killed anywhere and resumed ends with the same bits.
+A run is a function of its configuration. All random numbers depend on (seed, step) or (seed, epoch) alone, so the
+resume state holds no generator: it holds weights, optimiser, moving average and the number of steps taken. On the
+CPU, with the same number of threads, a run that was killed at any moment and resumed ends with the same bits.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -17,81 +18,82 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from xraytransfer.errors import StudyError
 from xraytransfer.files import write_json
-from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.study.data.run_data import RunData, load_data
 from xraytransfer.study.networks.architectures import Architecture
-from xraytransfer.study.networks.network import Network, build_network
-from xraytransfer.study.training.augment import augment
+from xraytransfer.study.networks.network import build_network
 from xraytransfer.study.training.checkpoints import (
     Checkpoint,
     load_resume,
+    pack,
     rank,
     save_checkpoint,
     save_resume,
+    unpack,
     write_index,
 )
 from xraytransfer.study.training.distillation import teacher_probability
 from xraytransfer.study.training.interrupts import Interrupted, stoppable
-from xraytransfer.study.training.loss import masked_loss
-from xraytransfer.study.training.metrics_file import Metrics, macro_and_each
-from xraytransfer.study.training.optimizer import learning_rate, make_optimizer, update_average
-from xraytransfer.study.training.precision import resolve_precision
-from xraytransfer.study.training.predict import np_save, predict_rows, predict_splits
+from xraytransfer.study.training.metrics_file import MetricsFile, macro_and_each, observed_columns
+from xraytransfer.study.training.optimizer import learning_rate, update_average
+from xraytransfer.study.training.predict import predict_rows, predict_splits, save_array
 from xraytransfer.study.training.presets import Preset
-from xraytransfer.study.training.resume_state import pack, unpack
+from xraytransfer.study.training.step import TrainingStep
 
 __all__ = ["train"]
 
 SAVE_SECONDS = 120.0
-"""Seconds of work that a kill may cost, besides evaluations, which always save."""
+"""Seconds between saves of the resume state: what a kill may cost. Each evaluation saves it too."""
 LOG_STEPS = 20
-"""Steps between looks at the loss: each look makes a GPU wait."""
+"""Steps between checks of the loss: each check makes the CPU wait for the GPU."""
 
 
 def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the order in which it runs
-    folder: Path, config: dict[str, Any], *, device: str = "cpu", say: Callable[[str], None] | None = None
+    folder: Path,
+    config: dict[str, Any],
+    *,
+    device_name: str = "cpu",
+    log: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Run, or go on with, a run; return done.json's content.
+    """Start a run or resume it; return the content of done.json.
 
     Parameters
     ----------
     folder : Path
         The run folder, with its config.json in place.
     config : dict
-        Its settings; see `grid.run_config`.
-    device : str
+        The settings of the run; see `grid_runs.run_config`.
+    device_name : str
         ``cpu``, ``cuda`` or ``cuda:1``.
-    say : callable or None
-        Takes each line of the log too.
+    log : callable or None
+        Is called with each line of the log.
 
     Raises
     ------
     StudyError
         If data or settings do not fit, or the loss is not finite.
     Interrupted
-        On SIGINT or SIGTERM, after the state was saved.
+        On SIGINT or SIGTERM, after the resume state was saved.
     """
     preset = Preset(**config["preset"])
     architecture = Architecture.from_dict(config["row"])
-    place = torch.device(device)
+    device = torch.device(device_name)
     seed = int(config["seed"])
     started = time.monotonic()
 
-    def log(line: str) -> None:
+    def write_log(line: str) -> None:
         stamp = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
         with (folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{stamp} {line}\n")
-        if say is not None:
-            say(line)
+        if log is not None:
+            log(line)
 
-    # data: everything in one memory map; a label for each training film
+    # the data: one memory map of all films, and their labels
     data: RunData = load_data(config)
     outputs: list[str] = config["outputs"]
-    judged = [k for k, name in enumerate(outputs) if name in {o.identifier for o in OBSERVATIONS}]
+    observed = observed_columns(outputs)
     train_rows, validation_rows = data.rows["train"], data.rows["validation"]
     target, validation_label = data.label[train_rows], data.label[validation_rows]
     batches = len(train_rows) // preset.batch
@@ -100,142 +102,124 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
     steps = batches * preset.epochs
     positives, negatives = np.nansum(target == 1, axis=0), np.nansum(target == 0, axis=0)
 
-    # network, average and optimiser; the state of an interrupted run replaces all three
+    # the network, its moving average and the optimiser; the state of an interrupted run replaces all three
     torch.manual_seed(seed)
     resumed = load_resume(folder / "last")
-    weights = None if config["weights"]["path"] is None else Path(config["weights"]["path"])
+    weights = config["weights"]["path"]
     network = build_network(
         architecture,
         outputs=len(outputs),
         truncation=int(config["truncation"]),
-        # the pretrained weights are in the state already
+        # a resume state holds all weights
         initialisation="random" if resumed else config["initialisation"],
-        weights=weights,
+        weights=None if weights is None else Path(weights),
     )
     network.dropout.p = preset.dropout
     if preset.prior_bias:
         with torch.no_grad():
             network.head.bias.copy_(torch.from_numpy(np.log((positives + 1) / (negatives + 1))))
-    network = network.to(place).to(memory_format=torch.channels_last)
-    average: Network | None = None
-    if preset.ema:
-        average = build_network(
-            architecture, outputs=len(outputs), truncation=int(config["truncation"]), initialisation="random"
-        )
-        average = average.to(place).to(memory_format=torch.channels_last)
-        average.load_state_dict(network.state_dict())
-    optimizer = make_optimizer(network, preset)
-    checkpoints: list[Checkpoint] = []
-    step, evaluated, loss_steps, loss_sum = 0, -1, 0, torch.zeros((), dtype=torch.float64, device=place)
-    if resumed:
-        tensors, progress = resumed
-        loss_sum = tensors.pop("loss_sum").to(place)
-        unpack(tensors, network, average, optimizer)
-        step, evaluated, loss_steps = progress["step"], progress["evaluated"], progress["loss_steps"]
-        checkpoints = [Checkpoint(**row) for row in progress["checkpoints"]]
-        log(f"resumed at step {step} of {steps}")
-    dtype = resolve_precision(preset, architecture.family, place)
-    scaler = torch.amp.GradScaler(place.type, enabled=dtype == torch.float16)
-    if resumed and progress.get("scaler"):
-        scaler.load_state_dict(progress["scaler"])
-    weight = None
+    network = network.to(device).to(memory_format=torch.channels_last)
+    average = copy.deepcopy(network) if preset.ema else None
+    positive_weight = None
     if preset.positive_weight == "sqrt":
         ratio = np.sqrt(np.clip(negatives, 1, None) / np.clip(positives, 1, None)).clip(0.2, 5)
-        weight = torch.from_numpy(ratio.astype(np.float32)).to(place)
-    forward: Callable[[Tensor], Tensor] = torch.compile(network) if preset.compile else network
-    metrics = Metrics(folder / "metrics.csv", outputs, evaluated)
-    log(
+        positive_weight = torch.from_numpy(ratio.astype(np.float32)).to(device)
+    training = TrainingStep(network, preset, architecture.family, device, positive_weight)
+    checkpoints: list[Checkpoint] = []
+    step, evaluated_step, loss_steps = 0, -1, 0
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    if resumed:
+        tensors, progress = resumed
+        loss_sum = tensors.pop("loss_sum").to(device)
+        unpack(tensors, network, average, training.optimizer)
+        step, evaluated_step, loss_steps = progress["step"], progress["evaluated"], progress["loss_steps"]
+        checkpoints = [Checkpoint(**row) for row in progress["checkpoints"]]
+        if progress.get("scaler"):
+            training.scaler.load_state_dict(progress["scaler"])
+        write_log(f"resumed at step {step} of {steps}")
+    metrics = MetricsFile(folder / "metrics.csv", outputs, evaluated_step)
+    write_log(
         f"{folder.name}: {network.parameter_count():,} parameters, {len(train_rows)} training and "
-        f"{len(validation_rows)} validation films, {steps} steps on {place}, {torch.get_num_threads()} threads, {dtype}"
+        f"{len(validation_rows)} validation films, {steps} steps on {device}, {torch.get_num_threads()} threads, "
+        f"{training.dtype}"
     )
 
     def save() -> None:
         progress = {
             "step": step,
-            "evaluated": evaluated,
+            "evaluated": evaluated_step,
             "loss_steps": loss_steps,
             "checkpoints": [asdict(checkpoint) for checkpoint in checkpoints],
-            "scaler": scaler.state_dict(),
+            "scaler": training.scaler.state_dict(),
         }
-        save_resume(folder / "last", {**pack(network, average, optimizer), "loss_sum": loss_sum}, progress)
+        save_resume(folder / "last", {**pack(network, average, training.optimizer), "loss_sum": loss_sum}, progress)
 
     def check_loss() -> None:
         if not math.isfinite(float(loss_sum)):
             raise StudyError(f"the loss is not finite at step {step}; a lower learning_rate may help")
 
-    since = step
+    first_step = step  # since the last evaluation
     with stoppable() as stop:
         try:
-            taught = None
+            teacher, share = None, 0.0
             if "teacher" in config:
-                taught = teacher_probability(folder, config, data, device=place, stop=stop, log=log)
+                share = float(config["teacher"]["share"])
+                teacher = teacher_probability(folder, config, data, device=device, stop=stop, log=write_log)
             saved = clock = time.monotonic()
             while True:
-                # evaluate, where an interval ends; resuming comes by here first, so nothing is skipped or done twice
+                # evaluate at the end of an interval; a resumed run starts here, so no evaluation is lost or repeated
                 due = step == steps or (step * preset.batch) // preset.evaluate_every > (
                     (step - 1) * preset.batch // preset.evaluate_every
                 )
-                if step > 0 and due and evaluated < step:
+                if step > 0 and due and evaluated_step < step:
                     check_loss()
-                    rate = (step - since) * preset.batch / max(time.monotonic() - clock, 1e-9)
-                    judge = network if average is None else average
-                    probability = predict_rows(judge, data.pixels, validation_rows, place, stop)
-                    macro, _ = macro_and_each(validation_label[:, judged], probability[:, judged])
+                    rate = (step - first_step) * preset.batch / max(time.monotonic() - clock, 1e-9)
+                    evaluated = network if average is None else average
+                    probability = predict_rows(evaluated, data.pixels, validation_rows, device, stop)
+                    macro, _ = macro_and_each(validation_label[:, observed], probability[:, observed])
                     if math.isnan(macro):
                         raise StudyError("no observation has positives and negatives among the validation films")
                     every = macro_and_each(validation_label, probability)[1]
                     loss = float(loss_sum) / max(loss_steps, 1)
                     candidate = Checkpoint(step, "", macro, "")
                     if candidate in rank([*checkpoints, candidate], preset.keep):
-                        candidate = save_checkpoint(folder / "checkpoints", step, macro, judge)
-                        np_save(folder / "predictions" / "parts" / f"validation-{step:08d}.npy", probability)
+                        candidate = save_checkpoint(folder / "checkpoints", step, macro, evaluated)
+                        save_array(folder / "predictions" / "parts" / f"validation-{step:08d}.npy", probability)
                         checkpoints = rank([*checkpoints, candidate], preset.keep)
-                    evaluated, loss_steps = step, 0
+                    evaluated_step, loss_steps = step, 0
                     loss_sum.zero_()
                     lr = learning_rate(preset, step - 1, steps)
                     metrics.add([step, step * preset.batch, step / batches, loss, macro, *every, lr, round(rate, 2)])
-                    # first the state, then what it names, then away with what it does not name
+                    # the state first, which names the checkpoints; then the index, which deletes all other weights
                     save()
                     write_index(folder / "checkpoints", checkpoints)
                     left = (steps - step) * preset.batch / max(rate, 1e-9)
-                    log(
+                    write_log(
                         f"step {step}/{steps} loss {loss:.4f} validation AUROC {macro:.4f} "
                         f"{rate:.0f} images/s, {left / 60:.0f} min left"
                     )
                     saved = clock = time.monotonic()
-                    since = step
+                    first_step = step
                 if step == steps:
                     break
                 stop()
 
-                # one step
+                # one step; its random numbers depend on the seed and on the epoch or the step alone
                 epoch, position = divmod(step, batches)
                 order = np.random.default_rng([seed, epoch]).permutation(len(train_rows))
                 chosen = order[position * preset.batch : (position + 1) * preset.batch]
-                generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-                torch.manual_seed(seed * 1_000_003 + step)  # for dropout
-                x = torch.from_numpy(data.pixels[train_rows[chosen]])[:, None].to(place, non_blocking=True).float()
-                x = augment(x, preset, generator).contiguous(memory_format=torch.channels_last)
-                y = torch.from_numpy(target[chosen]).to(place, non_blocking=True)
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(preset, step, steps)
-                network.train()
-                with torch.autocast(place.type, dtype=dtype, enabled=dtype != torch.float32):
-                    logits = forward(x)
-                loss_now = masked_loss(logits, y, weight)
-                if taught is not None:
-                    share = float(config["teacher"]["share"])
-                    said = torch.from_numpy(taught[chosen]).to(place, non_blocking=True)
-                    # the weighting that the teachers learned with is in their answers
-                    loss_now = (1 - share) * loss_now + share * masked_loss(logits, said, None)
-                optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(scaler.scale(loss_now))
-                scaler.step(optimizer)
-                scaler.update()
+                x = training.augmented(data.pixels[train_rows[chosen]], seed * 1_000_003 + step)
+                loss_now = training.learn(
+                    x,
+                    target[chosen],
+                    learning_rate(preset, step, steps),
+                    None if teacher is None else teacher[chosen],
+                    share,
+                )
                 step += 1
                 if average is not None:
                     update_average(average, network, preset.ema, step)
-                loss_sum += loss_now.detach()
+                loss_sum += loss_now
                 loss_steps += 1
                 if step % LOG_STEPS == 0:
                     check_loss()
@@ -246,23 +230,23 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
             write_index(folder / "checkpoints", checkpoints)
             done = predict_splits(folder, outputs, data, checkpoints, network, splits=splits, stop=stop)
         except Interrupted:
-            # predictions resume by their parts; the loop by its state
+            # predictions resume from their parts, the loop from its state
             if step < steps:
                 save()
-            log(f"stopped at step {step} of {steps}; run it again to go on")
+            write_log(f"stopped at step {step} of {steps}; run it again to go on")
             raise
     done |= {
         "steps": steps,
         "parameters": network.parameter_count(),
         "seconds_this_process": round(time.monotonic() - started, 1),
-        "device": torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": str(training.dtype).removeprefix("torch."),
         "torch": torch.__version__,
         "finished": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     write_json(folder / "done.json", done)
     (folder / "failed.json").unlink(missing_ok=True)
     both = f"{done['validation_auroc']['macro']}, of the mean of weights {done['soup_validation_auroc']['macro']}"
-    log(f"done: ensemble validation AUROC {both}")
+    write_log(f"done: ensemble validation AUROC {both}")
     return done

@@ -31,7 +31,7 @@ from xraytransfer.model_metadata import schema  # noqa: E402
 from xraytransfer.quality_gate import KINDS  # noqa: E402
 from xraytransfer.resize import resize  # noqa: E402
 from xraytransfer.study.networks.architectures import find_architecture  # noqa: E402
-from xraytransfer.study.quality_gate.network import empty_judge, load_judge, save_judge  # noqa: E402
+from xraytransfer.study.quality_gate.network import empty_quality_gate, load_quality_gate, save_quality_gate  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("remembered_traces")
 
@@ -42,7 +42,7 @@ def gate_folder(toy_runs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("judge")
     torch.manual_seed(4)
     row = find_architecture("toy_resnet")
-    judge = empty_judge(row, 1, 48).train()
+    judge = empty_quality_gate(row, 1, 48).train()
     with torch.no_grad():
         judge.network(torch.rand(64, 1, 48, 48) * 255)  # batch statistics that fit
         judge.eval()
@@ -50,7 +50,7 @@ def gate_folder(toy_runs, tmp_path_factory):
     rows = [{"what": "test films as they are", "kind": "upright", "films": 90, "accepted": 89, "named": 89}]
     document = {"row": row.to_dict(), "truncation": 1, "side": 48, "kinds": list(KINDS), "minimum_probability": 0.0}
     document |= {"maximum_distance": 1e6, "split": read_json(toy_runs[0] / "config.json")["split"], "evaluation": rows}
-    save_judge(folder, judge, document)
+    save_quality_gate(folder, judge, document)
     return folder
 
 
@@ -67,7 +67,7 @@ def exported(toy_runs, gate_folder, tmp_path_factory, remembered_traces):
 
 def test_the_file_answers_as_the_trained_quality_gate_does(exported, gate_folder, toy_runs):
     classifier = xraytransfer.load(exported, device="cpu")
-    judge, _ = load_judge(gate_folder)
+    judge, _ = load_quality_gate(gate_folder)
     film = toy_runs[0].parents[1] / "films" / "images" / "00000001_000.png"
     found = classifier.predict(film).acceptance
     small = resize(classifier.read(film).pixels, (64, 64))
@@ -120,8 +120,8 @@ def test_every_variant_is_a_film_that_can_be_read(exported, variant):
 def test_a_quality_gate_of_another_split_is_refused(toy_runs, gate_folder, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(gate_folder, other)
-    judge, document = load_judge(other)
-    save_judge(other, judge, {**document, "split": {**document["split"], "sha256": "0" * 64}})
+    judge, document = load_quality_gate(other)
+    save_quality_gate(other, judge, {**document, "split": {**document["split"], "sha256": "0" * 64}})
     with pytest.raises(ExportError, match="another division of patients"):
         export_runs(toy_runs[:1], tmp_path / "x.onnx", ExportOptions(device="cpu", quality_gate=other), lambda _: None)
     assert not (tmp_path / "x.onnx").exists()

@@ -1,4 +1,4 @@
-"""The judge: the films it learns from, its distance, its training, resuming and refusals."""
+"""The quality gate: the films it learns from, its distance, its training, resuming and refusals."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 timm = pytest.importorskip("timm")
@@ -16,23 +17,26 @@ from safetensors.torch import save_file  # noqa: E402
 
 from xraytransfer.errors import StudyError  # noqa: E402
 from xraytransfer.quality_gate import KINDS  # noqa: E402
+from xraytransfer.study.cli import study  # noqa: E402
 from xraytransfer.study.networks.architectures import find_architecture  # noqa: E402
-from xraytransfer.study.quality_gate import training as acceptance_training  # noqa: E402
+from xraytransfer.study.quality_gate import evaluation, training  # noqa: E402
 from xraytransfer.study.quality_gate.faults import FAULTS  # noqa: E402
 from xraytransfer.study.quality_gate.films import KIND_SHARES, FilmMaker, read_others  # noqa: E402
-from xraytransfer.study.quality_gate.network import empty_judge, load_judge  # noqa: E402
-from xraytransfer.study.quality_gate.training import JudgeSettings, judge_config, train_judge  # noqa: E402
+from xraytransfer.study.quality_gate.network import empty_quality_gate, load_quality_gate  # noqa: E402
+from xraytransfer.study.quality_gate.settings import QualityGateSettings  # noqa: E402
+from xraytransfer.study.quality_gate.training import quality_gate_config, train_quality_gate  # noqa: E402
+from xraytransfer.study.runs.grid import Grid  # noqa: E402
 from xraytransfer.study.training.interrupts import Interrupted  # noqa: E402
 
 ROW = find_architecture("toy_resnet")
-SETTINGS = JudgeSettings(architecture="toy_resnet", truncation=1, side=48, steps=4)
+SETTINGS = QualityGateSettings(architecture="toy_resnet", truncation=1, side=48, steps=4)
 
 
 @pytest.fixture(autouse=True)
 def few_films(monkeypatch):
     """Draw dozens of films instead of thousands."""
-    monkeypatch.setattr(acceptance_training, "EVALUATED", 6)
-    monkeypatch.setattr(acceptance_training, "FEATURE_FILMS", 80)
+    monkeypatch.setattr(evaluation, "EVALUATED", 6)
+    monkeypatch.setattr(training, "FEATURE_FILMS", 80)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def config(made_up_films, tmp_path_factory: pytest.TempPathFactory):
-    return judge_config(tmp_path_factory.mktemp("judge-data"), data="nih", folder=made_up_films, resolution=64)
+    results = tmp_path_factory.mktemp("gate-data")
+    return quality_gate_config(Grid(results=results, data="nih", folder=made_up_films, architectures=(), resolution=64))
 
 
 @pytest.fixture(scope="module")
@@ -131,23 +136,23 @@ def test_pictures_that_cannot_be_used_are_refused(tmp_path, make, message):
 
 def test_a_usual_film_lies_at_distance_one_and_a_strange_one_far():
     torch.manual_seed(1)
-    judge = empty_judge(ROW, 1, 48).eval()
-    channels = judge.network.head.in_features
+    gate = empty_quality_gate(ROW, 1, 48).eval()
+    channels = gate.network.head.in_features
     mixing = torch.randn(channels, channels)
     features = torch.randn(3000, channels) @ mixing + 5
-    judge.fit_distance(features, shrinkage=0.0)
-    judge.features = lambda x: x  # the distance alone
+    gate.fit_distance(features, shrinkage=0.0)
+    gate.features = lambda x: x  # the distance alone
     with torch.no_grad():
-        near = judge(features)[1]
-        far = judge(features + 30)[1]
+        near = gate(features)[1]
+        far = gate(features + 30)[1]
     assert float(near.square().mean()) == pytest.approx(1, abs=0.02)
     assert float(far.min()) > float(near.max())
 
 
-def test_training_ends_with_a_judge_its_limits_and_what_it_misses(tmp_path, config, others, weights):
-    said: list[str] = []
-    document = train_judge(tmp_path, config, others, SETTINGS, unseen=others, weights=weights, say=said.append)
-    judge, stored = load_judge(tmp_path)
+def test_training_ends_with_a_quality_gate_its_limits_and_what_it_misses(tmp_path, config, others, weights):
+    lines: list[str] = []
+    document = train_quality_gate(tmp_path, config, others, SETTINGS, unseen=others, weights=weights, log=lines.append)
+    gate, stored = load_quality_gate(tmp_path)
     assert stored == document
     assert document["kinds"] == list(KINDS)
     assert 0.05 <= document["minimum_probability"] <= 0.5
@@ -158,14 +163,14 @@ def test_training_ends_with_a_judge_its_limits_and_what_it_misses(tmp_path, conf
     named = {row["what"] for row in document["evaluation"]}
     assert {*FAULTS, "photograph", "texture", "never seen: texture"} <= named
     assert all(0 <= row["accepted"] <= row["films"] for row in document["evaluation"])
-    assert not judge.training
-    assert any("step 4/4" in line for line in said)
+    assert not gate.training
+    assert any("step 4/4" in line for line in lines)
     # done: nothing is trained again
-    assert train_judge(tmp_path, config, others, SETTINGS, weights=weights, say=said.append) == document
+    assert train_quality_gate(tmp_path, config, others, SETTINGS, weights=weights, log=lines.append) == document
 
 
-def test_interrupted_and_resumed_it_is_the_same_judge(tmp_path, config, others, weights, monkeypatch):
-    left = train_judge(tmp_path / "whole", config, others, SETTINGS, weights=weights, say=lambda _: None)
+def test_interrupted_and_resumed_it_is_the_same_gate(tmp_path, config, others, weights, monkeypatch):
+    left = train_quality_gate(tmp_path / "whole", config, others, SETTINGS, weights=weights, log=lambda _: None)
 
     @contextmanager
     def soon():
@@ -178,31 +183,52 @@ def test_interrupted_and_resumed_it_is_the_same_judge(tmp_path, config, others, 
         yield stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(acceptance_training, "stoppable", soon)
+        patch.setattr(training, "stoppable", soon)
         with pytest.raises(Interrupted):
-            train_judge(tmp_path / "parts", config, others, SETTINGS, weights=weights, say=lambda _: None)
+            train_quality_gate(tmp_path / "parts", config, others, SETTINGS, weights=weights, log=lambda _: None)
     assert json.loads((tmp_path / "parts" / "last" / "state.json").read_text())["step"] == 2
-    other = JudgeSettings(**{**vars(SETTINGS), "steps": 9})
+    other = QualityGateSettings(**{**vars(SETTINGS), "steps": 9})
     with pytest.raises(StudyError, match="started with other settings"):
-        train_judge(tmp_path / "parts", config, others, other, weights=weights, say=lambda _: None)
-    resumed = train_judge(tmp_path / "parts", config, others, SETTINGS, weights=weights, say=lambda _: None)
+        train_quality_gate(tmp_path / "parts", config, others, other, weights=weights, log=lambda _: None)
+    resumed = train_quality_gate(tmp_path / "parts", config, others, SETTINGS, weights=weights, log=lambda _: None)
     assert resumed["sha256"] == left["sha256"]
     assert resumed["evaluation"] == left["evaluation"]
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path, config, others, weights):
     with pytest.raises(StudyError, match="'ghost' is none of"):
-        train_judge(
-            tmp_path / "a", config, others, JudgeSettings(left_out="ghost"), weights=weights, say=lambda _: None
+        train_quality_gate(
+            tmp_path / "a",
+            config,
+            others,
+            QualityGateSettings(left_out="ghost"),
+            weights=weights,
+            log=lambda _: None,
         )
-    with pytest.raises(StudyError, match="no judge"):
-        load_judge(tmp_path)
+    with pytest.raises(StudyError, match="no quality gate"):
+        load_quality_gate(tmp_path)
     with pytest.raises(StudyError, match="cut at least one stage"):
-        empty_judge(find_architecture("mobilenetv3_large_100"), 0, 64)
+        empty_quality_gate(find_architecture("mobilenetv3_large_100"), 0, 64)
 
 
-def test_a_damaged_judge_is_named(tmp_path, config, others, weights):
-    train_judge(tmp_path, config, others, SETTINGS, weights=weights, say=lambda _: None)
+def test_a_damaged_gate_is_named(tmp_path, config, others, weights):
+    train_quality_gate(tmp_path, config, others, SETTINGS, weights=weights, log=lambda _: None)
     (tmp_path / "judge.safetensors").write_bytes(b"nothing")
     with pytest.raises(StudyError, match=r"judge\.safetensors: damaged"):
-        load_judge(tmp_path)
+        load_quality_gate(tmp_path)
+
+
+def test_the_command_trains_and_its_old_name_says_that_it_is_deprecated(tmp_path, made_up_films, others, weights):
+    options = ["--data", "nih", "--folder", str(made_up_films), "--others", str(others), "--out", str(tmp_path)]
+    options += ["--resolution", "64", "--weights-dir", str(weights.parent), "--architecture", "toy_resnet"]
+    options += ["--truncation", "1", "--side", "48", "--steps", "2", "--left-out", "texture"]
+    new = CliRunner().invoke(study, ["quality-gate", *options], catch_exceptions=False)
+    assert (new.exit_code, new.stderr) == (0, "")
+    assert "texture: " in new.stdout
+    assert load_quality_gate(tmp_path)[1]["settings"]["left_out"] == "texture"
+    old = CliRunner().invoke(study, ["judge", *options], catch_exceptions=False)
+    assert old.exit_code == 0
+    assert new.stdout.endswith(old.stdout), "trained once: the second call prints the evaluation alone"
+    assert len(old.stderr.splitlines()) == 1
+    assert "Use `xraytransfer study quality-gate`" in old.stderr
+    assert "judge" not in CliRunner().invoke(study, ["--help"]).output

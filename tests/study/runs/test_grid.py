@@ -13,7 +13,9 @@ from click.testing import CliRunner
 
 from xraytransfer.errors import StudyError
 from xraytransfer.study.cli import study
-from xraytransfer.study.runs.grid import Grid, cells, place_runs
+from xraytransfer.study.data.split import FRACTIONS, SALT
+from xraytransfer.study.runs.grid import Grid
+from xraytransfer.study.runs.grid_runs import grid_runs, place_runs
 from xraytransfer.study.runs.plan import make_plan
 from xraytransfer.study.training.run_folder import differences, list_runs
 
@@ -35,13 +37,17 @@ def grid(tmp_path: Path, made_up_films: Path) -> Grid:
 
 
 def test_a_grid_is_the_product_seed_by_seed(grid: Grid):
-    names = [cell.name for cell in cells(grid)]
+    names = [run.name for run in grid_runs(grid)]
     assert len(names) == len(set(names)) == 16
     assert names[0] == "toy_resnet-pretrained-t0-s0"
     assert all(name.endswith("s0") for name in names[:8])
-    assert len(cells(replace(grid, architectures=("study",), truncations=(0,), seeds=(0,)))) == 32
+    assert len(grid_runs(replace(grid, architectures=("study",), truncations=(0,), seeds=(0,)))) == 32
     with pytest.raises(StudyError, match="no architecture is called 'vgg'"):
-        cells(replace(grid, architectures=("vgg",)))
+        grid_runs(replace(grid, architectures=("vgg",)))
+
+
+def test_the_split_of_a_grid_is_the_usual_one():
+    assert (Grid.fractions, Grid.salt) == (FRACTIONS, SALT)
 
 
 def test_a_users_rows_join(grid: Grid, tmp_path: Path):
@@ -169,7 +175,7 @@ def test_options_that_mean_nothing_are_wrong_usage(tmp_path: Path, made_up_films
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("command", ["plan", "cache", "run", "train", "status"])
+@pytest.mark.parametrize("command", ["plan", "cache", "run", "train", "status", "quality-gate"])
 def test_every_option_has_help(command: str):
     options = [p for p in study.commands[command].params if isinstance(p, click.Option)]
     assert options

@@ -10,7 +10,7 @@ import pytest
 
 from xraytransfer.errors import DeviceError
 from xraytransfer.folder_lock import FolderLock
-from xraytransfer.study.runs import scheduler as placing
+from xraytransfer.study.runs import scheduler
 from xraytransfer.study.runs.scheduler import Slot, local_slots, run_all
 from xraytransfer.study.training.interrupts import Interrupted
 
@@ -42,8 +42,8 @@ class MadeUpJob:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placing, "LOOK_SECONDS", 0)
-    monkeypatch.setattr(placing, "REPORT_SECONDS", 0)
+    monkeypatch.setattr(scheduler, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(scheduler, "REPORT_SECONDS", 0)
 
 
 def runs(results: Path, count: int) -> list[Path]:

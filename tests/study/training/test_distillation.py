@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 from xraytransfer.errors import StudyError  # noqa: E402
 from xraytransfer.study.data.run_data import RunData, load_data  # noqa: E402
-from xraytransfer.study.training import predict as row_predictions  # noqa: E402
+from xraytransfer.study.training import predict as predict_module  # noqa: E402
 from xraytransfer.study.training import train as train_module  # noqa: E402
 from xraytransfer.study.training.distillation import TEACHER_FOLDER, teacher_probability  # noqa: E402
 from xraytransfer.study.training.interrupts import Interrupted  # noqa: E402
@@ -123,15 +123,15 @@ def test_a_pupil_that_was_stopped_while_its_teacher_answered_goes_on(
 ) -> None:
     whole, stopped = place(teachers=(teacher,)), place(teachers=(teacher,))
     run_one(whole)
-    real = row_predictions.predict_rows
+    real = predict_module.predict_rows
 
     def die(*arguments: Any) -> Any:
         raise Interrupted
 
-    monkeypatch.setattr(row_predictions, "predict_rows", die)
+    monkeypatch.setattr(predict_module, "predict_rows", die)
     with pytest.raises(Interrupted):
         run_one(stopped)
-    monkeypatch.setattr(row_predictions, "predict_rows", real)
+    monkeypatch.setattr(predict_module, "predict_rows", real)
     assert not list((stopped / TEACHER_FOLDER).glob("*")) if (stopped / TEACHER_FOLDER).is_dir() else True
     run_one(stopped)
     assert files(stopped) == files(whole)

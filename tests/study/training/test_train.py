@@ -22,7 +22,9 @@ from sklearn.metrics import roc_auc_score  # noqa: E402
 
 from xraytransfer.errors import StudyError  # noqa: E402
 from xraytransfer.study.analysis.results_folder import read_results  # noqa: E402
-from xraytransfer.study.training import predict as row_predictions  # noqa: E402
+from xraytransfer.study.data.run_data import load_data  # noqa: E402
+from xraytransfer.study.training import predict as predict_module  # noqa: E402
+from xraytransfer.study.training import step as step_module  # noqa: E402
 from xraytransfer.study.training import train as train_module  # noqa: E402
 from xraytransfer.study.training.checkpoints import read_index  # noqa: E402
 from xraytransfer.study.training.interrupts import Interrupted  # noqa: E402
@@ -95,9 +97,9 @@ def test_a_run_leaves_what_the_contract_says(whole: Path):
 
 def test_a_checkpoint_says_again_what_was_stored(whole: Path):
     run = load_run(whole)
-    data = train_module.load_data(run.config)
+    data = load_data(run.config)
     for member, checkpoint in enumerate(run.checkpoints):
-        said = train_module.predict_rows(
+        said = predict_module.predict_rows(
             run.load_network(checkpoint), data.pixels, data.rows["test"], torch.device("cpu"), lambda: None
         )
         # another memory layout, so other rounding
@@ -105,7 +107,7 @@ def test_a_checkpoint_says_again_what_was_stored(whole: Path):
     mixed = run.load_soup()
     assert not mixed.training
     for split in ("validation", "test"):
-        said = train_module.predict_rows(mixed, data.pixels, data.rows[split], torch.device("cpu"), lambda: None)
+        said = predict_module.predict_rows(mixed, data.pixels, data.rows[split], torch.device("cpu"), lambda: None)
         stored = run.predictions(split)
         assert stored.soup is not None
         np.testing.assert_allclose(said, stored.soup, atol=1e-6)
@@ -130,7 +132,7 @@ def test_killed_anywhere_it_ends_with_the_same_bits(
     whole: Path, place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, kills: tuple[int, ...]
 ):
     folder = place()
-    loss = train_module.masked_loss
+    loss = step_module.masked_loss
     for kill in kills:
         calls: list[int] = []
 
@@ -140,10 +142,10 @@ def test_killed_anywhere_it_ends_with_the_same_bits(
                 raise SystemExit
             return loss(*arguments)
 
-        monkeypatch.setattr(train_module, "masked_loss", dying)
+        monkeypatch.setattr(step_module, "masked_loss", dying)
         with pytest.raises(SystemExit):
             run_one(folder)
-    monkeypatch.setattr(train_module, "masked_loss", loss)
+    monkeypatch.setattr(step_module, "masked_loss", loss)
     run_one(folder)
     assert outcome(folder) == outcome(whole)
 
@@ -153,10 +155,10 @@ def test_killed_anywhere_it_ends_with_the_same_bits(
     [
         (train_module, "save_resume"),
         (train_module, "write_index"),
-        (train_module, "np_save"),
-        (row_predictions, "np_save"),
-        (row_predictions, "soup"),
-        (row_predictions, "write_predictions"),
+        (train_module, "save_array"),
+        (predict_module, "save_array"),
+        (predict_module, "soup"),
+        (predict_module, "write_predictions"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__.rsplit(".", 1)[-1],
 )
@@ -225,7 +227,7 @@ def test_lower_precision_resumes_exactly_too(
     whole, folder = place(changes=changes), place(changes=changes)
     run_one(whole)
     assert json.loads((whole / "done.json").read_text())["precision"] == precision
-    loss = train_module.masked_loss
+    loss = step_module.masked_loss
     calls: list[int] = []
 
     def dying(*arguments: Any) -> Any:
@@ -234,10 +236,10 @@ def test_lower_precision_resumes_exactly_too(
             raise SystemExit
         return loss(*arguments)
 
-    monkeypatch.setattr(train_module, "masked_loss", dying)
+    monkeypatch.setattr(step_module, "masked_loss", dying)
     with pytest.raises(SystemExit):
         run_one(folder)
-    monkeypatch.setattr(train_module, "masked_loss", loss)
+    monkeypatch.setattr(step_module, "masked_loss", loss)
     run_one(folder)
     assert outcome(folder) == outcome(whole)
 
@@ -286,7 +288,7 @@ def test_a_run_from_before_a_setting_existed_goes_on(
     for name in ("equalise", "levels"):
         del config["preset"][name]
     (folder / "config.json").write_text(json.dumps(config))
-    loss = train_module.masked_loss
+    loss = step_module.masked_loss
     calls: list[int] = []
 
     def dying(*arguments: Any) -> Any:
@@ -295,10 +297,10 @@ def test_a_run_from_before_a_setting_existed_goes_on(
             raise SystemExit
         return loss(*arguments)
 
-    monkeypatch.setattr(train_module, "masked_loss", dying)
+    monkeypatch.setattr(step_module, "masked_loss", dying)
     with pytest.raises(SystemExit):
         run_one(folder)
-    monkeypatch.setattr(train_module, "masked_loss", loss)
+    monkeypatch.setattr(step_module, "masked_loss", loss)
     assert place(results=folder.parents[1]) == folder, "placing it again finds no difference"
     run_one(folder)
     assert outcome(folder) == outcome(whole)
@@ -320,8 +322,8 @@ def train_module_lock(folder: Path) -> Any:
 
 def test_a_loss_that_is_not_finite_fails_with_its_reason(place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch):
     folder = place()
-    loss = train_module.masked_loss
-    monkeypatch.setattr(train_module, "masked_loss", lambda *a: loss(*a) * float("inf"))
+    loss = step_module.masked_loss
+    monkeypatch.setattr(step_module, "masked_loss", lambda *a: loss(*a) * float("inf"))
     with pytest.raises(StudyError, match="the loss is not finite at step 3"):
         run_one(folder)
     assert "not finite" in json.loads((folder / "failed.json").read_text())["reason"]
@@ -344,7 +346,7 @@ def test_other_failures_are_named(
     def fail(*arguments: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(train_module, "masked_loss", fail)
+    monkeypatch.setattr(step_module, "masked_loss", fail)
     with pytest.raises(StudyError, match=reason):
         run_one(folder)
     assert reason in json.loads((folder / "failed.json").read_text())["reason"]
@@ -418,12 +420,12 @@ def test_the_papers_head_trains_all_and_judges_six(place: Callable[..., Path]):
 def test_the_loss_ignores_what_is_masked():
     logits = torch.tensor([[0.3, -2.0], [1.0, 5.0]], requires_grad=True)
     target = torch.tensor([[1.0, float("nan")], [0.0, float("nan")]])
-    loss = train_module.masked_loss(logits, target, None)
+    loss = step_module.masked_loss(logits, target, None)
     expected = torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0], target[:, 0])
     torch.testing.assert_close(loss, expected)
     loss.backward()
     assert (logits.grad[:, 1] == 0).all()
-    assert train_module.masked_loss(logits, torch.full((2, 2), float("nan")), None) == 0
+    assert step_module.masked_loss(logits, torch.full((2, 2), float("nan")), None) == 0
 
 
 def test_the_learning_rate_warms_up_and_falls():
@@ -438,5 +440,5 @@ def test_the_learning_rate_warms_up_and_falls():
 
 def test_precision_on_a_cpu():
     cpu = torch.device("cpu")
-    assert train_module.resolve_precision(PRESETS["modern"], "EfficientNet", cpu) == torch.float32
-    assert train_module.resolve_precision(PRESETS["tiny"], "ResNet", cpu) == torch.float32
+    assert step_module.resolve_precision(PRESETS["modern"], "EfficientNet", cpu) == torch.float32
+    assert step_module.resolve_precision(PRESETS["tiny"], "ResNet", cpu) == torch.float32

@@ -1,0 +1,167 @@
+"""The runs of a grid: their names, their configurations, and the cache that they share.
+
+Several grids may share a results folder: each adds its runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from xraytransfer.errors import StudyError
+from xraytransfer.study.data.cache import FilmCache, Progress, build_cache
+from xraytransfer.study.data.labels import parse_policy, read_policy
+from xraytransfer.study.data.run_data import describe_data, read_table
+from xraytransfer.study.data.split import check_fractions
+from xraytransfer.study.networks.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    find_architecture,
+    read_architectures,
+)
+from xraytransfer.study.runs.grid import Grid
+from xraytransfer.study.training.distillation import DEFAULT_SHARE, describe_teachers
+from xraytransfer.study.training.run_folder import write_config
+
+__all__ = ["GridRun", "build_grid_cache", "check_grid", "grid_runs", "grid_teachers", "place_runs", "run_config"]
+
+
+@dataclass(frozen=True)
+class GridRun:
+    """One run of a grid."""
+
+    architecture: Architecture
+    initialisation: str
+    truncation: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The run's name: ``resnet18-pretrained-t0-s0``."""
+        return f"{self.architecture.name}-{self.initialisation}-t{self.truncation}-s{self.seed}"
+
+
+def check_grid(grid: Grid) -> None:
+    """Check what can be checked before a data set is read.
+
+    Raises
+    ------
+    StudyError
+        If the settings make no sense with any data set.
+    """
+    grid.training()
+    if not grid_runs(grid):
+        raise StudyError("the grid holds no run: name at least one architecture")
+    check_fractions(grid.fractions)
+    read_policy(grid.label_policy)
+    if grid.teacher_share is not None and not grid.teachers:
+        raise StudyError("a teachers' share without teachers: name them with --teacher, or leave --teacher-share out")
+
+
+def grid_runs(grid: Grid) -> list[GridRun]:
+    """Return the runs, seed by seed, so that first results of all architectures come early.
+
+    Raises
+    ------
+    StudyError
+        If an architecture is unknown.
+    """
+    more = read_architectures(grid.architecture_file) if grid.architecture_file else ()
+    sixteen = [row.name for row in ARCHITECTURES if row.group == "study"]
+    names = [one for name in grid.architectures for one in (sixteen if name == "study" else [name])]
+    rows = [find_architecture(name, more) for name in dict.fromkeys(names)]
+    return [
+        GridRun(row, initialisation, truncation, seed)
+        for seed in dict.fromkeys(grid.seeds)
+        for truncation in dict.fromkeys(grid.truncations)
+        for initialisation in dict.fromkeys(grid.initialisations)
+        for row in rows
+    ]
+
+
+def run_config(
+    grid: Grid, run: GridRun, outputs: Sequence[str], data: Mapping[str, Any], split: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the content of config.json of a run.
+
+    Parameters
+    ----------
+    grid : Grid
+        The settings.
+    run : GridRun
+        One of its runs.
+    outputs : sequence of str
+        Observations that the run trains.
+    data, split : mapping
+        From `run_data.describe_data`.
+    """
+    preset = grid.training()
+    pretrained = run.initialisation == "pretrained"
+    return {
+        "schema": 1,
+        "writer": f"xraytransfer {version('xraytransfer')}",
+        "architecture": run.architecture.name,
+        "timm": run.architecture.timm,
+        "family": run.architecture.family,
+        "row": run.architecture.to_dict(),
+        "initialisation": run.initialisation,
+        "truncation": run.truncation,
+        "seed": run.seed,
+        "outputs": list(outputs),
+        "resolution": [preset.resolution, preset.resolution],
+        "intensity": grid.intensity,
+        "preset": preset.to_dict(),
+        "label_policy": grid.label_policy,
+        "weights": {"path": str(grid.weights.resolve()) if pretrained and grid.weights else None},
+        "data": dict(data),
+        "split": dict(split),
+        **({"test": "untouched"} if grid.keep_test else {}),
+        **({"teacher": teachers} if (teachers := grid_teachers(grid, outputs, split)) else {}),
+    }
+
+
+def grid_teachers(grid: Grid, outputs: Sequence[str], split: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``teacher`` part of config.json; empty if there are no teachers.
+
+    Raises
+    ------
+    StudyError
+        See `distillation.describe_teachers`.
+    """
+    if not grid.teachers:
+        return {}
+    share = DEFAULT_SHARE if grid.teacher_share is None else grid.teacher_share
+    return describe_teachers(grid.teachers, share, outputs, split, grid.label_policy)
+
+
+def build_grid_cache(grid: Grid, *, workers: int = 1, progress: Progress | None = None) -> FilmCache:
+    """Build or repair the cache that the runs of a grid share."""
+    side = grid.training().resolution
+    table = read_table(grid.data_source())
+    return build_cache(grid.cache_root(), table, (side, side), grid.intensity, workers=workers, progress=progress)
+
+
+def place_runs(grid: Grid, *, workers: int = 1, progress: Progress | None = None) -> list[Path]:
+    """Build the cache and write config.json of each run; return the run folders.
+
+    Raises
+    ------
+    StudyError
+        If data or settings do not fit, or a run exists with other settings.
+    """
+    check_grid(grid)
+    side = grid.training().resolution
+    table, data, split = describe_data(
+        grid.data_source(), grid.division(), (side, side), grid.intensity, workers=workers, progress=progress
+    )
+    outputs = table.outputs(grid.head)
+    parse_policy(grid.label_policy, outputs)
+    folders = []
+    for run in grid_runs(grid):
+        folder = grid.results / "runs" / run.name
+        write_config(folder, run_config(grid, run, outputs, data, split))
+        folders.append(folder)
+    return folders
