@@ -1,85 +1,75 @@
-"""Question 1, whether better ImageNet models read chest films better.
+"""Question 1: whether better ImageNet models read chest films better.
 
-Spearman's rho of ImageNet top-1 and macro AUROC over architectures, with and without pretraining, Holm
-corrected for the two. Truncated networks do not take part.
+The answer is Spearman's rho of ImageNet top-1 accuracy and macro AUROC over architectures, with and without
+pretraining, corrected for the two by Holm's method. Truncated networks do not take part.
 """
 
 from __future__ import annotations
 
 import math
 
-from xraytransfer.study.analysis.cells import Cell, Scored
+from xraytransfer.study.analysis.cells import INITIALISATIONS, Cell, Scores
 from xraytransfer.study.analysis.published import read_published
 from xraytransfer.study.analysis.table import (
-    Answer,
+    ARCHITECTURE,
+    FAMILY,
+    P_HOLM,
+    P_VALUE,
+    SEEDS,
+    WEIGHTS,
     Column,
+    QuestionAnswer,
     Row,
     Table,
+    add_holm,
     interval_row,
+    interval_text,
     number,
-    p_text,
-    sentence_number,
+    number_text,
+    p_sentence,
     show_interval,
-    show_p,
     text,
+    text_column,
 )
-from xraytransfer.study.stats.correlation import Correlation, holm, spearman_test
+from xraytransfer.study.stats.correlation import Correlation, spearman_test
 
 __all__ = ["QUESTION", "accuracy_name", "answer_accuracy", "relation", "with_accuracy"]
 
 QUESTION = "Do better ImageNet models read chest films better?"
 
 
-def accuracy_name(scored: Scored) -> str:
-    """Return what the column of accuracies holds: ImageNet's, or in the demo that on drawn shapes."""
-    demo = all(cell.row.get("group") == "demo" for cell in scored.cells)
+def accuracy_name(scores: Scores) -> str:
+    """Return what the column of accuracies holds: ImageNet's, or in the demo the accuracy on drawn shapes."""
+    demo = all(cell.row.get("group") == "demo" for cell in scores.cells)
     return "accuracy on drawn shapes" if demo else "ImageNet top-1 accuracy"
 
 
-def with_accuracy(scored: Scored, initialisation: str) -> list[Cell]:
+def with_accuracy(scores: Scores, initialisation: str) -> list[Cell]:
     """Return the whole networks of one initialisation whose ImageNet accuracy is known."""
-    return [cell for cell in scored.whole(initialisation) if cell.row.get("imagenet_top1") is not None]
+    return [cell for cell in scores.whole(initialisation) if cell.row.get("imagenet_top1") is not None]
 
 
-def answer_accuracy(scored: Scored) -> Answer:
+def answer_accuracy(scores: Scores) -> QuestionAnswer:
     """Return what the runs say about question 1.
 
     Parameters
     ----------
-    scored : Scored
+    scores : Scores
         From `score_results`.
 
     Returns
     -------
-    Answer
+    QuestionAnswer
         Tables ``accuracy`` (one row per initialisation) and ``architectures`` (one per whole network).
     """
-    found: dict[str, Correlation] = {}
-    for index, initialisation in enumerate(("pretrained", "random")):
-        cells = with_accuracy(scored, initialisation)
-        top1 = [float(cell.row["imagenet_top1"]) for cell in cells]
-        auroc = [cell.macro.value for cell in cells]
-        found[initialisation] = spearman_test(top1, auroc, scored.generator(10 + index))
-    corrected = holm([found[name].p for name in found])
-    verdicts, rows = [], []
-    for (initialisation, one), p_holm in zip(found.items(), corrected, strict=True):
-        verdicts.append(
-            f"{initialisation.capitalize()}: " + relation(one, float(p_holm), accuracy_name(scored), "AUROC")
-        )
-        rows.append(
-            {
-                "whose": "these runs",
-                "initialisation": initialisation,
-                "n": one.n,
-                "value": one.rho,
-                "lower": one.lower,
-                "upper": one.upper,
-                "p": one.p,
-                "p_holm": float(p_holm),
-                "detectable_rho": one.detectable,
-                "source": "",
-            }
-        )
+    correlations = [_correlation(scores, initialisation) for initialisation in INITIALISATIONS]
+    rows = [_row(one, kind) for one, kind in zip(correlations, INITIALISATIONS, strict=True)]
+    add_holm(rows)
+    name = accuracy_name(scores)
+    verdicts = [
+        f"{row['initialisation'].capitalize()}: " + relation(one, row["p_holm"], name, "AUROC")
+        for one, row in zip(correlations, rows, strict=True)
+    ]
     rows += [
         {
             "whose": p.who,
@@ -93,11 +83,11 @@ def answer_accuracy(scored: Scored) -> Answer:
         "Published: the authors' thread gives rho = 0.06 with and 0.08 without pretraining; The Batch gives 0.082 "
         "with and 0.059 without. The two reports disagree on which is which, and both find no relationship."
     )
-    return Answer("accuracy", QUESTION, tuple(verdicts), (_correlations(rows), _architectures(scored)))
+    return QuestionAnswer("accuracy", QUESTION, tuple(verdicts), (_table(rows), _architectures(scores)))
 
 
 def relation(one: Correlation, p: float, x: str, y: str) -> str:
-    """Return a sentence on a correlation that says no more than the number of models allows.
+    """Return a sentence on a correlation that claims no more than the number of models allows.
 
     Parameters
     ----------
@@ -106,18 +96,17 @@ def relation(one: Correlation, p: float, x: str, y: str) -> str:
     p : float
         Corrected p.
     x, y : str
-        What is correlated.
+        Names of the two quantities.
     """
     if math.isnan(one.rho):
         return (
             f"cannot be answered from these runs: {one.n} architecture{'s' if one.n != 1 else ''} with both numbers; "
             "at least 3 that differ are needed, and the paper had 16."
         )
-    rho = f"rho = {sentence_number(one.rho, 2)}"
+    rho = f"rho = {number_text(one.rho, 2)}"
     if not math.isnan(one.lower):
-        rho += f" (95 % {sentence_number(one.lower, 2)} to {sentence_number(one.upper, 2)})"
-    rho += f", p = {p_text(p)}, n = {one.n}"
-    rho = rho.replace("p = <", "p < ")
+        rho += f" (95 % {interval_text(one.lower, one.upper, 2)})"
+    rho += f", {p_sentence(p)}, n = {one.n}"
     if p < 0.05:
         kind = "rises" if one.rho > 0 else "falls"
         return f"{y} {kind} with {x}: {rho}."
@@ -132,21 +121,44 @@ def relation(one: Correlation, p: float, x: str, y: str) -> str:
     )
 
 
-def _rho(row: Row) -> str:
-    """Show a published rho with the digits it was published with."""
+def _correlation(scores: Scores, initialisation: str) -> Correlation:
+    """Return the correlation of accuracy and macro AUROC over the whole networks of one initialisation."""
+    cells = with_accuracy(scores, initialisation)
+    top1 = [float(cell.row["imagenet_top1"]) for cell in cells]
+    generator = scores.generator(10 + INITIALISATIONS.index(initialisation))
+    return spearman_test(top1, [cell.macro.value for cell in cells], generator)
+
+
+def _row(one: Correlation, initialisation: str) -> Row:
+    return {
+        "whose": "these runs",
+        "initialisation": initialisation,
+        "n": one.n,
+        "value": one.rho,
+        "lower": one.lower,
+        "upper": one.upper,
+        "p": one.p,
+        "p_holm": one.p,  # until it is corrected; here for the order of the columns
+        "detectable_rho": one.detectable,
+        "source": "",
+    }
+
+
+def _show_rho(row: Row) -> str:
+    """Show a published rho with the digits that it was published with."""
     return show_interval(digits=2)(row) if row["whose"] == "these runs" else f"{row['value']}"
 
 
-def _correlations(rows: list[dict[str, object]]) -> Table:
+def _table(rows: list[Row]) -> Table:
     columns = (
-        Column("", text("whose"), right=False),
-        Column("Weights", text("initialisation"), right=False),
+        text_column("", "whose"),
+        WEIGHTS,
         Column("Models", text("n")),
-        Column("Spearman rho (95 %)", _rho),
-        Column("p", show_p("p")),
-        Column("p, Holm", show_p("p_holm")),
+        Column("Spearman rho (95 %)", _show_rho),
+        P_VALUE,
+        P_HOLM,
         Column("|rho| seen with power .8", number("detectable_rho", 2)),
-        Column("Source", text("source"), right=False),
+        text_column("Source", "source"),
     )
     note = (
         "p by permutation. The interval treats architectures as independent; those of one family are not, so the "
@@ -155,8 +167,8 @@ def _correlations(rows: list[dict[str, object]]) -> Table:
     return Table("accuracy", "Accuracy before fine-tuning against macro AUROC", columns, rows, note)
 
 
-def _architectures(scored: Scored) -> Table:
-    rows = [
+def _architectures(scores: Scores) -> Table:
+    rows: list[Row] = [
         {
             "architecture": cell.architecture,
             "family": cell.family,
@@ -169,16 +181,15 @@ def _architectures(scored: Scored) -> Table:
             "seed_sd": cell.seed_sd,
             "checkpoints": cell.runs[0].checkpoints,
         }
-        for cell in scored.cells
-        if cell.truncation == 0
+        for cell in scores.whole()
     ]
     columns = (
-        Column("Architecture", text("architecture"), right=False),
-        Column("Family", text("family"), right=False),
-        Column("Weights", text("initialisation"), right=False),
-        Column(f"{accuracy_name(scored)}, %", number("imagenet_top1", 1)),
+        ARCHITECTURE,
+        FAMILY,
+        WEIGHTS,
+        Column(f"{accuracy_name(scores)}, %", number("imagenet_top1", 1)),
         Column("Parameters, M", number("parameters", 2, times=1e-6)),
-        Column("Seeds", text("seeds")),
+        SEEDS,
         Column("Macro AUROC (95 %)", show_interval()),
         Column("SD over seeds", number("seed_sd", 4)),
     )

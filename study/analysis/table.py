@@ -1,19 +1,50 @@
-"""A table of the report: rows of raw numbers for CSV, and how people see them in Markdown and HTML."""
+"""A table of the report: rows of raw numbers for CSV, and their presentation in Markdown and HTML."""
 
 from __future__ import annotations
 
 import csv
 import html
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xraytransfer.study.stats.bootstrap import Interval
+from xraytransfer.study.stats.correlation import holm
 
-__all__ = ["Answer", "Column", "Row", "Table", "interval_row", "number", "show_interval", "show_p"]
+__all__ = [
+    "ABSENT",
+    "ARCHITECTURE",
+    "FAMILY",
+    "OBSERVATION",
+    "P_HOLM",
+    "P_VALUE",
+    "REMOVED",
+    "SEEDS",
+    "WEIGHTS",
+    "Column",
+    "QuestionAnswer",
+    "Row",
+    "Table",
+    "add_holm",
+    "difference_row",
+    "interval_row",
+    "interval_text",
+    "number",
+    "number_text",
+    "p_sentence",
+    "p_text",
+    "printed",
+    "show_interval",
+    "show_p",
+    "span",
+    "text",
+    "text_column",
+]
 
-Row = Mapping[str, object]
+Row = dict[str, Any]
+"""Raw values of one row, by column of the CSV file."""
 
 ABSENT = "\N{EN DASH}"
 """Shown where there is no number; a CSV cell is then empty."""
@@ -28,9 +59,9 @@ class Column:
     title : str
         Its heading.
     show : callable
-        From a row to text.
+        Returns the text of a row's cell.
     right : bool
-        Whether it is a column of numbers.
+        Whether the cells are aligned to the right, as numbers are.
     """
 
     title: str
@@ -45,15 +76,15 @@ class Table:
     Attributes
     ----------
     name : str
-        Of its CSV file.
+        Name of its CSV file, without ending.
     title : str
         One line above it.
     columns : sequence of Column
-        As shown.
-    rows : sequence of mapping
-        Raw values; the keys of the first row are the columns of the CSV file.
+        The columns that are shown.
+    rows : sequence of dict
+        Raw values; the columns of the CSV file are the keys of all rows, in order of first appearance.
     note : str
-        What a reader must know to read it rightly; empty for none.
+        Facts that a reader needs to understand the table; empty for none.
     """
 
     name: str
@@ -101,15 +132,15 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A question, and what these runs say to it.
+class QuestionAnswer:
+    """A question of the study, and what these runs say about it.
 
     Attributes
     ----------
     slug : str
         For anchors and file names.
     question : str
-        As a sentence.
+        The question as a sentence.
     verdicts : tuple of str
         Sentences; the first is the shortest. That a question cannot be answered is a verdict too.
     tables : tuple of Table
@@ -123,27 +154,33 @@ class Answer:
 
 
 def number(key: str, digits: int = 3, *, signed: bool = False, times: float = 1.0) -> Callable[[Row], str]:
-    """Return how to show a number of a row.
-
-    Parameters
-    ----------
-    key : str
-        Its key.
-    digits : int
-        After the point.
-    signed : bool
-        Whether a plus is shown.
-    times : float
-        Factor, such as 1e-6 for millions.
-    """
+    """Return how to show a number of a row: the factor `times`, such as 1e-6 for millions, then `number_text`."""
 
     def show(row: Row) -> str:
         value = row.get(key)
-        if not isinstance(value, int | float) or math.isnan(value):
-            return ABSENT
-        return _minus(f"{value * times:{'+' if signed else ''},.{digits}f}")
+        return number_text(value * times if isinstance(value, int | float) else None, digits, signed=signed)
 
     return show
+
+
+def number_text(value: object, digits: int = 3, *, signed: bool = False) -> str:
+    """Return a number as text, with a true minus sign and no minus zero; `ABSENT` for NaN and for no number.
+
+    Parameters
+    ----------
+    value : object
+        The number.
+    digits : int
+        Digits after the point.
+    signed : bool
+        Whether a plus is shown.
+    """
+    if not isinstance(value, int | float) or math.isnan(value):
+        return ABSENT
+    shown = f"{value:{'+' if signed else ''},.{digits}f}"
+    if shown.startswith("-") and not shown.strip("-0.,"):
+        shown = shown[1:]
+    return shown.replace("-", "\N{MINUS SIGN}")
 
 
 def text(key: str) -> Callable[[Row], str]:
@@ -156,26 +193,26 @@ def text(key: str) -> Callable[[Row], str]:
     return show
 
 
+def text_column(title: str, key: str) -> Column:
+    """Return a column of text, aligned to the left."""
+    return Column(title, text(key), right=False)
+
+
 def show_interval(prefix: str = "", digits: int = 3, *, signed: bool = False) -> Callable[[Row], str]:
     """Return how to show ``value (lower to upper)`` of the keys that `interval_row` makes."""
-    value = number(f"{prefix}value", digits, signed=signed)
-    lower, upper = (number(f"{prefix}{end}", digits, signed=signed) for end in ("lower", "upper"))
 
     def show(row: Row) -> str:
-        if value(row) == ABSENT or lower(row) == ABSENT:
-            return value(row)
-        return f"{value(row)} ({lower(row)} to {upper(row)})"
+        value, lower, upper = (
+            number_text(row.get(f"{prefix}{part}"), digits, signed=signed) for part in ("value", "lower", "upper")
+        )
+        return value if ABSENT in (value, lower) else f"{value} ({lower} to {upper})"
 
     return show
 
 
 def show_p(key: str) -> Callable[[Row], str]:
     """Return how to show a p value."""
-
-    def show(row: Row) -> str:
-        return p_text(row.get(key))
-
-    return show
+    return lambda row: p_text(row.get(key))
 
 
 def p_text(value: object) -> str:
@@ -185,24 +222,41 @@ def p_text(value: object) -> str:
     return "<.001" if value < 0.001 else f"{value:.3f}".lstrip("0") if value < 1 else "1"
 
 
-def interval_row(interval: Interval, prefix: str = "") -> dict[str, object]:
+def p_sentence(value: object) -> str:
+    """Return ``p = .012``, or ``p < .001``, for a sentence."""
+    return f"p = {p_text(value)}".replace("= <", "< ")
+
+
+def interval_text(lower: object, upper: object, digits: int = 3, *, signed: bool = False) -> str:
+    """Return ``lower to upper`` for a sentence."""
+    return f"{number_text(lower, digits, signed=signed)} to {number_text(upper, digits, signed=signed)}"
+
+
+def interval_row(interval: Interval, prefix: str = "") -> Row:
     """Return an interval as keys of a row: value, lower, upper."""
-    return {
-        f"{prefix}value": interval.value,
-        f"{prefix}lower": interval.lower,
-        f"{prefix}upper": interval.upper,
-    }
+    return {f"{prefix}{part}": getattr(interval, part) for part in ("value", "lower", "upper")}
 
 
-def sentence_number(value: float, digits: int = 3, *, signed: bool = False) -> str:
-    """Return a number for a sentence."""
-    return number("v", digits, signed=signed)({"v": value})
+def difference_row(interval: Interval, prefix: str = "") -> Row:
+    """Return a difference as keys of a row: value, lower, upper, p."""
+    return {**interval_row(interval, prefix), f"{prefix}p": interval.p}
 
 
-def join(parts: Iterable[str]) -> str:
-    """Return ``a, b and c``."""
-    words = list(parts)
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"
+def add_holm(rows: Sequence[Row]) -> None:
+    """Add to each row ``p_holm``: its ``p``, corrected for all rows."""
+    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = float(p)
+
+
+def span(numbers: Iterable[int]) -> str:
+    """Return the least and the greatest number, ``1 to 3``, or the only one."""
+    ends = sorted(set(numbers))
+    return " to ".join(str(end) for end in (ends if len(ends) < 2 else (ends[0], ends[-1])))
+
+
+def printed(identifier: str) -> str:
+    """Return an observation's name for readers: ``Pleural effusion``."""
+    return identifier.replace("_", " ").capitalize()
 
 
 def _raw(value: object) -> object:
@@ -212,8 +266,11 @@ def _raw(value: object) -> object:
     return repr(float(value)) if isinstance(value, float) else value
 
 
-def _minus(shown: str) -> str:
-    """Return a number with a true minus sign, and no minus zero."""
-    if shown.startswith("-") and not shown.strip("-0.,"):
-        shown = shown[1:]
-    return shown.replace("-", "\N{MINUS SIGN}")
+ARCHITECTURE = text_column("Architecture", "architecture")
+FAMILY = text_column("Family", "family")
+WEIGHTS = text_column("Weights", "initialisation")
+OBSERVATION = text_column("Observation", "observation")
+REMOVED = Column("Removed", text("truncation"))
+SEEDS = Column("Seeds", text("seeds"))
+P_VALUE = Column("p", show_p("p"))
+P_HOLM = Column("p, Holm", show_p("p_holm"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from xraytransfer.study.analysis.table import Table
 
-__all__ = ["Picture", "Section", "page_html"]
+__all__ = ["Picture", "ReportSection", "page_html"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A part of the report.
 
     Attributes
@@ -57,7 +57,7 @@ class Section:
     folded: bool = False
 
 
-def page_html(title: str, notice: str, sections: Sequence[Section]) -> str:
+def page_html(title: str, notice: str, sections: Sequence[ReportSection]) -> str:
     """Return the whole page, figures inside; nothing is fetched when it is opened."""
     links = "".join(f'<a href="#{s.slug}">{html.escape(s.title)}</a>' for s in sections)
     body = []

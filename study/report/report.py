@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xraytransfer.errors import OutputError, StudyError
 from xraytransfer.plural import counted
-from xraytransfer.study.analysis.cells import Scored, score_results
+from xraytransfer.study.analysis.cells import Scores, score_results
 from xraytransfer.study.analysis.cost import Cost, measure_costs, read_costs
 from xraytransfer.study.analysis.data_summary import data_section_tables, headline, limits, settings_table
 from xraytransfer.study.analysis.ensembles import across_table, checkpoint_table, ensemble_verdicts
@@ -27,8 +27,8 @@ from xraytransfer.study.analysis.subgroups import (
     reference_table,
     subset_table,
 )
-from xraytransfer.study.analysis.table import Answer
-from xraytransfer.study.report.page import Picture, Section, page_html
+from xraytransfer.study.analysis.table import QuestionAnswer
+from xraytransfer.study.report.page import Picture, ReportSection, page_html
 
 __all__ = ["write_report"]
 
@@ -82,85 +82,85 @@ def write_report(
     folder = out or results / "report"
     _make(folder)
     tell(f"{counted(len(read.runs), 'run')}, {len(read.test.image)} test films, {replicates} bootstrap replicates")
-    scored = score_results(read, replicates=replicates, seed=seed, workers=workers)
+    scores = score_results(read, replicates=replicates, seed=seed, workers=workers)
     tell("latency and activation maps" if measure else "tables and figures")
-    costs = _costs(scored, measure)
+    costs = _costs(scores, measure)
     no_maps = "Not drawn: asked for tables only." if not measure else "" if films else WITHOUT_FILMS
-    sections = _sections(scored, costs, no_maps, workers)
-    title, notice = headline(scored)
+    sections = _sections(scores, costs, no_maps, workers)
+    title, notice = headline(scores)
     try:
         return _write(folder, title, notice, sections)
     except OSError as error:
         raise OutputError(f"{folder}: the report cannot be written: {error}") from error
 
 
-def _costs(scored: Scored, measure: bool) -> dict[tuple[str, int], Cost]:
+def _costs(scores: Scores, measure: bool) -> dict[tuple[str, int], Cost]:
     """Return costs: measured where that is wanted and torch is there."""
     if not measure:
-        return read_costs(scored.results)
+        return read_costs(scores.results)
     try:
-        return measure_costs(scored.results)
+        return measure_costs(scores.results)
     except ImportError:
-        return read_costs(scored.results)
+        return read_costs(scores.results)
 
 
-def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], no_maps: str, workers: int) -> list[Section]:
+def _sections(scores: Scores, costs: dict[tuple[str, int], Cost], no_maps: str, workers: int) -> list[ReportSection]:
     from xraytransfer.study.report import figures
     from xraytransfer.study.report.figure_parts import svg
 
     def drawn(name: str, figure: object, caption: str) -> list[Picture]:
         return [Picture(f"{name}.svg", svg(figure).encode(), caption)] if figure is not None else []  # type: ignore[arg-type]
 
-    cell = reference_cell(scored)
+    cell = reference_cell(scores)
     answers = (
-        (answer_accuracy(scored), figures.accuracy_figure(scored), f"{accuracy_name(scored)} against macro AUROC"),
-        (answer_boost(scored), figures.boost_figure(scored), "Pretraining boost against parameters"),
-        (answer_size(scored), figures.size_figure(scored), "Parameters against macro AUROC; lines join a family"),
+        (answer_accuracy(scores), figures.accuracy_figure(scores), f"{accuracy_name(scores)} against macro AUROC"),
+        (answer_boost(scores), figures.boost_figure(scores), "Pretraining boost against parameters"),
+        (answer_size(scores), figures.size_figure(scores), "Parameters against macro AUROC; lines join a family"),
         (
-            answer_truncation(scored, costs),
-            figures.truncation_figure(scored),
+            answer_truncation(scores, costs),
+            figures.truncation_figure(scores),
             "AUROC lost by removing final stages, against their number and against the parameters left",
         ),
     )
     ci = "bars are 95 % bootstrap intervals by patient"
     sections = [_summary([answer for answer, _, _ in answers])]
-    sections += [Section("data", "Films and runs", limits(scored), tables=data_section_tables(scored))]
+    sections += [ReportSection("data", "Films and runs", limits(scores), tables=data_section_tables(scores))]
     sections += [
-        Section(a.slug, a.question, a.verdicts, drawn(a.slug, figure, f"{caption}; {ci}."), a.tables)
+        ReportSection(a.slug, a.question, a.verdicts, drawn(a.slug, figure, f"{caption}; {ci}."), a.tables)
         for a, figure, caption in answers
     ]
-    published = published_table(scored)
+    published = published_table(scores)
     sections += [
-        Section(
+        ReportSection(
             "observations",
             "By observation and view",
             (),
-            drawn("observations", figures.observations_figure(scored, cell), f"AUROC of {cell.label}; {ci}."),
-            [reference_table(scored), *([published] if published else [])],
+            drawn("observations", figures.observations_figure(scores, cell), f"AUROC of {cell.label}; {ci}."),
+            [reference_table(scores), *([published] if published else [])],
         ),
-        Section(
+        ReportSection(
             "calibration",
             "Calibration",
             ("Probabilities as trained, before any calibration; the export calibrates on the validation patients.",),
             drawn(
                 "calibration",
-                figures.calibration_figure(scored, cell),
+                figures.calibration_figure(scores, cell),
                 f"Reliability of {cell.label}: ten bins of equally many films; bars are Wilson's 95 % intervals.",
             ),
         ),
-        _ensembles(scored, workers),
-        _maps(scored, no_maps),
-        Section(
+        _ensembles(scores, workers),
+        _maps(scores, no_maps),
+        ReportSection(
             "curves",
             "Training",
             (),
-            drawn("curves", figures.curves_figure(scored), "Macro AUROC on the validation patients while training."),
+            drawn("curves", figures.curves_figure(scores), "Macro AUROC on the validation patients while training."),
         ),
-        Section(
-            "cells", "Every cell", (), tables=[subset_table(scored), observation_table(scored), settings_table(scored)],
+        ReportSection(
+            "cells", "Every cell", (), tables=[subset_table(scores), observation_table(scores), settings_table(scores)],
             folded=True,
         ),
-        Section("methods", "Methods", METHODS),
+        ReportSection("methods", "Methods", METHODS),
     ]  # fmt: skip
     return sections
 
@@ -180,33 +180,35 @@ METHODS = (
 )
 
 
-def _summary(answers: Sequence[Answer]) -> Section:
+def _summary(answers: Sequence[QuestionAnswer]) -> ReportSection:
     sentences = []
     for answer in answers:
         about = [verdict for verdict in answer.verdicts if verdict.startswith("Pretrained")] or answer.verdicts[:1]
         sentences += [f"{answer.question} {' '.join(about)}"]
-    return Section("summary", "In short", sentences)
+    return ReportSection("summary", "In short", sentences)
 
 
-def _ensembles(scored: Scored, workers: int) -> Section:
-    inside, across = checkpoint_table(scored, workers), across_table(scored)
+def _ensembles(scores: Scores, workers: int) -> ReportSection:
+    inside, across = checkpoint_table(scores, workers), across_table(scores)
     tables = [table for table in (inside, across) if table is not None and table.rows]
-    return Section("ensembles", "Ensembles", ensemble_verdicts(inside), tables=tables)
+    return ReportSection("ensembles", "Ensembles", ensemble_verdicts(inside), tables=tables)
 
 
-def _maps(scored: Scored, no_maps: str) -> Section:
+def _maps(scores: Scores, no_maps: str) -> ReportSection:
     title = "Where the networks look"
     if no_maps:
-        return Section("maps", title, (no_maps,))
+        return ReportSection("maps", title, (no_maps,))
     try:
         from xraytransfer.study.report.activation_maps import draw_maps
 
-        data, caption = draw_maps(scored, reference_cell(scored))
+        data, caption = draw_maps(scores, reference_cell(scores))
     except ImportError as error:
-        return Section("maps", title, (f"Not drawn: {error.name} is not installed.",))
+        return ReportSection("maps", title, (f"Not drawn: {error.name} is not installed.",))
     except StudyError:
-        return Section("maps", title, ("Not drawn: the checkpoints, the data or the cache are not there any more.",))
-    return Section("maps", title, (), [Picture("activation-maps.png", data, caption)])
+        return ReportSection(
+            "maps", title, ("Not drawn: the checkpoints, the data or the cache are not there any more.",)
+        )
+    return ReportSection("maps", title, (), [Picture("activation-maps.png", data, caption)])
 
 
 def _make(folder: Path) -> None:
@@ -218,7 +220,7 @@ def _make(folder: Path) -> None:
         raise OutputError(f"{folder}: the report cannot be written: {error}") from error
 
 
-def _write(folder: Path, title: str, notice: str, sections: Sequence[Section]) -> Path:
+def _write(folder: Path, title: str, notice: str, sections: Sequence[ReportSection]) -> Path:
     figures, tables = folder / "figures", folder / "tables"
     for section in sections:
         for picture in section.pictures:
@@ -231,7 +233,7 @@ def _write(folder: Path, title: str, notice: str, sections: Sequence[Section]) -
     return page
 
 
-def _markdown(title: str, notice: str, sections: Sequence[Section]) -> str:
+def _markdown(title: str, notice: str, sections: Sequence[ReportSection]) -> str:
     parts = [f"# {title}\n", f"{notice}\n"]
     for section in sections:
         parts.append(f"## {section.title}\n")
