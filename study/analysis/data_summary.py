@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xraytransfer.study.analysis.cells import Scores
-from xraytransfer.study.analysis.table import Column, Row, Table, number_text, printed, span, text, text_column
+from xraytransfer.study.analysis.table import Column, Row, Table, number_text, printed, span
 from xraytransfer.study.phantoms.dataset import FOLDER
 
 __all__ = ["data_section_tables", "headline", "is_synthetic", "limits", "settings_table"]
@@ -80,11 +80,11 @@ def data_section_tables(scores: Scores) -> list[Table]:
             row |= {"masked": int(np.isnan(test.label).sum())}
         rows.append(row)
     columns = [
-        text_column("Split by patient", "split"),
-        Column("Films", text("films")),
-        Column("Patients", text("patients")),
-        *(Column(printed(n), text(f"positive_{n}")) for n in results.observations),
-        Column("Masked labels", text("masked")),
+        Column("Split by patient", "split", "words"),
+        Column("Films", "films"),
+        Column("Patients", "patients"),
+        *(Column(printed(n), f"positive_{n}") for n in results.observations),
+        Column("Masked labels", "masked"),
     ]
     refused = sum((results.config("data", "refused") or {}).values())
     note = (
@@ -93,7 +93,7 @@ def data_section_tables(scores: Scores) -> list[Table]:
     tables = [Table("data", "Films", columns, rows, note)]
     if results.left_out:
         listed: list[Row] = [{"run": run, "reason": reason} for run, reason in results.left_out]
-        left = (text_column("Run", "run"), text_column("Why it is not compared", "reason"))
+        left = (Column("Run", "run", "words"), Column("Why it is not compared", "reason", "words"))
         tables.append(Table("left_out", "Runs not compared", left, listed))
     return tables
 
@@ -123,5 +123,5 @@ def settings_table(scores: Scores) -> Table:
         {"setting": "devices", "value": devices},
         {"setting": "torch", "value": ", ".join(sorted({str(one.get("torch") or "?") for one in done}))},
     ]
-    columns = (text_column("Setting", "setting"), text_column("Value", "value"))
+    columns = (Column("Setting", "setting", "words"), Column("Value", "value", "words"))
     return Table("settings", "Settings that all runs share", columns, rows)

@@ -26,7 +26,6 @@ from xraytransfer.study.analysis.cells import Cell, Scores, mix_seeds
 from xraytransfer.study.analysis.results_folder import RunPredictions
 from xraytransfer.study.analysis.subgroups import reference_cell
 from xraytransfer.study.analysis.table import (
-    P_VALUE,
     Column,
     Row,
     Table,
@@ -35,10 +34,7 @@ from xraytransfer.study.analysis.table import (
     interval_text,
     number_text,
     p_sentence,
-    show_interval,
-    show_p,
     span,
-    text_column,
 )
 from xraytransfer.study.stats import Floats
 from xraytransfer.study.stats.bootstrap import (
@@ -81,14 +77,14 @@ def checkpoint_table(scores: Scores, workers: int = 1) -> Table:
     if len(whole) > 1:
         rows.append({"cell": MEAN} | _comparisons(_mean_macros(whole)))
     columns = (
-        text_column("Cell", "cell"),
-        Column("Ensemble (95 %)", show_interval("ensemble_")),
-        Column("Best alone (95 %)", show_interval("best_")),
-        Column("Soup (95 %)", show_interval("soup_")),
-        Column("Ensemble minus best", show_interval("ensemble_minus_best_", signed=True)),
-        Column("p", show_p("ensemble_minus_best_p")),
-        Column("Soup minus ensemble", show_interval("soup_minus_ensemble_", signed=True)),
-        Column("p", show_p("soup_minus_ensemble_p")),
+        Column("Cell", "cell", "words"),
+        Column("Ensemble (95 %)", "ensemble_", "interval"),
+        Column("Best alone (95 %)", "best_", "interval"),
+        Column("Soup (95 %)", "soup_", "interval"),
+        Column("Ensemble minus best", "ensemble_minus_best_", "interval", signed=True),
+        Column("p", "ensemble_minus_best_p", "p"),
+        Column("Soup minus ensemble", "soup_minus_ensemble_", "interval", signed=True),
+        Column("p", "soup_minus_ensemble_p", "p"),
     )
     note = (
         "Macro AUROC. Ensemble: mean of the checkpoints' probabilities. Best: the checkpoint with the highest "
@@ -145,19 +141,19 @@ def across_table(scores: Scores) -> Table | None:
         rows.append(row)
     if not rows:
         return None
-    columns = [
-        text_column("Ensemble", "ensemble"),
-        Column("Macro AUROC (95 %)", show_interval()),
-        Column("Difference (95 %)", show_interval("difference_", signed=True)),
-        P_VALUE,
+    columns: list[Column | str] = [
+        Column("Ensemble", "ensemble", "words"),
+        Column("Macro AUROC (95 %)", "", "interval"),
+        Column("Difference (95 %)", "difference_", "interval", signed=True),
+        "p",
     ]
     note = f"Means of the runs' ensembles; differences to one run of {reference.label}. "
     note += "Paired bootstrap by patient; p not corrected."
     if examinations:
         columns += [
-            Column("Examinations (95 %)", show_interval("examinations_")),
-            Column("Difference (95 %)", show_interval("examinations_difference_", signed=True)),
-            Column("p", show_p("examinations_p")),
+            Column("Examinations (95 %)", "examinations_", "interval"),
+            Column("Difference (95 %)", "examinations_difference_", "interval", signed=True),
+            Column("p", "examinations_p", "p"),
         ]
         note += " Examinations: the maximum over the views."
     return Table("ensembles", "Runs together, across seeds and across architectures", columns, rows, note)

@@ -11,12 +11,6 @@ import math
 from xraytransfer.study.analysis.cells import INITIALISATIONS, Cell, Scores
 from xraytransfer.study.analysis.published import read_published
 from xraytransfer.study.analysis.table import (
-    ARCHITECTURE,
-    FAMILY,
-    P_HOLM,
-    P_VALUE,
-    SEEDS,
-    WEIGHTS,
     Column,
     QuestionAnswer,
     Row,
@@ -24,12 +18,8 @@ from xraytransfer.study.analysis.table import (
     add_holm,
     interval_row,
     interval_text,
-    number,
     number_text,
     p_sentence,
-    show_interval,
-    text,
-    text_column,
 )
 from xraytransfer.study.stats.correlation import Correlation, spearman_test
 
@@ -52,15 +42,7 @@ def with_accuracy(scores: Scores, initialisation: str) -> list[Cell]:
 def answer_accuracy(scores: Scores) -> QuestionAnswer:
     """Return what the runs say about question 1.
 
-    Parameters
-    ----------
-    scores : Scores
-        From `score_results`.
-
-    Returns
-    -------
-    QuestionAnswer
-        Tables ``accuracy`` (one row per initialisation) and ``architectures`` (one per whole network).
+    The tables are ``accuracy`` (one row per initialisation) and ``architectures`` (one per whole network).
     """
     correlations = [_correlation(scores, initialisation) for initialisation in INITIALISATIONS]
     rows = [_row(one, kind) for one, kind in zip(correlations, INITIALISATIONS, strict=True)]
@@ -145,20 +127,21 @@ def _row(one: Correlation, initialisation: str) -> Row:
 
 
 def _show_rho(row: Row) -> str:
-    """Show a published rho with the digits that it was published with."""
-    return show_interval(digits=2)(row) if row["whose"] == "these runs" else f"{row['value']}"
+    """Show our rho with its interval, a published rho with the digits that it was published with."""
+    ours = row["whose"] == "these runs"
+    return Column("", "", "interval", digits=2).show(row) if ours else f"{row['value']}"
 
 
 def _table(rows: list[Row]) -> Table:
     columns = (
-        text_column("", "whose"),
-        WEIGHTS,
-        Column("Models", text("n")),
-        Column("Spearman rho (95 %)", _show_rho),
-        P_VALUE,
-        P_HOLM,
-        Column("|rho| seen with power .8", number("detectable_rho", 2)),
-        text_column("Source", "source"),
+        Column("", "whose", "words"),
+        "initialisation",
+        Column("Models", "n"),
+        Column("Spearman rho (95 %)", "value", _show_rho),
+        "p",
+        "p_holm",
+        Column("|rho| seen with power .8", "detectable_rho", "number", 2),
+        Column("Source", "source", "words"),
     )
     note = (
         "p by permutation. The interval treats architectures as independent; those of one family are not, so the "
@@ -184,14 +167,14 @@ def _architectures(scores: Scores) -> Table:
         for cell in scores.whole()
     ]
     columns = (
-        ARCHITECTURE,
-        FAMILY,
-        WEIGHTS,
-        Column(f"{accuracy_name(scores)}, %", number("imagenet_top1", 1)),
-        Column("Parameters, M", number("parameters", 2, times=1e-6)),
-        SEEDS,
-        Column("Macro AUROC (95 %)", show_interval()),
-        Column("SD over seeds", number("seed_sd", 4)),
+        "architecture",
+        "family",
+        "initialisation",
+        Column(f"{accuracy_name(scores)}, %", "imagenet_top1", "number", 1),
+        "parameters",
+        "seeds",
+        Column("Macro AUROC (95 %)", "", "interval"),
+        Column("SD over seeds", "seed_sd", "number", 4),
     )
     note = (
         "Mean of the kept checkpoints' probabilities, on the test patients. Intervals: bootstrap by patient; with "

@@ -13,11 +13,6 @@ from xraytransfer.study.analysis.cells import Cell, Scores
 from xraytransfer.study.analysis.published import read_published
 from xraytransfer.study.analysis.question_accuracy import relation
 from xraytransfer.study.analysis.table import (
-    ARCHITECTURE,
-    FAMILY,
-    OBSERVATION,
-    P_HOLM,
-    P_VALUE,
     Column,
     QuestionAnswer,
     Row,
@@ -25,10 +20,8 @@ from xraytransfer.study.analysis.table import (
     add_holm,
     difference_row,
     interval_text,
-    number,
     number_text,
     p_sentence,
-    show_interval,
 )
 from xraytransfer.study.stats.bootstrap import Interval, paired_interval
 from xraytransfer.study.stats.correlation import spearman_test
@@ -51,15 +44,7 @@ def pairs(scores: Scores) -> list[Pair]:
 def answer_boost(scores: Scores) -> QuestionAnswer:
     """Return what the runs say about question 2.
 
-    Parameters
-    ----------
-    scores : Scores
-        From `score_results`.
-
-    Returns
-    -------
-    QuestionAnswer
-        Tables ``boost`` (one row per architecture, and their mean), ``boost_by_observation`` and ``delong``.
+    The tables are ``boost`` (one row per architecture, and their mean), ``boost_by_observation`` and ``delong``.
     """
     both = pairs(scores)
     if not both:
@@ -118,14 +103,14 @@ def _mean_verdict(rows: Sequence[Row], mean: Interval) -> str:
 
 def _table(rows: list[Row]) -> Table:
     columns = (
-        ARCHITECTURE,
-        FAMILY,
-        Column("Parameters, M", number("parameters", 2, times=1e-6)),
-        Column("Pretrained", number("pretrained")),
-        Column("Random", number("random")),
-        Column("Boost (95 %)", show_interval(signed=True)),
-        P_VALUE,
-        P_HOLM,
+        "architecture",
+        "family",
+        "parameters",
+        Column("Pretrained", "pretrained", "number"),
+        Column("Random", "random", "number"),
+        Column("Boost (95 %)", "", "interval", signed=True),
+        "p",
+        "p_holm",
     )
     return Table("boost", "Pretrained minus random, macro AUROC", columns, rows, "Paired bootstrap by patient.")
 
@@ -140,7 +125,7 @@ def _by_observation(scores: Scores, both: list[Pair]) -> Table:
         )
         rows.append({"observation": name, **difference_row(difference)})
     add_holm(rows)
-    columns = (OBSERVATION, Column("Mean boost (95 %)", show_interval(signed=True)), P_VALUE, P_HOLM)
+    columns = ("observation", Column("Mean boost (95 %)", "", "interval", signed=True), "p", "p_holm")
     return Table("boost_by_observation", "The boost by observation, mean over architectures", columns, rows)
 
 
@@ -164,12 +149,12 @@ def _delong(scores: Scores, both: list[Pair]) -> Table:
             )
     add_holm(rows)
     columns = (
-        ARCHITECTURE,
-        OBSERVATION,
-        Column("Pretrained minus random (95 %)", show_interval(signed=True)),
-        Column("z", number("z", 2)),
-        P_VALUE,
-        P_HOLM,
+        "architecture",
+        "observation",
+        Column("Pretrained minus random (95 %)", "", "interval", signed=True),
+        Column("z", "z", "number", 2),
+        "p",
+        "p_holm",
     )
     note = "First seed of each. Covariance summed within patients (Obuchowski), since films of one patient are alike."
     return Table("delong", "DeLong's test by observation", columns, rows, note)

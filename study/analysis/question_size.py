@@ -10,21 +10,13 @@ from xraytransfer.study.analysis.cells import INITIALISATIONS, Cell, Scores
 from xraytransfer.study.analysis.published import read_published
 from xraytransfer.study.analysis.question_accuracy import relation
 from xraytransfer.study.analysis.table import (
-    FAMILY,
-    P_HOLM,
-    P_VALUE,
-    WEIGHTS,
     Column,
     QuestionAnswer,
     Row,
     Table,
     add_holm,
     difference_row,
-    number,
     p_sentence,
-    show_interval,
-    text,
-    text_column,
 )
 from xraytransfer.study.stats.correlation import spearman_test
 from xraytransfer.study.stats.variance import VarianceSplit, variance_split
@@ -45,15 +37,7 @@ def families(cells: list[Cell]) -> dict[str, list[Cell]]:
 def answer_size(scores: Scores) -> QuestionAnswer:
     """Return what the runs say about question 3.
 
-    Parameters
-    ----------
-    scores : Scores
-        From `score_results`.
-
-    Returns
-    -------
-    QuestionAnswer
-        Tables ``size`` (one row per family and initialisation) and ``variance``.
+    The tables are ``size`` (one row per family and initialisation) and ``variance``.
     """
     rows: list[Row] = []
     splits: list[Row] = []
@@ -151,31 +135,31 @@ def _sentence(split: VarianceSplit) -> str:
 
 def _family_table(rows: list[Row]) -> Table:
     columns = (
-        WEIGHTS,
-        FAMILY,
-        Column("Sizes", text("sizes")),
-        Column("Mean AUROC", number("mean")),
-        Column("Range over sizes", number("range")),
-        text_column("Smallest", "smallest"),
-        text_column("Largest", "largest"),
-        Column("Largest minus smallest (95 %)", show_interval(signed=True)),
-        P_VALUE,
-        P_HOLM,
+        "initialisation",
+        "family",
+        Column("Sizes", "sizes"),
+        Column("Mean AUROC", "mean", "number"),
+        Column("Range over sizes", "range", "number"),
+        Column("Smallest", "smallest", "words"),
+        Column("Largest", "largest", "words"),
+        Column("Largest minus smallest (95 %)", "", "interval", signed=True),
+        "p",
+        "p_holm",
     )
     return Table("size", "Size within each family", columns, rows, "Paired bootstrap by patient.")
 
 
 def _variance_table(rows: list[Row]) -> Table:
     columns = (
-        WEIGHTS,
-        Column("Families", text("families")),
-        Column("Architectures", text("architectures")),
-        Column("Runs", text("runs")),
-        Column("SD between families", number("family_sd", 4)),
-        Column("SD of size within family", number("size_sd", 4)),
-        Column("SD between seeds", number("seed_sd", 4)),
-        Column("Share of family (95 %)", show_interval(digits=2)),
-        P_VALUE,
+        "initialisation",
+        Column("Families", "families"),
+        Column("Architectures", "architectures"),
+        Column("Runs", "runs"),
+        Column("SD between families", "family_sd", "number", 4),
+        Column("SD of size within family", "size_sd", "number", 4),
+        Column("SD between seeds", "seed_sd", "number", 4),
+        Column("Share of family (95 %)", "", "interval", digits=2),
+        "p",
     )
     note = (
         "Nested random effects. Share of family: of the variance of family and size together, seeds left out; "

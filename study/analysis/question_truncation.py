@@ -20,20 +20,13 @@ from xraytransfer.study.analysis.cells import INITIALISATIONS, Cell, Scores
 from xraytransfer.study.analysis.cost import Cost
 from xraytransfer.study.analysis.published import read_published
 from xraytransfer.study.analysis.table import (
-    ARCHITECTURE,
-    P_VALUE,
-    SEEDS,
-    WEIGHTS,
     Column,
     QuestionAnswer,
     Row,
     Table,
     difference_row,
     interval_row,
-    number,
     number_text,
-    show_interval,
-    text,
 )
 from xraytransfer.study.stats.bootstrap import Interval
 
@@ -51,17 +44,8 @@ def series(scores: Scores) -> list[list[Cell]]:
 def answer_truncation(scores: Scores, costs: Mapping[tuple[str, int], Cost]) -> QuestionAnswer:
     """Return what the runs say about question 4.
 
-    Parameters
-    ----------
-    scores : Scores
-        From `score_results`.
-    costs : mapping
-        By architecture and truncation, from `read_costs`; empty where nothing was measured.
-
-    Returns
-    -------
-    QuestionAnswer
-        Tables ``truncation`` (one row per cut) and ``largest_cut`` (one per architecture).
+    The tables are ``truncation`` (one row per cut) and ``largest_cut`` (one per architecture). `costs` are those of
+    `read_costs`, by architecture and truncation; empty where nothing was measured.
     """
     networks = series(scores)
     if not networks:
@@ -146,18 +130,18 @@ def _sentence(largest: list[Row], initialisation: str) -> str:
 
 def _table(rows: list[Row]) -> Table:
     columns = (
-        ARCHITECTURE,
-        WEIGHTS,
-        Column("Stages removed", text("truncation")),
-        SEEDS,
-        Column("Parameters, M", number("parameters", 3, times=1e-6)),
-        Column("Times smaller", number("times_smaller", 1)),
-        Column("Macro AUROC", number("auroc")),
-        Column("Minus whole (95 %)", show_interval(signed=True)),
-        P_VALUE,
-        Column("Worse, p < .05", text("significantly_worse")),
-        Column("Latency, ms", number("latency_ms", 1)),
-        Column("Map", text("map")),
+        "architecture",
+        "initialisation",
+        Column("Stages removed", "truncation"),
+        "seeds",
+        Column("Parameters, M", "parameters", "number", 3, times=1e-6),
+        Column("Times smaller", "times_smaller", "number", 1),
+        Column("Macro AUROC", "auroc", "number"),
+        Column("Minus whole (95 %)", "", "interval", signed=True),
+        "p",
+        Column("Worse, p < .05", "significantly_worse"),
+        Column("Latency, ms", "latency_ms", "number", 1),
+        Column("Map", "map"),
     )
     note = (
         "Paired bootstrap by patient. Latency: fastest of 25 films, one at a time, on one CPU thread in torch, network "
@@ -168,13 +152,13 @@ def _table(rows: list[Row]) -> Table:
 
 def _largest_table(rows: list[Row]) -> Table:
     columns = (
-        ARCHITECTURE,
-        WEIGHTS,
-        Column("Cuts tried", text("cuts_tried")),
-        Column("Largest not significantly worse", text("largest_harmless")),
-        Column("Times smaller", number("times_smaller", 2)),
-        Column("AUROC minus whole (95 %)", show_interval(signed=True)),
-        Column("Larger cuts untried", text("reached_the_end")),
+        "architecture",
+        "initialisation",
+        Column("Cuts tried", "cuts_tried"),
+        Column("Largest not significantly worse", "largest_harmless"),
+        Column("Times smaller", "times_smaller", "number", 2),
+        Column("AUROC minus whole (95 %)", "", "interval", signed=True),
+        Column("Larger cuts untried", "reached_the_end"),
     )
     note = "Not significantly worse is not equal: the lower end of the interval says how much worse it may be."
     return Table("largest_cut", "The largest cut that is not significantly worse", columns, rows, note)

@@ -15,21 +15,7 @@ from numpy.typing import NDArray
 from xraytransfer.study.analysis.cells import Cell, Scores, mean_over_seeds
 from xraytransfer.study.analysis.data_summary import is_synthetic
 from xraytransfer.study.analysis.published import read_published
-from xraytransfer.study.analysis.table import (
-    ARCHITECTURE,
-    OBSERVATION,
-    REMOVED,
-    WEIGHTS,
-    Column,
-    Row,
-    Table,
-    interval_row,
-    number,
-    printed,
-    show_interval,
-    text,
-    text_column,
-)
+from xraytransfer.study.analysis.table import Column, Row, Table, interval_row, printed
 from xraytransfer.study.stats import Floats
 from xraytransfer.study.stats.auroc import weighted_auprc, weighted_auroc
 from xraytransfer.study.stats.bootstrap import (
@@ -84,16 +70,16 @@ def reference_table(scores: Scores) -> Table:
         row |= {"ece": expected_calibration_error(label, probability), "brier": brier(label, probability)}
         rows.append(row)
     columns = (
-        OBSERVATION,
-        Column("Positive", text("positives")),
-        Column("of", text("known")),
-        Column("AUROC (95 %)", show_interval()),
-        Column("AUPRC (95 %)", show_interval("auprc_")),
-        Column("Chance AUPRC", number("prevalence")),
-        Column("AUROC, PA", show_interval("PA_")),
-        Column("AUROC, AP", show_interval("AP_")),
-        Column("ECE", number("ece")),
-        Column("Brier", number("brier")),
+        "observation",
+        Column("Positive", "positives"),
+        Column("of", "known"),
+        Column("AUROC (95 %)", "", "interval"),
+        Column("AUPRC (95 %)", "auprc_", "interval"),
+        Column("Chance AUPRC", "prevalence", "number"),
+        Column("AUROC, PA", "PA_", "interval"),
+        Column("AUROC, AP", "AP_", "interval"),
+        "ece",
+        "brier",
     )
     note = (
         "The whole network with the best validation AUROC; AUROC and AUPRC are means over its seeds, calibration is of "
@@ -113,11 +99,11 @@ def observation_table(scores: Scores) -> Table:
             row |= interval_row(cell.observation(k), f"{name}_")
         rows.append(row)
     names = scores.results.observations
-    columns = (
-        ARCHITECTURE,
-        WEIGHTS,
-        REMOVED,
-        *(Column(printed(name), show_interval(f"{name}_", 2)) for name in names),
+    columns: tuple[Column | str, ...] = (
+        "architecture",
+        "initialisation",
+        "truncation",
+        *(Column(printed(name), f"{name}_", "interval", digits=2) for name in names),
     )
     return Table("observations", "AUROC (95 %) of every cell by observation", columns, rows)
 
@@ -140,13 +126,13 @@ def subset_table(scores: Scores) -> Table:
     titles = {"all": "All films", **{name: name.capitalize() if name.islower() else name for name in subsets}}
     if several_films:
         titles["examinations"] = "Examinations"
-    columns = (
-        ARCHITECTURE,
-        WEIGHTS,
-        REMOVED,
-        *(Column(title, show_interval(f"{name}_")) for name, title in titles.items()),
-        Column("ECE", number("ece")),
-        Column("Brier", number("brier")),
+    columns: tuple[Column | str, ...] = (
+        "architecture",
+        "initialisation",
+        "truncation",
+        *(Column(title, f"{name}_", "interval") for name, title in titles.items()),
+        "ece",
+        "brier",
     )
     counts = "".join(f", {name} {int(mask.sum())}" for name, mask in subsets.items())
     note = f"Films: all {len(test.image)}{counts}. ECE and Brier: means over observations. "
@@ -171,9 +157,9 @@ def published_table(scores: Scores) -> Table | None:
             rows.append({"who": one.who, "note": f"{one.note}; {one.source}"})
         rows[-1][one.quantity] = one.value
     columns = (
-        text_column("Who", "who"),
-        *(Column(printed(name), number(name)) for name in names),
-        text_column("On what; where read", "note"),
+        Column("Who", "who", "words"),
+        *(Column(printed(name), name, "number") for name in names),
+        Column("On what; where read", "note", "words"),
     )
     note = "Other films, other splits, other resolutions: beside ours for scale, not for comparison."
     return Table("published", "Published AUROC on this data set", columns, rows, note)

@@ -8,21 +8,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from xraytransfer.study.stats.bootstrap import Interval
 from xraytransfer.study.stats.correlation import holm
 
 __all__ = [
-    "ABSENT",
-    "ARCHITECTURE",
-    "FAMILY",
-    "OBSERVATION",
-    "P_HOLM",
-    "P_VALUE",
-    "REMOVED",
-    "SEEDS",
-    "WEIGHTS",
     "Column",
     "QuestionAnswer",
     "Row",
@@ -31,16 +22,11 @@ __all__ = [
     "difference_row",
     "interval_row",
     "interval_text",
-    "number",
     "number_text",
     "p_sentence",
     "p_text",
     "printed",
-    "show_interval",
-    "show_p",
     "span",
-    "text",
-    "text_column",
 ]
 
 Row = dict[str, Any]
@@ -58,15 +44,64 @@ class Column:
     ----------
     title : str
         Its heading.
-    show : callable
-        Returns the text of a row's cell.
-    right : bool
-        Whether the cells are aligned to the right, as numbers are.
+    key : str
+        The key of its value in a row; of an interval, the prefix that `interval_row` took.
+    kind : str or callable
+        ``words`` (aligned to the left), ``text`` or whole numbers, ``number``, ``interval`` as ``value (lower to
+        upper)``, ``p``, or a function from a row to text.
+    digits : int
+        Digits of numbers after the point.
+    signed : bool
+        Whether a plus is shown.
+    times : float
+        Factor for numbers, such as 1e-6 for millions.
     """
 
     title: str
-    show: Callable[[Row], str]
-    right: bool = True
+    key: str
+    kind: Literal["words", "text", "number", "interval", "p"] | Callable[[Row], str] = "text"
+    digits: int = 3
+    signed: bool = False
+    times: float = 1.0
+
+    @property
+    def right(self) -> bool:
+        """Whether the cells are aligned to the right, as numbers are."""
+        return self.kind != "words"
+
+    def show(self, row: Row) -> str:
+        """Return the text of a row's cell."""
+        if callable(self.kind):
+            return self.kind(row)
+        value = row.get(self.key)
+        if self.kind == "p":
+            return p_text(value)
+        if self.kind == "number":
+            return self._number(value)
+        if self.kind == "interval":
+            value, lower, upper = (self._number(row.get(self.key + part)) for part in ("value", "lower", "upper"))
+            return value if ABSENT in (value, lower) else f"{value} ({lower} to {upper})"
+        return ABSENT if value is None or value == "" else str(value)
+
+    def _number(self, value: object) -> str:
+        scaled = value * self.times if isinstance(value, int | float) else None
+        return number_text(scaled, self.digits, signed=self.signed)
+
+
+COLUMNS = {
+    "architecture": Column("Architecture", "architecture", "words"),
+    "family": Column("Family", "family", "words"),
+    "initialisation": Column("Weights", "initialisation", "words"),
+    "truncation": Column("Removed", "truncation"),
+    "seeds": Column("Seeds", "seeds"),
+    "observation": Column("Observation", "observation", "words"),
+    "parameters": Column("Parameters, M", "parameters", "number", 2, times=1e-6),
+    "p": Column("p", "p", "p"),
+    "p_holm": Column("p, Holm", "p_holm", "p"),
+    "ece": Column("ECE", "ece", "number"),
+    "brier": Column("Brier", "brier", "number"),
+}
+"""Columns of several tables, by key. A table may name them by it."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +114,8 @@ class Table:
         Name of its CSV file, without ending.
     title : str
         One line above it.
-    columns : sequence of Column
-        The columns that are shown.
+    columns : sequence of Column or str
+        The columns that are shown; a string is a key of `COLUMNS`.
     rows : sequence of dict
         Raw values; the columns of the CSV file are the keys of all rows, in order of first appearance.
     note : str
@@ -89,9 +124,14 @@ class Table:
 
     name: str
     title: str
-    columns: Sequence[Column]
+    columns: Sequence[Column | str]
     rows: Sequence[Row]
     note: str = ""
+
+    @property
+    def shown(self) -> list[Column]:
+        """The columns that are shown."""
+        return [COLUMNS[column] if isinstance(column, str) else column for column in self.columns]
 
     def write_csv(self, folder: Path) -> Path:
         """Write ``<name>.csv``; numbers with all their digits, NaN and None as empty cells."""
@@ -105,10 +145,10 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table as Markdown."""
-        lines = ["| " + " | ".join(column.title for column in self.columns) + " |"]
-        lines.append("| " + " | ".join("---:" if column.right else "---" for column in self.columns) + " |")
+        lines = ["| " + " | ".join(column.title for column in self.shown) + " |"]
+        lines.append("| " + " | ".join("---:" if column.right else "---" for column in self.shown) + " |")
         for row in self.rows:
-            lines.append("| " + " | ".join(column.show(row).replace("|", "\\|") for column in self.columns) + " |")
+            lines.append("| " + " | ".join(column.show(row).replace("|", "\\|") for column in self.shown) + " |")
         note = f"\n\n{self.note}" if self.note else ""
         return f"**{self.title}**\n\n" + "\n".join(lines) + note + "\n"
 
@@ -119,9 +159,9 @@ class Table:
             style = ' class="n"' if column.right else ""
             return f"<{kind}{style}>{html.escape(text).replace(' %)', '&nbsp;%)')}</{kind}>"
 
-        head = "".join(cell("th", column, column.title) for column in self.columns)
+        head = "".join(cell("th", column, column.title) for column in self.shown)
         body = "".join(
-            "<tr>" + "".join(cell("td", column, column.show(row)) for column in self.columns) + "</tr>\n"
+            "<tr>" + "".join(cell("td", column, column.show(row)) for column in self.shown) + "</tr>\n"
             for row in self.rows
         )
         note = f'<p class="note">{html.escape(self.note)}</p>' if self.note else ""
@@ -153,16 +193,6 @@ class QuestionAnswer:
     tables: tuple[Table, ...] = ()
 
 
-def number(key: str, digits: int = 3, *, signed: bool = False, times: float = 1.0) -> Callable[[Row], str]:
-    """Return how to show a number of a row: the factor `times`, such as 1e-6 for millions, then `number_text`."""
-
-    def show(row: Row) -> str:
-        value = row.get(key)
-        return number_text(value * times if isinstance(value, int | float) else None, digits, signed=signed)
-
-    return show
-
-
 def number_text(value: object, digits: int = 3, *, signed: bool = False) -> str:
     """Return a number as text, with a true minus sign and no minus zero; `ABSENT` for NaN and for no number.
 
@@ -181,38 +211,6 @@ def number_text(value: object, digits: int = 3, *, signed: bool = False) -> str:
     if shown.startswith("-") and not shown.strip("-0.,"):
         shown = shown[1:]
     return shown.replace("-", "\N{MINUS SIGN}")
-
-
-def text(key: str) -> Callable[[Row], str]:
-    """Return how to show text, or a whole number, of a row."""
-
-    def show(row: Row) -> str:
-        value = row.get(key)
-        return ABSENT if value is None or value == "" else str(value)
-
-    return show
-
-
-def text_column(title: str, key: str) -> Column:
-    """Return a column of text, aligned to the left."""
-    return Column(title, text(key), right=False)
-
-
-def show_interval(prefix: str = "", digits: int = 3, *, signed: bool = False) -> Callable[[Row], str]:
-    """Return how to show ``value (lower to upper)`` of the keys that `interval_row` makes."""
-
-    def show(row: Row) -> str:
-        value, lower, upper = (
-            number_text(row.get(f"{prefix}{part}"), digits, signed=signed) for part in ("value", "lower", "upper")
-        )
-        return value if ABSENT in (value, lower) else f"{value} ({lower} to {upper})"
-
-    return show
-
-
-def show_p(key: str) -> Callable[[Row], str]:
-    """Return how to show a p value."""
-    return lambda row: p_text(row.get(key))
 
 
 def p_text(value: object) -> str:
@@ -264,13 +262,3 @@ def _raw(value: object) -> object:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return repr(float(value)) if isinstance(value, float) else value
-
-
-ARCHITECTURE = text_column("Architecture", "architecture")
-FAMILY = text_column("Family", "family")
-WEIGHTS = text_column("Weights", "initialisation")
-OBSERVATION = text_column("Observation", "observation")
-REMOVED = Column("Removed", text("truncation"))
-SEEDS = Column("Seeds", text("seeds"))
-P_VALUE = Column("p", show_p("p"))
-P_HOLM = Column("p, Holm", show_p("p_holm"))
