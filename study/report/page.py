@@ -21,9 +21,9 @@ class Picture:
     file : str
         Name with ending, ``.svg`` or ``.png``.
     data : bytes
-        Its content.
+        Content of the file.
     caption : str
-        What is drawn; also the text for those who do not see it.
+        Description of the figure, also used as its alternative text.
     """
 
     file: str
@@ -42,9 +42,9 @@ class ReportSection:
     sentences : sequence of str
         Shown as a list.
     pictures : sequence of Picture
-        Below them.
+        Shown below the sentences.
     tables : sequence of Table
-        Below those.
+        Shown below the pictures.
     folded : bool
         Whether the tables are folded away in HTML.
     """
@@ -58,13 +58,13 @@ class ReportSection:
 
 
 def page_html(title: str, notice: str, sections: Sequence[ReportSection]) -> str:
-    """Return the whole page, figures inside; nothing is fetched when it is opened."""
+    """Return the whole page with its figures inside; a browser that opens it fetches nothing else."""
     links = "".join(f'<a href="#{s.slug}">{html.escape(s.title)}</a>' for s in sections)
     body = []
     for section in sections:
         body.append(f'<section id="{section.slug}"><h2>{html.escape(section.title)}</h2>')
         if section.sentences:
-            body.append("<ul>" + "".join(f"<li>{_unbroken(s)}</li>" for s in section.sentences) + "</ul>")
+            body.append("<ul>" + "".join(f"<li>{_without_breaks(s)}</li>" for s in section.sentences) + "</ul>")
         for picture in section.pictures:
             kind = "image/svg+xml" if picture.file.endswith(".svg") else "image/png"
             data = base64.b64encode(picture.data).decode()
@@ -79,7 +79,7 @@ def page_html(title: str, notice: str, sections: Sequence[ReportSection]) -> str
     return PAGE.format(title=html.escape(title), notice=html.escape(notice), links=links, body="\n".join(body))
 
 
-def _unbroken(sentence: str) -> str:
+def _without_breaks(sentence: str) -> str:
     """Escape a sentence and keep ``p = .03`` and ``95 %`` on one line."""
     escaped = html.escape(sentence).replace(" = ", "&nbsp;=&nbsp;").replace(" &lt; ", "&nbsp;&lt;&nbsp;")
     return escaped.replace(" %", "&nbsp;%")
