@@ -34,7 +34,7 @@ from xraytransfer.study.stats.bootstrap import (
     resample_patients,
 )
 
-__all__ = ["INITIALISATIONS", "Cell", "Scores", "mean_over_seeds", "mix_seeds", "score_results"]
+__all__ = ["INITIALISATIONS", "Cell", "Scores", "draw_seeds", "mean_over_seeds", "score_results"]
 
 INITIALISATIONS = ("pretrained", "random")
 """In the order in which they are reported."""
@@ -193,8 +193,8 @@ def score_results(results: Results, *, replicates: int = 1000, seed: int = 0, wo
 
 def _cell(runs: Sequence[RunResult], scores: Sequence[tuple[Floats, Floats]], generator: np.random.Generator) -> Cell:
     """Return a cell from its runs and the AUROCs of each."""
-    values, replicates = (np.stack(arrays) for arrays in zip(*scores, strict=True))
-    seed_draws = draw_seeds(len(runs), replicates.shape[1], generator)
+    seed_draws = draw_seeds(len(runs), len(scores[0][1]), generator)
+    value, replicates = mean_over_seeds(scores, seed_draws)
     config = runs[0].config
     return Cell(
         architecture=str(config["architecture"]),
@@ -204,30 +204,11 @@ def _cell(runs: Sequence[RunResult], scores: Sequence[tuple[Floats, Floats]], ge
         row=config.get("row", {}),
         parameters=int(runs[0].done.get("parameters", 0)),
         runs=tuple(runs),
-        value=values.mean(axis=0),
-        by_seed=np.array([macro_mean(value, value[None])[0] for value in values]),
-        replicates=mix_seeds(replicates, seed_draws),
+        value=value,
+        by_seed=np.array([macro_mean(*one)[0] for one in scores]),
+        replicates=replicates,
         seed_draws=seed_draws,
     )
-
-
-def mean_over_seeds(scores: Sequence[tuple[Floats, Floats]], generator: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return the mean over seeds and its replicates, in which seeds are drawn too.
-
-    Parameters
-    ----------
-    scores : sequence of (ndarray, ndarray)
-        From `observation_replicates`, one pair per seed.
-    generator : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    tuple of ndarray
-        float64, shape (observations,), and float64, shape (replicates, observations).
-    """
-    values, replicates = (np.stack(arrays) for arrays in zip(*scores, strict=True))
-    return values.mean(axis=0), mix_seeds(replicates, draw_seeds(len(replicates), replicates.shape[1], generator))
 
 
 def draw_seeds(seeds: int, replicates: int, generator: np.random.Generator) -> NDArray[np.intp]:
@@ -237,23 +218,23 @@ def draw_seeds(seeds: int, replicates: int, generator: np.random.Generator) -> N
     return generator.integers(0, seeds, (seeds - 1, replicates))
 
 
-def mix_seeds(replicates: Floats, seed_draws: NDArray[np.intp]) -> Floats:
-    """Return the mean over the seeds that each replicate takes.
+def mean_over_seeds(scores: Sequence[tuple[Floats, Floats]], seed_draws: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """Return the mean over seeds, and in each replicate the mean over the seeds that it takes.
 
     Parameters
     ----------
-    replicates : ndarray
-        float64, shape (seeds, replicates, observations).
+    scores : sequence of (ndarray, ndarray)
+        From `observation_replicates`, one pair per seed.
     seed_draws : ndarray
         From `draw_seeds`.
 
     Returns
     -------
-    ndarray
-        float64, shape (replicates, observations).
+    tuple of ndarray
+        float64, shape (observations,), and float64, shape (replicates, observations).
     """
-    mean: Floats = replicates[seed_draws, np.arange(replicates.shape[1])].mean(axis=0)
-    return mean
+    values, replicates = (np.stack(arrays) for arrays in zip(*scores, strict=True))
+    return values.mean(axis=0), replicates[seed_draws, np.arange(replicates.shape[1])].mean(axis=0)
 
 
 def _whole_size(cell: Cell, cells: Sequence[Cell]) -> int:

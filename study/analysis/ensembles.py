@@ -22,7 +22,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytransfer.study.analysis.cells import Cell, Scores, mix_seeds
+from xraytransfer.study.analysis.cells import Cell, Scores, mean_over_seeds
 from xraytransfer.study.analysis.results_folder import RunPredictions
 from xraytransfer.study.analysis.subgroups import reference_cell
 from xraytransfer.study.analysis.table import (
@@ -169,8 +169,7 @@ def _macros(cell: Cell, weights: NDArray[np.uint16]) -> dict[str, Macro]:
     ):
         if len(probabilities) == len(tests):
             each = [observation_replicates(t.label, p, weights) for t, p in zip(tests, probabilities, strict=True)]
-            values, replicates = (np.stack(arrays) for arrays in zip(*each, strict=True))
-            macros[name] = macro_mean(values.mean(axis=0), mix_seeds(replicates, cell.seed_draws))
+            macros[name] = macro_mean(*mean_over_seeds(each, cell.seed_draws))
     return macros
 
 

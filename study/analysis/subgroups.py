@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytransfer.study.analysis.cells import Cell, Scores, mean_over_seeds
+from xraytransfer.study.analysis.cells import Cell, Scores, draw_seeds, mean_over_seeds
 from xraytransfer.study.analysis.data_summary import is_synthetic
 from xraytransfer.study.analysis.published import read_published
 from xraytransfer.study.analysis.table import Column, Row, Table, interval_row, printed
@@ -169,14 +169,14 @@ def _intervals(
     cell: Cell, scores: Scores, *, rows: Mask | None = None, statistic: Statistic = weighted_auroc
 ) -> list[Interval]:
     """Return one interval per observation, of some films or of another statistic."""
-    each = _replicates(cell, scores, np.ones(len(scores.results.test.image), bool) if rows is None else rows, statistic)
-    value, replicates = mean_over_seeds(each, scores.generator(50))
+    films = np.ones(len(scores.results.test.image), bool) if rows is None else rows
+    value, replicates = _mean(_replicates(cell, scores, films, statistic), scores, 50)
     return [percentile_interval(float(value[k]), replicates[:, k]) for k in range(len(value))]
 
 
 def _subset_macro(cell: Cell, scores: Scores, rows: Mask) -> Interval:
     """Return macro AUROC of some films."""
-    return percentile_interval(*macro_mean(*mean_over_seeds(_replicates(cell, scores, rows), scores.generator(51))))
+    return percentile_interval(*macro_mean(*_mean(_replicates(cell, scores, rows), scores, 51)))
 
 
 def _examination_macro(cell: Cell, scores: Scores) -> Interval:
@@ -184,7 +184,7 @@ def _examination_macro(cell: Cell, scores: Scores) -> Interval:
     tests = [run.test.by_examination() for run in cell.runs]
     weights = scores.patient_weights(tests[0].patient)
     each = [observation_replicates(test.label, test.ensemble, weights) for test in tests]
-    return percentile_interval(*macro_mean(*mean_over_seeds(each, scores.generator(51))))
+    return percentile_interval(*macro_mean(*_mean(each, scores, 51)))
 
 
 def _replicates(
@@ -193,6 +193,11 @@ def _replicates(
     """Return for each run what `observation_replicates` returns for some films."""
     weights, tests = scores.weights[:, rows], [run.test for run in cell.runs]
     return [observation_replicates(test.label[rows], test.ensemble[rows], weights, statistic) for test in tests]
+
+
+def _mean(each: list[tuple[Floats, Floats]], scores: Scores, purpose: int) -> tuple[Floats, Floats]:
+    """Return the mean over seeds and its replicates, with seeds drawn for this purpose."""
+    return mean_over_seeds(each, draw_seeds(len(each), len(scores.weights), scores.generator(purpose)))
 
 
 def _calibration(cell: Cell) -> tuple[float, float]:

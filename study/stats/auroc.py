@@ -33,7 +33,6 @@ __all__ = [
     "auroc",
     "drop_masked",
     "macro_auroc",
-    "midranks",
     "weighted_auprc",
     "weighted_auroc",
 ]
@@ -67,13 +66,7 @@ def auroc(label: ArrayLike, probability: ArrayLike) -> float:
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
     """
-    truth, score = _known(label, probability)
-    positives = int(truth.sum())
-    negatives = len(truth) - positives
-    if positives == 0 or negatives == 0:
-        return float("nan")
-    rank_sum = float(midranks(score)[truth].sum())
-    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+    return float(weighted_auroc(label, probability, np.ones((1, np.size(label))))[0])
 
 
 def auprc(label: ArrayLike, probability: ArrayLike) -> float:
@@ -91,8 +84,7 @@ def auprc(label: ArrayLike, probability: ArrayLike) -> float:
     >>> round(auprc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
     0.8333
     """
-    truth, score = _known(label, probability)
-    return float(weighted_auprc(truth, score, np.ones((1, len(truth))))[0])
+    return float(weighted_auprc(label, probability, np.ones((1, np.size(label))))[0])
 
 
 def macro_auroc(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -180,25 +172,6 @@ def drop_masked(label: ArrayLike, probability: ArrayLike) -> tuple[Floats, Float
     return truth, score
 
 
-def midranks(values: ArrayLike) -> Floats:
-    """Return ranks from 1; equal values share the mean of their ranks.
-
-    Parameters
-    ----------
-    values : array_like
-        float, shape (n,), none of them NaN.
-
-    Returns
-    -------
-    ndarray
-        float64, shape (n,), in [1, n].
-    """
-    _, inverse, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    middle: Floats = last - (counts - 1) / 2
-    return middle[inverse.reshape(-1)]
-
-
 @dataclass(frozen=True, eq=False)
 class _Ranking:
     """Weights of a chunk of replicates, the positives in increasing order of probability.
@@ -216,14 +189,6 @@ class _Ranking:
     first_of_equal: NDArray[np.intp]
 
 
-def _known(label: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
-    """Return which of the images that are not masked are positive, and their probabilities."""
-    truth, score = drop_masked(label, probability)
-    if np.isnan(score).any():
-        raise ValueError("a probability is NaN; the run that wrote it has diverged")
-    return truth.astype(bool), score
-
-
 def _rankings(label: ArrayLike, probability: ArrayLike, weights: ArrayLike) -> Iterator[tuple[slice, _Ranking]]:
     """Yield the ranking of each chunk of replicates; none where a class is absent.
 
@@ -232,14 +197,17 @@ def _rankings(label: ArrayLike, probability: ArrayLike, weights: ArrayLike) -> I
     """
     weight = np.asarray(weights)
     known = ~np.isnan(np.asarray(label, float))
-    truth, score = _known(label, probability)
+    truth, score = drop_masked(label, probability)
+    if np.isnan(score).any():
+        raise ValueError("a probability is NaN; the run that wrote it has diverged")
     if weight.ndim != 2 or weight.shape[1] != len(known):
         raise ValueError(f"weights must be (replicates, {len(known)}), got {weight.shape}")
-    if not truth.any() or truth.all():
+    present = truth == 1
+    if not present.any() or present.all():
         return
     image = np.flatnonzero(known)
     order = np.argsort(score, kind="stable")
-    positive, negative = order[truth[order]], order[~truth[order]]
+    positive, negative = order[present[order]], order[~present[order]]
     low = np.searchsorted(score[negative], score[positive], side="left")
     high = np.searchsorted(score[negative], score[positive], side="right")
     first = np.searchsorted(score[positive], score[positive], side="left")

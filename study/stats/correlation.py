@@ -29,9 +29,9 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import rankdata
 
 from xraytransfer.study.stats import Floats
-from xraytransfer.study.stats.auroc import midranks
 
 __all__ = [
     "Correlation",
@@ -101,7 +101,7 @@ def spearman(x: ArrayLike, y: ArrayLike) -> float:
     one, two = _points(x, y)
     if len(one) < 3:
         return float("nan")
-    return float(_pearson(midranks(one), midranks(two)[None])[0])
+    return float(_pearson(rankdata(one), rankdata(two)[None])[0])
 
 
 def spearman_interval(rho: float, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -156,7 +156,7 @@ def spearman_test(
     if math.isnan(rho):
         nan = float("nan")
         return Correlation(nan, nan, nan, nan, n, detectable_rho(n))
-    ranks, others = midranks(one), midranks(two)
+    ranks, others = rankdata(one), rankdata(two)
     if n <= _EXACT:
         orders = others[np.array(list(itertools.permutations(range(n))))]
         added = 0

@@ -27,9 +27,9 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
 
 from xraytransfer.study.stats import Floats
-from xraytransfer.study.stats.auroc import midranks
 
 __all__ = ["PairedTest", "delong_covariance", "delong_test"]
 
@@ -149,9 +149,9 @@ def _areas_and_covariance(
     over_hits, over_misses = np.empty((len(scores), owners)), np.empty((len(scores), owners))
     area = np.empty(len(scores))
     for row, score in enumerate(scores):
-        rank = midranks(score)
-        v10 = (rank[positive] - midranks(score[positive])) / n
-        v01 = 1 - (rank[~positive] - midranks(score[~positive])) / m
+        rank = rankdata(score)
+        v10 = (rank[positive] - rankdata(score[positive])) / n
+        v01 = 1 - (rank[~positive] - rankdata(score[~positive])) / m
         area[row] = v10.mean()
         over_hits[row] = np.bincount(hit, v10 - area[row], owners)
         over_misses[row] = np.bincount(miss, v01 - area[row], owners)

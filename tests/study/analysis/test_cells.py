@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xraytransfer.study.analysis.cells import mean_over_seeds, score_results
+from xraytransfer.study.analysis.cells import draw_seeds, mean_over_seeds, score_results
 from xraytransfer.study.analysis.results_folder import read_results
 from xraytransfer.study.stats.auroc import macro_auroc
 
@@ -51,7 +51,8 @@ def test_drawing_seeds_gives_the_variance_of_their_mean() -> None:
     rng = np.random.default_rng(0)
     for seeds in (2, 3, 5):
         value = rng.normal(0, 1, seeds)
-        mean, mixed = mean_over_seeds([(np.array([one]), np.full((40_000, 1), one)) for one in value], rng)
+        scores = [(np.array([one]), np.full((40_000, 1), one)) for one in value]
+        mean, mixed = mean_over_seeds(scores, draw_seeds(seeds, 40_000, rng))
         assert mean == pytest.approx(value.mean())
         assert mixed.mean() == pytest.approx(value.mean(), abs=0.02)
         assert mixed.var() == pytest.approx(value.var(ddof=1) / seeds, rel=0.04)
