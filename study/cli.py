@@ -179,7 +179,7 @@ def report(results: Path, out: Path | None, **options: Any) -> None:
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.report.report import write_report
 
-    click.echo(write_report(results, out, workers=cpu_limit(), say=click.echo, **options))
+    click.echo(write_report(results, out, workers=cpu_limit(), log=click.echo, **options))
 
 
 @study.command()
@@ -193,4 +193,4 @@ def demo(results: Path, patients: int, slots: int | None) -> None:
     """
     from xraytransfer.study.demo.demo import run_demo
 
-    click.echo(run_demo(results, patients=patients, slots=slots, say=click.echo))
+    click.echo(run_demo(results, patients=patients, slots=slots, log=click.echo))

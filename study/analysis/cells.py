@@ -2,10 +2,10 @@
 
 Conventions
 -----------
-A cell is architecture, initialisation and truncation; its AUROC is the mean over its seeds' ensembles.
-All cells are judged with the same resampled patients, so that any difference of two cells is paired.
+A cell is an architecture, an initialisation and a truncation; its AUROC is the mean over its seeds' ensembles.
+All cells are evaluated with the same resampled patients, so that any difference of two cells is paired.
 Where a cell has several seeds, each replicate also draws seeds: one fewer than there are, with replacement,
-which makes the variance of their mean right (Rao and Wu). With one seed, an interval speaks for this one
+which makes the variance of their mean right (Rao and Wu). With one seed, an interval holds for this one
 training only, as the paper's do.
 
 References
@@ -24,28 +24,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.study.analysis.results_folder import Results, RunResult
-from xraytransfer.study.stats.auroc import weighted_auroc
+from xraytransfer.study.stats import Floats
 from xraytransfer.study.stats.bootstrap import (
     Interval,
-    Statistic,
+    macro_mean,
+    observation_replicates,
     paired_interval,
     percentile_interval,
     resample_patients,
 )
 
-__all__ = ["Cell", "Scored", "score_results"]
+__all__ = ["INITIALISATIONS", "Cell", "Scores", "draw_seeds", "mean_over_seeds", "score_results"]
 
-Floats = NDArray[np.float64]
+INITIALISATIONS = ("pretrained", "random")
+"""In the order in which they are reported."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One cell of the grid, judged.
+    """One cell of the grid with its AUROCs.
 
     Attributes
     ----------
     architecture, family, initialisation : str
-        What it is.
+        The architecture, the family that it is grouped under, and the initialisation.
     truncation : int
         Final stages removed.
     row : mapping
@@ -58,10 +60,10 @@ class Cell:
         float64, shape (observations,): mean over seeds; NaN where undefined.
     by_seed : ndarray
         float64, shape (seeds,): macro AUROC of each run.
-    drawn : ndarray
+    replicates : ndarray
         float64, shape (replicates, observations).
-    seeds_drawn : ndarray
-        From `draw_seeds`: whatever else of this cell is compared is drawn so too.
+    seed_draws : ndarray
+        From `draw_seeds`; other comparisons of this cell's runs draw the same seeds.
     """
 
     architecture: str
@@ -73,8 +75,8 @@ class Cell:
     runs: tuple[RunResult, ...]
     value: Floats
     by_seed: Floats
-    drawn: Floats
-    seeds_drawn: NDArray[np.intp]
+    replicates: Floats
+    seed_draws: NDArray[np.intp]
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -82,24 +84,25 @@ class Cell:
         return self.architecture, self.initialisation, self.truncation
 
     @property
+    def names(self) -> dict[str, Any]:
+        """Architecture, initialisation and truncation, as the first columns of a table's row."""
+        return dict(zip(("architecture", "initialisation", "truncation"), self.key, strict=True))
+
+    @property
     def label(self) -> str:
-        """What people read: ``resnet18, pretrained`` or ``resnet18 -2, pretrained``."""
+        """The name that readers see: ``resnet18, pretrained`` or ``resnet18 -2, pretrained``."""
         cut = f" \N{MINUS SIGN}{self.truncation}" if self.truncation else ""
         return f"{self.architecture}{cut}, {self.initialisation}"
 
     @property
-    def macro_drawn(self) -> Floats:
+    def macro_replicates(self) -> Floats:
         """Macro AUROC of each replicate: float64, shape (replicates,)."""
-        defined = ~np.isnan(self.value)
-        if not defined.any():
-            return np.full(len(self.drawn), np.nan)
-        mean: Floats = self.drawn[:, defined].mean(axis=1)
-        return mean
+        return macro_mean(self.value, self.replicates)[1]
 
     @property
     def macro(self) -> Interval:
         """Macro AUROC with its interval."""
-        return percentile_interval(_mean(self.value), self.macro_drawn)
+        return percentile_interval(*macro_mean(self.value, self.replicates))
 
     @property
     def seed_sd(self) -> float:
@@ -108,27 +111,27 @@ class Cell:
 
     def observation(self, index: int) -> Interval:
         """Return one observation's AUROC with its interval."""
-        return percentile_interval(float(self.value[index]), self.drawn[:, index])
+        return percentile_interval(float(self.value[index]), self.replicates[:, index])
 
     def minus(self, other: Cell) -> Interval:
         """Return the paired difference of macro AUROC, this cell minus the other."""
-        return paired_interval(self.macro.value - other.macro.value, self.macro_drawn, other.macro_drawn)
+        return paired_interval(self.macro.value - other.macro.value, self.macro_replicates, other.macro_replicates)
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """All cells of a results folder, judged on the same resampled patients.
+class Scores:
+    """All cells of a results folder, evaluated on the same resampled patients.
 
     Attributes
     ----------
     results : Results
-        What was read.
+        The runs that were read.
     cells : tuple of Cell
         By family, architecture, initialisation, truncation.
     weights : ndarray
         uint16, shape (replicates, films): see `resample_patients`.
     seed : int
-        Of the resampling.
+        Seed of the resampling.
     """
 
     results: Results
@@ -138,22 +141,25 @@ class Scored:
 
     def find(self, architecture: str, initialisation: str, truncation: int = 0) -> Cell | None:
         """Return a cell, or None."""
-        for cell in self.cells:
-            if cell.key == (architecture, initialisation, truncation):
-                return cell
-        return None
+        key = (architecture, initialisation, truncation)
+        return next((cell for cell in self.cells if cell.key == key), None)
 
-    def whole(self, initialisation: str) -> list[Cell]:
-        """Return the cells without truncation of one initialisation."""
-        return [c for c in self.cells if c.initialisation == initialisation and c.truncation == 0]
+    def whole(self, *initialisations: str) -> list[Cell]:
+        """Return the cells without truncation, of some initialisations, or of all if none is named."""
+        kinds = initialisations or INITIALISATIONS
+        return [cell for cell in self.cells if cell.initialisation in kinds and cell.truncation == 0]
 
     def generator(self, purpose: int) -> np.random.Generator:
-        """Return a source of chance for a purpose: the same at every call."""
+        """Return a random generator for a purpose: the same at every call."""
         return np.random.default_rng([self.seed, purpose])
 
+    def patient_weights(self, patient: NDArray[np.str_]) -> NDArray[np.uint16]:
+        """Return weights, shape (replicates, rows), in which each replicate holds the same patients as in `weights`."""
+        return resample_patients(patient, len(self.weights), self.generator(0))
 
-def score_results(results: Results, *, replicates: int = 1000, seed: int = 0, workers: int = 1) -> Scored:
-    """Judge every cell.
+
+def score_results(results: Results, *, replicates: int = 1000, seed: int = 0, workers: int = 1) -> Scores:
+    """Compute the AUROCs of every cell.
 
     Parameters
     ----------
@@ -162,102 +168,47 @@ def score_results(results: Results, *, replicates: int = 1000, seed: int = 0, wo
     replicates : int
         Bootstrap replicates.
     seed : int
-        Of the resampling.
+        Seed of the resampling.
     workers : int
         Threads.
 
     Returns
     -------
-    Scored
+    Scores
     """
     weights = resample_patients(results.test.patient, replicates, np.random.default_rng([seed, 0]))
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        judged = list(pool.map(lambda run: replicate_matrix(run, weights), results.runs))
-    by_cell: dict[tuple[str, str, int], list[int]] = {}
-    for index, run in enumerate(results.runs):
-        by_cell.setdefault(run.cell, []).append(index)
+        each = pool.map(lambda run: observation_replicates(run.test.label, run.test.ensemble, weights), results.runs)
+        scores = dict(zip((run.name for run in results.runs), each, strict=True))
+    by_cell: dict[tuple[str, str, int], list[RunResult]] = {}
+    for run in results.runs:
+        by_cell.setdefault(run.cell, []).append(run)
     generator = np.random.default_rng([seed, 1])
-    cells = []
-    for indices in by_cell.values():
-        runs = tuple(results.runs[i] for i in indices)
-        values = np.stack([judged[i][0] for i in indices])
-        seeds_drawn = draw_seeds(len(runs), len(weights), generator)
-        config = runs[0].config
-        cells.append(
-            Cell(
-                architecture=str(config["architecture"]),
-                family=str(config["family"]),
-                initialisation=str(config["initialisation"]),
-                truncation=int(config["truncation"]),
-                row=config.get("row", {}),
-                parameters=int(runs[0].done.get("parameters", 0)),
-                runs=runs,
-                value=values.mean(axis=0),
-                by_seed=np.array([_mean(value) for value in values]),
-                drawn=mix_seeds(np.stack([judged[i][1] for i in indices]), seeds_drawn),
-                seeds_drawn=seeds_drawn,
-            )
-        )
-    cells = sorted(
+    cells = [_cell(runs, [scores[run.name] for run in runs], generator) for runs in by_cell.values()]
+    ordered = sorted(
         cells, key=lambda c: (c.family, _whole_size(c, cells), c.architecture, c.initialisation, c.truncation)
     )
-    return Scored(results, tuple(cells), weights, seed)
+    return Scores(results, tuple(ordered), weights, seed)
 
 
-def replicate_matrix(
-    run: RunResult,
-    weights: NDArray[np.uint16],
-    *,
-    member: int = 0,
-    rows: NDArray[np.bool_] | None = None,
-    statistic: Statistic = weighted_auroc,
-) -> tuple[Floats, Floats]:
-    """Return a number of each observation, and its replicates.
-
-    Parameters
-    ----------
-    run : RunResult
-        The run.
-    weights : ndarray
-        uint16, shape (replicates, films).
-    member : int
-        0 the ensemble, 1 its best checkpoint, 2 the soup, which the run must have.
-    rows : ndarray, optional
-        bool, shape (films,): only these.
-    statistic : callable
-        `weighted_auroc` or `weighted_auprc`.
-
-    Returns
-    -------
-    tuple of ndarray
-        float64, shape (observations,), and float64, shape (replicates, observations).
-    """
-    chosen = np.ones(len(run.test.image), bool) if rows is None else rows
-    said = run.test.soup if member == 2 and run.test.soup is not None else run.test.probability[:, member]
-    label, probability = run.test.label[chosen], said[chosen]
-    weight, one = weights[:, chosen], np.ones((1, int(chosen.sum())))
-    columns = range(label.shape[1])
-    value = np.array([statistic(label[:, k], probability[:, k], one)[0] for k in columns])
-    drawn = np.stack([statistic(label[:, k], probability[:, k], weight) for k in columns], axis=1)
-    return value, drawn
-
-
-def combine_seeds(drawn: Floats, generator: np.random.Generator) -> Floats:
-    """Return the replicates of a mean over seeds, the seeds drawn too.
-
-    Parameters
-    ----------
-    drawn : ndarray
-        float64, shape (seeds, replicates, observations).
-    generator : numpy.random.Generator
-        Source of chance.
-
-    Returns
-    -------
-    ndarray
-        float64, shape (replicates, observations).
-    """
-    return mix_seeds(drawn, draw_seeds(drawn.shape[0], drawn.shape[1], generator))
+def _cell(runs: Sequence[RunResult], scores: Sequence[tuple[Floats, Floats]], generator: np.random.Generator) -> Cell:
+    """Return a cell from its runs and the AUROCs of each."""
+    seed_draws = draw_seeds(len(runs), len(scores[0][1]), generator)
+    value, replicates = mean_over_seeds(scores, seed_draws)
+    config = runs[0].config
+    return Cell(
+        architecture=str(config["architecture"]),
+        family=str(config["family"]),
+        initialisation=str(config["initialisation"]),
+        truncation=int(config["truncation"]),
+        row=config.get("row", {}),
+        parameters=int(runs[0].done.get("parameters", 0)),
+        runs=tuple(runs),
+        value=value,
+        by_seed=np.array([macro_mean(*one)[0] for one in scores]),
+        replicates=replicates,
+        seed_draws=seed_draws,
+    )
 
 
 def draw_seeds(seeds: int, replicates: int, generator: np.random.Generator) -> NDArray[np.intp]:
@@ -267,29 +218,23 @@ def draw_seeds(seeds: int, replicates: int, generator: np.random.Generator) -> N
     return generator.integers(0, seeds, (seeds - 1, replicates))
 
 
-def mix_seeds(drawn: Floats, chosen: NDArray[np.intp]) -> Floats:
-    """Return the mean over the seeds that each replicate takes.
+def mean_over_seeds(scores: Sequence[tuple[Floats, Floats]], seed_draws: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """Return the mean over seeds, and in each replicate the mean over the seeds that it takes.
 
     Parameters
     ----------
-    drawn : ndarray
-        float64, shape (seeds, replicates, observations).
-    chosen : ndarray
+    scores : sequence of (ndarray, ndarray)
+        From `observation_replicates`, one pair per seed.
+    seed_draws : ndarray
         From `draw_seeds`.
 
     Returns
     -------
-    ndarray
-        float64, shape (replicates, observations).
+    tuple of ndarray
+        float64, shape (observations,), and float64, shape (replicates, observations).
     """
-    answer: Floats = drawn[chosen, np.arange(drawn.shape[1])].mean(axis=0)
-    return answer
-
-
-def _mean(value: Floats) -> float:
-    """Return the mean over defined observations; NaN if there is none."""
-    defined = value[~np.isnan(value)]
-    return float(defined.mean()) if defined.size else float("nan")
+    values, replicates = (np.stack(arrays) for arrays in zip(*scores, strict=True))
+    return values.mean(axis=0), replicates[seed_draws, np.arange(replicates.shape[1])].mean(axis=0)
 
 
 def _whole_size(cell: Cell, cells: Sequence[Cell]) -> int:

@@ -1,16 +1,14 @@
-"""What a network costs: milliseconds for one film, and the size of its activation map.
+"""The cost of a network: milliseconds for one film, and the size of its activation map.
 
-Measured once per architecture and truncation with random weights, which cost the same as trained ones, and
-stored as ``costs.csv`` in the results folder, so that a report remains a function of files.
+Costs are measured once per architecture and truncation, with random weights, which cost the same as trained ones.
+They are stored as ``costs.csv`` in the results folder, so that a report remains a function of files.
 """
 
 from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
 from xraytransfer.study.analysis.results_folder import Results
 from xraytransfer.study.networks.architectures import Architecture
@@ -18,6 +16,7 @@ from xraytransfer.study.networks.architectures import Architecture
 __all__ = ["Cost", "measure_costs", "read_costs"]
 
 REPEATS = 25
+"""Films per measurement. The note of the table ``truncation`` names this number."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +26,14 @@ class Cost:
     Attributes
     ----------
     architecture : str
-        Name of the row.
+        Its name in the table of architectures.
     truncation : int
         Final stages removed.
     resolution : int
         Side of the film in pixels.
     latency_ms : float
-        Fastest of some films given one at a time, one CPU thread, float32, network alone: what other work on
-        the machine adds is no property of the network.
+        Time of the network alone for one film, with one CPU thread, in float32. The fastest of `REPEATS` films
+        counts, because what other work on the machine adds is no property of the network.
     map_rows, map_columns : int
         Size of the activation map.
     """
@@ -48,7 +47,7 @@ class Cost:
 
 
 def read_costs(results: Results) -> dict[tuple[str, int], Cost]:
-    """Return what is stored for the runs' resolution, by architecture and truncation; empty without a file."""
+    """Return the costs stored for the runs' resolution, by architecture and truncation; empty without a file."""
     path = results.folder / "costs.csv"
     if not path.is_file():
         return {}
@@ -69,7 +68,7 @@ def read_costs(results: Results) -> dict[tuple[str, int], Cost]:
 
 
 def measure_costs(results: Results) -> dict[tuple[str, int], Cost]:
-    """Measure what is not stored yet, store it, and return everything.
+    """Measure and store the costs that are not stored yet, and return all costs.
 
     Parameters
     ----------
@@ -79,22 +78,26 @@ def measure_costs(results: Results) -> dict[tuple[str, int], Cost]:
     Returns
     -------
     dict
-        Architecture and truncation to `Cost`.
+        `Cost` by architecture and truncation.
 
     Raises
     ------
     ImportError
         torch or timm is not installed.
     """
-    known = read_costs(results)
+    costs = read_costs(results)
     side = int(results.config("resolution")[0])
-    wanted = {(run.cell[0], run.cell[2]): run.config for run in results.runs}
-    for (name, truncation), config in sorted(wanted.items()):
-        if (name, truncation) not in known:
+    configs = {(run.cell[0], run.cell[2]): run.config for run in results.runs}
+    for name, truncation in sorted(configs):
+        if (name, truncation) not in costs:
+            config = configs[name, truncation]
             row = Architecture.from_dict(config["row"])
-            known[name, truncation] = measure_cost(row, truncation, len(config["outputs"]), side)
-    _write(results.folder / "costs.csv", known.values())
-    return known
+            costs[name, truncation] = measure_cost(row, truncation, len(config["outputs"]), side)
+    with (results.folder / "costs.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Cost)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(cost) for cost in costs.values())
+    return costs
 
 
 def measure_cost(architecture: Architecture, truncation: int, outputs: int, side: int) -> Cost:
@@ -103,11 +106,11 @@ def measure_cost(architecture: Architecture, truncation: int, outputs: int, side
     Parameters
     ----------
     architecture : Architecture
-        The row.
+        Its row.
     truncation : int
         Final stages removed.
     outputs : int
-        Observations trained.
+        Number of observations.
     side : int
         Resolution in pixels.
     """
@@ -131,10 +134,3 @@ def measure_cost(architecture: Architecture, truncation: int, outputs: int, side
         torch.set_num_threads(threads)
     rows, columns = activation.shape[-2:]
     return Cost(architecture.name, truncation, side, round(min(times) * 1e3, 2), int(rows), int(columns))
-
-
-def _write(path: Path, costs: Iterable[Cost]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Cost)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(cost) for cost in costs)

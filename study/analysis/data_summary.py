@@ -1,4 +1,4 @@
-"""What a report says about its films, runs and limits before it answers anything."""
+"""The first part of a report: its title, films, runs, settings and limits."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xraytransfer.study.analysis.cells import Scored
-from xraytransfer.study.analysis.table import Column, Table, number, text
+from xraytransfer.study.analysis.cells import Scores
+from xraytransfer.study.analysis.table import Column, Row, Table, number_text, printed, span
 from xraytransfer.study.phantoms.dataset import FOLDER
 
 __all__ = ["data_section_tables", "headline", "is_synthetic", "limits", "settings_table"]
@@ -15,15 +15,15 @@ __all__ = ["data_section_tables", "headline", "is_synthetic", "limits", "setting
 DATA_NAMES = {"nih": "NIH ChestX-ray14", "chexpert": "CheXpert"}
 
 
-def is_synthetic(scored: Scored) -> bool:
+def is_synthetic(scores: Scores) -> bool:
     """Return whether the films are phantoms."""
-    return Path(str(scored.results.config("data", "folder") or "")).name == FOLDER
+    return Path(str(scores.results.config("data", "folder") or "")).name == FOLDER
 
 
-def headline(scored: Scored) -> tuple[str, str]:
+def headline(scores: Scores) -> tuple[str, str]:
     """Return the report's title, and the notice below it."""
-    name = str(scored.results.config("data", "name") or "films")
-    if is_synthetic(scored):
+    name = str(scores.results.config("data", "name") or "films")
+    if is_synthetic(scores):
         return (
             "ImageNet models on drawn chest phantoms",
             "SYNTHETIC: these films are procedural drawings, and in the demo the networks were pretrained on drawn "
@@ -36,27 +36,26 @@ def headline(scored: Scored) -> tuple[str, str]:
     )
 
 
-def limits(scored: Scored) -> tuple[str, ...]:
-    """Return sentences on how much these runs can carry."""
-    results = scored.results
+def limits(scores: Scores) -> tuple[str, ...]:
+    """Return sentences on how far conclusions from these runs can go."""
+    results = scores.results
     test = results.test
     positives = {str(n): int((test.label[:, k] == 1).sum()) for k, n in enumerate(test.observations)}
     fewest = min(positives, key=lambda name: positives[name])
-    cells, runs = len(scored.cells), len(results.runs)
-    seeds = sorted({len(cell.runs) for cell in scored.cells})
-    whole = {cell.architecture for cell in scored.cells if cell.truncation == 0}
+    cells, runs = len(scores.cells), len(results.runs)
+    seeds = {len(cell.runs) for cell in scores.cells}
+    whole = {cell.architecture for cell in scores.whole()}
     sentences = [
-        f"{runs} runs in {cells} cells of {len(whole)} architectures; seeds per cell: "
-        f"{' to '.join(str(n) for n in (seeds if len(seeds) < 2 else (seeds[0], seeds[-1])))}.",
+        f"{runs} runs in {cells} cells of {len(whole)} architectures; seeds per cell: {span(seeds)}.",
         f"Judged on {len(test.image)} films of {len(np.unique(test.patient))} patients; fewest positives: "
         f"{fewest.replace('_', ' ')}, {positives[fewest]}.",
     ]
-    absent = [str(n) for k, n in enumerate(test.observations) if np.isnan(scored.cells[0].value[k])]
+    absent = [str(n) for k, n in enumerate(test.observations) if np.isnan(scores.cells[0].value[k])]
     if absent:
         sentences.append(
             f"AUROC is not defined for {', '.join(absent)}: a class is absent among the test films. Not in the mean."
         )
-    if seeds == [1]:
+    if seeds == {1}:
         sentences.append("One seed per cell: differences between cells include the chance of training, unmeasured.")
     if len(whole) < 16:
         sentences.append(
@@ -67,25 +66,25 @@ def limits(scored: Scored) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def data_section_tables(scored: Scored) -> list[Table]:
+def data_section_tables(scores: Scores) -> list[Table]:
     """Return the table of splits and positives, and that of runs left out where there are any."""
-    results = scored.results
+    results = scores.results
     test = results.test
     split = results.config("split") or {}
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for name in ("train", "validation", "test"):
         counts = split.get(name, {})
-        row: dict[str, object] = {"split": name, "films": counts.get("images"), "patients": counts.get("patients")}
+        row: Row = {"split": name, "films": counts.get("images"), "patients": counts.get("patients")}
         if name == "test":
             row |= {f"positive_{n}": int((test.label[:, k] == 1).sum()) for k, n in enumerate(test.observations)}
             row |= {"masked": int(np.isnan(test.label).sum())}
         rows.append(row)
     columns = [
-        Column("Split by patient", text("split"), right=False),
-        Column("Films", text("films")),
-        Column("Patients", text("patients")),
-        *(Column(f"{n.replace('_', ' ').capitalize()}", text(f"positive_{n}")) for n in results.observations),
-        Column("Masked labels", text("masked")),
+        Column("Split by patient", "split", "words"),
+        Column("Films", "films"),
+        Column("Patients", "patients"),
+        *(Column(printed(n), f"positive_{n}") for n in results.observations),
+        Column("Masked labels", "masked"),
     ]
     refused = sum((results.config("data", "refused") or {}).values())
     note = (
@@ -93,16 +92,16 @@ def data_section_tables(scored: Scored) -> list[Table]:
     )
     tables = [Table("data", "Films", columns, rows, note)]
     if results.left_out:
-        listed: list[dict[str, object]] = [{"run": run, "reason": reason} for run, reason in results.left_out]
-        left = (Column("Run", text("run"), right=False), Column("Why it is not compared", text("reason"), right=False))
+        listed: list[Row] = [{"run": run, "reason": reason} for run, reason in results.left_out]
+        left = (Column("Run", "run", "words"), Column("Why it is not compared", "reason", "words"))
         tables.append(Table("left_out", "Runs not compared", left, listed))
     return tables
 
 
-def settings_table(scored: Scored) -> Table:
+def settings_table(scores: Scores) -> Table:
     """Return the settings that all runs share, and what the runs took."""
-    config = scored.results.runs[0].config
-    rows: list[dict[str, object]] = []
+    config = scores.results.runs[0].config
+    rows: list[Row] = []
     for key in ("resolution", "intensity", "label_policy", "writer"):
         value = config.get(key)
         shown = " x ".join(str(n) for n in value) if isinstance(value, list) else value
@@ -116,13 +115,13 @@ def settings_table(scored: Scored) -> Table:
         {"setting": f"split.{key}", "value": split.get(key)}
         for key in ("method", "salt", "evaluation_minimum_width", "sha256")
     ]
-    done = [run.done for run in scored.results.runs]
+    done = [run.done for run in scores.results.runs]
     hours = sum(float(one.get("seconds_this_process") or 0) for one in done) / 3600
     devices = ", ".join(sorted({str(one.get("device") or "?") for one in done}))
     rows += [
-        {"setting": "hours of all runs together", "value": number("h", 2)({"h": hours})},
+        {"setting": "hours of all runs together", "value": number_text(hours, 2)},
         {"setting": "devices", "value": devices},
         {"setting": "torch", "value": ", ".join(sorted({str(one.get("torch") or "?") for one in done}))},
     ]
-    columns = (Column("Setting", text("setting"), right=False), Column("Value", text("value"), right=False))
+    columns = (Column("Setting", "setting", "words"), Column("Value", "value", "words"))
     return Table("settings", "Settings that all runs share", columns, rows)

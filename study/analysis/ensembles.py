@@ -3,8 +3,8 @@
 Conventions
 -----------
 The *ensemble* of a run is the mean of its kept checkpoints' probabilities; the *best* is the one of them with the
-highest validation AUROC; the *soup* is one network whose weights are the mean of theirs. All three are judged on
-the same resampled patients and, where a cell has several seeds, the same drawn seeds, so differences are paired.
+highest validation AUROC; the *soup* is one network whose weights are the mean of theirs. All three are evaluated on
+the same resampled patients and, where a cell has several seeds, the same seed draws, so differences are paired.
 An examination's probability is the maximum over its views.
 
 References
@@ -17,44 +17,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytransfer.study.analysis.cells import Scored, mix_seeds, replicate_matrix
-from xraytransfer.study.analysis.results_folder import RunResult
+from xraytransfer.study.analysis.cells import Cell, Scores, mean_over_seeds
+from xraytransfer.study.analysis.results_folder import RunPredictions
 from xraytransfer.study.analysis.subgroups import reference_cell
 from xraytransfer.study.analysis.table import (
     Column,
+    Row,
     Table,
+    difference_row,
     interval_row,
-    p_text,
-    sentence_number,
-    show_interval,
-    show_p,
-    text,
+    interval_text,
+    number_text,
+    p_sentence,
+    span,
 )
-from xraytransfer.study.data.predictions import Predictions
+from xraytransfer.study.stats import Floats
 from xraytransfer.study.stats.bootstrap import (
-    Interval,
     bootstrap_macro,
+    macro_mean,
+    observation_replicates,
     paired_interval,
     percentile_interval,
-    resample_patients,
 )
 
 __all__ = ["across_table", "checkpoint_table", "ensemble_verdicts"]
 
-Floats = NDArray[np.float64]
 MEAN = "mean of whole networks"
 
+Macro = tuple[float, Floats]
+"""A macro AUROC and its replicates, float64, shape (replicates,)."""
 
-def checkpoint_table(scored: Scored, workers: int = 1) -> Table:
+
+def checkpoint_table(scores: Scores, workers: int = 1) -> Table:
     """Return one row per cell: its ensemble, the best checkpoint alone, and the soup, with paired differences.
 
     Parameters
     ----------
-    scored : Scored
+    scores : Scores
         From `score_results`.
     workers : int
         Threads.
@@ -65,49 +69,22 @@ def checkpoint_table(scored: Scored, workers: int = 1) -> Table:
         ``checkpoints``; the last row is the mean over whole networks where there are several. Cells with one
         checkpoint have nothing to average and are left out; a soup is absent where a run stored none.
     """
-    cells = [cell for cell in scored.cells if max(run.checkpoints for run in cell.runs) > 1]
-    wanted = [(run, member) for cell in cells for run in cell.runs for member in (1, 2) if _has(run, member)]
+    cells = [cell for cell in scores.cells if max(run.checkpoints for run in cell.runs) > 1]
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        judged = pool.map(lambda pair: replicate_matrix(pair[0], scored.weights, member=pair[1]), wanted)
-        found = dict(zip(((run.name, member) for run, member in wanted), judged, strict=True))
-    rows: list[dict[str, object]] = []
-    macros: list[list[tuple[float, Floats]]] = []
-    for cell in cells:
-        sides = [(cell.macro.value, cell.macro_drawn)]
-        for member in (1, 2):
-            if all(_has(run, member) for run in cell.runs):
-                values, drawn = zip(*(found[run.name, member] for run in cell.runs), strict=True)
-                other = replace(cell, value=np.mean(values, axis=0), drawn=mix_seeds(np.stack(drawn), cell.seeds_drawn))
-                sides.append((other.macro.value, other.macro_drawn))
-        kept = sorted({run.checkpoints for run in cell.runs})
-        row: dict[str, object] = {
-            "cell": cell.label,
-            "architecture": cell.architecture,
-            "initialisation": cell.initialisation,
-            "truncation": cell.truncation,
-            "seeds": len(cell.runs),
-            "checkpoints": " to ".join(str(n) for n in (kept if len(kept) < 2 else (kept[0], kept[-1]))),
-        }
-        rows.append(row | _sides(sides))
-        if cell.truncation == 0:
-            macros.append(sides)
-    if len(macros) > 1:
-        # a mean over some of the cells would be another quantity
-        count = min(len(sides) for sides in macros)
-        means = [
-            (float(np.mean([s[side][0] for s in macros])), np.mean([s[side][1] for s in macros], axis=0))
-            for side in range(count)
-        ]
-        rows.append({"cell": MEAN} | _sides(means))
+        macros = list(pool.map(partial(_macros, weights=scores.weights), cells))
+    rows = [_cell_row(cell) | _comparisons(one) for cell, one in zip(cells, macros, strict=True)]
+    whole = [one for cell, one in zip(cells, macros, strict=True) if cell.truncation == 0]
+    if len(whole) > 1:
+        rows.append({"cell": MEAN} | _comparisons(_mean_macros(whole)))
     columns = (
-        Column("Cell", text("cell"), right=False),
-        Column("Ensemble (95 %)", show_interval("ensemble_")),
-        Column("Best alone (95 %)", show_interval("best_")),
-        Column("Soup (95 %)", show_interval("soup_")),
-        Column("Ensemble minus best", show_interval("ensemble_minus_best_", signed=True)),
-        Column("p", show_p("ensemble_minus_best_p")),
-        Column("Soup minus ensemble", show_interval("soup_minus_ensemble_", signed=True)),
-        Column("p", show_p("soup_minus_ensemble_p")),
+        Column("Cell", "cell", "words"),
+        Column("Ensemble (95 %)", "ensemble_", "interval"),
+        Column("Best alone (95 %)", "best_", "interval"),
+        Column("Soup (95 %)", "soup_", "interval"),
+        Column("Ensemble minus best", "ensemble_minus_best_", "interval", signed=True),
+        Column("p", "ensemble_minus_best_p", "p"),
+        Column("Soup minus ensemble", "soup_minus_ensemble_", "interval", signed=True),
+        Column("p", "soup_minus_ensemble_p", "p"),
     )
     note = (
         "Macro AUROC. Ensemble: mean of the checkpoints' probabilities. Best: the checkpoint with the highest "
@@ -116,9 +93,8 @@ def checkpoint_table(scored: Scored, workers: int = 1) -> Table:
     )
     if any("soup_value" not in row for row in rows):
         note += " \N{EN DASH}: the run stored no soup."
-    return Table(
-        "checkpoints", "Kept checkpoints: together, the best alone, and their mean weights", columns, rows, note
-    )
+    title = "Kept checkpoints: together, the best alone, and their mean weights"
+    return Table("checkpoints", title, columns, rows, note)
 
 
 def ensemble_verdicts(inside: Table) -> tuple[str, ...]:
@@ -132,92 +108,108 @@ def ensemble_verdicts(inside: Table) -> tuple[str, ...]:
         ("ensemble_minus_best", "the mean of a run's checkpoints against the best of them alone"),
         ("soup_minus_ensemble", "one network with the mean of their weights against the mean of their probabilities"),
     ):
-        value, lower, upper = (row.get(f"{key}_{part}") for part in ("value", "lower", "upper"))
-        if not (isinstance(value, float) and isinstance(lower, float) and isinstance(upper, float)):
+        if f"{key}_value" not in row:
             continue
-        ends = f"{sentence_number(lower, 4, signed=True)} to {sentence_number(upper, 4, signed=True)}"
-        shown = "" if np.isnan(lower) else f" (95 % {ends}, p = {p_text(row.get(f'{key}_p'))})".replace("= <", "< ")
-        sentences.append(f"{where}, {what}: {sentence_number(value, 4, signed=True)} macro AUROC{shown}.")
+        value, lower, upper, p = (row[f"{key}_{part}"] for part in ("value", "lower", "upper", "p"))
+        ends = "" if np.isnan(lower) else f" (95 % {interval_text(lower, upper, 4, signed=True)}, {p_sentence(p)})"
+        sentences.append(f"{where}, {what}: {number_text(value, 4, signed=True)} macro AUROC{ends}.")
     return tuple(sentences)
 
 
-def across_table(scored: Scored) -> Table | None:
+def across_table(scores: Scores) -> Table | None:
     """Return one row per ensemble of several runs: its AUROC, and the paired difference to one run.
 
-    All seeds of the reference cell, all pretrained whole networks, and all whole networks, each against the
-    reference cell's first run; by examination too, where examinations have several films. None where there are no
-    two runs to put together.
+    The ensembles are all seeds of the reference cell, all pretrained whole networks, and all whole networks, each
+    against the reference cell's first run; also by examination, where examinations have several films. None where
+    no ensemble has two runs.
     """
-    reference = reference_cell(scored)
-    base, whole = reference.runs[0].test, [c for c in scored.cells if c.truncation == 0]
-    pretrained = [c for c in whole if c.initialisation == "pretrained"]
-    groups = [(f"seeds of {reference.label}", [reference]), ("all pretrained whole networks", pretrained)]
-    if len(whole) > len(pretrained):
-        groups.append(("all whole networks", whole))
+    reference = reference_cell(scores)
+    base = reference.runs[0].test
     examinations = len(np.unique(base.examination)) < len(base.image)
-    rows: list[dict[str, object]] = []
-    for name, cells in groups:
-        members = [run.test.probability[:, 0] for cell in cells for run in cell.runs]
+    rows: list[Row] = []
+    for name, cells in _groups(scores, reference).items():
+        members = [run.test.ensemble for cell in cells for run in cell.runs]
         if len(members) < 2:
             continue
         mean = np.stack(members).mean(axis=0, dtype=np.float64).astype(np.float32)
-        row: dict[str, object] = {
-            "ensemble": f"{len(members)} runs: {name}",
-            "against": f"one run of {reference.label}",
-            **_compare(base, mean, scored.weights),
-        }
+        row: Row = {"ensemble": f"{len(members)} runs: {name}", "against": f"one run of {reference.label}"}
+        row |= _compare(replace(base, ensemble=mean), base, scores.weights)
         if examinations:
-            row |= _by_examination(base, mean, scored)
+            first, second = replace(base, ensemble=mean).by_examination(), base.by_examination()
+            compared = _compare(first, second, scores.patient_weights(first.patient))
+            row |= {f"examinations_{key}": value for key, value in compared.items()}
         rows.append(row)
     if not rows:
         return None
-    columns = [
-        Column("Ensemble", text("ensemble"), right=False),
-        Column("Macro AUROC (95 %)", show_interval()),
-        Column("Difference (95 %)", show_interval("difference_", signed=True)),
-        Column("p", show_p("p")),
+    columns: list[Column | str] = [
+        Column("Ensemble", "ensemble", "words"),
+        Column("Macro AUROC (95 %)", "", "interval"),
+        Column("Difference (95 %)", "difference_", "interval", signed=True),
+        "p",
     ]
     note = f"Means of the runs' ensembles; differences to one run of {reference.label}. "
     note += "Paired bootstrap by patient; p not corrected."
     if examinations:
         columns += [
-            Column("Examinations (95 %)", show_interval("examinations_")),
-            Column("Difference (95 %)", show_interval("examinations_difference_", signed=True)),
-            Column("p", show_p("examinations_p")),
+            Column("Examinations (95 %)", "examinations_", "interval"),
+            Column("Difference (95 %)", "examinations_difference_", "interval", signed=True),
+            Column("p", "examinations_p", "p"),
         ]
         note += " Examinations: the maximum over the views."
     return Table("ensembles", "Runs together, across seeds and across architectures", columns, rows, note)
 
 
-def _has(run: RunResult, member: int) -> bool:
-    return member < 2 or run.test.soup is not None
+def _macros(cell: Cell, weights: NDArray[np.uint16]) -> dict[str, Macro]:
+    """Return the macro AUROC of ensemble, best checkpoint and, where every run stored one, soup."""
+    tests = [run.test for run in cell.runs]
+    macros = {"ensemble": macro_mean(cell.value, cell.replicates)}
+    for name, probabilities in (
+        ("best", [test.best_checkpoint for test in tests]),
+        ("soup", [test.soup for test in tests if test.soup is not None]),
+    ):
+        if len(probabilities) == len(tests):
+            each = [observation_replicates(t.label, p, weights) for t, p in zip(tests, probabilities, strict=True)]
+            macros[name] = macro_mean(*mean_over_seeds(each, cell.seed_draws))
+    return macros
 
 
-def _sides(sides: Sequence[tuple[float, Floats]]) -> dict[str, object]:
+def _mean_macros(macros: Sequence[dict[str, Macro]]) -> dict[str, Macro]:
+    """Return the means over cells of what all cells have; a mean over some of them would be another quantity."""
+    return {
+        name: (float(np.mean([one[name][0] for one in macros])), np.mean([one[name][1] for one in macros], axis=0))
+        for name in macros[0]
+        if all(name in one for one in macros)
+    }
+
+
+def _cell_row(cell: Cell) -> Row:
+    checkpoints = span(run.checkpoints for run in cell.runs)
+    return {"cell": cell.label, **cell.names, "seeds": len(cell.runs), "checkpoints": checkpoints}
+
+
+def _comparisons(macros: dict[str, Macro]) -> Row:
     """Return intervals of ensemble, best and soup, and of their differences, as keys of a row."""
-    names = ("ensemble", "best", "soup")
-    row: dict[str, object] = {}
-    for name, (value, drawn) in zip(names, sides, strict=False):
-        row |= interval_row(percentile_interval(value, drawn), f"{name}_")
-    for one, two in ((0, 1), (2, 1), (2, 0)):
-        if max(one, two) < len(sides):
-            difference = paired_interval(sides[one][0] - sides[two][0], sides[one][1], sides[two][1])
-            key = f"{names[one]}_minus_{names[two]}_"
-            row |= {**interval_row(difference, key), f"{key}p": difference.p}
+    row: Row = {}
+    for name, macro in macros.items():
+        row |= interval_row(percentile_interval(*macro), f"{name}_")
+    for one, two in (("ensemble", "best"), ("soup", "best"), ("soup", "ensemble")):
+        if one in macros and two in macros:
+            (value, replicates), (other_value, other_replicates) = macros[one], macros[two]
+            difference = paired_interval(value - other_value, replicates, other_replicates)
+            row |= difference_row(difference, f"{one}_minus_{two}_")
     return row
 
 
-def _compare(base: Predictions, mean: NDArray[np.float32], weights: NDArray[np.uint16]) -> dict[str, object]:
-    """Return an ensemble's AUROC, and its difference to the base's first member, as keys of a row."""
-    one, one_drawn = bootstrap_macro(base.label, mean, weights)
-    two, two_drawn = bootstrap_macro(base.label, base.probability[:, 0], weights)
-    difference: Interval = paired_interval(one.value - two.value, one_drawn, two_drawn)
+def _groups(scores: Scores, reference: Cell) -> dict[str, list[Cell]]:
+    """Return the cells whose runs are put together, by the name of the ensemble."""
+    whole, pretrained = scores.whole(), scores.whole("pretrained")
+    groups = {f"seeds of {reference.label}": [reference], "all pretrained whole networks": pretrained}
+    return groups | ({"all whole networks": whole} if len(whole) > len(pretrained) else {})
+
+
+def _compare(first: RunPredictions, second: RunPredictions, weights: NDArray[np.uint16]) -> Row:
+    """Return the first ensemble's macro AUROC, and its difference to the second's, as keys of a row."""
+    one, one_replicates = bootstrap_macro(first.label, first.ensemble, weights)
+    two, two_replicates = bootstrap_macro(second.label, second.ensemble, weights)
+    difference = paired_interval(one.value - two.value, one_replicates, two_replicates)
     return {**interval_row(one), **interval_row(difference, "difference_"), "p": difference.p}
-
-
-def _by_examination(base: Predictions, mean: NDArray[np.float32], scored: Scored) -> dict[str, object]:
-    """Return what `_compare` does, one row per examination."""
-    both = replace(base, probability=np.stack([base.probability[:, 0], mean], axis=1)).by_examination()
-    weights = resample_patients(both.patient, len(scored.weights), np.random.default_rng([scored.seed, 0]))
-    row = _compare(both, both.probability[:, 1], weights)
-    return {f"examinations_{key}": value for key, value in row.items()}

@@ -1,7 +1,7 @@
-"""Published numbers to stand beside ours: each with who said it and where it was read.
+"""Published numbers that are printed beside ours, each with its author and the source where it was read.
 
-Only numbers that were read at the named source are in `published.csv`. Where two reports of one number
-disagree, both are there, and both are printed.
+`published.csv` holds only numbers that were read at the named source. Where two reports of one number disagree, it
+holds both, and both are printed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 __all__ = ["Published", "read_published"]
 
@@ -22,11 +23,11 @@ class Published:
     topic : str
         ``accuracy``, ``boost``, ``size``, ``truncation``, or a data set's name.
     quantity : str
-        What it is; for data sets the observation's identifier, and then the number is its AUROC.
+        Name of the quantity; for data sets the identifier of an observation, whose AUROC the number is.
     value : float
         The number.
     who, source, note : str
-        Whose it is, where it was read, and what to know.
+        Its author, where it was read, and a remark.
     """
 
     topic: str
@@ -40,8 +41,5 @@ class Published:
 def read_published(topic: str) -> list[Published]:
     """Return the published numbers on a topic, in the file's order; none for an unknown topic."""
     lines = resources.files(__package__).joinpath("published.csv").read_text(encoding="utf-8").splitlines()
-    return [
-        Published(row["topic"], row["quantity"], float(row["value"]), row["who"], row["source"], row["note"])
-        for row in csv.DictReader(lines)
-        if row["topic"] == topic
-    ]
+    rows: list[dict[str, Any]] = [row for row in csv.DictReader(lines) if row["topic"] == topic]
+    return [Published(**row | {"value": float(row["value"])}) for row in rows]

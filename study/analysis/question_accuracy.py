@@ -1,85 +1,57 @@
-"""Question 1, whether better ImageNet models read chest films better.
+"""Question 1: whether better ImageNet models read chest films better.
 
-Spearman's rho of ImageNet top-1 and macro AUROC over architectures, with and without pretraining, Holm
-corrected for the two. Truncated networks do not take part.
+The answer is Spearman's rho of ImageNet top-1 accuracy and macro AUROC over architectures, with and without
+pretraining, corrected for the two by Holm's method. Truncated networks do not take part.
 """
 
 from __future__ import annotations
 
 import math
 
-from xraytransfer.study.analysis.cells import Cell, Scored
+from xraytransfer.study.analysis.cells import INITIALISATIONS, Cell, Scores
 from xraytransfer.study.analysis.published import read_published
 from xraytransfer.study.analysis.table import (
-    Answer,
     Column,
+    QuestionAnswer,
     Row,
     Table,
+    add_holm,
     interval_row,
-    number,
-    p_text,
-    sentence_number,
-    show_interval,
-    show_p,
-    text,
+    interval_text,
+    number_text,
+    p_sentence,
 )
-from xraytransfer.study.stats.correlation import Correlation, holm, spearman_test
+from xraytransfer.study.stats.correlation import Correlation, spearman_test
 
 __all__ = ["QUESTION", "accuracy_name", "answer_accuracy", "relation", "with_accuracy"]
 
 QUESTION = "Do better ImageNet models read chest films better?"
 
 
-def accuracy_name(scored: Scored) -> str:
-    """Return what the column of accuracies holds: ImageNet's, or in the demo that on drawn shapes."""
-    demo = all(cell.row.get("group") == "demo" for cell in scored.cells)
+def accuracy_name(scores: Scores) -> str:
+    """Return what the column of accuracies holds: ImageNet's, or in the demo the accuracy on drawn shapes."""
+    demo = all(cell.row.get("group") == "demo" for cell in scores.cells)
     return "accuracy on drawn shapes" if demo else "ImageNet top-1 accuracy"
 
 
-def with_accuracy(scored: Scored, initialisation: str) -> list[Cell]:
+def with_accuracy(scores: Scores, initialisation: str) -> list[Cell]:
     """Return the whole networks of one initialisation whose ImageNet accuracy is known."""
-    return [cell for cell in scored.whole(initialisation) if cell.row.get("imagenet_top1") is not None]
+    return [cell for cell in scores.whole(initialisation) if cell.row.get("imagenet_top1") is not None]
 
 
-def answer_accuracy(scored: Scored) -> Answer:
+def answer_accuracy(scores: Scores) -> QuestionAnswer:
     """Return what the runs say about question 1.
 
-    Parameters
-    ----------
-    scored : Scored
-        From `score_results`.
-
-    Returns
-    -------
-    Answer
-        Tables ``accuracy`` (one row per initialisation) and ``architectures`` (one per whole network).
+    The tables are ``accuracy`` (one row per initialisation) and ``architectures`` (one per whole network).
     """
-    found: dict[str, Correlation] = {}
-    for index, initialisation in enumerate(("pretrained", "random")):
-        cells = with_accuracy(scored, initialisation)
-        top1 = [float(cell.row["imagenet_top1"]) for cell in cells]
-        auroc = [cell.macro.value for cell in cells]
-        found[initialisation] = spearman_test(top1, auroc, scored.generator(10 + index))
-    corrected = holm([found[name].p for name in found])
-    verdicts, rows = [], []
-    for (initialisation, one), p_holm in zip(found.items(), corrected, strict=True):
-        verdicts.append(
-            f"{initialisation.capitalize()}: " + relation(one, float(p_holm), accuracy_name(scored), "AUROC")
-        )
-        rows.append(
-            {
-                "whose": "these runs",
-                "initialisation": initialisation,
-                "n": one.n,
-                "value": one.rho,
-                "lower": one.lower,
-                "upper": one.upper,
-                "p": one.p,
-                "p_holm": float(p_holm),
-                "detectable_rho": one.detectable,
-                "source": "",
-            }
-        )
+    correlations = [_correlation(scores, initialisation) for initialisation in INITIALISATIONS]
+    rows = [_row(one, kind) for one, kind in zip(correlations, INITIALISATIONS, strict=True)]
+    add_holm(rows)
+    name = accuracy_name(scores)
+    verdicts = [
+        f"{row['initialisation'].capitalize()}: " + relation(one, row["p_holm"], name, "AUROC")
+        for one, row in zip(correlations, rows, strict=True)
+    ]
     rows += [
         {
             "whose": p.who,
@@ -93,11 +65,11 @@ def answer_accuracy(scored: Scored) -> Answer:
         "Published: the authors' thread gives rho = 0.06 with and 0.08 without pretraining; The Batch gives 0.082 "
         "with and 0.059 without. The two reports disagree on which is which, and both find no relationship."
     )
-    return Answer("accuracy", QUESTION, tuple(verdicts), (_correlations(rows), _architectures(scored)))
+    return QuestionAnswer("accuracy", QUESTION, tuple(verdicts), (_table(rows), _architectures(scores)))
 
 
 def relation(one: Correlation, p: float, x: str, y: str) -> str:
-    """Return a sentence on a correlation that says no more than the number of models allows.
+    """Return a sentence on a correlation that claims no more than the number of models allows.
 
     Parameters
     ----------
@@ -106,18 +78,17 @@ def relation(one: Correlation, p: float, x: str, y: str) -> str:
     p : float
         Corrected p.
     x, y : str
-        What is correlated.
+        Names of the two quantities.
     """
     if math.isnan(one.rho):
         return (
             f"cannot be answered from these runs: {one.n} architecture{'s' if one.n != 1 else ''} with both numbers; "
             "at least 3 that differ are needed, and the paper had 16."
         )
-    rho = f"rho = {sentence_number(one.rho, 2)}"
+    rho = f"rho = {number_text(one.rho, 2)}"
     if not math.isnan(one.lower):
-        rho += f" (95 % {sentence_number(one.lower, 2)} to {sentence_number(one.upper, 2)})"
-    rho += f", p = {p_text(p)}, n = {one.n}"
-    rho = rho.replace("p = <", "p < ")
+        rho += f" (95 % {interval_text(one.lower, one.upper, 2)})"
+    rho += f", {p_sentence(p)}, n = {one.n}"
     if p < 0.05:
         kind = "rises" if one.rho > 0 else "falls"
         return f"{y} {kind} with {x}: {rho}."
@@ -132,21 +103,45 @@ def relation(one: Correlation, p: float, x: str, y: str) -> str:
     )
 
 
-def _rho(row: Row) -> str:
-    """Show a published rho with the digits it was published with."""
-    return show_interval(digits=2)(row) if row["whose"] == "these runs" else f"{row['value']}"
+def _correlation(scores: Scores, initialisation: str) -> Correlation:
+    """Return the correlation of accuracy and macro AUROC over the whole networks of one initialisation."""
+    cells = with_accuracy(scores, initialisation)
+    top1 = [float(cell.row["imagenet_top1"]) for cell in cells]
+    generator = scores.generator(10 + INITIALISATIONS.index(initialisation))
+    return spearman_test(top1, [cell.macro.value for cell in cells], generator)
 
 
-def _correlations(rows: list[dict[str, object]]) -> Table:
+def _row(one: Correlation, initialisation: str) -> Row:
+    return {
+        "whose": "these runs",
+        "initialisation": initialisation,
+        "n": one.n,
+        "value": one.rho,
+        "lower": one.lower,
+        "upper": one.upper,
+        "p": one.p,
+        "p_holm": one.p,  # until it is corrected; here for the order of the columns
+        "detectable_rho": one.detectable,
+        "source": "",
+    }
+
+
+def _show_rho(row: Row) -> str:
+    """Show our rho with its interval, a published rho with the digits that it was published with."""
+    ours = row["whose"] == "these runs"
+    return Column("", "", "interval", digits=2).show(row) if ours else f"{row['value']}"
+
+
+def _table(rows: list[Row]) -> Table:
     columns = (
-        Column("", text("whose"), right=False),
-        Column("Weights", text("initialisation"), right=False),
-        Column("Models", text("n")),
-        Column("Spearman rho (95 %)", _rho),
-        Column("p", show_p("p")),
-        Column("p, Holm", show_p("p_holm")),
-        Column("|rho| seen with power .8", number("detectable_rho", 2)),
-        Column("Source", text("source"), right=False),
+        Column("", "whose", "words"),
+        "initialisation",
+        Column("Models", "n"),
+        Column("Spearman rho (95 %)", "value", _show_rho),
+        "p",
+        "p_holm",
+        Column("|rho| seen with power .8", "detectable_rho", "number", 2),
+        Column("Source", "source", "words"),
     )
     note = (
         "p by permutation. The interval treats architectures as independent; those of one family are not, so the "
@@ -155,8 +150,8 @@ def _correlations(rows: list[dict[str, object]]) -> Table:
     return Table("accuracy", "Accuracy before fine-tuning against macro AUROC", columns, rows, note)
 
 
-def _architectures(scored: Scored) -> Table:
-    rows = [
+def _architectures(scores: Scores) -> Table:
+    rows: list[Row] = [
         {
             "architecture": cell.architecture,
             "family": cell.family,
@@ -169,18 +164,17 @@ def _architectures(scored: Scored) -> Table:
             "seed_sd": cell.seed_sd,
             "checkpoints": cell.runs[0].checkpoints,
         }
-        for cell in scored.cells
-        if cell.truncation == 0
+        for cell in scores.whole()
     ]
     columns = (
-        Column("Architecture", text("architecture"), right=False),
-        Column("Family", text("family"), right=False),
-        Column("Weights", text("initialisation"), right=False),
-        Column(f"{accuracy_name(scored)}, %", number("imagenet_top1", 1)),
-        Column("Parameters, M", number("parameters", 2, times=1e-6)),
-        Column("Seeds", text("seeds")),
-        Column("Macro AUROC (95 %)", show_interval()),
-        Column("SD over seeds", number("seed_sd", 4)),
+        "architecture",
+        "family",
+        "initialisation",
+        Column(f"{accuracy_name(scores)}, %", "imagenet_top1", "number", 1),
+        "parameters",
+        "seeds",
+        Column("Macro AUROC (95 %)", "", "interval"),
+        Column("SD over seeds", "seed_sd", "number", 4),
     )
     note = (
         "Mean of the kept checkpoints' probabilities, on the test patients. Intervals: bootstrap by patient; with "

@@ -1,159 +1,141 @@
-"""Question 2, what ImageNet pretraining adds, and to which networks.
+"""Question 2: what ImageNet pretraining adds, and to which networks.
 
 The boost of an architecture is its macro AUROC pretrained minus random, on the same resampled patients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from xraytransfer.study.analysis.cells import Cell, Scored
+from xraytransfer.study.analysis.cells import Cell, Scores
 from xraytransfer.study.analysis.published import read_published
 from xraytransfer.study.analysis.question_accuracy import relation
 from xraytransfer.study.analysis.table import (
-    Answer,
     Column,
+    QuestionAnswer,
+    Row,
     Table,
-    interval_row,
-    number,
-    p_text,
-    sentence_number,
-    show_interval,
-    show_p,
-    text,
+    add_holm,
+    difference_row,
+    interval_text,
+    number_text,
+    p_sentence,
 )
-from xraytransfer.study.stats.bootstrap import paired_interval
-from xraytransfer.study.stats.correlation import holm, spearman_test
+from xraytransfer.study.stats.bootstrap import Interval, paired_interval
+from xraytransfer.study.stats.correlation import spearman_test
 from xraytransfer.study.stats.delong import delong_test
 
 __all__ = ["QUESTION", "answer_boost", "pairs"]
 
-MINUS = "\N{MINUS SIGN}"
-
 QUESTION = "What does ImageNet pretraining add?"
 
+Pair = tuple[Cell, Cell]
+"""One architecture pretrained, and random."""
 
-def pairs(scored: Scored) -> list[tuple[Cell, Cell]]:
+
+def pairs(scores: Scores) -> list[Pair]:
     """Return the whole networks that were run both ways: pretrained, random."""
-    found = []
-    for cell in scored.whole("pretrained"):
-        other = scored.find(cell.architecture, "random")
-        if other is not None:
-            found.append((cell, other))
-    return found
+    both = ((cell, scores.find(cell.architecture, "random")) for cell in scores.whole("pretrained"))
+    return [(cell, other) for cell, other in both if other is not None]
 
 
-def answer_boost(scored: Scored) -> Answer:
+def answer_boost(scores: Scores) -> QuestionAnswer:
     """Return what the runs say about question 2.
 
-    Parameters
-    ----------
-    scored : Scored
-        From `score_results`.
-
-    Returns
-    -------
-    Answer
-        Tables ``boost`` (one row per architecture, and their mean), ``boost_by_observation`` and ``delong``.
+    The tables are ``boost`` (one row per architecture, and their mean), ``boost_by_observation`` and ``delong``.
     """
-    both = pairs(scored)
+    both = pairs(scores)
     if not both:
         sentence = (
             "Cannot be answered from these runs: no architecture was trained both pretrained and from random weights."
         )
-        return Answer("boost", QUESTION, (sentence,))
+        return QuestionAnswer("boost", QUESTION, (sentence,))
     differences = [one.minus(two) for one, two in both]
-    corrected = holm([d.p for d in differences])
-    rows: list[dict[str, object]] = [
-        {
-            "architecture": one.architecture,
-            "family": one.family,
-            "parameters": one.parameters,
-            "pretrained": one.macro.value,
-            "random": two.macro.value,
-            **interval_row(difference),
-            "p": difference.p,
-            "p_holm": float(p),
-        }
-        for (one, two), difference, p in zip(both, differences, corrected, strict=True)
-    ]
+    rows = [_row(pair, difference) for pair, difference in zip(both, differences, strict=True)]
+    add_holm(rows)
     mean = paired_interval(
         float(np.mean([d.value for d in differences])),
-        np.mean([one.macro_drawn for one, _ in both], axis=0),
-        np.mean([two.macro_drawn for _, two in both], axis=0),
+        np.mean([one.macro_replicates for one, _ in both], axis=0),
+        np.mean([two.macro_replicates for _, two in both], axis=0),
     )
-    rows.append({"architecture": "mean", "family": "", **interval_row(mean), "p": mean.p})
-    better = sum(d.value > 0 for d in differences)
-    shown = sum(d.value > 0 and p < 0.05 for d, p in zip(differences, corrected, strict=True))
-    p_mean = f"p = {p_text(mean.p)}".replace("= <", "< ")
-    interval = f"{sentence_number(mean.lower, signed=True)} to {sentence_number(mean.upper, signed=True)}"
-    verdicts = [
-        f"Mean boost {sentence_number(mean.value, signed=True)} AUROC "
-        f"(95 % {interval}, {p_mean}) over "
-        f"{len(both)} architecture{'s' if len(both) != 1 else ''}; pretrained is better in {better}, "
-        f"significantly (Holm) in {shown}.",
-        "Against size: "
-        + relation(
-            by_size := spearman_test(
-                [float(one.parameters) for one, _ in both], [d.value for d in differences], scored.generator(20)
-            ),
-            by_size.p,
-            "the number of parameters",
-            "the boost",
-        ),
+    by_size = spearman_test(
+        [float(one.parameters) for one, _ in both], [d.value for d in differences], scores.generator(20)
+    )
+    verdicts = (
+        _mean_verdict(rows, mean),
+        "Against size: " + relation(by_size, by_size.p, "the number of parameters", "the boost"),
         "Published: "
-        + "; ".join(f"{p.quantity} {p.value:+g} ({p.who})".replace("-", MINUS) for p in read_published("boost"))
+        + "; ".join(
+            f"{p.quantity} {p.value:+g} ({p.who})".replace("-", "\N{MINUS SIGN}") for p in read_published("boost")
+        )
         + ".",
-    ]
-    tables = (_table(rows), _by_observation(scored, both), _delong(scored, both))
-    return Answer("boost", QUESTION, tuple(verdicts), tables)
+    )
+    rows.append({"architecture": "mean", "family": "", **difference_row(mean)})
+    return QuestionAnswer(
+        "boost", QUESTION, verdicts, (_table(rows), _by_observation(scores, both), _delong(scores, both))
+    )
 
 
-def _table(rows: list[dict[str, object]]) -> Table:
+def _row(pair: Pair, difference: Interval) -> Row:
+    one, two = pair
+    return {
+        "architecture": one.architecture,
+        "family": one.family,
+        "parameters": one.parameters,
+        "pretrained": one.macro.value,
+        "random": two.macro.value,
+        **difference_row(difference),
+    }
+
+
+def _mean_verdict(rows: Sequence[Row], mean: Interval) -> str:
+    better = sum(row["value"] > 0 for row in rows)
+    significant = sum(row["value"] > 0 and row["p_holm"] < 0.05 for row in rows)
+    return (
+        f"Mean boost {number_text(mean.value, signed=True)} AUROC "
+        f"(95 % {interval_text(mean.lower, mean.upper, signed=True)}, {p_sentence(mean.p)}) over "
+        f"{len(rows)} architecture{'s' if len(rows) != 1 else ''}; pretrained is better in {better}, "
+        f"significantly (Holm) in {significant}."
+    )
+
+
+def _table(rows: list[Row]) -> Table:
     columns = (
-        Column("Architecture", text("architecture"), right=False),
-        Column("Family", text("family"), right=False),
-        Column("Parameters, M", number("parameters", 2, times=1e-6)),
-        Column("Pretrained", number("pretrained")),
-        Column("Random", number("random")),
-        Column("Boost (95 %)", show_interval(signed=True)),
-        Column("p", show_p("p")),
-        Column("p, Holm", show_p("p_holm")),
+        "architecture",
+        "family",
+        "parameters",
+        Column("Pretrained", "pretrained", "number"),
+        Column("Random", "random", "number"),
+        Column("Boost (95 %)", "", "interval", signed=True),
+        "p",
+        "p_holm",
     )
     return Table("boost", "Pretrained minus random, macro AUROC", columns, rows, "Paired bootstrap by patient.")
 
 
-def _by_observation(scored: Scored, both: list[tuple[Cell, Cell]]) -> Table:
-    rows = []
-    for k, name in enumerate(scored.results.observations):
-        value = float(np.mean([one.value[k] - two.value[k] for one, two in both]))
+def _by_observation(scores: Scores, both: list[Pair]) -> Table:
+    rows: list[Row] = []
+    for k, name in enumerate(scores.results.observations):
         difference = paired_interval(
-            value,
-            np.mean([one.drawn[:, k] for one, _ in both], axis=0),
-            np.mean([two.drawn[:, k] for _, two in both], axis=0),
+            float(np.mean([one.value[k] - two.value[k] for one, two in both])),
+            np.mean([one.replicates[:, k] for one, _ in both], axis=0),
+            np.mean([two.replicates[:, k] for _, two in both], axis=0),
         )
-        rows.append({"observation": name, **interval_row(difference), "p": difference.p})
-    corrected = holm([float(row["p"]) for row in rows])  # type: ignore[arg-type]
-    for row, p in zip(rows, corrected, strict=True):
-        row["p_holm"] = float(p)
-    columns = (
-        Column("Observation", text("observation"), right=False),
-        Column("Mean boost (95 %)", show_interval(signed=True)),
-        Column("p", show_p("p")),
-        Column("p, Holm", show_p("p_holm")),
-    )
+        rows.append({"observation": name, **difference_row(difference)})
+    add_holm(rows)
+    columns = ("observation", Column("Mean boost (95 %)", "", "interval", signed=True), "p", "p_holm")
     return Table("boost_by_observation", "The boost by observation, mean over architectures", columns, rows)
 
 
-def _delong(scored: Scored, both: list[tuple[Cell, Cell]]) -> Table:
+def _delong(scores: Scores, both: list[Pair]) -> Table:
     """Return DeLong's test of every architecture and observation, first seeds, as a check of the bootstrap."""
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for one, two in both:
         first, second = one.runs[0].test, two.runs[0].test
-        for k, name in enumerate(scored.results.observations):
-            test = delong_test(
-                first.label[:, k], first.probability[:, 0, k], second.probability[:, 0, k], first.patient
-            )
+        for k, name in enumerate(scores.results.observations):
+            test = delong_test(first.label[:, k], first.ensemble[:, k], second.ensemble[:, k], first.patient)
             rows.append(
                 {
                     "architecture": one.architecture,
@@ -165,15 +147,14 @@ def _delong(scored: Scored, both: list[tuple[Cell, Cell]]) -> Table:
                     "p": test.p,
                 }
             )
-    for row, p in zip(rows, holm([float(row["p"]) for row in rows]), strict=True):  # type: ignore[arg-type]
-        row["p_holm"] = float(p)
+    add_holm(rows)
     columns = (
-        Column("Architecture", text("architecture"), right=False),
-        Column("Observation", text("observation"), right=False),
-        Column("Pretrained minus random (95 %)", show_interval(signed=True)),
-        Column("z", number("z", 2)),
-        Column("p", show_p("p")),
-        Column("p, Holm", show_p("p_holm")),
+        "architecture",
+        "observation",
+        Column("Pretrained minus random (95 %)", "", "interval", signed=True),
+        Column("z", "z", "number", 2),
+        "p",
+        "p_holm",
     )
     note = "First seed of each. Covariance summed within patients (Obuchowski), since films of one patient are alike."
     return Table("delong", "DeLong's test by observation", columns, rows, note)

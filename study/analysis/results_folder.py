@@ -1,11 +1,11 @@
-"""What a results folder holds, read for the report: finished runs, those left out, and why.
+"""Finished runs of a results folder, read for the report, and the reasons why other runs are left out.
 
 Conventions
 -----------
-Read are config.json, done.json, metrics.csv and predictions/test.npz of each run; nothing here needs torch.
-Only the six observations of this project are judged, also where a run trained more outputs.
-Runs are comparable if they were judged on the same films with the same labels, and trained with the same
-settings apart from what the grid varies. The largest comparable set is reported; the rest is listed.
+config.json, done.json, metrics.csv and predictions/test.npz of each run are read; nothing here needs torch.
+Only the six observations of this project are evaluated, also where a run trained more outputs.
+Runs are comparable if they were evaluated on the same films with the same labels, and trained with the same
+settings apart from those that the grid varies. The largest comparable set is reported; the rest is listed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,35 @@ from numpy.typing import NDArray
 from xraytransfer.errors import StudyError
 from xraytransfer.files import read_json
 from xraytransfer.observations import OBSERVATIONS
-from xraytransfer.study.data.predictions import Predictions, read_predictions
+from xraytransfer.study.data.predictions import LabelledFilms, read_predictions
+from xraytransfer.study.stats import Floats
 from xraytransfer.study.training.presets import Preset
 from xraytransfer.study.training.run_folder import list_runs
 
-__all__ = ["Results", "RunResult", "read_curve", "read_results"]
+__all__ = ["Results", "RunPredictions", "RunResult", "read_curve", "read_results"]
 
 _VARIED = ("architecture", "timm", "family", "row", "initialisation", "truncation", "seed", "weights", "writer")
-"""Settings that a grid varies, or that say where things are."""
+"""Settings that a grid varies, or that name places on disk."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunPredictions(LabelledFilms):
+    """The probabilities of a run on its test films, from the three models that its checkpoints make.
+
+    Attributes
+    ----------
+    ensemble : ndarray
+        float32, shape (films, observations): mean of the kept checkpoints' probabilities.
+    best_checkpoint : ndarray
+        float32, shape (films, observations): the checkpoint with the best validation AUROC, alone.
+    soup : ndarray or None
+        float32, shape (films, observations): one network with the mean of the checkpoints' weights; None where
+        the run stored none.
+    """
+
+    ensemble: NDArray[np.float32]
+    best_checkpoint: NDArray[np.float32]
+    soup: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +66,8 @@ class RunResult:
         Where it is.
     config, done : dict
         config.json and done.json.
-    test : Predictions
-        On the test films; two members: the ensemble of the kept checkpoints, and the best of them alone. And the
-        soup, where the run has one.
+    test : RunPredictions
+        On the test films.
     checkpoints : int
         How many are in the ensemble.
     """
@@ -56,18 +76,13 @@ class RunResult:
     folder: Path
     config: dict[str, Any]
     done: dict[str, Any]
-    test: Predictions
+    test: RunPredictions
     checkpoints: int
 
     @property
     def cell(self) -> tuple[str, str, int]:
-        """Architecture, initialisation and truncation: what runs of several seeds share."""
+        """Architecture, initialisation and truncation, which the runs of all seeds share."""
         return self.config["architecture"], self.config["initialisation"], int(self.config["truncation"])
-
-    @property
-    def seed(self) -> int:
-        """The run's seed."""
-        return int(self.config["seed"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +94,11 @@ class Results:
     folder : Path
         The results folder.
     runs : tuple of RunResult
-        Comparable ones, by name.
+        Comparable runs, by name.
     left_out : tuple of (str, str)
-        Names of other runs, and why each is not compared.
+        Names of the other runs, and why each is not compared.
     observations : tuple of str
-        Identifiers of what is judged, in this project's order.
+        Identifiers of the observations that are evaluated, in this project's order.
     """
 
     folder: Path
@@ -92,7 +107,7 @@ class Results:
     observations: tuple[str, ...]
 
     @property
-    def test(self) -> Predictions:
+    def test(self) -> RunPredictions:
         """The test films, with the first run's predictions."""
         return self.runs[0].test
 
@@ -124,35 +139,30 @@ def read_results(folder: Path) -> Results:
     groups: dict[str, list[RunResult]] = {}
     left_out: list[tuple[str, str]] = []
     for path in list_runs(folder):
-        if (path / "failed.json").is_file() and not (path / "done.json").is_file():
-            left_out.append((path.name, f"failed: {read_json(path / 'failed.json').get('reason', 'no reason given')}"))
-        elif not (path / "done.json").is_file():
-            left_out.append((path.name, "not finished"))
-        elif read_json(path / "config.json").get("test") == "untouched":
-            left_out.append((path.name, "kept the test patients untouched (--keep-test): a trial, not a result"))
+        try:
+            reason = _reason_against(path)
+            run = None if reason else _read_run(path)
+        except StudyError as error:
+            reason, run = f"cannot be read: {error}".replace(str(folder), "RESULTS"), None
+        if run is None:
+            left_out.append((path.name, reason))
         else:
-            try:
-                run = _read_run(path)
-            except StudyError as error:
-                left_out.append((path.name, f"cannot be read: {error}".replace(str(folder), "RESULTS")))
-            else:
-                groups.setdefault(_key(run), []).append(run)
+            groups.setdefault(_comparison_key(run), []).append(run)
     if not groups:
         raise StudyError(
             f"{folder}: no finished run to report on ({len(left_out)} unfinished, failed or left out); "
             "run `xraytransfer study run` first"
         )
-    largest = max(groups, key=lambda key: len(groups[key]))
-    chosen = groups.pop(largest)
+    runs = groups.pop(max(groups, key=lambda key: len(groups[key])))
     for others in groups.values():
-        reason = f"other films, labels or settings than the {len(chosen)} runs compared: "
-        reason += _difference(chosen[0].config, others[0].config)
+        difference = _difference(runs[0].config, others[0].config)
+        reason = f"other films, labels or settings than the {len(runs)} runs compared: {difference}"
         left_out += [(run.name, reason) for run in others]
-    observations = tuple(str(name) for name in chosen[0].test.observations)
-    return Results(folder, tuple(sorted(chosen, key=lambda run: run.name)), tuple(sorted(left_out)), observations)
+    observations = tuple(str(name) for name in runs[0].test.observations)
+    return Results(folder, tuple(sorted(runs, key=lambda run: run.name)), tuple(sorted(left_out)), observations)
 
 
-def read_curve(run: RunResult) -> dict[str, NDArray[np.float64]]:
+def read_curve(run: RunResult) -> dict[str, Floats]:
     """Return metrics.csv as columns.
 
     Returns
@@ -169,38 +179,42 @@ def read_curve(run: RunResult) -> dict[str, NDArray[np.float64]]:
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in columns}
 
 
+def _reason_against(folder: Path) -> str:
+    """Return why a run cannot be compared; empty for a finished run that used the test patients."""
+    if not (folder / "done.json").is_file():
+        if (folder / "failed.json").is_file():
+            return f"failed: {read_json(folder / 'failed.json').get('reason', 'no reason given')}"
+        return "not finished"
+    if read_json(folder / "config.json").get("test") == "untouched":
+        return "kept the test patients untouched (--keep-test): a trial, not a result"
+    return ""
+
+
 def _read_run(folder: Path) -> RunResult:
-    """Read one run, keeping of its members only what the report needs."""
+    """Read one run, and keep of its checkpoints' probabilities only what the report needs."""
     config, done = read_json(folder / "config.json"), read_json(folder / "done.json")
-    predictions = read_predictions(folder / "predictions" / "test.npz")
+    stored = read_predictions(folder / "predictions" / "test.npz")
     columns = [
         column
         for observation in OBSERVATIONS
-        for column in np.flatnonzero(predictions.observations == observation.identifier)
+        for column in np.flatnonzero(stored.observations == observation.identifier)
     ]
     if not columns:
         raise StudyError(f"{folder.name}: none of the six observations was trained")
-    two = np.stack([predictions.ensemble()[:, columns], predictions.probability[:, 0][:, columns]], axis=1)
-    test = Predictions(
-        image=predictions.image,
-        patient=predictions.patient,
-        examination=predictions.examination,
-        view=predictions.view,
-        sex=predictions.sex,
-        age=predictions.age,
-        observations=predictions.observations[columns],
-        label=predictions.label[:, columns],
-        probability=two.astype(np.float32),
-        checkpoint_steps=np.array([-1, predictions.checkpoint_steps[0]]),
-        soup=None if predictions.soup is None else predictions.soup[:, columns],
+    films = {field.name: getattr(stored, field.name) for field in fields(LabelledFilms)}
+    test = RunPredictions(
+        **films | {"observations": stored.observations[columns], "label": stored.label[:, columns]},
+        ensemble=stored.ensemble()[:, columns],
+        best_checkpoint=stored.best_checkpoint()[:, columns],
+        soup=None if stored.soup is None else stored.soup[:, columns],
     )
-    if np.isnan(test.probability).any() or (test.soup is not None and np.isnan(test.soup).any()):
+    if any(np.isnan(array).any() for array in (test.ensemble, test.best_checkpoint, test.soup) if array is not None):
         raise StudyError(f"{folder.name}: a probability is NaN")
-    return RunResult(folder.name, folder, config, done, test, predictions.probability.shape[1])
+    return RunResult(folder.name, folder, config, done, test, stored.probability.shape[1])
 
 
-def _key(run: RunResult) -> str:
-    """Return what comparable runs share, as text."""
+def _comparison_key(run: RunResult) -> str:
+    """Return as text what comparable runs share: settings, films and labels."""
     settings = _settings(run.config)
     films = [run.test.image.tolist(), np.nan_to_num(run.test.label, nan=-1).tolist()]
     return json.dumps([settings, films], sort_keys=True)
@@ -209,7 +223,7 @@ def _key(run: RunResult) -> str:
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that comparable runs share."""
     settings = {key: value for key, value in config.items() if key not in _VARIED}
-    # settings that came after a run was trained count as off
+    # a setting that did not exist yet when a run was trained counts as switched off
     settings["preset"] = {**Preset("").to_dict(), **config.get("preset", {})}
     data = {key: value for key, value in config.get("data", {}).items() if key not in ("folder", "cache", "mapping")}
     if teacher := config.get("teacher"):

@@ -1,12 +1,12 @@
-"""The cache: every film of a data set read, resized and kept as uint8 in one memory-mapped file.
+"""The film cache: every film of a data set, read, resized and kept as uint8 in one memory-mapped file.
 
-Training never waits for decoding: a memory map gives a hundred thousand small pictures a second, a JPEG
-decoder two or three thousand (benchmarks/train_throughput.py). Films pass through the same
-`read_radiograph` and `resize` as in prediction.
+With the cache, training never waits for decoding: a memory map gives a hundred thousand small pictures a second, a
+JPEG decoder two or three thousand (benchmarks/train_throughput.py). Films pass through the same `read_radiograph`
+and `resize` as in prediction.
 
-The folder is named by what decides its content: data set, resolution, intensity recipe and the list of
-images. Inside: ``pixels.u8`` (images, rows, columns), ``state.u8`` (0 to do, 1 done, 2 refused),
-``checksum.u32`` (CRC-32 of each picture), ``images.txt``, ``index.json`` and ``refused.csv``.
+The name of the folder contains what determines its content: data set, resolution, intensity recipe and a checksum
+of the list of images. The folder holds ``pixels.u8`` (images, rows, columns), ``state.u8`` (0 to do, 1 done, 2
+refused), ``checksum.u32`` (CRC-32 of each picture), ``images.txt``, ``index.json`` and ``refused.csv``.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ __all__ = ["FilmCache", "build_cache", "cache_bytes", "cache_folder", "open_cach
 FORMAT = 1
 PENDING, DONE, REFUSED = 0, 1, 2
 VERIFY_BYTES = 4 << 30
-"""Caches up to this size are checked whole on opening; larger ones a sample of this size."""
+"""Caches up to this size are checked whole on opening; of larger ones, a sample of this size is checked."""
 CHUNK = 128
-"""Films per task of a worker: a second or less of work, so that little is lost when it is killed."""
+"""Films per task of a worker: at most a second of work, so that little is lost when the worker is killed."""
 
 Progress = Callable[[int, int], None]
 
@@ -52,13 +52,13 @@ class FilmCache:
     folder : Path
         Where it is.
     key : str
-        Checksum of what decides its content.
+        Checksum of what determines its content.
     pixels : NDArray
         uint8 memory map, read-only, shape (images, rows, columns).
     done : NDArray
-        bool: which films are there.
+        bool, shape (images,): which films the cache holds.
     refused : dict
-        Image -> why it is not there: a slug of `xraytransfer.errors.REASONS`.
+        Why each other image is absent, a slug of `xraytransfer.errors.REASONS`, by image.
     """
 
     folder: Path
@@ -74,7 +74,7 @@ def _key(table: FilmTable, resolution: tuple[int, int], intensity: str) -> str:
 
 
 def cache_folder(root: Path, table: FilmTable, resolution: tuple[int, int], intensity: str) -> Path:
-    """Return the folder below `root` where a table's cache is, or will be."""
+    """Return the folder below `root` of a table's cache, whether it exists or not."""
     key = _key(table, resolution, intensity)
     return root / f"{table.name}-{resolution[0]}x{resolution[1]}-{intensity}-{key[:12]}"
 
@@ -93,7 +93,7 @@ def build_cache(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> FilmCache:
-    """Return the cache of a table, building or repairing what is missing.
+    """Return the cache of a table, after reading the films that are missing or damaged.
 
     Parameters
     ----------
@@ -106,19 +106,19 @@ def build_cache(
     intensity : str
         Recipe; see `xraytransfer.reading.intensity`.
     workers : int
-        Processes that decode.
+        Number of processes that decode.
     progress : callable or None
-        Called with films done and films in all.
+        Called with the number of films done and the number of all films.
 
     Raises
     ------
     StudyError
-        If the folder cannot be written, or is that of another list of films.
+        If the folder cannot be written, or belongs to another list of films.
 
     Notes
     -----
-    Killed at any time and called again, it goes on. A film that is refused is noted in ``refused.csv``
-    and tried again on the next call. A picture whose checksum is wrong is read anew.
+    A build that was killed continues at the next call. A film that is refused is listed in ``refused.csv`` and
+    tried again at the next call. A picture whose checksum is wrong is read again.
     """
     folder = cache_folder(root, table, resolution, intensity)
     try:
@@ -142,15 +142,8 @@ def _prepare(folder: Path, table: FilmTable, resolution: tuple[int, int], intens
         with (folder / name).open("wb") as file:
             file.truncate(len(table) * size)
     (folder / "images.txt").write_text("\n".join(table.image) + "\n", encoding="utf-8")
-    document = {
-        "format": FORMAT,
-        "key": key,
-        "data": table.name,
-        "images": len(table),
-        "resolution": list(resolution),
-        "intensity": intensity,
-    }
-    write_json(index, document)
+    content = {"data": table.name, "images": len(table), "resolution": list(resolution), "intensity": intensity}
+    write_json(index, {"format": FORMAT, "key": key, **content})
 
 
 def _maps(folder: Path, films: int, resolution: tuple[int, int], mode: str) -> tuple[np.memmap, np.memmap, np.memmap]:
@@ -184,7 +177,7 @@ def _repair(folder: Path, films: int, resolution: tuple[int, int]) -> None:
     pixels, state, checksum = _maps(folder, films, resolution, "r+")
     bad = _wrong(pixels, checksum, _sample(state, resolution[0] * resolution[1]))
     if len(bad):
-        # one wrong picture means that others may be: look at all
+        # one damaged picture means that others may be damaged, so all are checked
         bad = _wrong(pixels, checksum, np.flatnonzero(state == DONE))
         state[bad] = PENDING
         state.flush()
@@ -204,8 +197,8 @@ def _fill(
     refused: list[tuple[str, str, str]] = []
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
     tasks = ((folder, len(table), resolution, intensity, chunk, [table.path[row] for row in chunk]) for chunk in chunks)
-    for chunk, answers in zip(chunks, _results(tasks, workers if len(chunks) > 1 else 1), strict=True):
-        for row, (crc, reason, message) in zip(chunk, answers, strict=True):
+    for chunk, results in zip(chunks, _results(tasks, workers if len(chunks) > 1 else 1), strict=True):
+        for row, (crc, reason, message) in zip(chunk, results, strict=True):
             if reason:
                 refused.append((str(table.image[row]), reason, message))
             checksum[row], state[row] = crc, REFUSED if reason else DONE
@@ -222,43 +215,46 @@ def _write_refused(path: Path, refused: list[tuple[str, str, str]]) -> None:
 
 
 Task = tuple[Path, int, tuple[int, int], str, NDArray[np.intp], list[Path]]
-Answer = list[tuple[int, str, str]]
+"""Folder, films of the whole cache, resolution, intensity, and the rows and paths of the films to read."""
+
+ChunkResult = list[tuple[int, str, str]]
+"""Checksum, reason and message of each film; reason and message are empty for a film that was read."""
 
 
-def _results(tasks: Iterator[Task], workers: int) -> Iterator[Answer]:
+def _results(tasks: Iterator[Task], workers: int) -> Iterator[ChunkResult]:
     if workers <= 1:
         yield from map(_read_chunk, tasks)
         return
-    # spawn: the parent may hold threads of torch, which do not survive a fork
+    # spawned, because the parent may hold threads of torch, which do not survive a fork
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         yield from pool.map(_read_chunk, tasks)
 
 
-def _read_chunk(task: Task) -> Answer:
-    """Read some films into the cache; return checksum, reason and message of each."""
+def _read_chunk(task: Task) -> ChunkResult:
+    """Read some films into the cache."""
     folder, films, resolution, intensity, rows, paths = task
     pixels = np.memmap(folder / "pixels.u8", np.uint8, "r+", shape=(films, *resolution))
-    answers: Answer = []
+    results: ChunkResult = []
     for row, path in zip(rows, paths, strict=True):
         try:
             picture = resize(read_radiograph(path, intensity=intensity).pixels, resolution)
         except RadiographError as error:
-            answers.append((0, error.reason, str(error)))
+            results.append((0, error.reason, str(error)))
         else:
             pixels[row] = picture
-            answers.append((zlib.crc32(np.ascontiguousarray(picture).data), "", ""))
+            results.append((zlib.crc32(np.ascontiguousarray(picture).data), "", ""))
     pixels.flush()
-    return answers
+    return results
 
 
 def open_cache(folder: Path, *, verify: bool = True) -> FilmCache:
-    """Open a cache that was built.
+    """Open a finished cache.
 
     Raises
     ------
     StudyError
-        If it is absent, damaged, not finished, or if a picture's checksum is wrong.
+        If it is absent, damaged or not finished, or if a picture's checksum is wrong.
     """
     index = read_json(folder / "index.json")
     try:
@@ -279,5 +275,5 @@ def open_cache(folder: Path, *, verify: bool = True) -> FilmCache:
 
 
 def default_root(results: Path) -> Path:
-    """Return where caches go if nothing is said: ``XRAYTRANSFER_CACHE``, else ``<results>/cache``."""
+    """Return the default folder of caches: ``XRAYTRANSFER_CACHE``, else ``<results>/cache``."""
     return Path(os.environ.get("XRAYTRANSFER_CACHE") or results / "cache")

@@ -1,4 +1,4 @@
-"""Data sets on disk -> `FilmTable`: CheXpert, NIH ChestX-ray14, and any CSV with a mapping file.
+"""Readers of data sets on disk: CheXpert, NIH ChestX-ray14, and any CSV with a mapping file.
 
 References
 ----------
@@ -23,36 +23,37 @@ CHEXPERT_OBSERVATIONS = (
     "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other",
     "Fracture", "Support Devices",
 )  # fmt: skip
-"""CheXpert's fourteen, in its order."""
+"""CheXpert's fourteen observations, in its order."""
 
 NIH_OBSERVATIONS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
     "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia", "No Finding",
 )  # fmt: skip
-"""NIH's fourteen findings and its word for none of them."""
+"""NIH's fourteen findings, and its label for films without any of them."""
 
 _NIH_NAMES = {"Effusion": "pleural_effusion"}
 _SEX = {"m": "M", "male": "M", "f": "F", "female": "F"}
+_SPLITS = {"val": "validation", "valid": "validation"}
 
 
 def read_dataset(name: str, folder: Path, *, mapping: Path | None = None, views: str = "frontal") -> FilmTable:
-    """Read a data set's table.
+    """Read the table of a data set.
 
     Parameters
     ----------
     name : str
         ``chexpert``, ``nih`` or ``csv``.
     folder : Path
-        Where its table and pictures are.
+        Folder of its table and pictures.
     mapping : Path or None
-        For ``csv``: the mapping file (see `read_mapped`).
+        For ``csv``, the mapping file (see `read_mapped`).
     views : str
         ``frontal``, ``lateral`` or ``all``.
 
     Raises
     ------
     StudyError
-        If the data set is unknown, the folder is not one, columns are missing, or nothing is left.
+        If the data set is unknown, the folder does not exist, columns are missing, or no film is left.
     """
     if name not in DATASETS:
         raise StudyError(f"data set {name!r} is none of {', '.join(DATASETS)}")
@@ -79,8 +80,8 @@ def read_dataset(name: str, folder: Path, *, mapping: Path | None = None, views:
 def read_nih(folder: Path) -> FilmTable:
     """Read ChestX-ray14 in its official layout: table, ``images*/`` folders, split lists.
 
-    The table is the first of ``Data_Entry*.csv``. An official split is taken from a column ``Official
-    Split``, else from ``train_val_list.txt`` and ``test_list.txt``, else left empty.
+    The table is the first file ``Data_Entry*.csv``. The official split is taken from a column ``Official Split``,
+    else from ``train_val_list.txt`` and ``test_list.txt``, else it is left empty.
     """
     tables = sorted(folder.glob("Data_Entry*.csv"))
     if not tables:
@@ -91,15 +92,14 @@ def read_nih(folder: Path) -> FilmTable:
     for split, name in (("train", "train_val_list.txt"), ("test", "test_list.txt")):
         if (folder / name).is_file():
             lists |= dict.fromkeys((folder / name).read_text(encoding="utf-8").split(), split)
-    words = {"val": "validation", "valid": "validation"}
-    found = []
+    films = []
     for line, row in enumerate(rows, start=2):
         image = row["Image Index"]
         findings = set(row["Finding Labels"].split("|"))
         if unknown := sorted(findings - set(NIH_OBSERVATIONS)):
             raise StudyError(f"{tables[0].name} line {line}: unknown labels {unknown}; known: {NIH_OBSERVATIONS}")
         split = row.get("Official Split") or lists.get(image, "")
-        found.append(
+        films.append(
             {
                 "image": image,
                 "path": files.get(image, folder / "images" / image),
@@ -109,21 +109,21 @@ def read_nih(folder: Path) -> FilmTable:
                 "sex": _SEX.get((row.get("Patient Sex") or row.get("Patient Gender") or "").strip().lower(), ""),
                 "age": parse_age(row.get("Patient Age")),
                 "label": [float(name in findings) for name in NIH_OBSERVATIONS],
-                "official_split": words.get(split, split),
+                "official_split": _SPLITS.get(split, split),
                 "source_width": int(row.get("Source Width") or 0),
             }
         )
-    return build_table("nih", [_NIH_NAMES.get(name, identifier(name)) for name in NIH_OBSERVATIONS], found)
+    return build_table("nih", [_NIH_NAMES.get(name, identifier(name)) for name in NIH_OBSERVATIONS], films)
 
 
 def read_chexpert(folder: Path) -> FilmTable:
     """Read CheXpert, v1.0 or -small: ``train.csv``, ``valid.csv`` and, where present, the released test labels.
 
-    The test labels may be called ``test.csv``, ``test_labels.csv`` or ``groundtruth.csv``; they have no
-    column for sex, age or view, which then come from the file's name or stay empty. Paths start with the
-    folder's released name (``CheXpert-v1.0-small/``), which is ignored.
+    The test labels may be called ``test.csv``, ``test_labels.csv`` or ``groundtruth.csv``. They have no columns for
+    sex, age and view, which then come from the file's name or stay empty. Paths start with the released name of the
+    folder (``CheXpert-v1.0-small/``), which is ignored.
     """
-    found: list[dict[str, Any]] = []
+    films: list[dict[str, Any]] = []
     names = [("train.csv", "train"), ("valid.csv", "validation")]
     names += [
         (name, "test") for name in ("test.csv", "test_labels.csv", "groundtruth.csv") if (folder / name).is_file()
@@ -136,11 +136,12 @@ def read_chexpert(folder: Path) -> FilmTable:
             notes.append(f"{name} is not there")
             continue
         for line, row in enumerate(read_csv(folder / name, ("Path", *CHEXPERT_OBSERVATIONS)), start=2):
-            found.append(_chexpert_row(folder, row, split, f"{name} line {line}"))
-    return build_table("chexpert", [identifier(name) for name in CHEXPERT_OBSERVATIONS], found, notes)
+            films.append(_chexpert_row(folder, row, split, f"{name} line {line}"))
+    return build_table("chexpert", [identifier(name) for name in CHEXPERT_OBSERVATIONS], films, notes)
 
 
 def _chexpert_row(folder: Path, row: dict[str, str], split: str, where: str) -> dict[str, Any]:
+    """Return the film of one line; `where` names the line in errors."""
     image = re.sub(r"^CheXpert-v1\.0[^/]*/", "", row["Path"])
     parts = Path(image).parts
     if len(parts) < 3 or ".." in parts or Path(image).is_absolute():
@@ -169,8 +170,8 @@ def read_mapped(folder: Path, mapping: Path) -> FilmTable:
          "view": "view", "sex": "sex", "age": "age", "split": "split",
          "labels": {"edema": "Edema"}, "values": {"yes": 1, "no": 0, "unsure": -1}}
 
-    ``name``, ``table``, ``image``, ``patient`` and ``labels`` must be there; the others name columns that
-    may be absent. ``image`` is a path below the folder. ``values`` translates words in label cells.
+    ``name``, ``table``, ``image``, ``patient`` and ``labels`` are required. The other keys name columns and may be
+    absent. The column ``image`` holds paths below the folder. ``values`` translates words in label cells.
     """
     try:
         plan = json.loads(mapping.read_text(encoding="utf-8"))
@@ -182,7 +183,7 @@ def read_mapped(folder: Path, mapping: Path) -> FilmTable:
     optional = {key: plan.get(key) for key in ("examination", "view", "sex", "age", "split")}
     columns = [plan["image"], plan["patient"], *plan["labels"].values(), *(c for c in optional.values() if c)]
     values = {str(key): str(value) for key, value in plan.get("values", {}).items()}
-    found = []
+    films = []
     for line, row in enumerate(read_csv(folder / plan["table"], columns), start=2):
         cell = {key: (row[column] or "").strip() if column else "" for key, column in optional.items()}
         where = f"{plan['table']} line {line}"
@@ -190,7 +191,7 @@ def read_mapped(folder: Path, mapping: Path) -> FilmTable:
         image = row[plan["image"]]
         if not row[plan["patient"]]:
             raise StudyError(f"{where}: no patient; a split by patient needs one")
-        found.append(
+        films.append(
             {
                 "image": image,
                 "path": folder / image,
@@ -200,10 +201,10 @@ def read_mapped(folder: Path, mapping: Path) -> FilmTable:
                 "sex": _SEX.get(cell["sex"].lower(), ""),
                 "age": parse_age(cell["age"]),
                 "label": [parse_label(values.get(text.strip(), text), where) for text in labels],
-                "official_split": {"val": "validation", "valid": "validation"}.get(cell["split"], cell["split"]),
+                "official_split": _SPLITS.get(cell["split"], cell["split"]),
             }
         )
-    return build_table(str(plan["name"]), list(plan["labels"]), found)
+    return build_table(str(plan["name"]), list(plan["labels"]), films)
 
 
 DATASETS: dict[str, Callable[[Path], FilmTable]] = {

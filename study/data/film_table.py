@@ -1,12 +1,13 @@
-"""The table of a data set: one row per radiograph, whatever the layout on disk."""
+"""The table of a data set: one row per radiograph, the same for every layout on disk."""
 
 from __future__ import annotations
 
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +27,12 @@ def identifier(name: str) -> str:
 
 @dataclass(eq=False)
 class FilmTable:
-    """Radiographs and what is known about them. All arrays have one entry per radiograph.
+    """Radiographs with their patients, views and labels. All arrays have one entry per radiograph.
 
     Attributes
     ----------
     name : str
-        Of the data set: ``nih``, ``chexpert``, or the mapping file's word.
+        Name of the data set: ``nih``, ``chexpert``, or the name in the mapping file.
     observations : list of str
         Identifiers of the columns of `label`.
     image : NDArray
@@ -39,7 +40,7 @@ class FilmTable:
     path : list of Path
         The files.
     patient, examination : NDArray
-        Identifiers; a split never divides a patient.
+        Identifiers. A split never divides a patient.
     view : NDArray
         ``PA``, ``AP``, ``LATERAL`` or empty.
     sex : NDArray
@@ -51,9 +52,9 @@ class FilmTable:
     official_split : NDArray
         ``train``, ``validation``, ``test`` or empty.
     source_width : NDArray
-        int32, pixels of the picture that a film was made from; 0 if not said.
+        int32, width in pixels of the picture that a film was made from; 0 if unknown.
     notes : list of str
-        What was left out and why.
+        Which films were left out, and why.
     """
 
     name: str
@@ -76,21 +77,10 @@ class FilmTable:
     def subset(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> FilmTable:
         """Return the rows that a mask or a list of row numbers selects."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        return FilmTable(
-            self.name,
-            list(self.observations),
-            self.image[index],
-            [self.path[i] for i in index],
-            self.patient[index],
-            self.examination[index],
-            self.view[index],
-            self.sex[index],
-            self.age[index],
-            self.label[index],
-            self.official_split[index],
-            self.source_width[index],
-            list(self.notes),
-        )
+        arrays: dict[str, Any] = {
+            name: value[index] for name, value in vars(self).items() if isinstance(value, np.ndarray)
+        }
+        return replace(self, path=[self.path[i] for i in index], notes=list(self.notes), **arrays)
 
     def select(self, observations: Sequence[str]) -> NDArray[np.float32]:
         """Return raw labels of some observations, float32, shape (images, observations).
@@ -167,7 +157,7 @@ def parse_label(text: str | None, where: str) -> float:
 
 
 def parse_age(text: str | None) -> float:
-    """Return years from ``58``, ``058Y``, ``011M`` or ``023D``; NaN if absent, implausible or another word."""
+    """Return years from ``58``, ``058Y``, ``011M`` or ``023D``; NaN if absent, over 120 or anything else."""
     match = re.fullmatch(r"\s*(\d+)(?:\.\d*)?\s*([YMWD]?)\s*", text or "")
     if not match:
         return float("nan")
@@ -178,12 +168,14 @@ def parse_age(text: str | None) -> float:
 def build_table(
     name: str, observations: Sequence[str], rows: Sequence[Mapping[str, object]], notes: Sequence[str] = ()
 ) -> FilmTable:
-    """Assemble a table from rows of ``image, path, patient, examination, view, sex, age, label, ...``.
+    """Build a table from rows whose keys are fields of `FilmTable`.
+
+    ``image``, ``path`` and ``label`` are required; a field that is absent is empty, NaN or 0.
 
     Raises
     ------
     StudyError
-        If two rows have one image's name.
+        If two rows have the same image.
     """
 
     def text(key: str) -> Strings:
@@ -198,13 +190,10 @@ def build_table(
         list(observations),
         image,
         [Path(str(row["path"])) for row in rows],
-        text("patient"),
-        text("examination"),
-        text("view"),
-        text("sex"),
-        np.array([row.get("age", np.nan) for row in rows], dtype=np.float32),
-        np.array([row["label"] for row in rows], dtype=np.float32).reshape(len(rows), len(observations)),
-        text("official_split").astype("<U10"),  # wide enough to be assigned any name
-        np.array([row.get("source_width", 0) for row in rows], dtype=np.int32),
-        list(notes),
+        **{key: text(key) for key in ("patient", "examination", "view", "sex")},
+        age=np.array([row.get("age", np.nan) for row in rows], dtype=np.float32),
+        label=np.array([row["label"] for row in rows], dtype=np.float32).reshape(len(rows), len(observations)),
+        official_split=text("official_split").astype("<U10"),  # wide enough for the name of every split
+        source_width=np.array([row.get("source_width", 0) for row in rows], dtype=np.int32),
+        notes=list(notes),
     )

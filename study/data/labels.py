@@ -1,12 +1,12 @@
-"""Labels: what a report said, and what training makes of it.
+"""Uncertainty policies: how labels that were read from reports become training targets.
 
-Raw labels are 1 (positive), 0 (negative), -1 (uncertain), and NaN (not mentioned). An *uncertainty
-policy* turns them into targets: ``u_zeros``, ``u_ones``, or ``u_ignore`` (NaN: masked out of loss and
-metrics). Not mentioned is negative, as in the code of the paper's lab (``fillna(0)``), in every policy.
+Raw labels are 1 (positive), 0 (negative), -1 (uncertain), and NaN (not mentioned). An *uncertainty policy* turns
+them into targets: ``u_zeros``, ``u_ones``, or ``u_ignore`` (NaN: masked out of loss and metrics). In every policy an
+observation that is not mentioned is negative, as in the code of the paper's lab (``fillna(0)``).
 
 References
 ----------
-Irvin et al., CheXpert, AAAI 2019. Facts on the lab's code: stanfordmlgroup/MoCo-CXR.
+Irvin et al., CheXpert, AAAI 2019. The code of the lab: stanfordmlgroup/MoCo-CXR.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xraytransfer.errors import StudyError
 __all__ = ["POLICIES", "apply_policy", "parse_policy", "read_policy"]
 
 POLICIES: dict[str, float] = {"u_zeros": 0.0, "u_ones": 1.0, "u_ignore": float("nan")}
-"""What each policy makes of an uncertain label."""
+"""The target of an uncertain label in each policy."""
 
 
 def parse_policy(policy: str, observations: Sequence[str]) -> list[str]:
@@ -46,12 +46,12 @@ def parse_policy(policy: str, observations: Sequence[str]) -> list[str]:
 
 
 def read_policy(policy: str) -> tuple[str, dict[str, str]]:
-    """Return the default and the exceptions, observation -> policy.
+    """Return the default policy, and the exceptions by observation.
 
     Raises
     ------
     StudyError
-        If a policy is unknown; whether the observations are, the data set says.
+        If a policy is unknown. Observations are not checked here, because the data set decides which exist.
     """
     default = "u_zeros"
     exceptions: dict[str, str] = {}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +15,14 @@ from xraytransfer.errors import StudyError
 from xraytransfer.files import write_with
 from xraytransfer.study.data.film_table import FilmTable
 
-__all__ = ["Predictions", "combine", "read_predictions", "write_predictions"]
+__all__ = ["LabelledFilms", "Predictions", "combine", "predictions_of", "read_predictions", "write_predictions"]
 
-_PER_FILM = ("image", "patient", "examination", "view", "sex", "age", "label", "probability")
+Films = TypeVar("Films", bound="LabelledFilms")
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
-    """What the members of an ensemble say about films.
+class LabelledFilms:
+    """Films with their labels, without pixels. A subclass adds probabilities.
 
     Attributes
     ----------
@@ -33,13 +34,6 @@ class Predictions:
         str, shape (observations,): identifiers.
     label : NDArray
         float32, shape (films, observations): 1, 0, or NaN where masked.
-    probability : NDArray
-        float32, shape (films, members, observations), in [0, 1].
-    checkpoint_steps : NDArray
-        int64, shape (members,); -1 for a member that is no checkpoint.
-    soup : NDArray or None
-        float32, shape (films, observations): what the mean of the members' weights says, as one network; None
-        where there is none (several runs), or a run was trained before soups were stored.
     """
 
     image: NDArray[np.str_]
@@ -50,6 +44,50 @@ class Predictions:
     age: NDArray[np.float32]
     observations: NDArray[np.str_]
     label: NDArray[np.float32]
+
+    def subset(self: Films, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Films:
+        """Return the films that a mask or a list of row numbers selects."""
+        return replace(self, **{name: array[rows] for name, array in self._arrays_by_film().items()})
+
+    def by_examination(self: Films) -> Films:
+        """Return one row per examination: the largest probability and the largest label over its films.
+
+        The paper's lab does the same (there on logits, which is equivalent for one member). A label is NaN only
+        where it is NaN for every film. Everything else is taken from the examination's first film.
+        """
+        _, first, inverse = np.unique(self.examination, return_index=True, return_inverse=True)
+        rows = {}
+        for name, array in self._arrays_by_film().items():
+            rows[name] = array[first]
+            if array.ndim > 1:  # labels and probabilities
+                rows[name] = np.full_like(rows[name], np.nan)
+                np.fmax.at(rows[name], inverse, array)
+        return replace(self, **rows)
+
+    def _arrays_by_film(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that have one entry per film, by the names of their fields."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        others = ("observations", "checkpoint_steps")
+        return {name: array for name, array in arrays.items() if array is not None and name not in others}
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions(LabelledFilms):
+    """The probabilities that the members of an ensemble give for films.
+
+    Attributes
+    ----------
+    probability : NDArray
+        float32, shape (films, members, observations), in [0, 1]. The members of a run are its kept checkpoints,
+        the one with the best validation AUROC first.
+    checkpoint_steps : NDArray
+        int64, shape (members,); -1 for a member that is no checkpoint.
+    soup : NDArray or None
+        float32, shape (films, observations): the probabilities of one network whose weights are the mean of the
+        members' weights. None where there is none (several runs), or where a run was trained before soups were
+        stored.
+    """
+
     probability: NDArray[np.float32]
     checkpoint_steps: NDArray[np.int64]
     soup: NDArray[np.float32] | None = None
@@ -59,29 +97,9 @@ class Predictions:
         mean: NDArray[np.float32] = self.probability.mean(axis=1, dtype=np.float64).astype(np.float32)
         return mean
 
-    def by_examination(self) -> Predictions:
-        """Return one row per examination: the largest probability and the largest label over its films.
-
-        As the paper's lab does (there on logits, which is the same for one member). A label is NaN only
-        where it is NaN for every film. All else is taken from the examination's first film.
-        """
-        names, first, inverse = np.unique(self.examination, return_index=True, return_inverse=True)
-        probability = np.zeros((len(names), *self.probability.shape[1:]), np.float32)
-        np.maximum.at(probability, inverse, self.probability)
-        label = np.full((len(names), self.label.shape[1]), -1, np.float32)
-        np.maximum.at(label, inverse, np.nan_to_num(self.label, nan=-1.0))
-        label[label < 0] = np.nan
-        rows = {name: getattr(self, name)[first] for name in ("image", "patient", "view", "sex", "age")}
-        soup = None
-        if self.soup is not None:
-            soup = np.zeros((len(names), self.soup.shape[1]), np.float32)
-            np.maximum.at(soup, inverse, self.soup)
-        return replace(self, **rows, examination=names, label=label, probability=probability, soup=soup)
-
-    def subset(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Predictions:
-        """Return the films that a mask or a list of row numbers selects."""
-        soup = None if self.soup is None else self.soup[rows]
-        return replace(self, **{name: getattr(self, name)[rows] for name in _PER_FILM}, soup=soup)
+    def best_checkpoint(self) -> NDArray[np.float32]:
+        """Return the probabilities of the first member alone: float32, shape (films, observations)."""
+        return self.probability[:, 0]
 
 
 def combine(runs: Sequence[Predictions]) -> Predictions:
@@ -90,7 +108,7 @@ def combine(runs: Sequence[Predictions]) -> Predictions:
     Raises
     ------
     StudyError
-        If there is no run, or the runs did not judge the same films and observations in the same order.
+        If there is no run, or the runs do not hold the same films and observations in the same order.
     """
     if not runs:
         raise StudyError("an ensemble needs at least one run")
@@ -110,14 +128,9 @@ def predictions_of(
     *,
     soup: NDArray[np.float32] | None = None,
 ) -> Predictions:
-    """Return the predictions for a table's films. Shapes as in `Predictions`."""
+    """Return the predictions for a table's films. Shapes are those of `Predictions`."""
     return Predictions(
-        image=table.image,
-        patient=table.patient,
-        examination=table.examination,
-        view=table.view,
-        sex=table.sex,
-        age=table.age,
+        **{name: getattr(table, name) for name in ("image", "patient", "examination", "view", "sex", "age")},
         observations=np.array(observations, dtype=np.str_),
         label=label.astype(np.float32),
         probability=probability.astype(np.float32),
@@ -127,7 +140,7 @@ def predictions_of(
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write an npz file in one step."""
+    """Write an npz file whole or not at all."""
     arrays = {name: getattr(predictions, name) for name in Predictions.__dataclass_fields__}
     if predictions.soup is None:
         del arrays["soup"]
@@ -149,9 +162,9 @@ def read_predictions(path: Path) -> Predictions:
         If it is absent, damaged, or its arrays do not fit together.
     """
     try:
-        # opened here: numpy leaves the file open where it is no archive
+        # opened here, because numpy leaves a file open that is no archive
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            # runs that are older than soups have none
+            # runs that were trained before soups were stored have none
             names = [name for name in Predictions.__dataclass_fields__ if name != "soup" or name in file]
             predictions = Predictions(**{name: file[name] for name in names})
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

@@ -22,7 +22,7 @@ __all__ = ["RunData", "describe_data", "load_data", "read_table"]
 
 @dataclass(eq=False)
 class RunData:
-    """What training and evaluation index.
+    """The films of a run, as training and evaluation index them.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class RunData:
     label : NDArray
         float32, shape (images, outputs): 1, 0 or NaN for masked.
     rows : dict
-        Split -> row numbers.
+        Row numbers by split.
     """
 
     table: FilmTable
@@ -58,7 +58,7 @@ def _split(table: FilmTable, cache: FilmCache, options: Mapping[str, Any]) -> Sp
         salt=options["salt"],
         evaluation_minimum_width=options["evaluation_minimum_width"],
     )
-    # split first, then leave out: a film that cannot be read moves no other
+    # films are left out after the split, so that a film that cannot be read moves no other film
     split.of[~cache.done] = ""
     for name in SPLITS:
         rows = split.rows(name)
@@ -102,12 +102,12 @@ def describe_data(
 
 
 def load_data(config: Mapping[str, Any]) -> RunData:
-    """Open what a run's configuration names.
+    """Open the data that a run's configuration names.
 
     Raises
     ------
     StudyError
-        If the data are not what they were when the run was planned, or the cache is absent or damaged.
+        If the data changed since the run was planned, or the cache is absent or damaged.
     """
     table = read_table(config["data"])
     height, width = (int(side) for side in config["resolution"])
@@ -115,8 +115,8 @@ def load_data(config: Mapping[str, Any]) -> RunData:
     split = _split(table, cache, config["split"])
     if cache.key != config["data"]["cache_key"] or split.record["sha256"] != config["split"]["sha256"]:
         raise StudyError(f"{config['data']['folder']}: the data set is not what it was when the run was planned")
-    counted = {name: split.record[name] for name in SPLITS}
-    if counted != {name: config["split"][name] for name in SPLITS}:
+    counts = {name: split.record[name] for name in SPLITS}
+    if counts != {name: config["split"][name] for name in SPLITS}:
         raise StudyError(f"{cache.folder}: other films can be read than when the run was planned")
     outputs = config["outputs"]
     label = apply_policy(table.select(outputs), parse_policy(config["label_policy"], outputs))

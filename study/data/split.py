@@ -1,7 +1,7 @@
-"""Patient-wise split: train, validation and test by a hash of the patient's identifier.
+"""The split by patient: train, validation and test by a hash of the patient's identifier.
 
-The split of a patient depends on nothing but the identifier, the salt and the fractions: adding films to
-a data set moves nobody.
+The split of a patient depends only on the identifier, the salt and the fractions. Adding films to a data set
+therefore moves no patient to another split.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ SALT = "xraytransfer"
 
 @dataclass(eq=False)
 class Split:
-    """Which films belong where.
+    """The split that each film belongs to.
 
     Attributes
     ----------
     of : NDArray
-        For each film ``train``, ``validation``, ``test``, or empty for left out.
+        For each film ``train``, ``validation`` or ``test``; empty for a film that is left out.
     record : dict
-        What config.json stores: method, fractions, salt, counts and a checksum of the assignment.
+        The entry of config.json: method, fractions, salt, counts and a checksum of the assignment.
     """
 
     of: NDArray[np.str_]
@@ -44,7 +44,7 @@ class Split:
 
 
 def check_fractions(fractions: Sequence[float]) -> None:
-    """Raise `StudyError` unless they are three numbers from 0 that sum to 1."""
+    """Raise `StudyError` unless the fractions are three numbers, none below 0, that sum to 1."""
     if len(fractions) != 3 or not min(fractions) >= 0 or not abs(sum(fractions) - 1) <= 1e-6:
         raise StudyError(f"fractions {tuple(fractions)}: three numbers that sum to 1 expected")
 
@@ -57,21 +57,21 @@ def split_films(
     salt: str = SALT,
     evaluation_minimum_width: int = 0,
 ) -> Split:
-    """Assign each film.
+    """Assign each film to a split.
 
     Parameters
     ----------
     table : FilmTable
         The films.
     method : str
-        ``patient-hash``; or ``official``, the data set's own split, its training patients divided by hash
-        where it has no validation films, or no test films.
+        ``patient-hash``, or ``official``: the data set's own split. Where that has no validation films, or no test
+        films, they are taken from its training patients by hash.
     fractions : sequence of float
-        Train, validation and test; sum 1.
+        Fractions of train, validation and test; their sum is 1.
     salt : str
-        Another salt, another split.
+        Text that is hashed with the identifiers; another salt gives another split.
     evaluation_minimum_width : int
-        Films made from narrower pictures (`FilmTable.source_width`) are trained on but not judged; 0 for all.
+        Films made from narrower pictures (`FilmTable.source_width`) are trained on but not evaluated; 0 evaluates all.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """A whole study in minutes, without any data: phantoms, toy networks, a grid, and a report.
 
-The commands' own code runs: the data set is read as CheXpert is, the grid placed and trained as any other,
-the report written from its files. Only two things are special: films are drawn (`phantom_data`), and
-networks are pretrained on drawn shapes (`shapes`).
+The code of the commands runs: the data set is read as CheXpert is, the grid is scheduled and trained as any other,
+and the report is written from its files. Only two things are special: films are drawn (`phantoms.dataset`), and
+networks are pretrained on drawn shapes (`shape_pretraining`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from xraytransfer.errors import StudyError
+from xraytransfer.runtime import cpu_limit
 from xraytransfer.study.networks.architectures import Architecture
 from xraytransfer.study.phantoms.dataset import write_phantoms
-
-if TYPE_CHECKING:
-    from xraytransfer.study.runs.grid import Grid
-    from xraytransfer.study.runs.scheduler import Job, Slot
+from xraytransfer.study.runs.grid import Grid
+from xraytransfer.study.runs.grid_runs import place_runs
+from xraytransfer.study.runs.scheduler import Slot, local_slots, run_all
 
 __all__ = ["ARCHITECTURES", "run_demo"]
 
@@ -37,12 +36,13 @@ ARCHITECTURES = tuple(
         ("mobilenetv3_small_075", "mobilenetv3_small_075", "MobileNetV3", "mobilenetv3"),
     )
 )
-"""Small timm models of four families; without ImageNet weights."""
+"""Small timm models of four families, without ImageNet weights."""
 
-CUT = ("toy_resnet", "toy_efficientnet")
-"""Those that are truncated too."""
+TRUNCATED = ("toy_resnet", "toy_efficientnet")
+"""Names of the architectures that are truncated too."""
 
 SIZE = 64
+"""Resolution of the networks in pixels."""
 
 
 def run_demo(
@@ -55,29 +55,29 @@ def run_demo(
     architectures: Sequence[Architecture] = ARCHITECTURES,
     replicates: int = 1000,
     slots: int | None = None,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Run the demo.
 
     Parameters
     ----------
     results : Path
-        Folder of everything. A demo that was interrupted goes on.
+        Folder of everything. A demo that was interrupted continues.
     patients : int
-        Phantom patients.
+        Number of phantom patients.
     epochs : int
-        Of each run.
+        Epochs of each run.
     shapes : int
-        Drawn shapes that each network is pretrained on.
+        Number of drawn shapes that each network is pretrained on.
     seeds : sequence of int
-        Of the whole networks; truncated ones have the first only.
+        Seeds of the whole networks; truncated ones have the first only.
     architectures : sequence of Architecture
-        Rows.
+        Rows of the architectures that are trained.
     replicates : int
         Bootstrap replicates of the report.
     slots : int, optional
-        Runs side by side; as many as there are cores if absent.
-    say : callable, optional
+        Runs side by side; one per core if absent.
+    log : callable
         Takes each line of progress.
 
     Returns
@@ -90,30 +90,28 @@ def run_demo(
     StudyError
         A run failed.
     """
-    from xraytransfer.runtime import cpu_limit
+    # here and not above: the processes of runs import this module, and need no matplotlib
     from xraytransfer.study.report.report import write_report
-    from xraytransfer.study.runs.grid_runs import place_runs
-    from xraytransfer.study.runs.scheduler import local_slots, run_all
 
-    tell = say or (lambda line: None)
     places = local_slots("cpu", slots or cpu_limit(), 1)
-    tell(f"drawing {patients} phantom patients")
+    log(f"drawing {patients} phantom patients")
     folder = write_phantoms(results / "phantoms", patients=patients, size=96, workers=len(places))
-    table = _pretrained(results, architectures, shapes, len(places), tell)
-    folders: list[Path] = []
-    for grid in _grids(results, folder, table, rows=architectures, epochs=epochs, seeds=seeds):
-        folders += place_runs(grid, workers=len(places))
-    if failed := run_all(folders, places, tell, start=_starter()):
+    table = _pretrain(results / "weights", architectures, shapes, len(places), log)
+    _train(_grids(results, folder, table, rows=architectures, epochs=epochs, seeds=seeds), places, log)
+    return write_report(results, replicates=replicates, workers=len(places), log=log)
+
+
+def _train(grids: Sequence[Grid], slots: list[Slot], log: Callable[[str], None]) -> None:
+    """Train every run of the grids; raise `StudyError` if one fails."""
+    folders = [folder for grid in grids for folder in place_runs(grid, workers=len(slots))]
+    if failed := run_all(folders, slots, log, start=_ForkedRun):
         raise StudyError(f"{len(failed)} runs of the demo failed, first {failed[0].name}: see its failed.json")
-    return write_report(results, replicates=replicates, workers=len(places), say=tell)
 
 
 def _grids(
     results: Path, folder: Path, table: Path, *, rows: Sequence[Architecture], epochs: int, seeds: Sequence[int]
 ) -> list[Grid]:
     """Return the grid of whole networks and that of truncated ones."""
-    from xraytransfer.study.runs.grid import Grid
-
     whole = Grid(
         results=results,
         data="chexpert",
@@ -128,33 +126,28 @@ def _grids(
         weights=table.parent,
         fractions=(0.5, 0.15, 0.35),
     )
-    cut = tuple(row.name for row in rows if row.name in CUT)
+    names = tuple(row.name for row in rows if row.name in TRUNCATED)
     truncated = replace(
-        whole, architectures=cut, initialisations=("pretrained",), truncations=(1, 2), seeds=tuple(seeds[:1])
+        whole, architectures=names, initialisations=("pretrained",), truncations=(1, 2), seeds=tuple(seeds[:1])
     )
-    return [whole, truncated] if cut else [whole]
+    return [whole, truncated] if names else [whole]
 
 
-def _pretrained(
-    results: Path, rows: Sequence[Architecture], shapes: int, workers: int, tell: Callable[[str], None]
+def _pretrain(
+    folder: Path, rows: Sequence[Architecture], shapes: int, workers: int, log: Callable[[str], None]
 ) -> Path:
-    """Pretrain on shapes; return the table of architectures beside the weights."""
-    folder = results / "weights"
+    """Pretrain on shapes, unless done before; return the table of architectures beside the weights."""
     table = folder / "architectures.csv"
     if table.is_file() and all((folder / f"{row.name}.safetensors").is_file() for row in rows):
         return table
-    tell(f"pretraining {len(rows)} networks on {shapes} drawn shapes")
-    accuracy = []
+    log(f"pretraining {len(rows)} networks on {shapes} drawn shapes")
+    lines = []
     with ProcessPoolExecutor(workers, mp_context=_processes()) as pool:
         for row, percent in zip(rows, pool.map(partial(_pretrain_one, folder, shapes), rows), strict=True):
-            tell(f"{row.name}: pretrained, {percent:.0f} % of other shapes named right")
-            accuracy.append(percent)
-    with table.open("w", newline="", encoding="utf-8") as file:
-        lines = []
-        for row, percent in zip(rows, accuracy, strict=True):
+            log(f"{row.name}: pretrained, {percent:.0f} % of other shapes named right")
             line = replace(row, imagenet_top1=round(percent, 2)).to_dict()
-            spaced = {key: " ".join(map(str, value)) for key, value in line.items() if isinstance(value, list)}
-            lines.append(line | spaced)
+            lines.append({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in line.items()})
+    with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(lines[0]))
         writer.writeheader()
         writer.writerows(lines)
@@ -162,7 +155,7 @@ def _pretrained(
 
 
 def _pretrain_one(folder: Path, shapes: int, row: Architecture) -> float:
-    """Pretrain one network on one core, in a process of its own."""
+    """Pretrain one network on one core, in a process of its own; return its accuracy in percent."""
     import torch
 
     from xraytransfer.study.demo.shape_pretraining import pretrain
@@ -172,7 +165,7 @@ def _pretrain_one(folder: Path, shapes: int, row: Architecture) -> float:
 
 
 def _processes() -> multiprocessing.context.BaseContext:
-    """Return how processes are made: forked from one that has imported torch already, where that exists."""
+    """Return how processes are made: where possible, forked from one that has already imported torch."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -180,33 +173,29 @@ def _processes() -> multiprocessing.context.BaseContext:
     return context
 
 
-class _Forked:
-    """A run in a process that need not import torch again: importing takes longer than a toy run."""
+class _ForkedRun:
+    """A run in a process that need not import torch again, because importing takes longer than a toy run."""
 
     def __init__(self, folder: Path, slot: Slot) -> None:
         self.process = _processes().Process(target=_run, args=(folder, slot))  # type: ignore[attr-defined]
         self.process.start()
 
     def poll(self) -> int | None:
-        """Return the exit code, None while it runs."""
+        """Return the exit code; None while the run goes on."""
         code: int | None = self.process.exitcode
         return code
 
     def terminate(self) -> None:
-        """Ask it to save and stop."""
+        """Ask the run to save and stop."""
         self.process.terminate()
 
     def kill(self) -> None:
-        """End it at once."""
+        """End the run at once."""
         self.process.kill()
 
 
-def _starter() -> Callable[[Path, Slot], Job]:
-    return _Forked
-
-
 def _run(folder: Path, slot: Slot) -> None:
-    """Run one folder, its output in the folder; exit code 3 if it fails."""
+    """Run one folder, with its output in the folder; exit code 3 if it fails."""
     from xraytransfer.study.training.run import run_one
 
     with (folder / "output.txt").open("w", encoding="utf-8", buffering=1) as output:

@@ -1,7 +1,7 @@
 """An unrelated task to pretrain toy networks on, so that the demo has pretraining without ImageNet.
 
-Pictures of drawn shapes, eight classes, random place, size, turn, contrast and noise. A network's accuracy on
-them stands in the demo where ImageNet top-1 stands in a study, and the report says so.
+The pictures are drawn shapes of eight classes, with random position, size, rotation, contrast and noise. The demo
+uses a network's accuracy on them where a study uses ImageNet top-1 accuracy, and the report says so.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def draw_shapes(number: int, size: int, generator: np.random.Generator) -> tuple
     Parameters
     ----------
     number : int
-        How many.
+        How many pictures.
     size : int
         Side in pixels.
     generator : numpy.random.Generator
-        Source of chance.
+        Source of randomness.
 
     Returns
     -------
@@ -50,6 +50,7 @@ def draw_shapes(number: int, size: int, generator: np.random.Generator) -> tuple
 
 
 def _shape(kind: str, size: int, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw one picture: uint8, shape (size, size)."""
     ground = int(generator.integers(60, 190))
     ink = int(np.clip(ground + generator.choice((-1, 1)) * generator.integers(60, 120), 0, 255))
     side = 2 * size
@@ -84,8 +85,8 @@ def _shape(kind: str, size: int, generator: np.random.Generator) -> NDArray[np.u
     turned = picture.rotate(float(generator.uniform(-25, 25)), fillcolor=ground, resample=Image.Resampling.BILINEAR)
     small = np.asarray(turned.resize((size, size), Image.Resampling.BOX), float)
     noisy = small + generator.normal(0, generator.uniform(2, 8), small.shape)
-    answer: NDArray[np.uint8] = np.clip(noisy, 0, 255).astype(np.uint8)
-    return answer
+    pixels: NDArray[np.uint8] = np.clip(noisy, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def pretrain(architecture: Architecture, file: Path, *, pictures: int, size: int, seed: int = 0) -> float:
@@ -94,15 +95,15 @@ def pretrain(architecture: Architecture, file: Path, *, pictures: int, size: int
     Parameters
     ----------
     architecture : Architecture
-        The row; its normalisation is used, as a study will use it.
+        The row; its normalisation is used, as in a study.
     file : Path
         A safetensors file in timm's layout, without the classifier.
     pictures : int
-        Seen in training, each once; 512 others are judged.
+        Number of training pictures, each seen once; the accuracy is measured on 512 others.
     size : int
         Side in pixels.
     seed : int
-        Of weights and shapes.
+        Seed of weights and shapes.
 
     Returns
     -------
@@ -116,7 +117,7 @@ def pretrain(architecture: Architecture, file: Path, *, pictures: int, size: int
     steps = max(1, pictures // BATCH)
     mean, std = (torch.tensor(v)[None, :, None, None] for v in (architecture.mean, architecture.std))
 
-    def normalised(grey: NDArray[np.uint8]) -> torch.Tensor:
+    def normalise(grey: NDArray[np.uint8]) -> torch.Tensor:
         return (torch.from_numpy(grey)[:, None].float() / 255 - mean) / std
 
     model.train()
@@ -124,16 +125,16 @@ def pretrain(architecture: Architecture, file: Path, *, pictures: int, size: int
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
         grey, label = draw_shapes(BATCH, size, generator)
-        loss = functional.cross_entropy(model(normalised(grey)), torch.from_numpy(label))
+        loss = functional.cross_entropy(model(normalise(grey)), torch.from_numpy(label))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     model.eval()
     grey, label = draw_shapes(512, size, np.random.default_rng([seed, 78]))
     with torch.inference_mode():
-        called = torch.cat([model(normalised(part)).argmax(1) for part in np.array_split(grey, 8)])
-    head = tuple(f"{name}." for name in ("fc", "classifier"))
-    kept = {name: value.contiguous() for name, value in model.state_dict().items() if not name.startswith(head)}
+        predicted = torch.cat([model(normalise(part)).argmax(1) for part in np.array_split(grey, 8)])
+    state = model.state_dict().items()
+    weights = {name: value.contiguous() for name, value in state if not name.startswith(("fc.", "classifier."))}
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_file(kept, file)
-    return float((called.numpy() == label).mean() * 100)
+    save_file(weights, file)
+    return float((predicted.numpy() == label).mean() * 100)

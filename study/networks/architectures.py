@@ -2,9 +2,9 @@
 
 Conventions
 -----------
-The rows of group ``study`` are the sixteen of the paper. Each names a timm model *with its tag*: a bare
-name means other weights from one version of timm to the next. `imagenet_top1` is what timm measured for
-exactly these weights at `imagenet_resolution`.
+The rows of group ``study`` are the sixteen architectures of the paper. Each row names a timm model *with its tag*,
+because a name without a tag can mean other weights in another version of timm. `imagenet_top1` is the accuracy that
+timm measured for exactly these weights at `imagenet_resolution`.
 
 Differences from the paper
 --------------------------
@@ -29,7 +29,7 @@ from xraytransfer.errors import StudyError
 __all__ = ["ARCHITECTURES", "BODIES", "Architecture", "find_architecture", "read_architectures"]
 
 BODIES = ("resnet", "densenet", "efficientnet", "mobilenetv3", "inception_v3", "inception_v4")
-"""How a timm model is cut into stages: see `stages.stages`."""
+"""The ways in which a timm model is cut into stages; see `stages.stages`."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Architecture:
     Attributes
     ----------
     name : str
-        Our name, used in run names and weight files.
+        The name used in run names and for weight files.
     timm : str
         timm's model name with the tag of the pretrained weights.
     family : str
@@ -47,21 +47,21 @@ class Architecture:
     body : str
         One of `BODIES`: how the network is cut into stages.
     group : str
-        ``study`` (the sixteen), ``extra``, ``toy`` (for tests) or a user's word.
+        ``study`` (the sixteen), ``extra``, ``toy`` (for tests), ``demo`` or a user's own word.
     imagenet_top1 : float or None
         Top-1 accuracy on ImageNet in percent; None where none is published for these weights.
     imagenet_resolution : int
-        Side of the pictures at which it was measured, in pixels.
+        Side in pixels of the pictures on which it was measured.
     mean, std : tuple of float
         Normalisation of red, green and blue in [0, 1] that the weights expect.
     variant : str
         ``stride_in_first`` moves a bottleneck's stride to its first convolution (ResNet v1), else empty.
     sha256 : str
-        Checksum of the one file of weights known for the row; empty if any file may be meant.
+        Checksum of the only file of weights that belongs to the row; empty if any file may be used.
     source : str
-        Where the accuracy stands.
+        Where the accuracy is published.
     note : str
-        What a reader should know.
+        A remark for readers.
     """
 
     name: str
@@ -89,14 +89,16 @@ class Architecture:
         Raises
         ------
         StudyError
-            If a column is missing, unknown, or holds something else than its type.
+            If a column is missing or unknown, or holds a value of another type.
         """
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(row) - known):
-            raise StudyError(f"architecture row {row.get('name')!r}: unknown columns {unknown}; known: {sorted(known)}")
+        columns = {field.name for field in fields(cls)}
+        if unknown := sorted(set(row) - columns):
+            raise StudyError(
+                f"architecture row {row.get('name')!r}: unknown columns {unknown}; known: {sorted(columns)}"
+            )
         if missing := [name for name in ("name", "timm", "family", "body") if not row.get(name)]:
             raise StudyError(f"architecture row {row.get('name')!r} lacks {', '.join(missing)}")
-        values: dict[str, object] = {name: str(row.get(name) or "") for name in known}
+        values: dict[str, object] = {name: str(row.get(name) or "") for name in columns}
         values["group"] = row.get("group") or "user"
         try:
             top1 = row.get("imagenet_top1")
@@ -112,6 +114,7 @@ class Architecture:
 
 
 def _triple(value: object) -> tuple[float, float, float] | None:
+    """Return three numbers from a list or from text; None if absent."""
     if not value:
         return None
     parts = value.split() if isinstance(value, str) else value
@@ -127,12 +130,12 @@ def read_architectures(path: str | os.PathLike[str]) -> tuple[Architecture, ...]
     Parameters
     ----------
     path : str or path-like
-        The file. Only ``name``, ``timm``, ``family`` and ``body`` must be there.
+        The file. Only the columns ``name``, ``timm``, ``family`` and ``body`` are required.
 
     Raises
     ------
     StudyError
-        If the file cannot be read, a row is wrong, or a name comes twice.
+        If the file cannot be read, a row is wrong, or two rows have the same name.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -152,16 +155,16 @@ def _rows(lines: Iterable[str]) -> tuple[Architecture, ...]:
 ARCHITECTURES: tuple[Architecture, ...] = _rows(
     resources.files(__package__).joinpath("architectures.csv").read_text(encoding="utf-8").splitlines()
 )
-"""The rows that ship: the sixteen (group ``study``), extra ones, and toys for tests."""
+"""The rows of this package: the sixteen (group ``study``), extra ones, and toys for tests."""
 
 
 def find_architecture(name: str, more: Iterable[Architecture] = ()) -> Architecture:
-    """Return the row called `name`, looking into `more` before the rows that ship.
+    """Return the row called `name`; a row of `more` has precedence over a row of `ARCHITECTURES`.
 
     Raises
     ------
     StudyError
-        If there is none; the message lists the names.
+        If there is none; the message lists all names.
     """
     rows = {row.name: row for row in (*ARCHITECTURES, *more)}
     if name not in rows:

@@ -2,13 +2,13 @@
 
 Conventions
 -----------
-Input is one grey channel, 0 to 255, at the model's resolution; normalisation is a part of the network.
-ImageNet's networks take three channels that would all be the same picture, so the first convolution is
-folded: exactly, also at the zero-padded border, where folding mean and standard deviation too would
-be wrong. Where mean or standard deviation differ between the channels, a second, constant channel
-carries the difference.
+The input is one grey channel, 0 to 255, at the model's resolution; normalisation is a part of the network.
+ImageNet's networks take three channels, which would all hold the same picture, so the first convolution is folded
+into one channel. The fold is exact, also at the zero-padded border, where folding the mean and standard deviation of
+the picture into the weights would be wrong. Where mean or standard deviation differ between the three channels, a
+second, constant channel carries the difference.
 
-What a stage is, and what truncation removes with it: `stages`. Kept weights are untouched.
+The module `stages` defines what a stage is, and what truncation removes with it. The remaining weights are unchanged.
 
 References
 ----------
@@ -33,22 +33,20 @@ from xraytransfer.study.networks.weights import find_weights, hub_weights, read_
 __all__ = ["MAX_TRUNCATION", "Network", "build_network", "cut_network"]
 
 MAX_TRUNCATION = 4
-"""Most stages that may be removed, as in the paper."""
+"""The largest number of stages that may be removed, as in the paper."""
 
 
 class Network(nn.Module):
-    """Grey levels in, logits out.
-
-    Built by `build_network`.
+    """A network from grey levels to logits, made by `build_network`.
 
     Parameters
     ----------
     features : nn.Sequential
-        The stages that are kept.
+        The stages that remain.
     hidden : nn.Sequential or None
-        MobileNetV3's layer between pooling and head, on maps of one pixel; None elsewhere.
+        MobileNetV3's layer between pooling and head, on maps of one pixel; None in other networks.
     channels : int
-        Channels that reach the head.
+        Number of channels that reach the head.
     outputs : int
         Number of observations.
     mean, std : float
@@ -81,7 +79,7 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(255.0 * std))
 
     def feature_map(self, x: Tensor) -> Tensor:
-        """Return what the last kept stage answers: float32 [n, channels, h, w]."""
+        """Return the output of the last stage: float32 [n, channels, h, w]."""
         x = (x.float() - self.mean) / self.std
         if self.constant_channel:
             x = torch.cat([x, torch.ones_like(x)], dim=1)
@@ -113,12 +111,12 @@ class Network(nn.Module):
         Returns
         -------
         logits : Tensor
-            float32 [n, outputs]: what `forward` answers.
+            float32 [n, outputs]: what `forward` returns.
         activation_map : Tensor
             float32 [n, outputs, h, w], the contribution of each position to the logit before the bias.
-            Its mean over the positions plus the bias is the logit, exactly, where the head is linear. With
-            MobileNetV3's hidden layer, which is not, hidden layer and head are applied at each position:
-            where the network looks, but no exact sum.
+            Where the head is linear, its mean over the positions plus the bias is exactly the logit. MobileNetV3's
+            hidden layer is not linear. There, hidden layer and head are applied at each position: the map shows
+            where the network looks, but its mean is not the logit.
         """
         features = self.feature_map(x)
         pooled = features.mean(dim=(2, 3), keepdim=True)
@@ -131,8 +129,8 @@ class Network(nn.Module):
     def parameter_count(self) -> int:
         """Return the number of trainable parameters, the first convolution counted with three channels.
 
-        The paper's convention: the network as it came from ImageNet, its classifier replaced by a linear
-        head of as many outputs as are trained.
+        This is the paper's convention: the network as it came from ImageNet, with its classifier replaced by a
+        linear head of as many outputs as are trained.
         """
         stem = first_convolution(self.features)
         folded = stem.weight.shape[1]
@@ -141,7 +139,7 @@ class Network(nn.Module):
 
 
 def first_convolution(module: nn.Module) -> nn.Conv2d:
-    """Return the convolution that the picture meets first."""
+    """Return the first convolution that is applied to the picture."""
     return next(child for child in module.modules() if isinstance(child, nn.Conv2d))
 
 
@@ -153,7 +151,7 @@ def build_network(
     initialisation: str = "pretrained",
     weights: Path | None = None,
 ) -> Network:
-    """Build a network, its stages pretrained or random, its head random.
+    """Build a network with pretrained or random stages and a random head.
 
     Parameters
     ----------
@@ -164,9 +162,9 @@ def build_network(
     truncation : int
         Final stages removed, 0 to `MAX_TRUNCATION`.
     initialisation : str
-        ``pretrained`` or ``random`` (from torch's global generator: seed it first).
+        ``pretrained`` or ``random``. Random weights come from torch's global generator, which the caller seeds.
     weights : Path or None
-        A safetensors file, or a folder of them; None takes timm's hub. Not used for ``random``.
+        A safetensors file, or a folder of them; None loads from timm's hub. Not used for ``random``.
 
     Raises
     ------
@@ -186,19 +184,20 @@ def build_network(
 
 
 def cut_network(model: nn.Module, architecture: Architecture, *, outputs: int, truncation: int) -> Network:
-    """Make a network of the first stages of a timm model. The model's modules are taken, and its stem folded.
+    """Make a network of the first stages of a timm model.
+
+    The network takes over the modules of the model, and folds the first convolution in place.
 
     Raises
     ------
     StudyError
         If the truncation is out of range.
     """
-    kept, tail = stages(model, architecture.body)
-    if not 0 <= truncation <= min(MAX_TRUNCATION, len(kept) - 1):
-        raise StudyError(
-            f"{architecture.name}: {truncation} stages cannot be removed; 0 to {min(MAX_TRUNCATION, len(kept) - 1)} can"
-        )
-    parts = [part for stage in kept[: len(kept) - truncation] for part in stage]
+    whole, tail = stages(model, architecture.body)
+    most = min(MAX_TRUNCATION, len(whole) - 1)
+    if not 0 <= truncation <= most:
+        raise StudyError(f"{architecture.name}: {truncation} stages cannot be removed; 0 to {most} can")
+    parts = [part for stage in whole[: len(whole) - truncation] for part in stage]
     hidden = None
     if truncation == 0:
         parts += tail
@@ -223,6 +222,7 @@ def cut_network(model: nn.Module, architecture: Architecture, *, outputs: int, t
 
 
 def _move_strides(model: nn.Module) -> None:
+    """Move the stride of each bottleneck to its first convolution, as in ResNet v1."""
     for name in ("layer2", "layer3", "layer4"):
         first = next(model.get_submodule(name).children())
         conv1, conv2 = first.get_submodule("conv1"), first.get_submodule("conv2")
@@ -231,6 +231,7 @@ def _move_strides(model: nn.Module) -> None:
 
 
 def _load(model: nn.Module, architecture: Architecture, weights: Path | None) -> None:
+    """Load pretrained weights into a timm model, or raise `StudyError` if they do not fit."""
     if weights is None:
         state, where = hub_weights(architecture), architecture.timm
     else:
@@ -238,24 +239,24 @@ def _load(model: nn.Module, architecture: Architecture, weights: Path | None) ->
         if not path.is_file():
             raise StudyError(f"{path}: no such file or folder of weights")
         state, where = read_weights(architecture, path), str(path)
-    wanted: Mapping[str, Tensor] = model.state_dict()
-    missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
-    shapes = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+    expected: Mapping[str, Tensor] = model.state_dict()
+    missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
+    shapes = [name for name in expected if name in state and state[name].shape != expected[name].shape]
     if missing or shapes:
         raise StudyError(
             f"{where}: not the weights of {architecture.timm}: {len(missing)} tensors missing"
             f" ({', '.join(missing[:3])}), {len(shapes)} of another shape ({', '.join(shapes[:3])})"
         )
-    model.load_state_dict({name: state[name] for name in wanted if name in state}, strict=False)
+    model.load_state_dict({name: state[name] for name in expected if name in state}, strict=False)
 
 
 @torch.no_grad()
 def _fold(conv: nn.Conv2d, architecture: Architecture, mean: float, std: float) -> bool:
-    """Fold a convolution of three equal channels into one, or into one and a constant; return which.
+    """Fold a convolution of three equal channels into one; return whether it also needs a constant channel.
 
-    With x the picture in [0, 1], channel c is normalised to (x - mean_c) / std_c. Ours is
-    g = (x - mean) / std, so channel c is g std / std_c + (mean - mean_c) / std_c: a multiple of g plus a
-    constant. Both are zero where the picture is padded, so the fold holds at the border too.
+    With x the picture in [0, 1], ImageNet's channel c is (x - mean_c) / std_c. Ours is g = (x - mean) / std, so
+    channel c is g std / std_c + (mean - mean_c) / std_c: a multiple of g plus a constant. Both are zero where the
+    picture is padded, so the fold holds at the border too.
     """
     weight = conv.weight.detach()
     scale = weight.new_tensor([std / s for s in architecture.std])[None, :, None, None]
@@ -271,10 +272,11 @@ def _fold(conv: nn.Conv2d, architecture: Architecture, mean: float, std: float) 
 
 @torch.no_grad()
 def _channels(features: nn.Sequential, hidden: nn.Sequential | None, inputs: int) -> int:
+    """Return the number of channels that reach the head."""
     training = features.training
     features.eval()
-    answer = features(torch.zeros(1, inputs, 96, 96))
+    output = features(torch.zeros(1, inputs, 96, 96))
     features.train(training)
     if hidden is not None:
-        answer = hidden(answer)
-    return int(answer.shape[1])
+        output = hidden(output)
+    return int(output.shape[1])

@@ -2,10 +2,9 @@
 
 Conventions
 -----------
-A *stage* is the unit that truncation removes: a residual layer, a dense block with the transition before
-it, an EfficientNet or MobileNet stage, the Inception modules of one resolution. Whatever follows the last
-stage (the 1 x 1 convolution before the pooling, the last normalisation) goes with it. Kept weights are
-untouched.
+A *stage* is the unit that truncation removes: a residual layer, a dense block with the transition before it, an
+EfficientNet or MobileNet stage, or the Inception modules of one resolution. What follows the last stage (the 1 x 1
+convolution before the pooling, the last normalisation) is removed with it. The remaining weights are unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _INCEPTION_V3 = (
     ("Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"),
     ("Mixed_7a", "Mixed_7b", "Mixed_7c"),
 )
-# First and past-the-last module of each stage: 1/2, 1/4, 1/8, 1/16 and 1/32 of the resolution.
+# first module of each stage, and the one after its last: 1/2, 1/4, 1/8, 1/16 and 1/32 of the resolution
 _INCEPTION_V4 = ((0, 3), (3, 4), (4, 10), (10, 18), (18, 22))
 
 
@@ -33,7 +32,7 @@ def stages(model: nn.Module, body: str) -> tuple[list[list[tuple[str, nn.Module]
     Parameters
     ----------
     model : nn.Module
-        A model made by timm.
+        A model that timm made.
     body : str
         One of `architectures.BODIES`.
 
@@ -42,7 +41,12 @@ def stages(model: nn.Module, body: str) -> tuple[list[list[tuple[str, nn.Module]
     stages : list of lists of (name, module)
         In order; the first is the stem, which truncation never removes.
     tail : list of (name, module)
-        What follows the last stage and precedes the pooling; removed by the first truncation.
+        The modules between the last stage and the pooling; the first truncation removes them.
+
+    Raises
+    ------
+    StudyError
+        If the body is unknown.
     """
     part = dict(model.named_children())
     if body == "resnet":

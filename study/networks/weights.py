@@ -1,7 +1,7 @@
 """Pretrained weights: from a file, a folder of files, or timm's hub.
 
-Weights without torch's pickles: safetensors in timm's layout, float16 or float32, the ImageNet
-classifier present or not (it is replaced anyway).
+Files are safetensors in timm's layout, float16 or float32, never torch's pickles. The ImageNet classifier may be
+absent, because it is replaced anyway.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def file_sha256(path: Path) -> str:
 def find_weights(architecture: Architecture, folder: Path) -> Path:
     """Return the file in `folder` that holds an architecture's weights.
 
-    Tried in this order: ``<timm name with tag>.safetensors``, ``<name>.safetensors``, and
+    The file names are tried in this order: ``<timm name with tag>.safetensors``, ``<name>.safetensors``, and
     ``<timm name without tag>.safetensors``.
 
     Raises
     ------
     StudyError
-        If none is there, or if the file is known to belong to another row.
+        If the folder has none of them.
     """
     stems = dict.fromkeys((architecture.timm, architecture.name, architecture.timm.split(".")[0]))
     for stem in stems:
@@ -58,8 +58,8 @@ def read_weights(architecture: Architecture, path: Path) -> dict[str, torch.Tens
     Raises
     ------
     StudyError
-        If the file is no safetensors file, or is the known file of another row (such as ResNet v1
-        weights for the row of v1.5, which would load without a word and compute nonsense).
+        If the file is no safetensors file, or is the file that belongs to another row. (The weights of ResNet v1,
+        for example, would load into v1.5 without an error and give meaningless results.)
     """
     sha256 = file_sha256(path)
     owner = next((row.name for row in ARCHITECTURES if row.sha256 == sha256), architecture.name)
@@ -78,7 +78,7 @@ def hub_weights(architecture: Architecture) -> dict[str, torch.Tensor]:
     Raises
     ------
     StudyError
-        If the hub cannot be reached, or has no such weights.
+        If the hub cannot be reached, or does not have the weights.
     """
     try:
         model = timm.create_model(architecture.timm, pretrained=True)

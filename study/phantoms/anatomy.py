@@ -1,4 +1,4 @@
-"""One phantom patient: the proportions that its pictures are drawn from."""
+"""The proportions of a phantom patient, from which its pictures are drawn."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["Anatomy"]
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One phantom patient. Lengths are shares of the picture's side.
+    """The proportions of one phantom patient. Lengths are shares of the picture's side.
 
     Attributes
     ----------
     width : float
         Half width of the chest inside the ribs, about .36.
     apex, base : float
-        Upper end of the lungs, and height of the diaphragm's domes.
+        Position of the upper end of the lungs, and of the domes of the diaphragm, from the top.
     heart : float
         Cardiothoracic ratio without disease, .40 to .49.
     tilt : float
@@ -26,7 +26,7 @@ class Anatomy:
     tissue : float
         Thickness of the chest wall, about 1.
     side : int
-        Which side one-sided signs are on.
+        Side of one-sided signs: -1 the patient's right, +1 the left.
     """
 
     width: float

@@ -1,14 +1,14 @@
 """A data set of phantoms in CheXpert's own layout: patients, examinations, views, train.csv and valid.csv.
 
-It is synthetic, and its folder says so: ``CheXpert-v1.0-phantoms``. Nothing that is learned from it says
-anything about patients; it is there so that every command can be tried, and tested, without any data.
+The data set is synthetic, and its folder is named so: ``CheXpert-v1.0-phantoms``. Networks that are trained on it
+say nothing about patients. Its purpose is that every command can be tried, and tested, without any data.
 
 Conventions
 -----------
-Labels are CheXpert's: 1 present, 0 said to be absent, -1 uncertain, blank not mentioned. As in reports,
-slight signs are often uncertain, most absent ones are not mentioned, and some present ones are missed.
-``valid.csv`` has neither blanks nor uncertain labels.
-Each patient is drawn from ``(seed, number)`` alone: more patients leave the first ones as they were.
+Labels are CheXpert's: 1 present, 0 reported as absent, -1 uncertain, blank not mentioned. As in reports, slight
+signs are often uncertain, most absent signs are not mentioned, and some present signs are missed. ``valid.csv`` has
+neither blanks nor uncertain labels.
+Each patient is drawn from ``(seed, number)`` alone, so that more patients do not change the first ones.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _PREVALENCE = {
     "edema": 0.20,
     "pleural_effusion": 0.26,
 }
-"""At a standing patient; half as much again at the bedside, where the sicker ones are."""
+"""Of standing patients. At the bedside, where patients are sicker, prevalence is half as high again."""
 
 Row = dict[str, str]
 
@@ -61,15 +61,16 @@ def write_phantoms(parent: Path, *, patients: int = 300, seed: int = 0, size: in
     Parameters
     ----------
     parent : Path
-        Where the folder is made; pictures already there are written again, the same.
+        Folder in which `FOLDER` is made. Pictures that exist already are written again, with the same content.
     patients : int
-        A fifth of them are in ``valid.csv``. About 1.7 frontal pictures each, and some lateral ones.
+        Number of patients, a fifth of them in ``valid.csv``. Each has about 1.7 frontal pictures, and some have
+        lateral ones.
     seed : int
-        Another seed, other patients.
+        Seed of the patients.
     size : int
         Side of the pictures in pixels.
     workers : int
-        Threads that draw.
+        Number of threads that draw.
 
     Returns
     -------
@@ -79,9 +80,9 @@ def write_phantoms(parent: Path, *, patients: int = 300, seed: int = 0, size: in
     folder = parent / FOLDER
     draw = partial(_patient, folder, seed, size)
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        drawn = list(pool.map(draw, range(1, patients + 1)))
+        rows_by_patient = list(pool.map(draw, range(1, patients + 1)))
     for name in ("train", "valid"):
-        rows = [row for patient in drawn for row in patient if row["Path"].startswith(f"{FOLDER}/{name}/")]
+        rows = [row for patient in rows_by_patient for row in patient if row["Path"].startswith(f"{FOLDER}/{name}/")]
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *_COLUMNS])
             writer.writeheader()
@@ -127,7 +128,7 @@ def _patient(folder: Path, seed: int, size: int, number: int) -> list[Row]:
 
 
 def _labels(severity: Mapping[str, float], portable: bool, generator: np.random.Generator, *, certain: bool) -> Row:
-    """Return what a report on these signs would be read as."""
+    """Return the labels that would be read from a report on these signs."""
     present = {_NAMES[sign]: value for sign, value in severity.items()}
     if {"edema", "consolidation", "atelectasis"} & set(severity):
         present["Lung Opacity"] = 1.0

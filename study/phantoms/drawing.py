@@ -1,17 +1,17 @@
-"""Procedural chest phantoms: drawn pictures with the anatomy of a chest film. No patient was ever near them.
+"""Procedural chest phantoms: pictures with the anatomy of a chest film, drawn without any patient data.
 
 Conventions
 -----------
 x runs right and y down, both in [0, 1]; the patient's right side is on the left of the picture, as on a film.
 A side is -1 (the patient's right) or +1. `reach` is the distance from the midline towards a side.
-What is summed is attenuation along the ray, in units of the chest wall's; a pixel is ``1 - exp(-1.1 t)``.
-Everything is drawn from an `Anatomy` and from severities in [0, 1]: same numbers, same picture.
+The functions add up attenuation t along the ray, in units of the chest wall's; a pixel is ``1 - exp(-1.1 t)``.
+Everything is drawn from an `Anatomy`, severities in [0, 1] and a generator; equal inputs give equal pictures.
 
 Signs
 -----
-Atelectasis : plate-like bands at a base, the diaphragm of that side drawn up, the mediastinum towards it.
+Atelectasis : plate-like bands at a base, with the diaphragm of that side raised and the mediastinum shifted to it.
 Cardiomegaly : a heart wider than half of the chest.
-Consolidation : a cloudy patch in one lung, dark air bronchograms inside.
+Consolidation : a cloudy patch in one lung with dark air bronchograms inside.
 Edema : haze around both hila ("bat wings"), thick vessels, short septal lines at the bases.
 Pleural Effusion : fluid above a hemidiaphragm, blunting its angle and rising at the wall (the meniscus).
 No Finding : none of these.
@@ -35,7 +35,7 @@ from xraytransfer.study.phantoms.soft_shapes import edge, ellipse, expose, grid
 __all__ = ["SIGNS", "Anatomy", "draw_frontal", "draw_lateral"]
 
 SIGNS = ("atelectasis", "cardiomegaly", "consolidation", "edema", "pleural_effusion")
-"""What can be drawn; a phantom without any is No Finding."""
+"""The signs that can be drawn; a phantom without any of them is labelled No Finding."""
 
 
 def draw_frontal(
@@ -53,23 +53,23 @@ def draw_frontal(
     anatomy : Anatomy
         The patient.
     severity : mapping
-        Of `SIGNS`, each in [0, 1]; one that is not there counts as 0.
+        Severity of each of `SIGNS`, in [0, 1]; an absent one counts as 0.
     generator : numpy.random.Generator
-        Vessels, texture, exposure, noise.
+        Source of randomness for vessels, texture, exposure and noise.
     size : int
         Side of the picture in pixels.
     portable : bool
-        AP at the bedside: a larger heart, a shallower breath, a lead, more noise.
+        Whether it is taken AP at the bedside: with a larger heart, a shallower breath, a lead and more noise.
 
     Returns
     -------
     ndarray
-        uint8, shape (size, size), air dark and bone bright.
+        uint8, shape (size, size); air is dark and bone bright.
 
     Raises
     ------
     ValueError
-        A severity is not of `SIGNS`.
+        A key of `severity` is not one of `SIGNS`.
     """
     if unknown := sorted(set(severity) - set(SIGNS)):
         raise ValueError(f"unknown signs {unknown}; known: {', '.join(SIGNS)}")
@@ -80,7 +80,7 @@ def draw_frontal(
 def draw_lateral(
     anatomy: Anatomy, severity: Mapping[str, float], generator: np.random.Generator, *, size: int = 160
 ) -> NDArray[np.uint8]:
-    """Draw a side view: coarser than the frontal one, for data sets that have both.
+    """Draw a lateral picture, coarser than the frontal one, for data sets that have both.
 
     Parameters and return value are those of `draw_frontal`.
     """

@@ -1,4 +1,4 @@
-"""A frontal phantom under construction: each method draws one thing, as attenuation along the ray.
+"""The drawing of a frontal phantom: each method returns the attenuation of one structure along the ray.
 
 Conventions and signs are those of `xraytransfer.study.phantoms.drawing`.
 """
@@ -17,7 +17,7 @@ __all__ = ["Frontal"]
 
 
 class Frontal:
-    """One frontal picture under construction."""
+    """One frontal picture while it is drawn."""
 
     def __init__(
         self,
@@ -41,14 +41,14 @@ class Frontal:
         return side * self.from_middle
 
     def wall(self) -> Field:
-        """Return how far the inside of the chest wall is from the midline at each height."""
+        """Return the distance of the inside of the chest wall from the midline at each height."""
         down = np.clip((self.y - self.anatomy.apex) / (self.base + 0.1 - self.anatomy.apex), 0, 1.2)
         rise = np.sqrt(1 - (1 - np.clip(down / 0.42, 0, 1)) ** 2.4)
         wall: Field = self.anatomy.width * rise * (0.80 + 0.20 * np.clip(down, 0, 1))
         return wall
 
     def dome(self, side: int) -> Field:
-        """Return the height of the diaphragm: higher on the right, drawn up by collapse."""
+        """Return the position of the diaphragm: higher on the right, and raised by collapse."""
         share = (self.reach(side) - 0.45 * self.anatomy.width) / (0.55 * self.anatomy.width)
         top = self.base - (0.025 if side < 0 else 0.0)
         if side == self.anatomy.side:
@@ -57,13 +57,14 @@ class Frontal:
         return dome
 
     def _lung(self, side: int) -> Field:
+        """Return the mask of one lung."""
         reach = self.reach(side)
         chest = edge(self.wall() - reach, 0.007) * edge(reach - 0.045 - 0.02 * self.y, 0.010)
         lung: Field = chest * edge(self.dome(side) - self.y, 0.006)
         return lung
 
     def attenuation(self) -> Field:
-        """Sum everything up."""
+        """Return the sum of all structures."""
         heart = self._heart()
         air = self.lungs[-1] + self.lungs[1]
         total = self._body() - 0.80 * air * (1 - 0.9 * heart) * self.anatomy.tissue
@@ -76,6 +77,7 @@ class Frontal:
         return summed
 
     def _body(self) -> Field:
+        """Draw shoulders, trunk and belly, with gas in the stomach."""
         y, across = self.y, np.abs(self.from_middle)
         shoulder = 0.11 + 0.38 * np.clip((y - 0.01) / 0.20, 0, 1) ** 0.6
         half = np.where(y < 0.21, shoulder, 0.49 - 0.05 * np.clip((y - 0.21) / 0.3, 0, 1))
@@ -110,6 +112,7 @@ class Frontal:
         return middle
 
     def _bones(self, air: Field) -> Field:
+        """Draw ribs, collar bones, shoulder blades and upper arms."""
         bones = np.zeros_like(self.y)
         for side in (-1, 1):
             reach, wall = self.reach(side), self.wall()
@@ -151,6 +154,7 @@ class Frontal:
         return 0.30 * np.asarray(small, np.float32) / 255 * thick + 0.13 * hila
 
     def _edema(self, air: Field) -> Field:
+        """Draw haze around the hila, and septal lines at the bases."""
         severity = self.severity["edema"]
         if severity == 0:
             return np.zeros_like(self.y)
@@ -168,6 +172,7 @@ class Frontal:
         return total
 
     def _consolidation(self) -> Field:
+        """Draw a cloudy patch with air bronchograms."""
         severity = self.severity["consolidation"]
         if severity == 0:
             return np.zeros_like(self.y)
@@ -179,7 +184,7 @@ class Frontal:
         uneven = cloud(self.generator, self.size, 7)
         patch = edge(extent * (0.55 + 0.9 * uneven) - distance, 0.012)
         bronchi = np.zeros_like(self.y)
-        for slope in self.generator.uniform(-0.9, 0.9, 3).tolist():  # air-filled branches that lead back to the hilum
+        for slope in self.generator.uniform(-0.9, 0.9, 3).tolist():  # air-filled branches that lead to the hilum
             off = (self.y - height) - slope * (self.reach(side) - reach) - 0.02 * np.sin(30 * self.reach(side))
             bronchi += np.exp(-((off / 0.006) ** 2))
         opaque = patch * (1 - 0.65 * np.clip(bronchi, 0, 1)) * (0.85 + 0.3 * uneven)
@@ -187,6 +192,7 @@ class Frontal:
         return opacity
 
     def _atelectasis(self) -> Field:
+        """Draw bands at a base, and the density of the lung that is crowded there."""
         severity = self.severity["atelectasis"]
         if severity == 0:
             return np.zeros_like(self.y)
@@ -204,6 +210,7 @@ class Frontal:
         return opacity
 
     def _effusion(self) -> Field:
+        """Draw fluid that rises at the chest wall."""
         severity = self.severity["pleural_effusion"]
         total: Field = np.zeros_like(self.y)
         if severity == 0:

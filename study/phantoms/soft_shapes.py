@@ -1,9 +1,9 @@
-"""Soft shapes that phantoms are drawn from, and the exposure that makes a film of them.
+"""Soft shapes from which phantoms are drawn, and the exposure that turns attenuation into a film.
 
 Conventions
 -----------
-A `Field` is a float array, shape (size, size). Masks are soft: 1 inside, 0 outside, a short slope between.
-Float32 throughout, since drawing is bound by ``tanh`` and ``exp``.
+A `Field` is a float array, shape (size, size). Masks are soft: 1 inside, 0 outside, with a short slope between.
+All fields are float32, because ``tanh`` and ``exp`` take most of the time of drawing.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ Field = NDArray[np.floating[Any]]
 
 
 def expose(attenuation: Field, generator: np.random.Generator, portable: bool) -> NDArray[np.uint8]:
-    """Return the film: exposure, blur, quantum noise, 8 bits; uint8, shape (size, size)."""
+    """Return the film after exposure, blur and quantum noise: uint8, shape (size, size)."""
     size = len(attenuation)
     light = np.exp(-1.1 * attenuation * generator.uniform(0.9, 1.15))
     picture = Image.fromarray((np.clip(light, 0, 1) * 255).round().astype(np.uint8))
     blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(size * 0.0025)), np.float32) / 255
     quanta = 260.0 if portable else 520.0
-    counted = generator.poisson(np.clip(blurred, 0, None) * quanta) / quanta
+    detected = generator.poisson(np.clip(blurred, 0, None) * quanta) / quanta
     uneven = 0.03 * (cloud(generator, size, 3) - 0.5)
-    film = np.clip(1 - counted + uneven, 0, 1) ** generator.uniform(0.85, 1.2)
+    film = np.clip(1 - detected + uneven, 0, 1) ** generator.uniform(0.85, 1.2)
     film += generator.normal(0, 0.008, film.shape)
-    answer: NDArray[np.uint8] = (np.clip(film, 0, 1) * 255).round().astype(np.uint8)
-    return answer
+    pixels: NDArray[np.uint8] = (np.clip(film, 0, 1) * 255).round().astype(np.uint8)
+    return pixels
 
 
 def grid(size: int) -> tuple[Field, Field]:
-    """Return y and x of pixel centres."""
+    """Return y and x of the pixel centres."""
     centre = (np.arange(size, dtype=np.float32) + 0.5) / size
     y, x = np.meshgrid(centre, centre, indexing="ij")
     return y, x
 
 
 def edge(distance: Field, softness: float) -> Field:
-    """Return a soft mask: 1 well inside (distance > 0), 0 well outside."""
+    """Return a soft mask: 1 far inside (distance > 0), 0 far outside."""
     mask: Field = 0.5 * (1 + np.tanh(distance / softness))
     return mask
 
@@ -53,7 +53,7 @@ def ellipse(x: Field, y: Field, centre: tuple[float, float], radii: tuple[float,
 
 
 def bar(distance: Field, half: float) -> Field:
-    """Return a rib's profile across: a band, denser at its two edges."""
+    """Return the profile across a rib: a band that is denser at its two edges."""
     inside: Field = np.exp(-((distance / half) ** 4))
     profile: Field = inside * (0.75 + 0.5 * np.clip(np.abs(distance) / half, 0, 1))
     return profile

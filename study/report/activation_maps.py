@@ -1,8 +1,8 @@
-"""Where networks look, at each truncation: example films with class activation maps laid over.
+"""Example films with class activation maps laid over them, at each truncation.
 
-Cut networks keep a larger last map, so they point more finely. The films are test films that show the
-observation and on which the whole network is most certain of it: examples to look at, not a measurement.
-This needs torch, a run's checkpoints, its data folder and its cache.
+Truncated networks keep a larger last map, so they point more finely. The films are test films that show the
+observation and for which the whole network gives the highest probability: examples, not a measurement.
+This module needs torch, a run's checkpoints, its data folder and its cache.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from PIL import Image
 
 from xraytransfer.errors import StudyError
 from xraytransfer.overlay import overlay
-from xraytransfer.study.analysis.cells import Cell, Scored
+from xraytransfer.study.analysis.cells import Cell, Scores
 from xraytransfer.study.analysis.question_truncation import series
-from xraytransfer.study.report.figure_parts import panels, printed, styled
+from xraytransfer.study.analysis.table import printed
+from xraytransfer.study.report.figure_parts import panels, styled
 from xraytransfer.study.training.run_folder import load_run
 
 __all__ = ["draw_maps", "example_films"]
 
 SIDE = 256
-"""Pixels that a film is drawn with."""
+"""Side of a drawn film in pixels."""
 
 
 def example_films(cell: Cell) -> dict[str, int]:
@@ -32,32 +33,32 @@ def example_films(cell: Cell) -> dict[str, int]:
     Parameters
     ----------
     cell : Cell
-        The whole network that judges.
+        The whole network whose probabilities are compared.
 
     Returns
     -------
     dict
         Observation to row among the test films; observations without a positive are left out, and so is No
-        Finding, which is nowhere.
+        Finding, which has no location.
     """
     test = cell.runs[0].test
-    found = {}
+    films = {}
     for k, name in enumerate(test.observations):
         positive = np.flatnonzero(test.label[:, k] == 1)
         if name != "no_finding" and positive.size:
-            found[str(name)] = int(positive[np.argmax(test.probability[positive, 0, k])])
-    return found
+            films[str(name)] = int(positive[np.argmax(test.ensemble[positive, k])])
+    return films
 
 
-def draw_maps(scored: Scored, fallback: Cell) -> tuple[bytes, str]:
+def draw_maps(scores: Scores, fallback: Cell) -> tuple[bytes, str]:
     """Draw example maps: a row for each truncation, a column for each finding.
 
     Parameters
     ----------
-    scored : Scored
-        The architecture with the most truncations is drawn, pretrained before random.
+    scores : Scores
+        All cells; the architecture with the most truncations is drawn, pretrained before random.
     fallback : Cell
-        Drawn alone where nothing was truncated.
+        The cell that is drawn alone where nothing was truncated.
 
     Returns
     -------
@@ -67,24 +68,23 @@ def draw_maps(scored: Scored, fallback: Cell) -> tuple[bytes, str]:
     Raises
     ------
     StudyError
-        The checkpoints, the data or the cache are not there any more, or no film shows a finding.
+        The checkpoints, the data or the cache no longer exist, or no film shows a finding.
     ImportError
         torch or timm is not installed.
     """
-    found = series(scored)
-    cells = max(found, key=lambda s: (s[0].initialisation == "pretrained", len(s))) if found else [fallback]
+    networks = series(scores) or [[fallback]]
+    cells = max(networks, key=lambda cells: (cells[0].initialisation == "pretrained", len(cells)))
     films = example_films(cells[0])
     if not films:
         raise StudyError("no test film shows a finding")
     pixels = _pixels(cells[0], list(films.values()))
     maps = [_maps(cell, list(films), pixels) for cell in cells]
-    figure_bytes = _draw(cells, list(films), pixels, maps)
     caption = (
         f"{cells[0].architecture}, {cells[0].initialisation}: class activation maps of the best checkpoint "
         "(first seed). Each column is a test film labelled with the observation; each map is scaled to its maximum; "
         "a film without colour is one where nothing spoke for the observation."
     )
-    return figure_bytes, caption
+    return _draw(cells, list(films), pixels, maps), caption
 
 
 def _pixels(cell: Cell, rows: list[int]) -> NDArray[np.uint8]:
@@ -93,9 +93,9 @@ def _pixels(cell: Cell, rows: list[int]) -> NDArray[np.uint8]:
 
     run = cell.runs[0]
     data = load_data(run.config)
-    place = {name: index for index, name in enumerate(data.table.image)}
-    found: NDArray[np.uint8] = np.stack([data.pixels[place[run.test.image[row]]] for row in rows])
-    return found
+    positions = {name: index for index, name in enumerate(data.table.image)}
+    pixels: NDArray[np.uint8] = np.stack([data.pixels[positions[run.test.image[row]]] for row in rows])
+    return pixels
 
 
 def _maps(cell: Cell, names: list[str], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:

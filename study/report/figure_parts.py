@@ -1,10 +1,10 @@
-"""What the report's figures share: style, panels, points with intervals, names and legends.
+"""Parts of the report's figures: style, panels, points with intervals, names and legends.
 
 Conventions
 -----------
-Colours are Okabe and Ito's, which people with colour-blindness tell apart; a family also has its own marker.
-Filled markers are pretrained, hollow ones random. Text is drawn as paths, so that an SVG looks the same
-everywhere. No window system is used, and no global setting of matplotlib is touched.
+Colours are Okabe and Ito's, which people with colour blindness can distinguish; a family also has its own marker.
+Filled markers are pretrained networks, hollow markers random ones. Text is drawn as paths, so that an SVG looks
+the same everywhere. No window system is used, and no global setting of matplotlib is changed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from xraytransfer.study.analysis.cells import Cell, Scored
+from xraytransfer.study.analysis.cells import Cell, Scores
+from xraytransfer.study.stats.bootstrap import Interval
 
 __all__ = [
     "COLOURS",
@@ -30,7 +32,6 @@ __all__ = [
     "log_axis",
     "panels",
     "point",
-    "printed",
     "styled",
     "svg",
     "write_names",
@@ -61,18 +62,18 @@ STYLE: dict[Any, Any] = {
 
 
 def styled(draw: Callable[P, T]) -> Callable[P, T]:
-    """Return a drawing function that works in our style and leaves global settings alone."""
+    """Return a drawing function that uses `STYLE` and leaves matplotlib's global settings unchanged."""
 
     @wraps(draw)
-    def inside(*given: P.args, **named: P.kwargs) -> T:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         with rc_context(STYLE):
-            return draw(*given, **named)
+            return draw(*args, **kwargs)
 
-    return inside
+    return wrapper
 
 
 def svg(figure: Figure) -> str:
-    """Return a figure as SVG: the same figure gives the same text."""
+    """Return a figure as SVG; equal figures give equal text."""
     out = io.StringIO()
     with rc_context(STYLE):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
@@ -80,7 +81,7 @@ def svg(figure: Figure) -> str:
 
 
 def panels(count: int, *, columns: int = 2, height: float, share_y: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return a figure of so many panels, without pyplot; height in inches of one row."""
+    """Return a figure of `count` panels, made without pyplot; `height` is that of one row in inches."""
     across = min(count, columns)
     down = -(-count // across)
     width = 8.6 if across > 1 else 6.4
@@ -88,22 +89,20 @@ def panels(count: int, *, columns: int = 2, height: float, share_y: bool = False
     FigureCanvasAgg(figure)
     grid = figure.subplots(down, across, squeeze=False, sharey=share_y)
     flat = list(grid.flat)
-    for spare in flat[count:]:
-        spare.set_axis_off()
+    for unused in flat[count:]:
+        unused.set_axis_off()
     return figure, flat[:count]
 
 
-def family_look(scored: Scored, family: str) -> tuple[str, str]:
-    """Return a family's colour and marker: the same in every figure of a report."""
-    known = list(dict.fromkeys(cell.family for cell in scored.cells))
-    index = known.index(family)
+def family_look(scores: Scores, family: str) -> tuple[str, str]:
+    """Return a family's colour and marker, the same in every figure of a report."""
+    index = list(dict.fromkeys(cell.family for cell in scores.cells)).index(family)
     return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
 
 
-def point(axis: Axes, scored: Scored, cell: Cell, x: float, shown: Any) -> None:
-    """Draw a cell, or a difference, with its interval."""
-    interval = shown.macro if isinstance(shown, Cell) else shown
-    colour, marker = family_look(scored, cell.family)
+def point(axis: Axes, scores: Scores, cell: Cell, x: float, interval: Interval) -> None:
+    """Draw a number of a cell with its interval."""
+    colour, marker = family_look(scores, cell.family)
     axis.errorbar(
         [x], [interval.value],
         [[max(interval.value - interval.lower, 0)], [max(interval.upper - interval.value, 0)]],
@@ -113,7 +112,7 @@ def point(axis: Axes, scored: Scored, cell: Cell, x: float, shown: Any) -> None:
 
 
 def write_names(axis: Axes, cells: Sequence[Cell], points: Sequence[tuple[float, float]], *, log: bool = False) -> None:
-    """Write short names beside points, lower where another one is in the way."""
+    """Write short names beside points, lower where another name stands already."""
     short = _short_names(cells)
     xs = np.array([np.log10(x) if log else x for x, _ in points])
     ys = np.array([y for _, y in points])
@@ -132,28 +131,29 @@ def write_names(axis: Axes, cells: Sequence[Cell], points: Sequence[tuple[float,
 
 
 def _short_names(cells: Sequence[Cell]) -> list[str]:
-    """Return what tells an architecture from others of its family: ``18`` of resnet18; empty if it is alone."""
+    """Return the part of each architecture's name that differs within its family: ``18`` of resnet18.
+
+    The part is empty for an architecture that is alone in its family.
+    """
     names: dict[str, set[str]] = {}
     for cell in cells:
         names.setdefault(cell.family, set()).add(cell.architecture)
-    answer = []
+    short = []
     for cell in cells:
         first, last = min(names[cell.family]), max(names[cell.family])
         equal = [a == b for a, b in zip(first, last, strict=False)]
         common = first[: equal.index(False) if False in equal else len(equal)].rstrip("0123456789")
         common = common[: common.rfind("_") + 1] if "_" in common else common.removesuffix("v")
-        answer.append(cell.architecture[len(common) :] if len(names[cell.family]) > 1 else "")
-    return answer
+        short.append(cell.architecture[len(common) :] if len(names[cell.family]) > 1 else "")
+    return short
 
 
-def family_legend(figure: Figure, scored: Scored, cells: Sequence[Cell]) -> None:
-    """Put a legend of families above the panels."""
-    from matplotlib.lines import Line2D
-
+def family_legend(figure: Figure, scores: Scores, cells: Sequence[Cell]) -> None:
+    """Add a legend of families above the panels."""
     names = list(dict.fromkeys(cell.family for cell in cells))
     handles = []
     for name in names:
-        colour, marker = family_look(scored, name)
+        colour, marker = family_look(scores, name)
         handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", markersize=5.5))
     figure.legend(
         handles, names, loc="outside upper left", ncols=min(6 if figure.get_figwidth() > 7 else 4, len(names))
@@ -161,7 +161,7 @@ def family_legend(figure: Figure, scored: Scored, cells: Sequence[Cell]) -> None
 
 
 def log_axis(axis: Axes, values: Sequence[float]) -> None:
-    """Make the x axis logarithmic with plain numbers that fit its range."""
+    """Make the x axis logarithmic with ticks at plain numbers within the range of the values."""
     low, high = min(values) / 1.35, max(values) * 1.35
     axis.set_xscale("log")
     axis.set_xlim(low, high)
@@ -169,8 +169,3 @@ def log_axis(axis: Axes, values: Sequence[float]) -> None:
     ticks = [step for step in steps if low <= step <= high]
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
-
-
-def printed(identifier: str) -> str:
-    """Return an observation as people read it: ``Pleural effusion``."""
-    return identifier.replace("_", " ").capitalize()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from xraytransfer.study.analysis.table import Table
 
-__all__ = ["Picture", "Section", "page_html"]
+__all__ = ["Picture", "ReportSection", "page_html"]
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Picture:
     file : str
         Name with ending, ``.svg`` or ``.png``.
     data : bytes
-        Its content.
+        Content of the file.
     caption : str
-        What is drawn; also the text for those who do not see it.
+        Description of the figure, also used as its alternative text.
     """
 
     file: str
@@ -32,7 +32,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A part of the report.
 
     Attributes
@@ -42,9 +42,9 @@ class Section:
     sentences : sequence of str
         Shown as a list.
     pictures : sequence of Picture
-        Below them.
+        Shown below the sentences.
     tables : sequence of Table
-        Below those.
+        Shown below the pictures.
     folded : bool
         Whether the tables are folded away in HTML.
     """
@@ -57,14 +57,14 @@ class Section:
     folded: bool = False
 
 
-def page_html(title: str, notice: str, sections: Sequence[Section]) -> str:
-    """Return the whole page, figures inside; nothing is fetched when it is opened."""
+def page_html(title: str, notice: str, sections: Sequence[ReportSection]) -> str:
+    """Return the whole page with its figures inside; a browser that opens it fetches nothing else."""
     links = "".join(f'<a href="#{s.slug}">{html.escape(s.title)}</a>' for s in sections)
     body = []
     for section in sections:
         body.append(f'<section id="{section.slug}"><h2>{html.escape(section.title)}</h2>')
         if section.sentences:
-            body.append("<ul>" + "".join(f"<li>{_unbroken(s)}</li>" for s in section.sentences) + "</ul>")
+            body.append("<ul>" + "".join(f"<li>{_without_breaks(s)}</li>" for s in section.sentences) + "</ul>")
         for picture in section.pictures:
             kind = "image/svg+xml" if picture.file.endswith(".svg") else "image/png"
             data = base64.b64encode(picture.data).decode()
@@ -79,7 +79,7 @@ def page_html(title: str, notice: str, sections: Sequence[Section]) -> str:
     return PAGE.format(title=html.escape(title), notice=html.escape(notice), links=links, body="\n".join(body))
 
 
-def _unbroken(sentence: str) -> str:
+def _without_breaks(sentence: str) -> str:
     """Escape a sentence and keep ``p = .03`` and ``95 %`` on one line."""
     escaped = html.escape(sentence).replace(" = ", "&nbsp;=&nbsp;").replace(" &lt; ", "&nbsp;&lt;&nbsp;")
     return escaped.replace(" %", "&nbsp;%")

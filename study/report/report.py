@@ -1,17 +1,20 @@
 """The report of a study: one HTML file with its figures inside, Markdown, a CSV file for each table.
 
-Everything is a function of the files in the results folder. Numbers are rounded in HTML and Markdown and
-whole in the CSV files. What the runs cannot answer is said in the place of the answer.
+Everything is a function of the files in the results folder. Numbers are rounded in HTML and Markdown, and have all
+their digits in the CSV files. Where the runs cannot answer a question, the report says so in place of the answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from xraytransfer.errors import OutputError, StudyError
 from xraytransfer.plural import counted
-from xraytransfer.study.analysis.cells import Scored, score_results
+from xraytransfer.study.analysis.cells import Scores, score_results
 from xraytransfer.study.analysis.cost import Cost, measure_costs, read_costs
 from xraytransfer.study.analysis.data_summary import data_section_tables, headline, limits, settings_table
 from xraytransfer.study.analysis.ensembles import across_table, checkpoint_table, ensemble_verdicts
@@ -19,7 +22,7 @@ from xraytransfer.study.analysis.question_accuracy import accuracy_name, answer_
 from xraytransfer.study.analysis.question_boost import answer_boost
 from xraytransfer.study.analysis.question_size import answer_size
 from xraytransfer.study.analysis.question_truncation import answer_truncation
-from xraytransfer.study.analysis.results_folder import read_results
+from xraytransfer.study.analysis.results_folder import Results, read_results
 from xraytransfer.study.analysis.subgroups import (
     observation_table,
     published_table,
@@ -27,8 +30,19 @@ from xraytransfer.study.analysis.subgroups import (
     reference_table,
     subset_table,
 )
-from xraytransfer.study.analysis.table import Answer
-from xraytransfer.study.report.page import Picture, Section, page_html
+from xraytransfer.study.analysis.table import QuestionAnswer
+from xraytransfer.study.report.activation_maps import draw_maps
+from xraytransfer.study.report.figure_parts import svg
+from xraytransfer.study.report.figures import (
+    accuracy_figure,
+    boost_figure,
+    calibration_figure,
+    curves_figure,
+    observations_figure,
+    size_figure,
+    truncation_figure,
+)
+from xraytransfer.study.report.page import Picture, ReportSection, page_html
 
 __all__ = ["write_report"]
 
@@ -42,7 +56,7 @@ def write_report(
     workers: int = 1,
     measure: bool = True,
     films: bool = True,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write the report of a results folder.
 
@@ -55,15 +69,16 @@ def write_report(
     replicates : int
         Bootstrap replicates.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
     workers : int
         Threads.
     measure : bool
         Measure the latency of networks that have none stored, and draw activation maps; both need torch.
     films : bool
-        Whether the report may show films, under activation maps; not where it is published and they may not be.
-    say : callable, optional
-        Takes a line on what is being done.
+        Whether the report may show films, under activation maps. Must be false for a report that is published
+        where the films may not be.
+    log : callable
+        Takes each line of progress.
 
     Returns
     -------
@@ -77,93 +92,109 @@ def write_report(
     OutputError
         The report cannot be written.
     """
-    tell = say or (lambda line: None)
-    read = read_results(results)
+    runs = read_results(results)
     folder = out or results / "report"
-    _make(folder)
-    tell(f"{counted(len(read.runs), 'run')}, {len(read.test.image)} test films, {replicates} bootstrap replicates")
-    scored = score_results(read, replicates=replicates, seed=seed, workers=workers)
-    tell("latency and activation maps" if measure else "tables and figures")
-    costs = _costs(scored, measure)
+    _make_folders(folder)
+    log(f"{counted(len(runs.runs), 'run')}, {len(runs.test.image)} test films, {replicates} bootstrap replicates")
+    scores = score_results(runs, replicates=replicates, seed=seed, workers=workers)
+    log("latency and activation maps" if measure else "tables and figures")
+    costs = _costs(runs, measure)
     no_maps = "Not drawn: asked for tables only." if not measure else "" if films else WITHOUT_FILMS
-    sections = _sections(scored, costs, no_maps, workers)
-    title, notice = headline(scored)
+    sections = _sections(scores, costs, no_maps, workers)
+    title, notice = headline(scores)
     try:
         return _write(folder, title, notice, sections)
     except OSError as error:
         raise OutputError(f"{folder}: the report cannot be written: {error}") from error
 
 
-def _costs(scored: Scored, measure: bool) -> dict[tuple[str, int], Cost]:
-    """Return costs: measured where that is wanted and torch is there."""
-    if not measure:
-        return read_costs(scored.results)
-    try:
-        return measure_costs(scored.results)
-    except ImportError:
-        return read_costs(scored.results)
+def _costs(results: Results, measure: bool) -> dict[tuple[str, int], Cost]:
+    """Return costs: measured where that is asked for and torch is installed, else those that are stored."""
+    with suppress(ImportError):
+        if measure:
+            return measure_costs(results)
+    return read_costs(results)
 
 
-def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], no_maps: str, workers: int) -> list[Section]:
-    from xraytransfer.study.report import figures
-    from xraytransfer.study.report.figure_parts import svg
-
-    def drawn(name: str, figure: object, caption: str) -> list[Picture]:
-        return [Picture(f"{name}.svg", svg(figure).encode(), caption)] if figure is not None else []  # type: ignore[arg-type]
-
-    cell = reference_cell(scored)
-    answers = (
-        (answer_accuracy(scored), figures.accuracy_figure(scored), f"{accuracy_name(scored)} against macro AUROC"),
-        (answer_boost(scored), figures.boost_figure(scored), "Pretraining boost against parameters"),
-        (answer_size(scored), figures.size_figure(scored), "Parameters against macro AUROC; lines join a family"),
-        (
-            answer_truncation(scored, costs),
-            figures.truncation_figure(scored),
-            "AUROC lost by removing final stages, against their number and against the parameters left",
-        ),
-    )
-    ci = "bars are 95 % bootstrap intervals by patient"
-    sections = [_summary([answer for answer, _, _ in answers])]
-    sections += [Section("data", "Films and runs", limits(scored), tables=data_section_tables(scored))]
-    sections += [
-        Section(a.slug, a.question, a.verdicts, drawn(a.slug, figure, f"{caption}; {ci}."), a.tables)
-        for a, figure, caption in answers
+def _sections(scores: Scores, costs: dict[tuple[str, int], Cost], no_maps: str, workers: int) -> list[ReportSection]:
+    """Return the sections in their order on the page."""
+    answers = [
+        answer_accuracy(scores),
+        answer_boost(scores),
+        answer_size(scores),
+        answer_truncation(scores, costs),
     ]
-    published = published_table(scored)
-    sections += [
-        Section(
-            "observations",
-            "By observation and view",
-            (),
-            drawn("observations", figures.observations_figure(scored, cell), f"AUROC of {cell.label}; {ci}."),
-            [reference_table(scored), *([published] if published else [])],
-        ),
-        Section(
-            "calibration",
-            "Calibration",
-            ("Probabilities as trained, before any calibration; the export calibrates on the validation patients.",),
-            drawn(
-                "calibration",
-                figures.calibration_figure(scored, cell),
-                f"Reliability of {cell.label}: ten bins of equally many films; bars are Wilson's 95 % intervals.",
-            ),
-        ),
-        _ensembles(scored, workers),
-        _maps(scored, no_maps),
-        Section(
+    return [
+        _summary(answers),
+        ReportSection("data", "Films and runs", limits(scores), tables=data_section_tables(scores)),
+        *_questions(scores, answers),
+        *_reference(scores),
+        _ensembles(scores, workers),
+        _maps(scores, no_maps),
+        ReportSection(
             "curves",
             "Training",
             (),
-            drawn("curves", figures.curves_figure(scored), "Macro AUROC on the validation patients while training."),
+            _pictures("curves", curves_figure(scores), "Macro AUROC on the validation patients while training."),
         ),
-        Section(
-            "cells", "Every cell", (), tables=[subset_table(scored), observation_table(scored), settings_table(scored)],
+        ReportSection(
+            "cells",
+            "Every cell",
+            (),
+            tables=[subset_table(scores), observation_table(scores), settings_table(scores)],
             folded=True,
         ),
-        Section("methods", "Methods", METHODS),
-    ]  # fmt: skip
-    return sections
+        ReportSection("methods", "Methods", METHODS),
+    ]
 
+
+def _pictures(name: str, figure: Figure | None, caption: str) -> list[Picture]:
+    return [] if figure is None else [Picture(f"{name}.svg", svg(figure).encode(), caption)]
+
+
+def _questions(scores: Scores, answers: Sequence[QuestionAnswer]) -> list[ReportSection]:
+    """Return a section for each of the four questions, with its figure."""
+    figures = (
+        (accuracy_figure(scores), f"{accuracy_name(scores)} against macro AUROC"),
+        (boost_figure(scores), "Pretraining boost against parameters"),
+        (size_figure(scores), "Parameters against macro AUROC; lines join a family"),
+        (
+            truncation_figure(scores),
+            "AUROC lost by removing final stages, against their number and against the parameters left",
+        ),
+    )
+    return [
+        ReportSection(a.slug, a.question, a.verdicts, _pictures(a.slug, figure, f"{caption}; {BARS}."), a.tables)
+        for a, (figure, caption) in zip(answers, figures, strict=True)
+    ]
+
+
+def _reference(scores: Scores) -> list[ReportSection]:
+    """Return the sections on the reference cell: its observations and its calibration."""
+    cell = reference_cell(scores)
+    published = published_table(scores)
+    return [
+        ReportSection(
+            "observations",
+            "By observation and view",
+            (),
+            _pictures("observations", observations_figure(scores, cell), f"AUROC of {cell.label}; {BARS}."),
+            [reference_table(scores), *([published] if published else [])],
+        ),
+        ReportSection(
+            "calibration",
+            "Calibration",
+            ("Probabilities as trained, before any calibration; the export calibrates on the validation patients.",),
+            _pictures(
+                "calibration",
+                calibration_figure(scores, cell),
+                f"Reliability of {cell.label}: ten bins of equally many films; bars are Wilson's 95 % intervals.",
+            ),
+        ),
+    ]
+
+
+BARS = "bars are 95 % bootstrap intervals by patient"
 
 WITHOUT_FILMS = "Not drawn: this report was asked to show no films."
 
@@ -180,37 +211,37 @@ METHODS = (
 )
 
 
-def _summary(answers: Sequence[Answer]) -> Section:
+def _summary(answers: Sequence[QuestionAnswer]) -> ReportSection:
     sentences = []
     for answer in answers:
         about = [verdict for verdict in answer.verdicts if verdict.startswith("Pretrained")] or answer.verdicts[:1]
         sentences += [f"{answer.question} {' '.join(about)}"]
-    return Section("summary", "In short", sentences)
+    return ReportSection("summary", "In short", sentences)
 
 
-def _ensembles(scored: Scored, workers: int) -> Section:
-    inside, across = checkpoint_table(scored, workers), across_table(scored)
+def _ensembles(scores: Scores, workers: int) -> ReportSection:
+    inside, across = checkpoint_table(scores, workers), across_table(scores)
     tables = [table for table in (inside, across) if table is not None and table.rows]
-    return Section("ensembles", "Ensembles", ensemble_verdicts(inside), tables=tables)
+    return ReportSection("ensembles", "Ensembles", ensemble_verdicts(inside), tables=tables)
 
 
-def _maps(scored: Scored, no_maps: str) -> Section:
+def _maps(scores: Scores, no_maps: str) -> ReportSection:
     title = "Where the networks look"
     if no_maps:
-        return Section("maps", title, (no_maps,))
+        return ReportSection("maps", title, (no_maps,))
     try:
-        from xraytransfer.study.report.activation_maps import draw_maps
-
-        data, caption = draw_maps(scored, reference_cell(scored))
+        data, caption = draw_maps(scores, reference_cell(scores))
     except ImportError as error:
-        return Section("maps", title, (f"Not drawn: {error.name} is not installed.",))
+        return ReportSection("maps", title, (f"Not drawn: {error.name} is not installed.",))
     except StudyError:
-        return Section("maps", title, ("Not drawn: the checkpoints, the data or the cache are not there any more.",))
-    return Section("maps", title, (), [Picture("activation-maps.png", data, caption)])
+        return ReportSection(
+            "maps", title, ("Not drawn: the checkpoints, the data or the cache are not there any more.",)
+        )
+    return ReportSection("maps", title, (), [Picture("activation-maps.png", data, caption)])
 
 
-def _make(folder: Path) -> None:
-    """Make the folders, before minutes of work that could not be written."""
+def _make_folders(folder: Path) -> None:
+    """Make the folders first, so that a folder that cannot be written fails before minutes of work."""
     try:
         for name in ("figures", "tables"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -218,7 +249,7 @@ def _make(folder: Path) -> None:
         raise OutputError(f"{folder}: the report cannot be written: {error}") from error
 
 
-def _write(folder: Path, title: str, notice: str, sections: Sequence[Section]) -> Path:
+def _write(folder: Path, title: str, notice: str, sections: Sequence[ReportSection]) -> Path:
     figures, tables = folder / "figures", folder / "tables"
     for section in sections:
         for picture in section.pictures:
@@ -231,7 +262,7 @@ def _write(folder: Path, title: str, notice: str, sections: Sequence[Section]) -
     return page
 
 
-def _markdown(title: str, notice: str, sections: Sequence[Section]) -> str:
+def _markdown(title: str, notice: str, sections: Sequence[ReportSection]) -> str:
     parts = [f"# {title}\n", f"{notice}\n"]
     for section in sections:
         parts.append(f"## {section.title}\n")

@@ -1,1 +1,11 @@
 """Numbers from arrays: no file, no network."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Floats"]
+
+Floats = NDArray[np.float64]
+"""A float64 array of any shape."""

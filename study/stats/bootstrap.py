@@ -1,16 +1,16 @@
-"""95 % percentile bootstrap intervals by patient, and paired ones of differences.
+"""95 % percentile bootstrap intervals by patient, and paired intervals of differences.
 
 Conventions
 -----------
 Replicates are drawn once, by `resample_patients`, as whole-number weights, and every number of a comparison
-is computed on the same draws: so differences are paired, image by image and patient by patient.
-patient : any values that sort, shape (images,): pictures of one patient are never independent.
+is computed on the same draws. Differences are therefore paired, image by image and patient by patient.
+patient : any values that sort, shape (images,). Images of one patient are never independent.
 Labels and probabilities are those of `xraytransfer.study.stats.auroc`.
 
 Differences from the paper
 --------------------------
-The lab's published script draws examinations; we draw patients, because examinations of one patient are
-alike. It has no guard for replicates without a positive; we leave those out and count them.
+The lab's published script draws examinations. This module draws patients, because examinations of one patient
+are alike. The script has no guard for replicates without a positive; here they are left out and counted.
 
 References
 ----------
@@ -20,25 +20,29 @@ Davison and Hinkley, Bootstrap Methods and their Application, 1997, sections 4.2
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xraytransfer.study.stats import Floats
 from xraytransfer.study.stats.auroc import weighted_auroc
 
 __all__ = [
     "Interval",
+    "Statistic",
     "bootstrap",
     "bootstrap_difference",
     "bootstrap_macro",
+    "macro_mean",
+    "observation_replicates",
     "paired_interval",
     "percentile_interval",
     "resample_patients",
 ]
 
-Floats = NDArray[np.float64]
 Statistic = Callable[[ArrayLike, ArrayLike, ArrayLike], Floats]
+"""`weighted_auroc` or `weighted_auprc`: label, probability and weights to one number for each row of weights."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Interval:
 
 
 def resample_patients(patient: ArrayLike, replicates: int, generator: np.random.Generator) -> NDArray[np.uint16]:
-    """Draw patients with replacement and say how often each image counts in each replicate.
+    """Draw patients with replacement and return how often each image counts in each replicate.
 
     Parameters
     ----------
@@ -77,7 +81,7 @@ def resample_patients(patient: ArrayLike, replicates: int, generator: np.random.
     replicates : int
         How many draws, usually 1,000.
     generator : numpy.random.Generator
-        Source of chance; the same state gives the same draws, on every machine.
+        Source of randomness; the same state gives the same draws on every machine.
 
     Returns
     -------
@@ -89,20 +93,20 @@ def resample_patients(patient: ArrayLike, replicates: int, generator: np.random.
     counts = np.empty((patients, replicates), np.uint16)
     for replicate in range(replicates):
         counts[:, replicate] = np.bincount(generator.integers(0, patients, patients), minlength=patients)
-    # stored image by image: that is how `stats` reads it
-    drawn: NDArray[np.uint16] = counts[index.reshape(-1)].T
-    return drawn
+    # stored image by image, because `auroc` reads it so
+    weights: NDArray[np.uint16] = counts[index.reshape(-1)].T
+    return weights
 
 
 def percentile_interval(value: float, replicates: ArrayLike, level: float = 0.95) -> Interval:
-    """Return the percentile interval of bootstrap replicates, as the paper's: 2.5th and 97.5th.
+    """Return the percentile interval of bootstrap replicates: by default, as in the paper, 2.5th to 97.5th.
 
     Parameters
     ----------
     value : float
         The number on all images.
     replicates : array_like
-        float, shape (replicates,); NaN ones are left out and counted.
+        float, shape (replicates,); those that are NaN are left out and counted.
     level : float
         Coverage, in (0, 1).
 
@@ -110,12 +114,12 @@ def percentile_interval(value: float, replicates: ArrayLike, level: float = 0.95
     -------
     Interval
     """
-    drawn = np.asarray(replicates, float)
-    defined = drawn[~np.isnan(drawn)]
+    numbers = np.asarray(replicates, float)
+    defined = numbers[~np.isnan(numbers)]
     lower, upper = float("nan"), float("nan")
     if defined.size and not np.isnan(value):
         lower, upper = (float(q) for q in np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]))
-    return Interval(float(value), lower, upper, drawn.size, drawn.size - defined.size)
+    return Interval(float(value), lower, upper, numbers.size, numbers.size - defined.size)
 
 
 def bootstrap(
@@ -136,17 +140,14 @@ def bootstrap(
     -------
     Interval
     """
-    whole = float(statistic(label, probability, np.ones((1, len(np.asarray(label)))))[0])
-    return percentile_interval(whole, statistic(label, probability, weights))
+    value = float(statistic(label, probability, np.ones((1, len(np.asarray(label)))))[0])
+    return percentile_interval(value, statistic(label, probability, weights))
 
 
-def bootstrap_macro(
+def observation_replicates(
     labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike, statistic: Statistic = weighted_auroc
-) -> tuple[Interval, Floats]:
-    """Return the macro number with its interval, and the replicates for paired comparisons.
-
-    A replicate in which an observation loses a class has no macro number: a mean over fewer observations
-    would be a different quantity. It is left out and counted.
+) -> tuple[Floats, Floats]:
+    """Return each observation's number on all images, and in each replicate.
 
     Parameters
     ----------
@@ -159,18 +160,51 @@ def bootstrap_macro(
 
     Returns
     -------
+    tuple of ndarray
+        float64, shape (observations,), and float64, shape (replicates, observations); NaN where not defined.
+    """
+    pairs = list(zip(np.asarray(labels, float).T, np.asarray(probabilities, float).T, strict=True))
+    once = np.ones((1, len(np.asarray(labels))))
+    value = np.array([statistic(label, probability, once)[0] for label, probability in pairs])
+    return value, np.stack([statistic(label, probability, weights) for label, probability in pairs], axis=1)
+
+
+def macro_mean(value: Floats, replicates: Floats) -> tuple[float, Floats]:
+    """Return the mean over the observations that are defined on all images, and its replicates.
+
+    A replicate in which such an observation loses a class has no macro number (NaN): a mean over fewer
+    observations would be a different quantity.
+
+    Parameters
+    ----------
+    value, replicates : ndarray
+        From `observation_replicates`.
+
+    Returns
+    -------
+    tuple of (float, ndarray)
+        The mean, and float64, shape (replicates,); NaN where no observation is defined.
+    """
+    defined = ~np.isnan(value)
+    if not defined.any():
+        return float("nan"), np.full(len(replicates), np.nan)
+    return float(value[defined].mean()), replicates[:, defined].mean(axis=1)
+
+
+def bootstrap_macro(
+    labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike, statistic: Statistic = weighted_auroc
+) -> tuple[Interval, Floats]:
+    """Return the macro number with its interval, and the replicates for paired comparisons.
+
+    Parameters are those of `observation_replicates`; replicates without a macro number are left out and counted.
+
+    Returns
+    -------
     tuple of (Interval, ndarray)
         The interval, and the replicates: float64, shape (replicates,).
     """
-    label, probability = np.asarray(labels, float), np.asarray(probabilities, float)
-    one = np.ones((1, len(label)))
-    whole = np.array([statistic(label[:, k], probability[:, k], one)[0] for k in range(label.shape[1])])
-    defined = np.flatnonzero(~np.isnan(whole))
-    if not defined.size:
-        drawn = np.full(len(np.asarray(weights)), np.nan)
-        return percentile_interval(float("nan"), drawn), drawn
-    drawn = np.mean([statistic(label[:, k], probability[:, k], weights) for k in defined], axis=0)
-    return percentile_interval(float(whole[defined].mean()), drawn), drawn
+    value, replicates = macro_mean(*observation_replicates(labels, probabilities, weights, statistic))
+    return percentile_interval(value, replicates), replicates
 
 
 def paired_interval(value: float, first: ArrayLike, second: ArrayLike) -> Interval:
@@ -186,17 +220,16 @@ def paired_interval(value: float, first: ArrayLike, second: ArrayLike) -> Interv
     Returns
     -------
     Interval
-        With ``p``: twice the share of replicates on the far side of 0, counted with one added to both
-        numerator and denominator so that it is never 0 (Davison and Hinkley 1997, section 4.2).
+        With ``p``: twice the share of replicates on the far side of 0, with one added to numerator and
+        denominator so that it is never 0 (Davison and Hinkley 1997, section 4.2).
     """
-    drawn = np.asarray(first, float) - np.asarray(second, float)
-    interval = percentile_interval(value, drawn)
-    defined = drawn[~np.isnan(drawn)]
+    differences = np.asarray(first, float) - np.asarray(second, float)
+    interval = percentile_interval(value, differences)
+    defined = differences[~np.isnan(differences)]
     if not defined.size or np.isnan(value):
         return interval
     tail = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
-    p = min(1.0, 2 * (tail + 1) / (defined.size + 1))
-    return Interval(interval.value, interval.lower, interval.upper, drawn.size, interval.undefined, p)
+    return replace(interval, p=min(1.0, 2 * (tail + 1) / (defined.size + 1)))
 
 
 def bootstrap_difference(
@@ -212,16 +245,14 @@ def bootstrap_difference(
     ----------
     labels, first, second : array_like
         float, shape (images, observations); row by row the same images.
-    weights : array_like
-        From `resample_patients`, shape (replicates, images).
-    statistic : callable
-        `weighted_auroc` or `weighted_auprc`.
+    weights, statistic
+        As for `observation_replicates`.
 
     Returns
     -------
     Interval
         With ``p``.
     """
-    one, first_drawn = bootstrap_macro(labels, first, weights, statistic)
-    two, second_drawn = bootstrap_macro(labels, second, weights, statistic)
-    return paired_interval(one.value - two.value, first_drawn, second_drawn)
+    one, one_replicates = bootstrap_macro(labels, first, weights, statistic)
+    two, two_replicates = bootstrap_macro(labels, second, weights, statistic)
+    return paired_interval(one.value - two.value, one_replicates, two_replicates)

@@ -1,16 +1,16 @@
-"""How far probabilities are from frequencies, and the thresholds that turn them into decisions.
+"""How far probabilities are from observed frequencies, and the thresholds that turn them into decisions.
 
 Conventions
 -----------
 label : float, shape (images,), 1, 0 or NaN (masked).
 probability : float, shape (images,), in [0, 1].
 A decision is positive where ``probability >= threshold``. A threshold lies midway between two probabilities
-that occurred, so that rounding on another device does not flip a decision.
+that occurred, so that a different rounding on another device does not change a decision.
 
 Metrics
 -------
 Expected calibration error : mean over bins of |mean probability - share of positives|, weighted by images.
-    Bins hold equally many images, for with rare observations bins of equal width leave all but one empty.
+    Bins hold equal numbers of images: with bins of equal width, a rare observation would fill only one of them.
 Brier score : mean squared difference of probability and label.
 Youden's J : sensitivity + specificity - 1.
 
@@ -28,6 +28,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xraytransfer.study.stats import Floats
+from xraytransfer.study.stats.auroc import drop_masked
+
 __all__ = [
     "Reliability",
     "brier",
@@ -38,8 +41,6 @@ __all__ = [
     "wilson_interval",
     "youden_threshold",
 ]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,14 +67,14 @@ class Reliability:
 
 
 def expected_calibration_error(label: ArrayLike, probability: ArrayLike, bins: int = 15) -> float:
-    """Return the expected calibration error over bins of equally many images.
+    """Return the expected calibration error over bins of equal numbers of images.
 
     Parameters
     ----------
     label, probability : array_like
         float, shape (images,).
     bins : int
-        At most this many; images of equal probability share a bin.
+        Largest number of bins; images of equal probability share a bin.
 
     Returns
     -------
@@ -95,22 +96,14 @@ def expected_calibration_error(label: ArrayLike, probability: ArrayLike, bins: i
 def brier(label: ArrayLike, probability: ArrayLike) -> float:
     """Return the Brier score.
 
-    Parameters
-    ----------
-    label, probability : array_like
-        float, shape (images,).
+    Parameters and errors are those of `expected_calibration_error`.
 
     Returns
     -------
     float
         In [0, 1], 0 is perfect; NaN without images.
-
-    Raises
-    ------
-    ValueError
-        As for `expected_calibration_error`.
     """
-    truth, score = _judged(label, probability)
+    truth, score = _known(label, probability)
     return float(np.mean((score - truth) ** 2)) if truth.size else float("nan")
 
 
@@ -122,7 +115,7 @@ def reliability_curve(label: ArrayLike, probability: ArrayLike, bins: int = 10) 
     label, probability : array_like
         float, shape (images,).
     bins : int
-        At most this many, of equally many images; images of equal probability share a bin.
+        Largest number of bins, with equal numbers of images; images of equal probability share a bin.
 
     Returns
     -------
@@ -136,7 +129,7 @@ def reliability_curve(label: ArrayLike, probability: ArrayLike, bins: int = 10) 
     """
     if bins < 1:
         raise ValueError(f"at least one bin expected, got {bins}")
-    truth, score = _judged(label, probability)
+    truth, score = _known(label, probability)
     if not truth.size:
         empty = np.empty(0)
         return Reliability(empty, empty, empty, empty, np.empty(0, np.int64))
@@ -172,20 +165,12 @@ def wilson_interval(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Fl
 def youden_threshold(label: ArrayLike, probability: ArrayLike) -> float:
     """Return the threshold with the largest sensitivity + specificity - 1.
 
-    Parameters
-    ----------
-    label, probability : array_like
-        float, shape (images,).
+    Parameters and errors are those of `expected_calibration_error`.
 
     Returns
     -------
     float
-        In [0, 1]; of equal ones the one with the higher sensitivity. NaN where a class is absent.
-
-    Raises
-    ------
-    ValueError
-        As for `expected_calibration_error`.
+        In [0, 1]; where several are equally good, the one with the highest sensitivity. NaN where a class is absent.
     """
     threshold, sensitivity, specificity = _operating_curve(label, probability)
     if not threshold.size:
@@ -195,14 +180,14 @@ def youden_threshold(label: ArrayLike, probability: ArrayLike) -> float:
 
 
 def threshold_at_sensitivity(label: ArrayLike, probability: ArrayLike, sensitivity: float) -> float:
-    """Return the highest threshold that still finds this share of the positives.
+    """Return the highest threshold that has at least this sensitivity.
 
     Parameters
     ----------
     label, probability : array_like
         float, shape (images,).
     sensitivity : float
-        Wanted share, in (0, 1].
+        Required share of the positives, in (0, 1].
 
     Returns
     -------
@@ -223,14 +208,14 @@ def threshold_at_sensitivity(label: ArrayLike, probability: ArrayLike, sensitivi
 
 
 def sensitivity_specificity(label: ArrayLike, probability: ArrayLike, threshold: float) -> tuple[float, float]:
-    """Return what a threshold does.
+    """Return the sensitivity and specificity of a threshold.
 
     Parameters
     ----------
     label, probability : array_like
         float, shape (images,).
     threshold : float
-        Positive from here up.
+        An image is positive from here up.
 
     Returns
     -------
@@ -242,32 +227,26 @@ def sensitivity_specificity(label: ArrayLike, probability: ArrayLike, threshold:
     ValueError
         As for `expected_calibration_error`.
     """
-    truth, score = _judged(label, probability)
-    called, positive = score >= threshold, truth == 1
-    hits, misses = called[positive], ~called[~positive]
+    truth, score = _known(label, probability)
+    predicted, positive = score >= threshold, truth == 1
+    right_positives, right_negatives = predicted[positive], ~predicted[~positive]
     return (
-        float(hits.mean()) if hits.size else math.nan,
-        float(misses.mean()) if misses.size else math.nan,
+        float(right_positives.mean()) if right_positives.size else math.nan,
+        float(right_negatives.mean()) if right_negatives.size else math.nan,
     )
 
 
-def _judged(label: ArrayLike, probability: ArrayLike) -> tuple[Floats, Floats]:
-    """Check the two and leave out masked images."""
-    truth, score = np.asarray(label, float), np.asarray(probability, float)
-    if truth.ndim != 1 or truth.shape != score.shape:
-        raise ValueError(f"label and probability must be two (images,) arrays, got {truth.shape}, {score.shape}")
-    known = ~np.isnan(truth)
-    truth, score = truth[known], score[known]
-    if not np.isin(truth, (0.0, 1.0)).all():
-        raise ValueError("labels must be 0, 1 or NaN (masked); apply the uncertainty policy first")
+def _known(label: ArrayLike, probability: ArrayLike) -> tuple[Floats, Floats]:
+    """Return labels and probabilities of the images that are not masked, or raise `ValueError`."""
+    truth, score = drop_masked(label, probability)
     if not ((score >= 0) & (score <= 1)).all():
         raise ValueError("probabilities must be in [0, 1], after the sigmoid; one is outside or NaN")
     return truth, score
 
 
 def _operating_curve(label: ArrayLike, probability: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    """Return thresholds, falling, with sensitivity and specificity at each; empty where a class is absent."""
-    truth, score = _judged(label, probability)
+    """Return decreasing thresholds, with sensitivity and specificity at each; empty where a class is absent."""
+    truth, score = _known(label, probability)
     positives = truth.sum()
     if positives in (0, len(truth)):
         return np.empty(0), np.empty(0), np.empty(0)

@@ -1,16 +1,17 @@
-"""Spearman's rho over a handful of models: interval, permutation p, Holm, and what could be seen at all.
+"""Spearman's rho over a few models: interval, permutation p, Holm's correction and the smallest detectable rho.
 
 Conventions
 -----------
-A point is one model (an architecture), never an image: n is small, 16 in the paper. So every rho is given
-with its interval and with the smallest |rho| that this many models would show with a power of 80 %; without
-that number "no relationship" cannot be told from "too few models to see one".
+A point is one model (an architecture), never an image, so n is small: 16 in the paper. Every rho therefore
+comes with its interval and with the smallest |rho| that so many models would show with a power of 80 %. Without
+that number, "no relationship" cannot be distinguished from "too few models to see one".
 
 Metrics
 -------
 Spearman's rho : Pearson's correlation of midranks.
 Interval : Fisher's z with Bonett and Wright's variance (1 + rho^2 / 2) / (n - 3).
-p : by permutation; all n! orders up to n = 8, else drawn ones, counted with one added so that p is never 0.
+p : by permutation: all n! orders up to n = 8, a sample of orders above. One is added to the count of a sample,
+    so that p is never 0.
 
 References
 ----------
@@ -27,13 +28,13 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from scipy.stats import rankdata
 
-from xraytransfer.study.stats.auroc import midranks
+from xraytransfer.study.stats import Floats
 
 __all__ = [
     "Correlation",
-    "critical_rho",
     "detectable_rho",
     "holm",
     "power_of_rho",
@@ -42,17 +43,15 @@ __all__ = [
     "spearman_test",
 ]
 
-Floats = NDArray[np.float64]
-
 _EXACT = 8
-"""Largest n whose n! orders are all counted: 40,320."""
+"""The largest n for which all n! orders are counted: 40,320."""
 
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's rho with everything that must stand beside it.
+    """Spearman's rho with the numbers that belong beside it.
 
     Attributes
     ----------
@@ -102,7 +101,7 @@ def spearman(x: ArrayLike, y: ArrayLike) -> float:
     one, two = _points(x, y)
     if len(one) < 3:
         return float("nan")
-    return float(_pearson(midranks(one), midranks(two)[None])[0])
+    return float(_pearson(rankdata(one), rankdata(two)[None])[0])
 
 
 def spearman_interval(rho: float, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -132,14 +131,14 @@ def spearman_interval(rho: float, n: int, level: float = 0.95) -> tuple[float, f
 def spearman_test(
     x: ArrayLike, y: ArrayLike, generator: np.random.Generator, permutations: int = 20_000
 ) -> Correlation:
-    """Return rho with interval, permutation p and the smallest rho that could have been seen.
+    """Return rho with its interval, permutation p and the smallest detectable rho.
 
     Parameters
     ----------
     x, y : array_like
         float, shape (models,), without NaN.
     generator : numpy.random.Generator
-        Source of chance for more than eight models.
+        Source of randomness, used for more than eight models.
     permutations : int
         Orders drawn for more than eight models.
 
@@ -157,7 +156,7 @@ def spearman_test(
     if math.isnan(rho):
         nan = float("nan")
         return Correlation(nan, nan, nan, nan, n, detectable_rho(n))
-    ranks, others = midranks(one), midranks(two)
+    ranks, others = rankdata(one), rankdata(two)
     if n <= _EXACT:
         orders = others[np.array(list(itertools.permutations(range(n))))]
         added = 0
@@ -170,7 +169,7 @@ def spearman_test(
 
 
 def power_of_rho(rho: float, n: int, alpha: float = 0.05) -> float:
-    """Return the chance that a true rho shows as significant with n models.
+    """Return the probability that a true rho is significant with n models.
 
     Parameters
     ----------
@@ -202,7 +201,7 @@ def detectable_rho(n: int, power: float = 0.8, alpha: float = 0.05) -> float:
     n : int
         Models.
     power : float
-        Chance of seeing it, in (alpha, 1).
+        Probability that it is significant, in (alpha, 1).
     alpha : float
         Two-sided level.
 
@@ -220,36 +219,13 @@ def detectable_rho(n: int, power: float = 0.8, alpha: float = 0.05) -> float:
     return high
 
 
-def critical_rho(n: int, alpha: float = 0.05) -> float:
-    """Return the smallest |rho| that is significant with n models, by Student's t.
-
-    Parameters
-    ----------
-    n : int
-        Models.
-    alpha : float
-        Two-sided level.
-
-    Returns
-    -------
-    float
-        In (0, 1): .497 for sixteen models; NaN with fewer than three models.
-    """
-    if n < 3:
-        return float("nan")
-    from scipy.special import stdtrit
-
-    t = float(stdtrit(n - 2, 1 - alpha / 2))
-    return t / math.sqrt(t**2 + n - 2)
-
-
 def holm(p: ArrayLike) -> Floats:
-    """Return p values corrected for being several, by Holm's step-down.
+    """Return p values corrected for multiple testing by Holm's step-down method.
 
     Parameters
     ----------
     p : array_like
-        float, shape (tests,), in [0, 1]; NaN (not tested) stays NaN and does not count.
+        float, shape (tests,), in [0, 1]; NaN (not tested) stays NaN and does not count as a test.
 
     Returns
     -------
@@ -261,17 +237,17 @@ def holm(p: ArrayLike) -> Floats:
     >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
     [0.03, 0.06, 0.06]
     """
-    given = np.asarray(p, float)
-    answer = np.full(given.shape, np.nan)
-    tested = np.flatnonzero(~np.isnan(given))
-    order = tested[np.argsort(given[tested], kind="stable")]
+    values = np.asarray(p, float)
+    corrected = np.full(values.shape, np.nan)
+    tests = np.flatnonzero(~np.isnan(values))
+    order = tests[np.argsort(values[tests], kind="stable")]
     factor = np.arange(len(order), 0, -1)
-    answer[order] = np.minimum(1.0, np.maximum.accumulate(given[order] * factor))
-    return answer
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * factor))
+    return corrected
 
 
 def _points(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
-    """Check the two sides."""
+    """Return both sides as arrays, or raise `ValueError`."""
     one, two = np.asarray(x, float), np.asarray(y, float)
     if one.ndim != 1 or one.shape != two.shape:
         raise ValueError(f"two (models,) arrays expected, got {one.shape}, {two.shape}")
@@ -281,7 +257,7 @@ def _points(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _pearson(x: Floats, rows: Floats) -> Floats:
-    """Correlate x with each row; NaN where a side is constant."""
+    """Return the correlation of x with each row; NaN where a side is constant."""
     left, right = x - x.mean(), rows - rows.mean(axis=1, keepdims=True)
     scale = np.sqrt((left**2).sum() * (right**2).sum(axis=1))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,16 +1,17 @@
-"""DeLong's covariance of AUROCs on the same images, and the paired test, also for several images a patient.
+"""DeLong's covariance of AUROCs on the same images, and the paired test; patients may have several images.
 
 Conventions
 -----------
 label : float, shape (images,), 1, 0 or NaN (masked).
 probabilities : float, shape (models, images).
-A placement value is the share of the other class that an image is ranked rightly against, ties one half.
+The placement value of an image is the share of the other class that it is ranked correctly against; a tie
+counts one half.
 
 Metrics
 -------
-With one image per patient this is DeLong's estimate. With ``patient`` given, placement values are summed
-within patients first (Obuchowski), since images of one patient are not independent and DeLong's interval
-would be too narrow.
+With one image per patient, the covariance is DeLong's estimate. With ``patient`` given, placement values are
+summed within patients first (Obuchowski), because images of one patient are not independent and DeLong's
+interval would be too narrow.
 
 References
 ----------
@@ -26,22 +27,21 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
 
-from xraytransfer.study.stats.auroc import midranks
+from xraytransfer.study.stats import Floats
 
 __all__ = ["PairedTest", "delong_covariance", "delong_test"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two models' AUROCs on the same images, compared.
+    """The comparison of two models' AUROCs on the same images.
 
     Attributes
     ----------
     difference : float
-        First AUROC minus second; NaN where a class is absent.
+        First AUROC minus second; NaN where a class is too small.
     lower, upper : float
         95 % interval of the difference, from the normal distribution.
     z : float
@@ -69,7 +69,7 @@ def delong_covariance(
     probabilities : array_like
         float, shape (models, images).
     patient : array_like, optional
-        Shape (images,). Absent: every image counts as independent.
+        Shape (images,). If absent, every image counts as independent.
 
     Returns
     -------
@@ -89,12 +89,12 @@ def delong_covariance(
     truth, scores = truth[known], scores[:, known]
     if not np.isin(truth, (0.0, 1.0)).all():
         raise ValueError("labels must be 0, 1 or NaN (masked); apply the uncertainty policy first")
-    owner = np.arange(len(truth)) if patient is None else _numbered(patient)[known]
+    owner = np.arange(len(truth)) if patient is None else _group_numbers(patient)[known]
     positive = truth == 1
     models = len(scores)
     if len(np.unique(owner[positive])) < 2 or len(np.unique(owner[~positive])) < 2:
         return np.full(models, np.nan), np.full((models, models), np.nan)
-    return _clustered(scores, positive, _numbered(owner))
+    return _areas_and_covariance(scores, positive, _group_numbers(owner))
 
 
 def delong_test(label: ArrayLike, first: ArrayLike, second: ArrayLike, patient: ArrayLike | None = None) -> PairedTest:
@@ -105,7 +105,7 @@ def delong_test(label: ArrayLike, first: ArrayLike, second: ArrayLike, patient: 
     label, first, second : array_like
         float, shape (images,).
     patient : array_like, optional
-        Shape (images,). Absent: every image counts as independent.
+        Shape (images,). If absent, every image counts as independent.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def delong_test(label: ArrayLike, first: ArrayLike, second: ArrayLike, patient: 
         return PairedTest(difference, nan, nan, nan, nan)
     error = float(np.sqrt(max(variance, 0.0)))
     normal = NormalDist()
-    # without variance any difference is infinitely far from none
+    # without variance, any difference is infinitely many standard errors from 0
     limit = 0.0 if difference == 0 else float(np.copysign(np.inf, difference))
     z = difference / error if error > 0 else limit
     p = 2 * (1 - normal.cdf(abs(z))) if np.isfinite(z) else 0.0
@@ -133,13 +133,15 @@ def delong_test(label: ArrayLike, first: ArrayLike, second: ArrayLike, patient: 
     return PairedTest(difference, difference - reach, difference + reach, z, p)
 
 
-def _numbered(values: ArrayLike) -> NDArray[np.intp]:
-    """Return numbers from 0, one for each distinct value."""
+def _group_numbers(values: ArrayLike) -> NDArray[np.intp]:
+    """Return the number of each value's group, from 0; equal values share a group."""
     return np.unique(np.asarray(values), return_inverse=True)[1].reshape(-1)
 
 
-def _clustered(scores: Floats, positive: NDArray[np.bool_], owner: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """Return AUROCs and Obuchowski's covariance; with owners of one image each it is DeLong's."""
+def _areas_and_covariance(
+    scores: Floats, positive: NDArray[np.bool_], owner: NDArray[np.intp]
+) -> tuple[Floats, Floats]:
+    """Return AUROCs and Obuchowski's covariance, which is DeLong's where each owner has one image."""
     m, n = int(positive.sum()), int((~positive).sum())
     hit, miss = owner[positive], owner[~positive]
     owners = int(owner.max()) + 1
@@ -147,9 +149,9 @@ def _clustered(scores: Floats, positive: NDArray[np.bool_], owner: NDArray[np.in
     over_hits, over_misses = np.empty((len(scores), owners)), np.empty((len(scores), owners))
     area = np.empty(len(scores))
     for row, score in enumerate(scores):
-        rank = midranks(score)
-        v10 = (rank[positive] - midranks(score[positive])) / n
-        v01 = 1 - (rank[~positive] - midranks(score[~positive])) / m
+        rank = rankdata(score)
+        v10 = (rank[positive] - rankdata(score[positive])) / n
+        v01 = 1 - (rank[~positive] - rankdata(score[~positive])) / m
         area[row] = v10.mean()
         over_hits[row] = np.bincount(hit, v10 - area[row], owners)
         over_misses[row] = np.bincount(miss, v01 - area[row], owners)

@@ -1,23 +1,24 @@
-"""Does the family of an architecture matter more than its size? The spread of AUROC, split three ways.
+"""The variance of AUROC between runs, split into family, size within family, and seed.
 
 Conventions
 -----------
-A value is one run's macro AUROC. Families hold architectures (sizes), architectures hold runs (seeds):
-``value = mean + family + size within family + seed``, each part random with its own variance.
+A value is one run's macro AUROC. A family holds architectures (its sizes), an architecture holds runs (its
+seeds): ``value = mean + family + size within family + seed``, where each part is random with its own variance.
 
 Metrics
 -------
-Variance components : from the three sums of squares and their expectations, solved for this very, usually
-    unbalanced, grid (Henderson's first method); negative estimates are set to 0.
+Variance components : from the three sums of squares and their expectations, solved for the grid at hand, which
+    is usually unbalanced (Henderson's first method). Negative estimates are set to 0.
 Share of family : family / (family + size within family).
-Interval : generalised (fiducial): each sum of squares is divided by a drawn chi-square over its degrees of
-    freedom and the components solved again. With few families it is wide, as it should be.
-p : architectures are dealt anew to families of the same sizes; how often do families then explain as much?
+Interval : generalised (fiducial). Each sum of squares is divided by a random chi-square over its degrees of
+    freedom, and the components are solved again. With few families the interval is wide, as it should be.
+p : architectures are assigned at random to families of the same sizes; p is how often families then explain as
+    much.
 
 Differences from the paper
 --------------------------
 The paper compares ranges (largest minus smallest within a family, against differences across families). A
-range grows with the number of models, and one run per architecture cannot tell size from chance: seeds do.
+range grows with the number of models. One run per architecture cannot separate size from chance; several seeds can.
 
 References
 ----------
@@ -31,18 +32,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from xraytransfer.study.stats.bootstrap import percentile_interval
+from xraytransfer.study.stats import Floats
+from xraytransfer.study.stats.bootstrap import Interval, percentile_interval
 
 __all__ = ["VarianceSplit", "variance_split"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class VarianceSplit:
-    """The three parts, each as a standard deviation of AUROC.
+    """The three parts of the variance, each as a standard deviation of AUROC.
 
     Attributes
     ----------
@@ -50,13 +50,13 @@ class VarianceSplit:
         Standard deviations; NaN where not defined. Without a second seed, ``seed`` is NaN and ``size``
         holds both.
     share : float
-        Part of family in the variance of family and size, in [0, 1]; NaN where both are 0 or undefined.
+        Share of family in the variance of family and size, in [0, 1]; NaN where both are 0 or undefined.
     lower, upper : float
         95 % interval of the share.
     p : float
-        Chance that randomly formed families explain as much.
+        Probability that randomly formed families explain as much.
     families, architectures, runs : int
-        What the grid holds.
+        How many the grid holds.
     """
 
     family: float
@@ -87,20 +87,39 @@ def variance_split(
     family, architecture : sequence of str
         Shape (runs,).
     generator : numpy.random.Generator
-        Source of chance.
+        Source of randomness.
     replicates : int
-        Draws for the interval, and permutations.
+        Number of draws for the interval, and of permutations.
 
     Returns
     -------
     VarianceSplit
-        NaN throughout with fewer than two families, or where no family has two architectures.
+        All numbers are NaN with fewer than two families, or where no family has two architectures.
 
     Raises
     ------
     ValueError
         Shapes differ, a value is NaN, or an architecture stands in two families.
     """
+    y = _checked(value, family, architecture)
+    nan = float("nan")
+    counts = {"families": len(set(family)), "architectures": len(set(architecture)), "runs": len(y)}
+    if counts["families"] < 2 or counts["architectures"] == counts["families"]:
+        return VarianceSplit(nan, nan, nan, nan, nan, nan, nan, **counts)
+    in_family, in_architecture = _indicator(family), _indicator(architecture)
+    design = _Design.of(in_family, in_architecture)
+    sums = design.sums(y)
+    components = design.components(sums[:, None])[0]
+    share = _share_interval(design, sums, components, generator, replicates)
+    p = _permutation_p(y, in_family, in_architecture, generator, replicates)
+    family_sd, size_sd, seed_sd = (float(np.sqrt(component)) for component in components)
+    if counts["runs"] == counts["architectures"]:
+        seed_sd = nan
+    return VarianceSplit(family_sd, size_sd, seed_sd, share.value, share.lower, share.upper, p, **counts)
+
+
+def _checked(value: ArrayLike, family: Sequence[str], architecture: Sequence[str]) -> Floats:
+    """Return the values, or raise `ValueError`."""
     y = np.asarray(value, float)
     if y.ndim != 1 or not len(y) == len(family) == len(architecture):
         raise ValueError(f"(runs,) values expected, got {y.shape}, {len(family)}, {len(architecture)}")
@@ -108,35 +127,7 @@ def variance_split(
         raise ValueError("a value is NaN; leave out runs without an AUROC")
     if len(set(zip(family, architecture, strict=True))) != len(set(architecture)):
         raise ValueError("an architecture stands in two families")
-    families, architectures, runs = len(set(family)), len(set(architecture)), len(y)
-    nan = float("nan")
-    if families < 2 or architectures == families:
-        return VarianceSplit(nan, nan, nan, nan, nan, nan, nan, families, architectures, runs)
-    in_family, in_architecture = _indicator(family), _indicator(architecture)
-    design = _Design.of(in_family, in_architecture)
-    sums = design.sums(y)
-    parts = design.components(sums[:, None])[0]
-    freedom = np.array([families - 1, architectures - families, runs - architectures][: len(sums)])
-    chance = generator.chisquare(freedom[:, None], (len(sums), replicates)) / freedom[:, None]
-    drawn = design.components(sums[:, None] / chance)
-    with np.errstate(invalid="ignore"):
-        share = parts[0] / (parts[0] + parts[1])
-        shares = drawn[:, 0] / (drawn[:, 0] + drawn[:, 1])
-    interval = percentile_interval(float(share), shares)
-    p = _permutation_p(y, in_family, in_architecture, generator, replicates)
-    seed = float(np.sqrt(parts[2])) if runs > architectures else nan
-    return VarianceSplit(
-        float(np.sqrt(parts[0])),
-        float(np.sqrt(parts[1])),
-        seed,
-        float(share),
-        interval.lower,
-        interval.upper,
-        p,
-        families,
-        architectures,
-        runs,
-    )
+    return y
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +136,8 @@ class _Design:
 
     forms: tuple[Floats, ...]
     system: Floats
+    shape: tuple[int, int, int]
+    """Runs, architectures and families."""
 
     @classmethod
     def of(cls, in_family: Floats, in_architecture: Floats) -> _Design:
@@ -153,18 +146,18 @@ class _Design:
         by_family, by_architecture = _projection(in_family), _projection(in_architecture)
         forms = [by_family - mean, by_architecture - by_family]
         effects = [in_family @ in_family.T, in_architecture @ in_architecture.T]
-        if in_architecture.shape[1] < runs:  # else a single seed each: nothing tells seed from size
+        if in_architecture.shape[1] < runs:  # with one seed each, seed and size cannot be separated
             forms.append(np.eye(runs) - by_architecture)
             effects.append(np.eye(runs))
         system = np.array([[np.sum(form * effect) for effect in effects] for form in forms])
-        return cls(tuple(forms), system)
+        return cls(tuple(forms), system, (runs, in_architecture.shape[1], in_family.shape[1]))
 
     def sums(self, y: Floats) -> Floats:
         """Return the sums of squares: float64, shape (2,), or (3,) with more than one seed."""
         return np.array([y @ form @ y for form in self.forms])
 
     def components(self, sums: Floats) -> Floats:
-        """Return variances, float64, shape (draws, 3): family, size, seed; none below 0."""
+        """Return the variances of family, size and seed, float64, shape (draws, 3); none below 0."""
         solved = np.linalg.solve(self.system, sums)
         if len(solved) == 2:
             solved = np.vstack([solved, np.zeros(solved.shape[1])])
@@ -180,18 +173,32 @@ def _indicator(group: Sequence[str]) -> Floats:
 
 def _projection(indicator: Floats) -> Floats:
     """Return the matrix that replaces each value by its group's mean."""
-    answer: Floats = indicator / indicator.sum(axis=0) @ indicator.T
-    return answer
+    projection: Floats = indicator / indicator.sum(axis=0) @ indicator.T
+    return projection
+
+
+def _share_interval(
+    design: _Design, sums: Floats, components: Floats, generator: np.random.Generator, replicates: int
+) -> Interval:
+    """Return the share of family with its generalised interval."""
+    runs, architectures, families = design.shape
+    freedom = np.array([families - 1, architectures - families, runs - architectures][: len(sums)])
+    chance = generator.chisquare(freedom[:, None], (len(sums), replicates)) / freedom[:, None]
+    draws = design.components(sums[:, None] / chance)
+    with np.errstate(invalid="ignore"):
+        share = components[0] / (components[0] + components[1])
+        shares = draws[:, 0] / (draws[:, 0] + draws[:, 1])
+    return percentile_interval(float(share), shares)
 
 
 def _permutation_p(
-    y: Floats, in_family: Floats, in_architecture: Floats, generator: np.random.Generator, rows: int
+    y: Floats, in_family: Floats, in_architecture: Floats, generator: np.random.Generator, permutations: int
 ) -> float:
-    """Deal architectures' means anew to families and compare the spread between families."""
+    """Assign the architectures' means at random to families and compare the spread between families."""
     mean = in_architecture.T @ y / in_architecture.sum(axis=0)
     belongs = (in_architecture.T @ in_family > 0).astype(float)
     between = _projection(belongs) - 1 / len(mean)
-    dealt = generator.permuted(np.broadcast_to(mean, (rows, len(mean))), axis=1)
-    explained = np.einsum("rn,nm,rm->r", dealt, between, dealt, optimize=True)
+    orders = generator.permuted(np.broadcast_to(mean, (permutations, len(mean))), axis=1)
+    explained = np.einsum("rn,nm,rm->r", orders, between, orders, optimize=True)
     observed = float(mean @ between @ mean)
-    return (int((explained >= observed - 1e-15).sum()) + 1) / (rows + 1)
+    return (int((explained >= observed - 1e-15).sum()) + 1) / (permutations + 1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from xraytransfer.study.analysis.cells import Scored, score_results
+from xraytransfer.study.analysis.cells import Scores, score_results
 from xraytransfer.study.analysis.ensembles import MEAN, across_table, checkpoint_table, ensemble_verdicts
 from xraytransfer.study.analysis.results_folder import read_results
 from xraytransfer.study.data.predictions import read_predictions, write_predictions
@@ -19,7 +19,7 @@ from xraytransfer.study.stats.bootstrap import bootstrap_difference
 Write = Callable[..., Path]
 
 
-def scored_folder(folder: Path, replicates: int = 200) -> Scored:
+def score_folder(folder: Path, replicates: int = 200) -> Scores:
     return score_results(read_results(folder), replicates=replicates)
 
 
@@ -31,8 +31,8 @@ def test_one_row_per_cell_and_their_mean(tmp_path: Path, write_study_run: Write)
     one = write_study_run(tmp_path, "alpha1")
     write_study_run(tmp_path, "alpha2", initialisation="random", skill=0.5)
     write_study_run(tmp_path, "alpha1", truncation=1, skill=0.8)
-    scored = scored_folder(tmp_path)
-    table = checkpoint_table(scored, workers=2)
+    scores = score_folder(tmp_path)
+    table = checkpoint_table(scores, workers=2)
     assert [row["cell"] for row in table.rows] == [
         "alpha1, pretrained", "alpha1 \N{MINUS SIGN}1, pretrained", "alpha2, random", MEAN,
     ]  # fmt: skip
@@ -40,14 +40,14 @@ def test_one_row_per_cell_and_their_mean(tmp_path: Path, write_study_run: Write)
     assert stored.soup is not None
     assert row["checkpoints"] == "3"
     assert row["ensemble_value"] == pytest.approx(macro(stored.label, stored.ensemble()))
-    assert row["best_value"] == pytest.approx(macro(stored.label, stored.probability[:, 0]))
+    assert row["best_value"] == pytest.approx(macro(stored.label, stored.best_checkpoint()))
     assert row["soup_value"] == pytest.approx(macro(stored.label, stored.soup))
     for first, second, key in (
-        (stored.ensemble(), stored.probability[:, 0], "ensemble_minus_best"),
-        (stored.soup, stored.probability[:, 0], "soup_minus_best"),
+        (stored.ensemble(), stored.best_checkpoint(), "ensemble_minus_best"),
+        (stored.soup, stored.best_checkpoint(), "soup_minus_best"),
         (stored.soup, stored.ensemble(), "soup_minus_ensemble"),
     ):
-        expected = bootstrap_difference(stored.label, first, second, scored.weights)
+        expected = bootstrap_difference(stored.label, first, second, scores.weights)
         assert row[f"{key}_value"] == pytest.approx(expected.value)
         assert (row[f"{key}_lower"], row[f"{key}_upper"]) == pytest.approx((expected.lower, expected.upper))
         assert row[f"{key}_p"] == expected.p
@@ -63,21 +63,21 @@ def test_one_row_per_cell_and_their_mean(tmp_path: Path, write_study_run: Write)
 def test_seeds_are_drawn_with_the_patients(tmp_path: Path, write_study_run: Write) -> None:
     for seed in (0, 1, 2):
         write_study_run(tmp_path, seed=seed)
-    scored = scored_folder(tmp_path)
-    (row,) = checkpoint_table(scored).rows
-    (cell,) = scored.cells
+    scores = score_folder(tmp_path)
+    (row,) = checkpoint_table(scores).rows
+    (cell,) = scores.cells
     # the same interval as in every other table of the report
     assert (row["ensemble_value"], row["ensemble_lower"], row["ensemble_upper"]) == (
         cell.macro.value, cell.macro.lower, cell.macro.upper,
     )  # fmt: skip
     assert row["seeds"] == 3
-    assert "For alpha1" in ensemble_verdicts(checkpoint_table(scored))[0]
+    assert "For alpha1" in ensemble_verdicts(checkpoint_table(scores))[0]
 
 
 def test_runs_without_a_soup_are_compared_as_far_as_they_go(tmp_path: Path, write_study_run: Write) -> None:
     write_study_run(tmp_path, "alpha1", soup=False)
     write_study_run(tmp_path, "alpha2")
-    table = checkpoint_table(scored_folder(tmp_path))
+    table = checkpoint_table(score_folder(tmp_path))
     assert "soup_value" not in table.rows[0]
     assert "soup_value" in table.rows[1]
     assert "soup_value" not in table.rows[2], "a mean over some of the cells would be another quantity"
@@ -90,11 +90,11 @@ def test_one_checkpoint_is_no_ensemble(tmp_path: Path, write_study_run: Write) -
     path = write_study_run(tmp_path) / "predictions" / "test.npz"
     stored = read_predictions(path)
     write_predictions(path, replace(stored, probability=stored.probability[:, :1], checkpoint_steps=np.array([30])))
-    scored = scored_folder(tmp_path)
-    table = checkpoint_table(scored)
+    scores = score_folder(tmp_path)
+    table = checkpoint_table(scores)
     assert table.rows == []
     assert "one checkpoint" in ensemble_verdicts(table)[0]
-    assert across_table(scored) is None
+    assert across_table(scores) is None
 
 
 def test_architectures_together_by_film_and_by_examination(tmp_path: Path, write_study_run: Write) -> None:
@@ -103,13 +103,13 @@ def test_architectures_together_by_film_and_by_examination(tmp_path: Path, write
         stored = read_predictions(path)
         pairs = np.array([f"e{index // 2}" for index in range(len(stored.image))])
         write_predictions(path, replace(stored, examination=pairs))
-    scored = scored_folder(tmp_path)
-    table = across_table(scored)
+    scores = score_folder(tmp_path)
+    table = across_table(scores)
     assert table is not None
     (row,) = table.rows
     assert str(row["ensemble"]).startswith("2 runs: all pretrained")
-    one, two = (run.test.probability[:, 0] for run in scored.results.runs)
-    test = scored.results.test
+    one, two = (run.test.ensemble for run in scores.results.runs)
+    test = scores.results.test
     mean = (one.astype(float) + two) / 2
     assert row["value"] == pytest.approx(macro(test.label, mean), abs=1e-6)
     label, films = test.label.reshape(-1, 2, 6).max(axis=1), mean.reshape(-1, 2, 6).max(axis=1)

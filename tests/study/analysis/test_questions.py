@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xraytransfer.study.analysis.cells import Scored, score_results
+from xraytransfer.study.analysis.cells import Scores, score_results
 from xraytransfer.study.analysis.cost import Cost
 from xraytransfer.study.analysis.published import read_published
 from xraytransfer.study.analysis.question_accuracy import answer_accuracy
@@ -25,7 +25,7 @@ def rows(table: Table, **wanted: object) -> list[dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory, write_study_run: Write) -> Scored:
+def scores(tmp_path_factory: pytest.TempPathFactory, write_study_run: Write) -> Scores:
     """Two families of three sizes: Beta is better than Alpha, pretrained better, the second cut hurts."""
     folder = tmp_path_factory.mktemp("results")
     for family, skill in (("Alpha", 0.55), ("Beta", 0.95)):
@@ -47,8 +47,8 @@ def scored(tmp_path_factory: pytest.TempPathFactory, write_study_run: Write) -> 
     return score_results(read_results(folder), replicates=300)
 
 
-def test_accuracy(scored: Scored) -> None:
-    answer = answer_accuracy(scored)
+def test_accuracy(scores: Scores) -> None:
+    answer = answer_accuracy(scores)
     (row,) = rows(answer.tables[0], whose="these runs", initialisation="pretrained")
     assert row["n"] == 6
     assert row["value"] > 0.8  # type: ignore[operator]
@@ -60,8 +60,8 @@ def test_accuracy(scored: Scored) -> None:
     assert len(rows(answer.tables[1])) == 12
 
 
-def test_boost(scored: Scored) -> None:
-    answer = answer_boost(scored)
+def test_boost(scores: Scores) -> None:
+    answer = answer_boost(scores)
     assert "over 6 architectures; pretrained is better in 6" in answer.verdicts[0]
     (mean,) = rows(answer.tables[0], architecture="mean")
     assert mean["lower"] > 0  # type: ignore[operator]
@@ -71,8 +71,8 @@ def test_boost(scored: Scored) -> None:
     assert "\N{MINUS SIGN}0.72" in answer.verdicts[-1]
 
 
-def test_size(scored: Scored) -> None:
-    answer = answer_size(scored)
+def test_size(scores: Scores) -> None:
+    answer = answer_size(scores)
     (row,) = rows(answer.tables[0], initialisation="random", family="Beta")
     assert (row["smallest"], row["largest"], row["sizes"]) == ("beta1", "beta3", 3)
     (split,) = rows(answer.tables[1], initialisation="pretrained")
@@ -83,9 +83,9 @@ def test_size(scored: Scored) -> None:
     assert any("one seed each" in verdict for verdict in answer.verdicts)
 
 
-def test_truncation(scored: Scored) -> None:
+def test_truncation(scores: Scores) -> None:
     costs = {("beta1", 1): Cost("beta1", 1, 64, 2.5, 4, 4)}
-    answer = answer_truncation(scored, costs)
+    answer = answer_truncation(scores, costs)
     (best,) = rows(answer.tables[1])
     assert best["largest_harmless"] == 1
     assert best["times_smaller"] == pytest.approx(2.5)
@@ -98,8 +98,8 @@ def test_truncation(scored: Scored) -> None:
 
 def test_one_run_answers_nothing_and_says_so(tmp_path: Path, write_study_run: Write) -> None:
     write_study_run(tmp_path)
-    scored = score_results(read_results(tmp_path), replicates=20)
-    for answer in (answer_accuracy(scored), answer_boost(scored), answer_size(scored), answer_truncation(scored, {})):
+    scores = score_results(read_results(tmp_path), replicates=20)
+    for answer in (answer_accuracy(scores), answer_boost(scores), answer_size(scores), answer_truncation(scores, {})):
         assert "annot be" in answer.verdicts[0]
 
 

@@ -23,11 +23,11 @@ def test_reads_runs_and_averages_members(tmp_path: Path, write_study_run: Write)
     assert [run.name for run in results.runs] == ["alpha1-pretrained-t0-s0", "alpha2-pretrained-t0-s3"]
     assert results.left_out == ()
     run = results.runs[1]
-    assert (run.cell, run.seed, run.checkpoints) == (("alpha2", "pretrained", 0), 3, 3)
+    assert (run.cell, run.config["seed"], run.checkpoints) == (("alpha2", "pretrained", 0), 3, 3)
     with np.load(run.folder / "predictions" / "test.npz", allow_pickle=False) as file:
         members = file["probability"]
-    np.testing.assert_allclose(run.test.probability[:, 0], members.mean(axis=1), atol=1e-6)
-    np.testing.assert_array_equal(run.test.probability[:, 1], members[:, 0])  # the best checkpoint comes first
+    np.testing.assert_allclose(run.test.ensemble, members.mean(axis=1), atol=1e-6)
+    np.testing.assert_array_equal(run.test.best_checkpoint, members[:, 0])  # the best checkpoint comes first
     assert results.config("data", "name") == "nih"
     assert results.config("no", "such") is None
 

@@ -21,7 +21,7 @@ def test_whole_study_on_phantoms(tmp_path: Path) -> None:
         "architectures": ARCHITECTURES[:1],
         "replicates": 50,
     }
-    page = run_demo(tmp_path, slots=2, say=lines.append, **small)
+    page = run_demo(tmp_path, slots=2, log=lines.append, **small)
     text = page.read_text(encoding="utf-8")
     assert "SYNTHETIC" in text
     assert "toy_resnet" in text
@@ -30,5 +30,5 @@ def test_whole_study_on_phantoms(tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs").glob("*/done.json"))) == 4  # pretrained, random, one cut, two cuts
     # a second call finds everything done
     lines.clear()
-    run_demo(tmp_path, slots=2, say=lines.append, **small)
+    run_demo(tmp_path, slots=2, log=lines.append, **small)
     assert any("4 runs, 4 done" in line for line in lines)

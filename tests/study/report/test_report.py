@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from xraytransfer.errors import OutputError, StudyError
-from xraytransfer.study.analysis.table import Column, Table, interval_row, number, show_interval, show_p, text
+from xraytransfer.study.analysis.table import Column, Table, interval_row
 from xraytransfer.study.cli import study
 from xraytransfer.study.phantoms.dataset import FOLDER
 from xraytransfer.study.report.report import write_report
@@ -112,10 +112,10 @@ def test_table_forms(tmp_path: Path) -> None:
 
     row = {"name": "a|b<c", **interval_row(Interval(-0.0123, -0.02, 0.0, 100, 0)), "p": 0.0002, "absent": float("nan")}
     columns = (
-        Column("Name", text("name"), right=False),
-        Column("Value", show_interval(signed=True)),
-        Column("p", show_p("p")),
-        Column("Absent", number("absent")),
+        Column("Name", "name", "words"),
+        Column("Value", "", "interval", signed=True),
+        "p",
+        Column("Absent", "absent", "number"),
     )
     table = Table("name", "Title", columns, [row], "A note.")
     assert "| a\\|b<c | \N{MINUS SIGN}0.012 (\N{MINUS SIGN}0.020 to +0.000) | <.001 | \N{EN DASH} |" in table.markdown()

@@ -12,7 +12,6 @@ from xraytransfer.study.stats.auroc import (
     auprc,
     auroc,
     macro_auroc,
-    midranks,
     weighted_auprc,
     weighted_auroc,
 )
@@ -98,10 +97,6 @@ def test_macro_leaves_out_what_is_undefined() -> None:
     expected = (auroc(label, probability) + auroc(1 - label, probability)) / 2
     assert macro_auroc(labels, probabilities) == pytest.approx(expected)
     assert np.isnan(macro_auroc(labels[:, 1:2], probabilities[:, 1:2]))
-
-
-def test_midranks() -> None:
-    assert midranks([3.0, 1.0, 3.0, 2.0]).tolist() == [3.5, 1, 3.5, 2]
 
 
 def test_bad_input() -> None:
