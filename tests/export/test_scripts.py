@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score  # noqa: E402
 from xraytransfer.study.runs.grid import Grid  # noqa: E402
 from xraytransfer.study.training.run_folder import load_run  # noqa: E402
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY = {"epochs": 1, "evaluate_every": 48}
 
 
