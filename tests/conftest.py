@@ -223,6 +223,12 @@ def write_dicom_film(
     return buffer.getvalue()
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> None:
+    """Let torch use one thread: the same sums in the same order everywhere, and nothing beside it is slowed."""
+    pytest.importorskip("torch").set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def made_up_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of 300 made-up films of 150 patients in NIH's layout; copy it before changing it."""
