@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -61,3 +63,60 @@ def serve_http(toy_model: Path) -> Iterator[Callable[..., RunningServer]]:
             http.should_exit = True
         for _, thread in running:
             thread.join()
+
+
+@pytest.fixture
+def sockets_collected() -> Iterator[None]:
+    """Collect what is unreachable after a test: pynetdicom leaves the sockets of failed connections behind."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
+def engine(toy_model: Path) -> Iterator[Any]:
+    """Return an engine of one worker around the toy model."""
+    from xraytransfer import load
+    from xraytransfer.serve.engine import Engine
+    from xraytransfer.serve.metrics import Metrics
+    from xraytransfer.serve.settings import Settings
+
+    engine = Engine(load(toy_model, device="cpu", threads=1), Settings(workers=1), Metrics())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def dicom_side(tmp_path: Path, engine: Any) -> Iterator[Callable[..., Any]]:
+    """Return a function that starts the DICOM side, on a port of its own, from destinations and changed settings."""
+    from xraytransfer.serve.dicom.service import DicomService, start_dicom
+    from xraytransfer.serve.dicom_settings import Destination, DicomSettings
+
+    running: list[DicomService] = []
+
+    def start(*destinations: str, **changes: Any) -> DicomService:
+        options: dict[str, Any] = {
+            "spool": tmp_path / "spool",
+            "destinations": tuple(map(Destination.parse, destinations)),
+            "port": 0,
+            "retry_base_s": 0.05,
+            "retry_max_s": 0.2,
+            "min_free_bytes": 0,
+        }
+        running.append(start_dicom(DicomSettings(**{**options, **changes}), engine))
+        return running[-1]
+
+    yield start
+    for service in running:
+        service.close()
+
+
+@pytest.fixture
+def toolkits_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the scripts of Python environments: pynetdicom's are called storescu and echoscu like DCMTK's."""
+    kept = [folder for folder in os.environ["PATH"].split(os.pathsep) if not _is_script(Path(folder, "storescu"))]
+    monkeypatch.setenv("PATH", os.pathsep.join(kept))
+
+
+def _is_script(path: Path) -> bool:
+    """Return whether a file is there and begins as scripts do."""
+    return path.is_file() and path.read_bytes()[:2] == b"#!"
