@@ -181,3 +181,8 @@ def test_import_of_the_package_alone_loads_no_library():
     )
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert out.strip() == "[]"
+
+
+def test_the_picture_and_the_map_show_the_table():
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "draw_rooms", "--check"], check=False)
+    assert done.returncode == 0, "run scripts/draw_rooms"
