@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -172,56 +168,6 @@ def _toy_graph(onnx: Any, resolution: int, outputs: tuple[str, ...] | None, qual
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-@dataclass(frozen=True)
-class RunningServer:
-    """A real HTTP server on a port of its own, around a real engine."""
-
-    port: int
-    engine: Any
-    metrics: Any
-    http: Any
-
-    @property
-    def url(self) -> str:
-        """Return where it listens."""
-        return f"http://127.0.0.1:{self.port}"
-
-
-@pytest.fixture(scope="module")
-def serve_http(toy_model: Path) -> Iterator[Callable[..., RunningServer]]:
-    """Return a function that starts a server with given settings; all are stopped after the tests of the file."""
-    pytest.importorskip("uvicorn")
-    from xraytransfer import load
-    from xraytransfer.serve.engine import Engine
-    from xraytransfer.serve.metrics import Metrics
-    from xraytransfer.serve.run import HttpServer
-    from xraytransfer.serve.settings import Settings
-
-    running: list[tuple[HttpServer, threading.Thread]] = []
-    with contextlib.ExitStack() as engines:
-
-        def start(**options: Any) -> RunningServer:
-            options = {"workers": 2, "model": str(toy_model), **options}
-            settings = Settings(**options)
-            metrics = Metrics()
-            engine = Engine(load(settings.model, device="cpu", threads=1), settings, metrics)
-            engines.callback(engine.close)
-            http = HttpServer(engine, settings, metrics)
-            listener = socket.create_server(("127.0.0.1", 0))
-            thread = threading.Thread(target=http.run, kwargs={"sockets": [listener]})
-            thread.start()
-            running.append((http, thread))
-            while not http.started and thread.is_alive():
-                thread.join(0.01)
-            return RunningServer(listener.getsockname()[1], engine, metrics, http)
-
-        yield start
-        for http, _ in running:
-            http.should_exit = True
-        for _, thread in running:
-            thread.join()
-
-
 @pytest.fixture(scope="session")
 def dicom_film() -> Callable[..., bytes]:
     """Return `write_dicom_film`."""
@@ -282,30 +228,10 @@ def write_dicom_film(
     return buffer.getvalue()
 
 
-@pytest.fixture(scope="session")
-def toy_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Return two finished run folders of timm's miniatures, with 3 and 2 checkpoints, on 300 made-up films."""
-    pytest.importorskip("timm")
-    from xraytransfer.study.runs.grid import Grid
-    from xraytransfer.study.runs.grid_runs import place_runs
-    from xraytransfer.study.training.presets import parse_changes
-
-    root = tmp_path_factory.mktemp("study")
-    _write_films(root / "films")
-    grid = Grid(
-        data="nih",
-        folder=root / "films",
-        results=root,
-        architectures=("toy_resnet", "toy_efficientnet"),
-        initialisations=("random",),
-        preset="tiny",
-        changes=parse_changes(("resolution=64",)),
-        fractions=(0.4, 0.3, 0.3),
-    )
-    folders = place_runs(grid)
-    for folder, checkpoints in zip(folders, (3, 2), strict=True):
-        _finish_run(folder, checkpoints)
-    return folders
+@pytest.fixture(scope="module")
+def one_thread() -> None:
+    """Let torch use one thread: the same sums in the same order everywhere, and nothing beside it is slowed."""
+    pytest.importorskip("torch").set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -314,30 +240,6 @@ def made_up_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
     _write_films(folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def toy_run_placer(made_up_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return a function from changed settings and options of a grid to the folder of a toy run; all share a cache."""
-    from xraytransfer.study.runs.grid import Grid
-    from xraytransfer.study.runs.grid_runs import place_runs
-
-    cache = tmp_path_factory.mktemp("cache")
-
-    def place(changes: dict[str, Any], **options: Any) -> Path:
-        defaults: dict[str, Any] = {
-            "results": tmp_path_factory.mktemp("results"),
-            "data": "nih",
-            "folder": made_up_films,
-            "cache": cache,
-            "architectures": ("toy_efficientnet",),
-            "initialisations": ("random",),
-            "preset": "tiny",
-            "fractions": (0.6, 0.2, 0.2),
-        }
-        return place_runs(Grid(**{**defaults, **options, "changes": changes}))[0]
-
-    return place
 
 
 def _write_films(folder: Path) -> None:
@@ -359,127 +261,3 @@ def _write_films(folder: Path) -> None:
         view, sex = ("PA", "AP")[index % 3 == 0], "MF"[index // 2 % 2]
         lines.append(f"{image},{'|'.join(found) or 'No Finding'},{index // 2},{20 + index % 70},{sex},{view}")
     (folder / "Data_Entry.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _finish_run(folder: Path, count: int) -> None:
-    """Write what training would have left: checkpoints, predictions, done.json."""
-    import torch
-
-    from xraytransfer.files import read_json, write_json
-    from xraytransfer.study.data.predictions import predictions_of, write_predictions
-    from xraytransfer.study.data.run_data import load_data
-    from xraytransfer.study.training.checkpoints import save_checkpoint, write_index
-    from xraytransfer.study.training.run_folder import Run
-
-    config = read_json(folder / "config.json")
-    (folder / "checkpoints").mkdir()
-    torch.manual_seed(count)
-    network = Run(folder, config, [], {}).empty_network()
-    data, kept, said = load_data(config), [], []
-    pixels = torch.from_numpy(np.array(data.pixels[:, None])).float()
-    with torch.no_grad():
-        network.train()(pixels[:64])  # batch statistics that fit the films
-        for index in range(count):
-            network.eval().head.weight.mul_(1.05)
-            kept.append(save_checkpoint(folder / "checkpoints", 10 * index + 10, 0.6 - 0.01 * index, network))
-            said.append(torch.sigmoid(network(pixels)).numpy())
-    write_index(folder / "checkpoints", kept)
-    probability = np.stack(said, axis=1)
-    for split in ("validation", "test"):
-        rows = data.rows[split]
-        parts = (config["outputs"], data.label[rows], probability[rows], [row.step for row in kept])
-        write_predictions(folder / "predictions" / f"{split}.npz", predictions_of(data.table.subset(rows), *parts))
-    write_json(folder / "done.json", {"best_validation_auroc": 0.6})
-
-
-@pytest.fixture(scope="session")
-def remembered_traces() -> Iterator[None]:
-    """Let torch trace each toy network once for all tests: ten seconds each otherwise."""
-    pytest.importorskip("onnxscript")
-    from xraytransfer.export.graph import to_onnx
-
-    known: dict[Any, Any] = {}
-    real = to_onnx.trace
-
-    def trace(network: Any, resolution: tuple[int, int]) -> Any:
-        key = (to_onnx.structure(network), resolution)
-        if key not in known:
-            known[key] = real(network, resolution)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(to_onnx, "trace", trace)
-        yield
-
-
-@pytest.fixture(scope="session")
-def write_study_run() -> Callable[..., Path]:
-    """Return a function that writes a finished run, its predictions drawn with a given skill."""
-    return _write_study_run
-
-
-def _write_study_run(
-    results: Path,
-    architecture: str = "alpha1",
-    *,
-    family: str = "Alpha",
-    initialisation: str = "pretrained",
-    truncation: int = 0,
-    seed: int = 0,
-    skill: float = 1.0,
-    parameters: int = 1_000_000,
-    top1: float | None = 70.0,
-    films: int = 240,
-    positives: float = 0.3,
-    soup: bool = True,
-    **changes: Any,
-) -> Path:
-    """Write config.json, done.json, metrics.csv and predictions; `changes` replace entries of the config."""
-    from xraytransfer.observations import OBSERVATIONS
-    from xraytransfer.study.data.predictions import Predictions, write_predictions
-
-    names = [one.identifier for one in OBSERVATIONS]
-    film = np.random.default_rng(5)
-    label = (film.random((films, 6)) < positives).astype(np.float32)
-    ease = film.normal(0, 1, (films, 6))
-    run = np.random.default_rng([seed, parameters, truncation, len(architecture), initialisation == "random"])
-    logit = 2 * skill * label + ease + run.normal(0, 0.3, (films, 6)) - 1.5
-    members = logit[:, None] + run.normal(0, 0.3, (films, 3, 6))
-    folder = results / "runs" / f"{architecture}-{initialisation}-t{truncation}-s{seed}"
-    predictions = Predictions(
-        image=np.array([f"film{i:04d}.png" for i in range(films)]),
-        patient=np.array([f"p{i // 2:04d}" for i in range(films)]),
-        examination=np.array([f"e{i:04d}" for i in range(films)]),
-        view=np.where(np.arange(films) % 3 == 0, "AP", "PA"),
-        sex=np.where(np.arange(films) % 4 < 2, "F", "M"),
-        age=np.full(films, 50, np.float32),
-        observations=np.array(names),
-        label=label,
-        probability=(1 / (1 + np.exp(-members))).astype(np.float32),
-        checkpoint_steps=np.array([30, 20, 10]),
-        soup=(1 / (1 + np.exp(-members.mean(axis=1)))).astype(np.float32) if soup else None,
-    )
-    (folder / "predictions").mkdir(parents=True)
-    write_predictions(folder / "predictions" / "test.npz", predictions)
-    counts = {name: {"images": films, "patients": films // 2} for name in ("train", "validation", "test")}
-    config = {
-        "architecture": architecture,
-        "timm": architecture,
-        "family": family,
-        "row": {"name": architecture, "timm": architecture, "family": family, "imagenet_top1": top1},
-        "initialisation": initialisation,
-        "truncation": truncation,
-        "seed": seed,
-        "outputs": names,
-        "resolution": [64, 64],
-        "preset": {"name": "tiny", "epochs": 2},
-        "label_policy": "u_zeros",
-        "data": {"name": "nih", "folder": "elsewhere", "refused": {}},
-        "split": {"method": "patient-hash", **counts},
-    } | changes
-    done = {"parameters": parameters, "validation_auroc": {"macro": 0.5 + skill / 10}, "device": "cpu"}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "done.json").write_text(json.dumps(done))
-    rows = [f"{n},{n * 16},{0.5 + skill * 0.1 * (1 - 1 / n):.4f}" for n in range(1, 6)]
-    (folder / "metrics.csv").write_text("\n".join(["step,examples,validation_auroc", *rows]) + "\n")
-    return folder

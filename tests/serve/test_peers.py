@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -30,29 +26,17 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 
-from xraytransfer.classifier import load
+from peers import free_port, need, wait_for
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.dicom.dicomweb import films_of_examination, open_client
-from xraytransfer.serve.dicom.service import start_dicom
-from xraytransfer.serve.dicom_settings import Destination, DicomSettings
-from xraytransfer.serve.engine import Engine
-from xraytransfer.serve.metrics import Metrics
-from xraytransfer.serve.settings import Settings
 
 pytestmark = [
     pytest.mark.peer,
+    pytest.mark.usefixtures("sockets_collected", "toolkits_of_the_system"),
     pytest.mark.skipif(os.name == "nt", reason="these peers run on Linux"),
     # pynetdicom leaves the socket of a connection that failed to the garbage collector
     pytest.mark.filterwarnings("ignore:Exception ignored in. <s(ocket|sl):pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    yield
-    gc.collect()
-
-
 WEB_PLUGINS = [
     Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so"),
     Path("/usr/share/orthanc/plugins/libOrthancGdcm.so"),
@@ -64,36 +48,6 @@ SYNTAXES = {  # what storescu is told, and the DCMTK program that makes the film
     "-xt": ["dcmcjpls", "+el"],
     "-xr": ["dcmcrle"],
 }
-
-
-@pytest.fixture(autouse=True)
-def toolkits_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the scripts of Python environments: pynetdicom's are called storescu and echoscu like DCMTK's."""
-    kept = [folder for folder in os.environ["PATH"].split(os.pathsep) if not has_script(Path(folder, "storescu"))]
-    monkeypatch.setenv("PATH", os.pathsep.join(kept))
-
-
-def has_script(path: Path) -> bool:
-    """Return whether a file is there and begins as scripts do."""
-    return path.is_file() and path.read_bytes()[:2] == b"#!"
-
-
-def need(*programs: str) -> None:
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed: apt-get install dcmtk dicom3tools orthanc orthanc-dicomweb")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def run(*command: object) -> str:
@@ -407,36 +361,12 @@ def _associate(port: int) -> Any:
     return association
 
 
-@pytest.fixture
-def node(toy_model: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Return a function that starts the DICOM side in this process."""
-    engine = Engine(load(toy_model, device="cpu", threads=1), Settings(workers=1), Metrics())
-    running = []
-
-    def start(*destinations: str, **changes: Any) -> Any:
-        settings = DicomSettings(
-            spool=tmp_path / "spool",
-            destinations=tuple(Destination.parse(text) for text in destinations),
-            port=0,
-            retry_base_s=0.1,
-            min_free_bytes=0,
-            **changes,
-        )
-        running.append(start_dicom(settings, engine))
-        return running[-1]
-
-    yield start
-    for service in running:
-        service.close()
-    engine.close()
-
-
 def test_dicomweb_out_and_in_with_confirmation(
-    orthanc: Orthanc, node: Callable[..., Any], films: dict[str, Path], tmp_path: Path, toy_model: Path
+    orthanc: Orthanc, dicom_side: Callable[..., Any], films: dict[str, Path], tmp_path: Path, toy_model: Path
 ) -> None:
     need("storescu")
     web = f"{orthanc.root}/dicom-web"
-    service = node(web, f"ORTHANC@127.0.0.1:{orthanc.port}", confirm_after_s=0.2)
+    service = dicom_side(web, f"ORTHANC@127.0.0.1:{orthanc.port}", confirm_after_s=0.2)
     study_uid = "1.2.826.0.1.3680043.10.5"
     paths = another_examination(films, tmp_path, study_uid, count=2)
     for count in (2, 3):  # the last film is sent twice
@@ -462,13 +392,13 @@ def test_dicomweb_out_and_in_with_confirmation(
         list(films_of_examination(f"http://127.0.0.1:{free_port()}", study_uid))
 
 
-def test_storescp_keeps_the_results(node: Callable[..., Any], films: dict[str, Path], tmp_path: Path) -> None:
+def test_storescp_keeps_the_results(dicom_side: Callable[..., Any], films: dict[str, Path], tmp_path: Path) -> None:
     need("storescu", "storescp", "dsrdump")
     port, folder = free_port(), tmp_path / "kept"
     folder.mkdir()
     with subprocess.Popen(["storescp", "-aet", "DCMTK", "-od", str(folder), str(port)]) as peer:
         try:
-            service = node(f"DCMTK@127.0.0.1:{port}")
+            service = dicom_side(f"DCMTK@127.0.0.1:{port}")
             store(service.port, "-xr", films["-xr"])
             wait_for(lambda: service.counts()["sent_total"] == 1)
         finally:
@@ -479,14 +409,16 @@ def test_storescp_keeps_the_results(node: Callable[..., Any], films: dict[str, P
     assert "Pleural effusion" in run("dsrdump", report)
 
 
-def test_tls_with_certificates_on_both_sides(node: Callable[..., Any], films: dict[str, Path], tmp_path: Path) -> None:
+def test_tls_with_certificates_on_both_sides(
+    dicom_side: Callable[..., Any], films: dict[str, Path], tmp_path: Path
+) -> None:
     need("storescu", "openssl")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     run(
         *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate),
         *("-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
     )
-    service = node("PACS@127.0.0.1:1", tls_certificate=certificate, tls_key=key, tls_authorities=certificate)
+    service = dicom_side("PACS@127.0.0.1:1", tls_certificate=certificate, tls_key=key, tls_authorities=certificate)
     run(
         *("storescu", "+tls", key, certificate, "+cf", certificate, "-xe", "-aec", "XRAYTRANSFER"),
         *("127.0.0.1", service.port, films["-xe"]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import itertools
 import logging
 import socket
@@ -13,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -42,20 +42,20 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from xraytransfer.classifier import load
+from peers import wait_for
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.dicom import scp, worker
 from xraytransfer.serve.dicom.service import DicomService, start_dicom
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
 from xraytransfer.serve.engine import Engine
 from xraytransfer.serve.metrics import Metrics
-from xraytransfer.serve.settings import Settings
 from xraytransfer.serve.spool.spool import MAX_ATTEMPTS
 
 # pynetdicom leaves the socket of a connection that failed to the garbage collector.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <s(ocket|sl):pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = [
+    pytest.mark.usefixtures("sockets_collected"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <s(ocket|sl):pytest.PytestUnraisableExceptionWarning"),
+]
 
 NAME = "Muster^Erika"
 
@@ -82,12 +82,6 @@ def make_film(number: int = 1, **changes: Any) -> Dataset:
     film.file_meta.MediaStorageSOPClassUID = film.SOPClassUID
     film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
     return film
-
-
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    yield
-    gc.collect()
 
 
 class Pacs:
@@ -143,44 +137,10 @@ def pacs() -> Iterator[Pacs]:
     archive.stop()
 
 
-@pytest.fixture(scope="module")
-def engine(toy_model: Path) -> Iterator[Engine]:
-    engine = Engine(load(toy_model, device="cpu", threads=1), Settings(workers=1), Metrics())
-    yield engine
-    engine.close()
-
-
 @pytest.fixture
-def start(tmp_path: Path, pacs: Pacs, engine: Engine) -> Iterator[Callable[..., DicomService]]:
-    """Return a function that starts the DICOM side beside the archive."""
-    running = []
-
-    def start(**changes: Any) -> DicomService:
-        options: dict[str, Any] = {
-            "spool": tmp_path / "spool",
-            "destinations": (Destination.parse(f"PACS@127.0.0.1:{pacs.port}"),),
-            "port": 0,
-            "answer_timeout_s": 5.0,
-            "retry_base_s": 0.05,
-            "retry_max_s": 0.2,
-            "min_free_bytes": 0,
-            "secondary_capture": False,  # one result for each film: half the work
-        }
-        service = start_dicom(DicomSettings(**{**options, **changes}), engine)
-        running.append(service)
-        return service
-
-    yield start
-    for service in running:
-        service.close()
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Return as soon as the condition holds; fail if it does not within the time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
+def start(dicom_side: Callable[..., DicomService], pacs: Pacs) -> Callable[..., DicomService]:
+    """Return a function that starts the DICOM side beside the archive; one result for each film is half the work."""
+    return partial(dicom_side, f"PACS@127.0.0.1:{pacs.port}", answer_timeout_s=5.0, secondary_capture=False)
 
 
 def send(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-import importlib.util
 import os
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +18,20 @@ pytest.importorskip("highdicom")
 
 from pydicom import dcmread
 
-from xraytransfer.classifier import load
+from peers import free_port, need, wait_for
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.dicom.service import DicomService, start_dicom
 from xraytransfer.serve.dicom.tls import caller_context, node_context
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
 from xraytransfer.serve.engine import Engine
-from xraytransfer.serve.metrics import Metrics
-from xraytransfer.serve.settings import Settings
 
 pytestmark = [
     pytest.mark.peer,
+    pytest.mark.usefixtures("sockets_collected", "toolkits_of_the_system"),
     pytest.mark.skipif(os.name == "nt", reason="these peers run on Linux"),
     # pynetdicom leaves the socket of a connection that failed to the garbage collector
     pytest.mark.filterwarnings("ignore:Exception ignored in. <s(ocket|sl):pytest.PytestUnraisableExceptionWarning"),
 ]
-DCMTK = Path("/usr/bin")  # pynetdicom's own programs are called the same
-
-
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    yield
-    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -62,54 +52,12 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def start(toy_model: Path, tmp_path: Path, pki: Callable[[str], Path]) -> Iterator[Callable[..., DicomService]]:
+def start(dicom_side: Callable[..., DicomService], pki: Callable[[str], Path]) -> Callable[..., DicomService]:
     """Return a function that starts the DICOM side with TLS on both sides; a node's port is where results go."""
-    engine = Engine(load(toy_model, device="cpu", threads=1), Settings(workers=1), Metrics())
-    running = []
-
-    def start(port: int, **changes: Any) -> DicomService:
-        options: dict[str, Any] = {
-            "tls_certificate": pki("ours.pem"),
-            "tls_key": pki("ours.key"),
-            "tls_authorities": pki("theirs.pem"),
-            **changes,
-        }
-        settings = DicomSettings(
-            spool=tmp_path / "spool",
-            destinations=(Destination.parse(f"DCMTK@127.0.0.1:{port}"),),
-            port=0,
-            answer_timeout_s=2.0,
-            idle_timeout_s=2.0,
-            retry_base_s=0.1,
-            retry_max_s=0.2,
-            min_free_bytes=0,
-            **options,
-        )
-        running.append(start_dicom(settings, engine))
-        return running[-1]
-
-    yield start
-    for service in running:
-        service.close()
-    engine.close()
-
-
-def need(*programs: str) -> None:
-    for program in programs:
-        if not (DCMTK / program).is_file():
-            pytest.skip(f"{program} is not installed: apt-get install dcmtk")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+    times = {"answer_timeout_s": 2.0, "idle_timeout_s": 2.0}
+    names = {"tls_certificate": "ours.pem", "tls_key": "ours.key", "tls_authorities": "theirs.pem"}
+    files = {option: pki(name) for option, name in names.items()}
+    return lambda port, **changes: dicom_side(f"DCMTK@127.0.0.1:{port}", **{**times, **files, **changes})
 
 
 def identity(pki: Callable[[str], Path], name: str, trusted: str) -> list[str]:
@@ -118,28 +66,26 @@ def identity(pki: Callable[[str], Path], name: str, trusted: str) -> list[str]:
 
 
 def echo(port: int, *options: str) -> bool:
-    command = [str(DCMTK / "echoscu"), *options, "-to", "5", "-ta", "5", "-aec", "XRAYTRANSFER"]
+    command = ["echoscu", *options, "-to", "5", "-ta", "5", "-aec", "XRAYTRANSFER"]
     done = subprocess.run([*command, "127.0.0.1", str(port)], capture_output=True, check=False, timeout=60)
     return done.returncode == 0
 
 
-def film() -> Path:
-    spec = importlib.util.find_spec("data_store")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("the package pydicom-data is not installed: pip install 'xraytransfer[sample]'")
-    return Path(next(iter(spec.submodule_search_locations))) / "data" / "RG1_UNCR.dcm"
+@pytest.fixture
+def film(sample_film: Callable[[str], Path]) -> Path:
+    return sample_film("RG1_UNCR")
 
 
-def test_films_in_and_results_out(start: Any, pki: Callable[[str], Path], tmp_path: Path) -> None:
+def test_films_in_and_results_out(start: Any, film: Path, pki: Callable[[str], Path], tmp_path: Path) -> None:
     need("storescp", "storescu")
     kept, port = tmp_path / "kept", free_port()
     kept.mkdir()
-    node = [str(DCMTK / "storescp"), *identity(pki, "theirs", "ours"), "-aet", "DCMTK", "-od", str(kept), str(port)]
+    node = ["storescp", *identity(pki, "theirs", "ours"), "-aet", "DCMTK", "-od", str(kept), str(port)]
     with subprocess.Popen(node) as peer:
         try:
             service = start(port)
-            sender = [str(DCMTK / "storescu"), *identity(pki, "theirs", "ours"), "-xe", "-R", "-aec", "XRAYTRANSFER"]
-            command = [*sender, "127.0.0.1", str(service.port), str(film())]
+            sender = ["storescu", *identity(pki, "theirs", "ours"), "-xe", "-R", "-aec", "XRAYTRANSFER"]
+            command = [*sender, "127.0.0.1", str(service.port), str(film)]
             subprocess.run(command, check=True, capture_output=True, timeout=60)
             wait_for(lambda: service.counts()["sent_total"] == 1)
         finally:
@@ -179,16 +125,16 @@ def test_callers_who_say_nothing_keep_nobody_out(start: Any, pki: Callable[[str]
 
 @pytest.mark.parametrize("name", ["stranger", "elsewhere", ""])
 def test_results_go_to_no_node_that_proves_nothing(
-    start: Any, pki: Callable[[str], Path], tmp_path: Path, name: str
+    start: Any, pki: Callable[[str], Path], film: Path, tmp_path: Path, name: str
 ) -> None:
     need("storescp", "storescu")
     kept, port = tmp_path / "kept", free_port()
     kept.mkdir()
     shown = identity(pki, name, "ours") if name else []
-    with subprocess.Popen([str(DCMTK / "storescp"), *shown, "-aet", "DCMTK", "-od", str(kept), str(port)]) as peer:
+    with subprocess.Popen(["storescp", *shown, "-aet", "DCMTK", "-od", str(kept), str(port)]) as peer:
         try:
             service = start(port, tls_authorities=pki("elsewhere.pem" if name == "elsewhere" else "theirs.pem"))
-            assert service._spool.receive(film().read_bytes())
+            assert service._spool.receive(film.read_bytes())
             wait_for(lambda: service.counts()["scored_total"] == 1)
             time.sleep(1.0)  # several attempts
         finally:
@@ -197,10 +143,10 @@ def test_results_go_to_no_node_that_proves_nothing(
     assert service.counts()["results_waiting"] == 2, "they wait: the node may be mended"
 
 
-def test_a_node_that_says_nothing_is_given_up_in_time(start: Any, tmp_path: Path) -> None:
+def test_a_node_that_says_nothing_is_given_up_in_time(start: Any, film: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         service = start(silent.getsockname()[1])
-        assert service._spool.receive(film().read_bytes())
+        assert service._spool.receive(film.read_bytes())
         wait_for(lambda: service.counts()["scored_total"] == 1)
         silent.settimeout(30)
         first, _ = silent.accept()
@@ -210,17 +156,15 @@ def test_a_node_that_says_nothing_is_given_up_in_time(start: Any, tmp_path: Path
         service.close()
 
 
-def test_files_that_are_no_certificates(tmp_path: Path, pki: Callable[[str], Path], toy_model: Path) -> None:
+def test_files_that_are_no_certificates(tmp_path: Path, pki: Callable[[str], Path], engine: Engine) -> None:
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("nonsense")
     node = Destination.parse("DCMTK@127.0.0.1:1")
     settings = DicomSettings(spool=tmp_path / "spool", destinations=(node,), tls_authorities=nonsense)
     with pytest.raises(ServeError, match="certificates cannot be used"):
         node_context(node, settings)
-    engine = Engine(load(toy_model, device="cpu", threads=1), Settings(workers=1), Metrics())
     with pytest.raises(ServeError, match="certificates cannot be used"):
         start_dicom(settings, engine)  # at the start, not when the first result waits
-    engine.close()
     settings = DicomSettings(
         spool=tmp_path, destinations=(node,), tls_certificate=pki("ours.pem"), tls_key=pki("theirs.key")
     )

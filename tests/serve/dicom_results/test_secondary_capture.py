@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,42 +18,15 @@ pytest.importorskip("highdicom")
 from pydicom import Dataset, dcmread
 from pydicom.uid import SecondaryCaptureImageStorage
 
+from results import MODEL, make_film, make_prediction
 from xraytransfer.errors import ServeError
-from xraytransfer.prediction import ModelIdentity, Prediction
 from xraytransfer.quality_gate import QualityGateResult
 from xraytransfer.serve.dicom_results.results import encode
 from xraytransfer.serve.dicom_results.secondary_capture import picture, secondary_capture
 
-MODEL = ModelIdentity("toy", "1", "ab" * 32)
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 FILM = (np.mgrid[:300, :250].sum(axis=0) // 3).astype(np.uint8)
 AMBER = (255, 190, 60)
-
-
-def make_prediction(**changes: Any) -> Prediction:
-    members = np.random.default_rng(3).random((3, 6)).astype(np.float32)
-    prediction = Prediction(
-        source="film.dcm",
-        probability=members.mean(axis=0),
-        member_probability=members,
-        activation_map=np.random.default_rng(4).normal(size=(6, 4, 4)).astype(np.float32),
-        thresholds=(0.0, 1.0, 0.5, 0.5, None, 0.5),
-        operating_point="youden",
-        radiograph={"intensity": "voi", "window": "window", "inverted": False},
-        model=MODEL,
-        provider="CPUExecutionProvider",
-    )
-    return replace(prediction, **changes)
-
-
-def make_film(**changes: Any) -> Dataset:
-    film = Dataset()
-    film.SOPClassUID, film.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1", "1.2.3.4"
-    film.StudyInstanceUID, film.SeriesInstanceUID = "1.2.3.1", "1.2.3.2"
-    film.PatientName, film.PatientID = "Muster^Erika", "4711"
-    for keyword, value in changes.items():
-        setattr(film, keyword, value)
-    return film
 
 
 @pytest.fixture(scope="module")

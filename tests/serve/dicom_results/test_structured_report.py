@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,46 +18,19 @@ pytest.importorskip("highdicom")
 import highdicom as hd
 from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
-from pydicom.uid import UID, Comprehensive3DSRStorage, ComputedRadiographyImageStorage
+from pydicom.uid import UID, Comprehensive3DSRStorage
 
+from results import MODEL, make_film, make_prediction
 from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import OutputError, ServeError
 from xraytransfer.observations import OBSERVATIONS
-from xraytransfer.prediction import ModelIdentity, Prediction
 from xraytransfer.quality_gate import QualityGateResult
 from xraytransfer.serve.dicom_results import uids
 from xraytransfer.serve.dicom_results.identity import identify
 from xraytransfer.serve.dicom_results.results import ResultFolders, encode, write_results
 from xraytransfer.serve.dicom_results.structured_report import COMMENT, structured_report
 
-MODEL = ModelIdentity("toy", "1", "ab" * 32)
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
-
-
-def make_prediction(**changes: Any) -> Prediction:
-    members = np.random.default_rng(3).random((3, 6)).astype(np.float32)
-    prediction = Prediction(
-        source="film.dcm",
-        probability=members.mean(axis=0),
-        member_probability=members,
-        activation_map=np.zeros((6, 4, 4), np.float32),
-        thresholds=(0.0, 1.0, 0.5, 0.5, None, 0.5),
-        operating_point="youden",
-        radiograph={"intensity": "voi", "window": "window", "inverted": True},
-        model=MODEL,
-        provider="CPUExecutionProvider",
-    )
-    return replace(prediction, **changes)
-
-
-def make_film(**changes: Any) -> Dataset:
-    film = Dataset()
-    film.SOPClassUID, film.SOPInstanceUID = ComputedRadiographyImageStorage, "1.2.3.4"
-    film.StudyInstanceUID, film.SeriesInstanceUID = "1.2.3.1", "1.2.3.2"
-    film.PatientName, film.PatientID, film.InstanceNumber = "Muster^Erika", "4711", 7
-    for keyword, value in changes.items():
-        setattr(film, keyword, value)
-    return film
 
 
 def reread(dataset: Dataset) -> Dataset:

@@ -23,10 +23,7 @@ from xraytransfer.study.training.interrupts import Interrupted  # noqa: E402
 from xraytransfer.study.training.run import run_one  # noqa: E402
 from xraytransfer.study.training.run_folder import load_run  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +39,6 @@ def place(toy_run_placer: Callable[..., Path]) -> Callable[..., Path]:
 @pytest.fixture(scope="module")
 def teacher(place: Callable[..., Path]) -> Path:
     """Return a finished run of another resolution than its pupils."""
-    torch.set_num_threads(1)
     folder = place(changes={"resolution": 48})
     run_one(folder)
     return folder

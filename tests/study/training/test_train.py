@@ -32,13 +32,10 @@ from xraytransfer.study.training.presets import PRESETS  # noqa: E402
 from xraytransfer.study.training.run import run_one  # noqa: E402
 from xraytransfer.study.training.run_folder import load_run  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # 10 batches of 16 an epoch, 20 steps; an evaluation every 3 steps and at the end
 CHANGES = {"resolution": 32, "evaluate_every": 48, "ema": 0.8, "dropout": 0.2, "rotation": 5.0, "soften": 0.5}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +51,6 @@ def place(toy_run_placer: Callable[..., Path]) -> Callable[..., Path]:
 @pytest.fixture(scope="module")
 def whole(place: Callable[..., Path]) -> Path:
     """Return a run that nothing disturbed."""
-    torch.set_num_threads(1)
     folder = place()
     run_one(folder)
     return folder

@@ -15,7 +15,7 @@ pytest.importorskip("starlette")
 
 from xraytransfer.serve.cli import serve
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "Containerfile"
 
 

@@ -21,13 +21,10 @@ from sklearn.metrics import roc_auc_score  # noqa: E402
 from xraytransfer.study.runs.grid import Grid  # noqa: E402
 from xraytransfer.study.training.run_folder import load_run  # noqa: E402
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY = {"epochs": 1, "evaluate_every": 48}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
