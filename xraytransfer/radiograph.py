@@ -209,7 +209,17 @@ def _read_file(file: BinaryIO, limit: int) -> bytes:
             left -= len(part)
     except (OSError, ValueError) as error:
         raise RadiographError("unreadable", f"the file cannot be read ({type(error).__name__})") from None
+    if not parts and _position(file):
+        raise RadiographError("unreadable", "the file object stands at its end: go back to its start with seek(0)")
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _position(file: BinaryIO) -> int:
+    """Return where a file object stands; 0 for one that cannot say."""
+    try:
+        return file.tell()
+    except (AttributeError, OSError, ValueError):
+        return 0
 
 
 def _read_path(path: Path, limit: int) -> bytes:
@@ -217,8 +227,7 @@ def _read_path(path: Path, limit: int) -> bytes:
         found = path.stat()
         # A pipe or a device might never end; a regular file does.
         if not stat.S_ISREG(found.st_mode):
-            what = "a folder that cannot be listed" if stat.S_ISDIR(found.st_mode) else "not a regular file"
-            raise RadiographError("unreadable", what)
+            raise RadiographError("unreadable", _FOLDER if stat.S_ISDIR(found.st_mode) else "not a regular file")
         with path.open("rb") as file:
             first = file.read(132)
             if sniff(first) is None:
@@ -246,8 +255,28 @@ def sniff(data: bytes | memoryview) -> str | None:
     return None
 
 
+_FOLDER = "a folder: read its files one by one, or name it on the command line (xraytransfer predict FOLDER)"
+
+# How files of other formats begin, at which byte, and what to do about them.
+_OTHER_FORMATS = (
+    (0, b"II*\0", "a TIFF picture; save it as PNG"),
+    (0, b"MM\0*", "a TIFF picture; save it as PNG"),
+    (0, b"PK\3\4", "a zip archive; unpack it"),
+    (0, b"\x1f\x8b", "a gzip file; unpack it"),
+    (0, b"\x93NUMPY", "a numpy file; give its array's picture as PNG"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture; save it as PNG"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 codestream; save it as PNG"),
+    (0, b"BM", "a BMP picture; save it as PNG"),
+    (0, b"GIF8", "a GIF picture; save it as PNG"),
+    (8, b"WEBP", "a WebP picture; save it as PNG"),
+    (0, b"%PDF", "a PDF document; export the film from it as PNG"),
+    (0, b"\x5c\x01\0\0", "a NIfTI volume; a chest radiograph was expected"),
+)
+
+
 def _unsupported(data: bytes | memoryview) -> RadiographError:
-    found = "an empty file" if not data else "the file begins like none of them"
+    names = [name for at, first, name in _OTHER_FORMATS if data[at : at + len(first)] == first]
+    found = next(iter(names), "the file begins like none of them") if data else "an empty file"
     return RadiographError("unsupported-format", f"neither DICOM, PNG nor JPEG: {found}")
 
 

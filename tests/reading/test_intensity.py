@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xraytransfer.errors import RadiographError
-from xraytransfer.reading.decode import PixelFormat
 from xraytransfer.reading.intensity import INTENSITIES, equalise, grey_levels
+from xraytransfer.reading.pixel_format import PixelFormat
 from xraytransfer.reading.transforms import LookupTable, Padding, Rescale, Window
 
 

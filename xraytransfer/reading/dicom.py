@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from xraytransfer.errors import RadiographError
-from xraytransfer.reading.decode import PixelFormat, Words, check_size, decode
+from xraytransfer.reading.colour import grey_of_components
+from xraytransfer.reading.decode import PixelData, decode
 from xraytransfer.reading.elements import Elements
 from xraytransfer.reading.intensity import Grey, grey_levels
+from xraytransfer.reading.pixel_format import PixelFormat, Words, check_size
 from xraytransfer.reading.projection import check_projection, check_view
 from xraytransfer.reading.transforms import LookupTable, Padding, Rescale, Window
 
@@ -22,6 +24,8 @@ __all__ = ["Film", "read_film"]
 
 _UNKNOWN_SYNTAX = "1.2.840.10008.1.2.1"
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
+# Entries that leave two bits or more unused reach a quarter of the declared white at most.
+_CLEARLY_FEWER_BITS = 2
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -79,38 +83,43 @@ def read_film(header: Elements, notes: list[str], *, intensity: str, any_modalit
         notes += check_projection(header)
     view, found = check_view(header)
     notes += found
-    invert = _photometric(header) == "MONOCHROME1"
+    photometric = _photometric(header)
+    invert = photometric == "MONOCHROME1"
     notes += _presentation_notes(header, invert)
-    notes += _check_frames(header)
+    samples, found = _check_frames(header, photometric)
+    notes += found
     fmt, found = _pixel_format(header, max_pixels)
     notes += found
-    syntax = header.text("TransferSyntaxUID") or _UNKNOWN_SYNTAX
-    words, fmt, found = _words(header, fmt, syntax)
+    words, fmt, found = _words(header, fmt, samples)
     notes += found
+    if photometric == "PALETTE COLOR":
+        words, fmt, found = _through_palette(header, words, fmt)
+        notes += found
     modality_lut, found = _modality_lut(header, fmt) if intensity != "chexpert" else (None, [])
     notes += found
-    voi, found = _voi(header, fmt, modality_lut) if intensity == "voi" else (None, [])
+    voi, found = _voi(header, fmt, modality_lut) if intensity == "voi" else ([], [])
     notes += found
     padding = _padding(header, fmt)
     grey = grey_levels(words, fmt, recipe=intensity, modality=modality_lut, voi=voi, invert=invert, padding=padding)
     if padding is not None and intensity != "chexpert":
         notes.append("padding pixels are black")
+    notes += grey.notes
     window = grey.window
-    if intensity == "voi" and voi is None and found:
+    if intensity == "voi" and not voi and found:
         window = f"fallback: {found[-1]}; {window}"
     return Film(
         grey=Grey(grey.pixels, window),
         inverted=invert,
         view_position=view,
         modality=_printable(header.text("Modality")),
-        photometric_interpretation=_photometric(header),
+        photometric_interpretation=photometric,
         bits_stored=fmt.bits_stored,
-        transfer_syntax=syntax,
+        transfer_syntax=header.text("TransferSyntaxUID") or _UNKNOWN_SYNTAX,
         notes=tuple(notes),
     )
 
 
-def _words(header: Elements, fmt: PixelFormat, syntax: str) -> tuple[Words, PixelFormat, list[str]]:
+def _words(header: Elements, fmt: PixelFormat, samples: int) -> tuple[Words, PixelFormat, list[str]]:
     pixels = header.get("PixelData")
     if pixels is None:
         floats = [keyword for keyword in ("FloatPixelData", "DoubleFloatPixelData") if keyword in header]
@@ -118,14 +127,36 @@ def _words(header: Elements, fmt: PixelFormat, syntax: str) -> tuple[Words, Pixe
     if not len(pixels.raw()):
         raise RadiographError("no-pixels", "the pixel data are empty")
     # A pydicom data set without file meta information knows its byte order all the same.
-    stored = _BIG_ENDIAN if syntax == _UNKNOWN_SYNTAX and not pixels.little else syntax
-    return decode(
+    syntax = header.text("TransferSyntaxUID") or ("" if pixels.little else _BIG_ENDIAN)
+    form = PixelData(
         pixels.raw(),
-        fmt,
-        stored,
+        syntax,
         encapsulated=not pixels.defined,
         swapped_bytes=pixels.vr == "OW" and not pixels.little,
+        delimited=pixels.delimited,
+        samples=samples,
+        planar=header.integer("PlanarConfiguration") == 1,
     )
+    return decode(form, fmt)
+
+
+def _through_palette(header: Elements, words: Words, fmt: PixelFormat) -> tuple[Words, PixelFormat, list[str]]:
+    """Return the grey picture that a palette makes of the words (PS3.3 C.7.9)."""
+    channels, depths = [], []
+    for colour in ("Red", "Green", "Blue"):
+        parts = {
+            "LUTDescriptor": header.get(f"{colour}PaletteColorLookupTableDescriptor"),
+            "LUTData": header.get(f"{colour}PaletteColorLookupTableData"),
+        }
+        item = Elements({name: element for name, element in parts.items() if element is not None})
+        table, _ = _lookup_table(item, signed_input=fmt.signed)
+        if table is None:
+            raise RadiographError("invalid-attribute", f"the {colour} palette of a PALETTE COLOR picture is unusable")
+        channels.append(table(fmt.values(words)).astype(np.uint16))
+        depths.append(table.bits)
+    bits = max(depths)
+    grey, notes = grey_of_components(np.stack(channels, axis=2), bits)
+    return grey, PixelFormat(fmt.rows, fmt.columns, 16, bits, bits - 1, False), ["palette", *notes]
 
 
 def _printable(text: str) -> str | None:
@@ -135,9 +166,9 @@ def _printable(text: str) -> str | None:
 
 def _photometric(header: Elements) -> str:
     text = header.text("PhotometricInterpretation").upper()
-    if text in ("MONOCHROME1", "MONOCHROME2"):
-        return text
-    if text.startswith(("RGB", "YBR", "PALETTE", "HSV", "ARGB", "CMYK", "XYB")):
+    if text in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR") or text.startswith(("RGB", "YBR")):
+        return text[:16]
+    if text.startswith(("HSV", "ARGB", "CMYK", "XYB")):
         raise RadiographError("colour", f"the photometric interpretation is {text[:16]}; a film is grey")
     raise RadiographError(
         "invalid-attribute", "Photometric Interpretation is absent or unknown; expected MONOCHROME1 or 2"
@@ -152,17 +183,20 @@ def _presentation_notes(header: Elements, invert: bool) -> list[str]:
     return []
 
 
-def _check_frames(header: Elements) -> list[str]:
+def _check_frames(header: Elements, photometric: str) -> tuple[int, list[str]]:
+    """Return the samples per pixel, 1 or 3, and notes; refuse more than one frame."""
     samples = header.integer("SamplesPerPixel")
-    if samples is not None and samples != 1:
+    if samples not in (1, 3, None):
         raise RadiographError("colour", f"{samples} samples per pixel; a film has one")
-    notes = [] if samples == 1 else ["Samples per Pixel is absent: taken for 1"]
+    notes = [] if samples is not None else ["Samples per Pixel is absent: taken for 1"]
+    if photometric.startswith(("RGB", "YBR")) and samples != 3:
+        notes.append(f"the photometric interpretation is {photometric} with one sample per pixel: taken for grey")
     frames = header.integer("NumberOfFrames")
     if frames is not None and frames > 1:
         raise RadiographError("multi-frame", f"{frames:,} frames; a film has one")
     if "NumberOfFrames" in header and frames != 1 and header.text("NumberOfFrames"):
         notes.append("Number of Frames is invalid: taken for 1")
-    return notes
+    return samples or 1, notes
 
 
 def _required(header: Elements, keyword: str) -> int:
@@ -197,8 +231,6 @@ def _pixel_format(header: Elements, max_pixels: int) -> tuple[PixelFormat, list[
         )
     if representation not in (0, 1, None):
         raise RadiographError("invalid-attribute", f"Pixel Representation is {representation}; expected 0 or 1")
-    if high != stored - 1:
-        notes.append(f"High Bit is {high} with {stored} bits stored: samples were shifted down")
     return PixelFormat(rows, columns, allocated, stored, high, representation == 1), notes
 
 
@@ -223,7 +255,7 @@ def _as_sample(number: int, fmt: PixelFormat) -> int:
 def _modality_lut(header: Elements, fmt: PixelFormat) -> tuple[Rescale | LookupTable | None, list[str]]:
     if "ModalityLUTSequence" in header:
         for item in header.sequence("ModalityLUTSequence"):
-            table = _lookup_table(item, signed_input=fmt.signed)
+            table, _ = _lookup_table(item, signed_input=fmt.signed)  # the depth of its entries has no part in it
             if table is not None:
                 return table, []
         return None, ["the Modality LUT is unusable and was left out"]
@@ -241,43 +273,60 @@ def _modality_lut(header: Elements, fmt: PixelFormat) -> tuple[Rescale | LookupT
 
 def _voi(
     header: Elements, fmt: PixelFormat, modality: Rescale | LookupTable | None
-) -> tuple[Window | LookupTable | None, list[str]]:
-    """Return the VOI LUT if there is one, else the first window; the last note says why there is none."""
+) -> tuple[list[Window | LookupTable], list[str]]:
+    """Return the VOI LUTs and then the windows that the file offers; the last note says why there is none."""
     notes: list[str] = []
+    offers: list[Window | LookupTable] = []
     if "VOILUTSequence" in header:
         # The input is what the modality LUT gives: a table's entries are never negative.
         signed = fmt.signed and not isinstance(modality, LookupTable)
         if isinstance(modality, Rescale):
             signed = signed or modality.intercept < 0
         for item in header.sequence("VOILUTSequence"):
-            table = _lookup_table(item, signed_input=signed)
-            if table is not None:
-                return table, notes
-        notes.append("the VOI LUT is unusable")
+            table, found = _lookup_table(item, signed_input=signed)
+            offers += [] if table is None else [table]
+            notes += found
+        if not offers:
+            notes.append("the VOI LUT is unusable")
+    windows, found = _windows(header)
+    return offers + windows, notes + found
+
+
+def _windows(header: Elements) -> tuple[list[Window | LookupTable], list[str]]:
+    """Return every window that is a pair of numbers, in the file's order."""
     if not (header.text("WindowCenter") or header.text("WindowWidth")):
-        return None, notes
-    center, width = header.decimal("WindowCenter"), header.decimal("WindowWidth")
+        return [], []
+    notes: list[str] = []
     function = header.text("VOILUTFunction").upper() or "LINEAR"
     if function not in _FUNCTIONS:
         notes.append("the VOI LUT Function is unknown: taken for LINEAR")
         function = "LINEAR"
-    if center is None or width is None or abs(center) > 1e12 or width > 1e12:
-        return None, [*notes, "the window is no pair of numbers"]
-    if width < 1 if function == "LINEAR" else width <= 0:
-        return None, [*notes, f"the window is {width:g} wide"]
-    return Window(float(center), float(width), function), notes
+    windows: list[Window | LookupTable] = []
+    for center, width in zip(header.decimals("WindowCenter"), header.decimals("WindowWidth"), strict=False):
+        if center is None or width is None or abs(center) > 1e12 or width > 1e12:
+            notes.append("the window is no pair of numbers")
+        elif width < 1 if function == "LINEAR" else width <= 0:
+            notes.append(f"the window is {width:g} wide")
+        else:
+            windows.append(Window(float(center), float(width), function))
+    if not windows and not notes:
+        notes.append("the window is no pair of numbers")
+    return windows, notes
 
 
-def _lookup_table(item: Elements, *, signed_input: bool) -> LookupTable | None:
-    """Return a LUT; None if its descriptor and data make no sense."""
+def _lookup_table(item: Elements, *, signed_input: bool) -> tuple[LookupTable | None, list[str]]:
+    """Return a LUT, and what was taken differently; no LUT if its descriptor and data make no sense."""
     descriptor = item.get("LUTDescriptor")
     data = item.get("LUTData")
     numbers = [number for number in descriptor.numbers() if number is not None] if descriptor else []
     if len(numbers) != 3 or data is None:
-        return None
-    # 0 stands for 65536; the first value mapped is signed where the input is (PS3.3 C.11.1.1).
+        return None, []
+    # 0 stands for 65536; the first value mapped has the sign of the input (PS3.3 C.11.1.1), whatever its VR says.
     count, first, bits = int(numbers[0]) & 0xFFFF or 0x10000, int(numbers[1]), int(numbers[2])
-    first = first - 0x10000 if signed_input and first >= 0x8000 else first
+    if signed_input and first >= 0x8000:
+        first -= 0x10000
+    elif not signed_input and first < 0:
+        first += 0x10000
     if isinstance(data.value, memoryview):
         size = 1 if len(data.value) in (count, count + count % 2) else 2
         order = "<" if data.little else ">"
@@ -286,7 +335,10 @@ def _lookup_table(item: Elements, *, signed_input: bool) -> LookupTable | None:
         values = [number for number in data.numbers() if number is not None]
         entries = np.array(values, np.int64)[:count]
     if not 1 <= bits <= 16 or len(entries) != count or entries.min() == entries.max():
-        return None
-    # A descriptor that promises fewer bits than the data use would clip; believe the data.
-    bits = max(bits, int(entries.max()).bit_length())
-    return LookupTable(first, entries.astype(np.uint16), bits)
+        return None, []
+    used = int(entries.max()).bit_length()
+    # A descriptor that promises fewer bits than the data use would clip, one that promises clearly more would darken.
+    if used > bits or used <= bits - _CLEARLY_FEWER_BITS:
+        notes = [f"the LUT's entries use {used} bits, its descriptor says {bits}: read with {used}"]
+        return LookupTable(first, entries.astype(np.uint16), used), notes
+    return LookupTable(first, entries.astype(np.uint16), bits), []

@@ -58,6 +58,8 @@ class Element:
         False for undefined length: a sequence's items, or encapsulated pixels, up to their delimiter.
     complete : bool
         False when the file ends before the value does.
+    delimited : bool
+        Whether a value of undefined length should end with its delimiter; pydicom removes it.
     """
 
     vr: str
@@ -66,6 +68,7 @@ class Element:
     implicit: bool = False
     defined: bool = True
     complete: bool = True
+    delimited: bool = True
 
     def raw(self) -> memoryview:
         """Return the value's bytes; empty if there are none."""
@@ -116,9 +119,13 @@ class Elements(dict[str, Element]):
 
     def decimal(self, keyword: str) -> float | int | None:
         """Return the first value as a finite number; None if it is absent, empty or no number."""
-        element = self.get(keyword)
-        numbers = element.numbers() if element is not None else []
+        numbers = self.decimals(keyword)
         return numbers[0] if numbers else None
+
+    def decimals(self, keyword: str) -> list[float | int | None]:
+        """Return all values as finite numbers, None for each that is none; an empty list if the element is absent."""
+        element = self.get(keyword)
+        return element.numbers() if element is not None else []
 
     def texts(self, keyword: str) -> list[str]:
         """Return all values as text without padding; an empty list if the element is absent."""
@@ -152,6 +159,7 @@ def from_dataset(dataset: pydicom.Dataset) -> Elements:
                 little=getattr(found, "is_little_endian", little),
                 implicit=bool(getattr(found, "is_implicit_VR", False)),
                 defined=not getattr(found, "is_undefined_length", False) and getattr(found, "length", 0) != _UNDEFINED,
+                delimited=False,
             )
     return elements
 

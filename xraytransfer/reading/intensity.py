@@ -6,33 +6,49 @@ The order is DICOM's (PS3.3 C.11, PS3.4 N.2): modality LUT or rescale, VOI LUT o
 if the photometric interpretation is MONOCHROME1. Every recipe is a rule for single samples (equalisation
 aside), so it is worked out once for each possible word of 8 or 16 bits and looked up for every pixel.
 
-- ``voi``: modality LUT, then the file's own VOI LUT or first window. A picture of more than eight bits
-  without one is stretched from its smallest to its largest value; one of eight bits is taken as it is.
-- ``minmax``: modality LUT, then stretched from its smallest to its largest value.
+- ``voi``: modality LUT, then the first of the file's own VOI LUTs and windows that fits its values. A picture
+  of more than eight bits without one is stretched over its own range; one of eight bits is taken as it is.
+- ``minmax``: modality LUT, then stretched over its own range.
 - ``chexpert``: the converter that CheXpert's pictures were made with: stored samples stretched from the
   smallest to the largest, cut to 8 bits, inverted if MONOCHROME1, histogram equalised. No modality LUT, no
   window and no padding, as there. The JPEG compression (quality 95) that followed is not imitated.
 
-Padding is outside of the film: it has no part in smallest and largest values and becomes black (not in
-``chexpert``).
+A film's own range reaches from its smallest to its largest value, but for values that lie far outside of
+those of nearly all pixels (`_OUTLIER_SHARE`, `_OUTLIER_DISTANCE`): burned-in marks and defective detector
+elements become black or white and do not decide the grey levels of all others.
+
+A window or VOI LUT does not fit if it leaves nearly all of the film in a few grey levels where the film's own
+range would not (`_FEW_LEVELS`). What the file offers next is then taken.
+
+Padding is outside of the film: it has no part in any of this and becomes black (not in ``chexpert``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import RadiographError
-from xraytransfer.reading.decode import PixelFormat, Words
+from xraytransfer.reading.pixel_format import PixelFormat, Words
 from xraytransfer.reading.transforms import LookupTable, Padding, Rescale, Values, Window
 
 __all__ = ["INTENSITIES", "Grey", "equalise", "grey_levels"]
 
 INTENSITIES = ("voi", "minmax", "chexpert")
 """Identifiers of the recipes; a model stores the one that it was trained with."""
+
+# Values further from the central 98 % of the film than a fifth of their range are no part of the film's own range.
+_OUTLIER_SHARE = 0.01
+_OUTLIER_DISTANCE = 0.2
+# A window that leaves 98 % of the film in fewer of the 256 grey levels than this does not fit, if the film's own range
+# leaves it in at least twice as many. Right windows leave it in more than a hundred.
+_NEARLY_ALL = 0.98
+_FEW_LEVELS = 32
+# Shares of pixels are estimated from a grid of about so many.
+_GRID_PIXELS = 250_000
 
 # Looked up block by block: the indices that numpy makes of the words then stay in the processor's cache.
 _BLOCK = 1 << 17
@@ -48,10 +64,13 @@ class Grey:
         Air dark, bone bright.
     window : str
         ``voi-lut``, ``window``, ``full-range``, ``min-max`` or ``fallback: ...``.
+    notes : tuple of str
+        What was left out of the film's own range.
     """
 
     pixels: NDArray[np.uint8]
     window: str
+    notes: tuple[str, ...] = ()
 
 
 def grey_levels(
@@ -60,7 +79,7 @@ def grey_levels(
     *,
     recipe: str = "voi",
     modality: Rescale | LookupTable | None = None,
-    voi: Window | LookupTable | None = None,
+    voi: Sequence[Window | LookupTable] = (),
     invert: bool = False,
     padding: Padding | None = None,
 ) -> Grey:
@@ -76,8 +95,8 @@ def grey_levels(
         One of `INTENSITIES`.
     modality : Rescale or LookupTable, optional
         Absent: samples are taken as they are.
-    voi : Window or LookupTable, optional
-        Absent: see ``voi`` above.
+    voi : sequence of Window or LookupTable
+        What the file offers, in the order of preference. Empty: see ``voi`` above.
     invert : bool
         Whether the photometric interpretation is MONOCHROME1.
     padding : Padding, optional
@@ -95,23 +114,21 @@ def grey_levels(
     if recipe == "chexpert":
         return _chexpert(words, fmt, invert)
     rule = _Rule(fmt, modality or Rescale(), padding, invert)
-    window = "min-max"
-    shade: Callable[[Values], Values] | None = None
-    if recipe == "voi":
-        if voi is not None:
-            window, shade = ("voi-lut" if isinstance(voi, LookupTable) else "window"), voi.shade
-        elif fmt.bits_stored <= 8 and modality is None:
-            window, shade = "full-range", _stretch(*_sample_range(fmt))
-    if shade is not None:
-        pixels = _apply(words, rule, shade)
+    refused = ""
+    for offer in voi if recipe == "voi" else ():
+        is_table = isinstance(offer, LookupTable)
+        pixels = _apply(words, rule, offer.shade)
+        if misfit := _misfit(pixels, words, rule, offer.shade):
+            refused = f"fallback: the {'VOI LUT' if is_table else 'window'} leaves {misfit}; "
+        else:
+            return Grey(pixels, f"{refused}{'voi-lut' if is_table else 'window'}")
+    if recipe == "voi" and fmt.bits_stored <= 8 and modality is None:
+        pixels = _apply(words, rule, _stretch(*fmt.sample_range))
         if not _is_constant(pixels, words, rule):
-            return Grey(pixels, window)
-    low, high = _value_range(words, rule)
-    if not high > low:
-        raise RadiographError("constant", "every pixel of the film has the same value")
-    if shade is not None:
-        window = f"fallback: the {'VOI LUT' if window == 'voi-lut' else window} leaves one grey level; min-max"
-    return Grey(_apply(words, rule, _stretch(low, high)), window)
+            return Grey(pixels, f"{refused}full-range")
+        refused = refused or "fallback: the full-range leaves one grey level; "
+    own = _own_range(words, rule)
+    return Grey(_apply(words, rule, _stretch(own.low, own.high)), f"{refused}min-max", own.notes)
 
 
 def equalise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -161,11 +178,6 @@ def _stretch(low: float, high: float) -> Callable[[Values], Values]:
     return lambda values: (values - low) / (high - low)
 
 
-def _sample_range(fmt: PixelFormat) -> tuple[int, int]:
-    size = 1 << fmt.bits_stored
-    return (-size // 2, size // 2 - 1) if fmt.signed else (0, size - 1)
-
-
 def _blocks(words: Words) -> Iterator[tuple[slice, Words]]:
     flat = words.reshape(-1)
     for start in range(0, flat.size, _BLOCK):
@@ -201,15 +213,69 @@ def _present(words: Words) -> Words:
     return np.flatnonzero(seen).astype(words.dtype)
 
 
-def _value_range(words: Words, rule: _Rule) -> tuple[float, float]:
-    """Return the smallest and largest value of the film; (0, 0) if all of it is padding."""
+@dataclass(frozen=True)
+class _OwnRange:
+    """The smallest and largest value of a film, outliers left out."""
+
+    low: float
+    high: float
+    notes: tuple[str, ...] = ()
+
+
+def _grid(words: Words) -> Words:
+    """Return every n-th pixel of every n-th row."""
+    step = max(1, int((words.size / _GRID_PIXELS) ** 0.5))
+    return words[::step, ::step]
+
+
+def _extremes(words: Words, rule: _Rule, low: float, high: float) -> tuple[float, float] | None:
+    """Return the smallest and largest value of the film from `low` to `high`; None if there is none."""
     ranges = []
     for block in [_present(words)] if words.itemsize <= 2 else (block for _, block in _blocks(words)):
         values, padded = rule.values(block)
-        values = values if padded is None else values[~padded]
+        values = values[(values >= low) & (values <= high) & (True if padded is None else ~padded)]
         if values.size:
             ranges.append((float(values.min()), float(values.max())))
-    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else (0.0, 0.0)
+    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
+
+
+def _own_range(words: Words, rule: _Rule) -> _OwnRange:
+    """Return the film's own range; refuse a film that has one value only, or is nothing but padding."""
+    whole = _extremes(words, rule, -np.inf, np.inf)
+    if whole is None or whole[0] == whole[1]:
+        raise RadiographError("constant", "every pixel of the film has the same value")
+    values, padded = rule.values(_grid(words))
+    values = values if padded is None else values[~padded]
+    if values.size:
+        first, last = np.quantile(values, [_OUTLIER_SHARE, 1 - _OUTLIER_SHARE])
+        reach = _OUTLIER_DISTANCE * (last - first)
+        inner = _extremes(words, rule, first - reach, last + reach) if reach > 0 else None
+        if inner is not None and inner != whole and inner[0] < inner[1]:
+            note = (
+                f"values from {whole[0]:g} to {whole[1]:g}, nearly all from {inner[0]:g} to {inner[1]:g}: those count"
+            )
+            return _OwnRange(*inner, (note,))
+    return _OwnRange(*whole)
+
+
+def _levels_in_use(words: Words, rule: _Rule, shade: Callable[[Values], Values]) -> int:
+    """Return the fewest grey levels that hold nearly all of the film."""
+    grid = _grid(words).reshape(-1)
+    padded = rule.values(grid)[1]
+    counts = np.bincount(rule.levels(grid if padded is None else grid[~padded], shade), minlength=256)
+    return int(np.searchsorted(np.cumsum(np.sort(counts)[::-1]), _NEARLY_ALL * counts.sum())) + 1
+
+
+def _misfit(pixels: NDArray[np.uint8], words: Words, rule: _Rule, shade: Callable[[Values], Values]) -> str:
+    """Return what a window leaves of the film where that is next to nothing; empty where it fits."""
+    if _is_constant(pixels, words, rule):
+        return "one grey level"
+    levels = _levels_in_use(words, rule, shade)
+    if levels < _FEW_LEVELS:
+        own = _own_range(words, rule)
+        if _levels_in_use(words, rule, _stretch(own.low, own.high)) >= 2 * levels:
+            return f"nearly all of the film in {levels} grey levels"
+    return ""
 
 
 def _is_constant(pixels: NDArray[np.uint8], words: Words, rule: _Rule) -> bool:
@@ -228,9 +294,10 @@ def _is_constant(pixels: NDArray[np.uint8], words: Words, rule: _Rule) -> bool:
 
 def _chexpert(words: Words, fmt: PixelFormat, invert: bool) -> Grey:
     rule = _Rule(fmt, Rescale(), None, invert)
-    low, high = _value_range(words, rule)
-    if not high > low:
+    extremes = _extremes(words, rule, -np.inf, np.inf)
+    if extremes is None or extremes[0] == extremes[1]:
         raise RadiographError("constant", "every pixel of the film has the same value")
+    low, high = extremes
 
     def levels(block: Words) -> NDArray[np.uint8]:
         # In this order, and cut instead of rounded, as the converter does.

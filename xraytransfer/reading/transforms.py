@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytransfer.reading.decode import Words
+from xraytransfer.reading.pixel_format import Words
 
 __all__ = ["LookupTable", "Padding", "Rescale", "Window"]
 
