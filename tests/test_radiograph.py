@@ -216,9 +216,17 @@ MALFORMED: list[tuple[str, Callable[[Film], bytes], str]] = [
     ("garbage RLE", lambda film: film(RAMP, syntax="1.2.840.10008.1.2.5", stream=b"x" * 500), "decode-failed"),
     ("codestream size differs", lambda film: jpeg(film, Rows=80), "corrupt"),
     ("two frames", lambda film: film(RAMP, NumberOfFrames=2), "multi-frame"),
-    ("RGB", lambda film: film(RAMP, PhotometricInterpretation="RGB", SamplesPerPixel=3), "colour"),
-    ("YBR", lambda film: film(RAMP, PhotometricInterpretation="YBR_FULL"), "colour"),
-    ("palette colour", lambda film: film(RAMP, PhotometricInterpretation="PALETTE COLOR"), "colour"),
+    (
+        "RGB of one sample",
+        lambda film: film(RAMP, PhotometricInterpretation="RGB", SamplesPerPixel=3),
+        "truncated-pixels",
+    ),
+    ("HSV", lambda film: film(RAMP, PhotometricInterpretation="HSV"), "colour"),
+    (
+        "a palette without tables",
+        lambda film: film(RAMP, PhotometricInterpretation="PALETTE COLOR"),
+        "invalid-attribute",
+    ),
     ("float pixel data", lambda film: replaced(film(RAMP), PIXEL_DATA + b"OW", b"\xe0\x7f\x08\x00OF"), "no-pixels"),
     (
         "a slope that is no number",

@@ -119,6 +119,8 @@ class PixelData:
         Samples per Pixel, 1 or 3.
     planar : bool
         Whether native components lie one plane after the other (Planar Configuration 1).
+    subsampled : bool
+        Whether native pixels are YBR_FULL_422: two lumas, then the two chromas that they share.
     """
 
     value: memoryview
@@ -128,6 +130,7 @@ class PixelData:
     delimited: bool = True
     samples: int = 1
     planar: bool = False
+    subsampled: bool = False
 
 
 def decode(pixels: PixelData, fmt: PixelFormat) -> tuple[Words, PixelFormat, list[str]]:
@@ -231,7 +234,8 @@ def _native(pixels: PixelData, fmt: PixelFormat, known: Syntax) -> tuple[Words, 
     """Return uncompressed pixels: shape (rows, columns), or (rows, columns, 3)."""
     value, samples = pixels.value, pixels.samples
     size = fmt.bits_allocated // 8
-    expected = fmt.rows * fmt.columns * size * samples
+    subsampled = samples == 3 and pixels.subsampled
+    expected = fmt.rows * fmt.columns * size * (2 if subsampled else samples)
     notes = []
     if known.coding != "native":
         if not expected <= len(value) <= expected + expected % 2:
@@ -250,11 +254,22 @@ def _native(pixels: PixelData, fmt: PixelFormat, known: Syntax) -> tuple[Words, 
     else:
         words = np.frombuffer(value, np.dtype(f"{'<' if known.little else '>'}u{size}"), expected // size)
         words = words.astype(words.dtype.newbyteorder("="), copy=False)
+    if subsampled:
+        return _full_chroma(words, fmt), notes
     if samples == 1:
         return words.reshape(fmt.rows, fmt.columns), notes
     if pixels.planar:
         return np.moveaxis(words.reshape(samples, fmt.rows, fmt.columns), 0, 2), notes
     return words.reshape(fmt.rows, fmt.columns, samples), notes
+
+
+def _full_chroma(words: Words, fmt: PixelFormat) -> Words:
+    """Return shape (rows, columns, 3) of YBR_FULL_422 (PS3.3 C.7.6.3.1.2): Y1, Y2, Cb, Cr for two pixels."""
+    if fmt.columns % 2:
+        raise RadiographError("invalid-attribute", f"YBR_FULL_422 with an odd number of columns, {fmt.columns}")
+    pairs = words.reshape(fmt.rows, fmt.columns // 2, 4)
+    luma = pairs[..., :2].reshape(fmt.rows, fmt.columns)
+    return np.stack([luma, np.repeat(pairs[..., 2], 2, axis=1), np.repeat(pairs[..., 3], 2, axis=1)], axis=2)
 
 
 def _check_length(length: int, expected: int, fmt: PixelFormat) -> None:

@@ -136,6 +136,7 @@ def _words(header: Elements, fmt: PixelFormat, samples: int) -> tuple[Words, Pix
         delimited=pixels.delimited,
         samples=samples,
         planar=header.integer("PlanarConfiguration") == 1,
+        subsampled=header.text("PhotometricInterpretation").upper() == "YBR_FULL_422",
     )
     return decode(form, fmt)
 

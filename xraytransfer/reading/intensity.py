@@ -252,7 +252,8 @@ def _own_range(words: Words, rule: _Rule) -> _OwnRange:
         inner = _extremes(words, rule, first - reach, last + reach) if reach > 0 else None
         if inner is not None and inner != whole and inner[0] < inner[1]:
             note = (
-                f"values from {whole[0]:g} to {whole[1]:g}, nearly all from {inner[0]:g} to {inner[1]:g}: those count"
+                f"values reach from {whole[0]:g} to {whole[1]:g}, nearly all lie from {inner[0]:g} to {inner[1]:g}: "
+                "the grey levels are stretched over these"
             )
             return _OwnRange(*inner, (note,))
     return _OwnRange(*whole)
