@@ -130,6 +130,7 @@ def test_provenance_is_json_without_patient_data(dicom_film: Film) -> None:
         "photometric_interpretation": "MONOCHROME2",
         "bits_stored": 16,
         "transfer_syntax": "1.2.840.10008.1.2.1",
+        "reduction": 1,
         "notes": [],
     }
 

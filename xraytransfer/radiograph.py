@@ -60,6 +60,8 @@ class Radiograph:
         As the header says; None for PNG and JPEG.
     bits_stored : int or None
         Bits of a stored sample.
+    reduction : int
+        1 for full resolution; 2, 4 or more where the codestream was decoded at a half, a quarter, ... of it.
     notes : tuple of str
         What a reader should know: oddities of the header, fallbacks. Holds no patient data.
     """
@@ -76,6 +78,7 @@ class Radiograph:
     bits_stored: int | None
     transfer_syntax: str | None
     notes: tuple[str, ...]
+    reduction: int = 1
 
     def provenance(self) -> dict[str, object]:
         """Return everything but the pixels, with their shape, as JSON can hold it."""
@@ -92,6 +95,7 @@ class Radiograph:
             "photometric_interpretation": self.photometric_interpretation,
             "bits_stored": self.bits_stored,
             "transfer_syntax": self.transfer_syntax,
+            "reduction": self.reduction,
             "notes": list(self.notes),
         }
 
@@ -102,6 +106,7 @@ def read_radiograph(
     intensity: str = "voi",
     any_modality: bool = False,
     max_pixels: int = MAX_PIXELS,
+    reduced_to: int | None = None,
 ) -> Radiograph:
     """Return the radiograph in a DICOM, PNG or JPEG file.
 
@@ -118,6 +123,11 @@ def read_radiograph(
         Read DICOM objects that are no chest radiographs by SOP class, Modality or body part, too.
     max_pixels : int
         Limit on rows times columns, held against the header before anything is decoded.
+    reduced_to : int or None
+        Shorter side, in pixels, of the picture that will be made of the film, such as a model's input. JPEG 2000,
+        High-Throughput JPEG 2000 and JPEG of 8 bits are then decoded at the lowest resolution that is at least twice
+        as large, in a small part of the time; grey levels come out slightly different (docs/reading.md). None decodes
+        at full resolution.
 
     Raises
     ------
@@ -134,7 +144,9 @@ def read_radiograph(
         raise ValueError(f"unknown intensity recipe {intensity!r}; known: {', '.join(INTENSITIES)}")
     if max_pixels < 1:
         raise ValueError(f"max_pixels is {max_pixels}; expected at least 1")
-    options = _Options(source_name(source), intensity, any_modality, max_pixels)
+    if reduced_to is not None and reduced_to < 1:
+        raise ValueError(f"reduced_to is {reduced_to}; expected at least 1, or None")
+    options = _Options(source_name(source), intensity, any_modality, max_pixels, reduced_to)
     try:
         if options.name == "<dataset>":
             return _from_dataset(cast("pydicom.Dataset", source), options)
@@ -151,6 +163,7 @@ class _Options:
     intensity: str
     any_modality: bool
     max_pixels: int
+    side: int | None
 
     @property
     def max_bytes(self) -> int:
@@ -291,7 +304,7 @@ def _from_bytes(data: bytes | memoryview, options: _Options) -> Radiograph:
         return _from_header(header, notes, options)
     from xraytransfer.reading.raster import read_raster
 
-    words, fmt, notes = read_raster(bytes(data), kind, max_pixels=options.max_pixels)
+    words, fmt, notes, reduction = read_raster(bytes(data), kind, max_pixels=options.max_pixels, side=options.side)
     grey: Grey = grey_levels(words, fmt, recipe=options.intensity)
     return Radiograph(
         pixels=grey.pixels,
@@ -305,7 +318,8 @@ def _from_bytes(data: bytes | memoryview, options: _Options) -> Radiograph:
         photometric_interpretation=None,
         bits_stored=fmt.bits_stored,
         transfer_syntax=None,
-        notes=tuple(notes),
+        notes=(*notes, *grey.notes),
+        reduction=reduction,
     )
 
 
@@ -324,6 +338,7 @@ def _from_header(header: Elements, notes: list[str], options: _Options) -> Radio
         intensity=options.intensity,
         any_modality=options.any_modality,
         max_pixels=options.max_pixels,
+        side=options.side,
     )
     return Radiograph(
         pixels=film.grey.pixels,
@@ -338,4 +353,5 @@ def _from_header(header: Elements, notes: list[str], options: _Options) -> Radio
         bits_stored=film.bits_stored,
         transfer_syntax=film.transfer_syntax,
         notes=film.notes,
+        reduction=film.reduction,
     )

@@ -50,6 +50,8 @@ class StreamHeader:
         Whether samples are signed (JPEG 2000 only).
     process : str
         Kind of coding: ``baseline``, ``extended``, ``progressive``, ``lossless``, ``jpeg-ls``, ``jpeg-2000``.
+    levels : int
+        How often the picture can be halved in decoding (JPEG 2000 only).
     """
 
     rows: int
@@ -58,6 +60,7 @@ class StreamHeader:
     precision: int
     signed: bool
     process: str
+    levels: int = 0
 
 
 def frame(pixels: memoryview, *, delimited: bool = True) -> tuple[bytes, list[str]]:
@@ -252,4 +255,16 @@ def _j2k_header(stream: bytes, at: int) -> StreamHeader:
         precision=(depths[0] & 0x7F) + 1,
         signed=bool(depths[0] & 0x80),
         process="jpeg-2000",
+        levels=_decomposition_levels(stream, at),
     )
+
+
+def _decomposition_levels(stream: bytes, at: int) -> int:
+    """Return the number of wavelet decompositions, from COD of the main header (T.800 A.6.1)."""
+    at += 2
+    while stream[at : at + 2] not in (b"\xff\x90", b"\xff\xd9", b""):
+        if stream[at : at + 2] == b"\xff\x52":
+            return min(stream[at + 9], 32)
+        (length,) = struct.unpack_from(">H", stream, at + 2)
+        at += 2 + max(length, 2)
+    return 0

@@ -23,6 +23,7 @@ from xraytransfer.errors import RadiographError
 from xraytransfer.reading import codestream
 from xraytransfer.reading.colour import grey_of_components
 from xraytransfer.reading.pixel_format import PixelFormat, Words
+from xraytransfer.reading.reduced import decode_reduced, halvings
 from xraytransfer.reading.samples import clip_overshoot, locate_samples
 
 __all__ = ["SYNTAXES", "PixelData", "Syntax", "decode", "decoders"]
@@ -121,6 +122,9 @@ class PixelData:
         Whether native components lie one plane after the other (Planar Configuration 1).
     subsampled : bool
         Whether native pixels are YBR_FULL_422: two lumas, then the two chromas that they share.
+    side : int or None
+        Shorter side of the picture that will be made of the film: a codestream that allows it is decoded at
+        the lowest resolution that is at least twice as large. None for full resolution.
     """
 
     value: memoryview
@@ -131,6 +135,7 @@ class PixelData:
     samples: int = 1
     planar: bool = False
     subsampled: bool = False
+    side: int | None = None
 
 
 def decode(pixels: PixelData, fmt: PixelFormat) -> tuple[Words, PixelFormat, list[str]]:
@@ -180,7 +185,11 @@ def decode(pixels: PixelData, fmt: PixelFormat) -> tuple[Words, PixelFormat, lis
     named_rightly = _family(known.coding) == _family(header.process)
     if not named_rightly:
         notes.append(f"the transfer syntax is {known.name}, but the codestream is {header.process}: decoded as that")
-    words = _first_that_decodes(known, syntax if named_rightly else _JPEG_2000, stream, fmt, header)
+    reduced = _reduced(stream, header, fmt, pixels.side)
+    if reduced is None:
+        words = _first_that_decodes(known, syntax if named_rightly else _JPEG_2000, stream, fmt, header)
+    else:
+        words, fmt = reduced, replace(fmt, rows=reduced.shape[0], columns=reduced.shape[1])
     if words.ndim == 3:
         bits = fmt.bits_stored if header.process == "run-length" else header.precision
         return _grey(words, replace(fmt, bits_stored=bits, high_bit=bits - 1), notes)
@@ -188,6 +197,19 @@ def decode(pixels: PixelData, fmt: PixelFormat) -> tuple[Words, PixelFormat, lis
         located, found = locate_samples(words, fmt)
         return words, located, notes + found
     return _codestream_samples(words, fmt, header, known.lossy or header.process in _LOSSY_PROCESSES, notes)
+
+
+def _reduced(stream: bytes, header: codestream.StreamHeader, fmt: PixelFormat, side: int | None) -> Words | None:
+    """Return the picture at reduced resolution; None where that is not possible or not asked for."""
+    count = halvings(header, fmt, side)
+    if not count:
+        return None
+    try:
+        words = decode_reduced(stream, header, count)
+    except _CODEC_FAILURES:
+        return None  # whatever is wrong with it, full decoding finds and says it
+    size = 1 << count
+    return words if words.shape == (-(-fmt.rows // size), -(-fmt.columns // size)) else None
 
 
 def _codestream_samples(

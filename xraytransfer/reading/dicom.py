@@ -18,6 +18,7 @@ from xraytransfer.reading.elements import Elements
 from xraytransfer.reading.intensity import Grey, grey_levels
 from xraytransfer.reading.pixel_format import PixelFormat, Words, check_size
 from xraytransfer.reading.projection import check_projection, check_view
+from xraytransfer.reading.reduced import spread_padding
 from xraytransfer.reading.transforms import LookupTable, Padding, Rescale, Window
 
 __all__ = ["Film", "read_film"]
@@ -43,6 +44,8 @@ class Film:
         As the header says; None where it says nothing.
     bits_stored : int
         Bits of a sample.
+    reduction : int
+        How many pixels of the file's picture stand side by side in one of `grey`: 1 for full resolution.
     notes : tuple of str
         Oddities of the header, and what was done about them.
     """
@@ -54,10 +57,19 @@ class Film:
     photometric_interpretation: str
     bits_stored: int
     transfer_syntax: str
+    reduction: int
     notes: tuple[str, ...]
 
 
-def read_film(header: Elements, notes: list[str], *, intensity: str, any_modality: bool, max_pixels: int) -> Film:
+def read_film(
+    header: Elements,
+    notes: list[str],
+    *,
+    intensity: str,
+    any_modality: bool,
+    max_pixels: int,
+    side: int | None = None,
+) -> Film:
     """Return the film that a DICOM object holds.
 
     Parameters
@@ -72,6 +84,8 @@ def read_film(header: Elements, notes: list[str], *, intensity: str, any_modalit
         Read what is no chest radiograph by SOP class, Modality or body part, too.
     max_pixels : int
         Limit on rows times columns.
+    side : int or None
+        As `radiograph.read_radiograph` takes `reduced_to`.
 
     Raises
     ------
@@ -90,7 +104,9 @@ def read_film(header: Elements, notes: list[str], *, intensity: str, any_modalit
     notes += found
     fmt, found = _pixel_format(header, max_pixels)
     notes += found
-    words, fmt, found = _words(header, fmt, samples)
+    full_rows = fmt.rows
+    words, fmt, found = _words(header, fmt, samples, side)
+    reduction = round(full_rows / fmt.rows)
     notes += found
     if photometric == "PALETTE COLOR":
         words, fmt, found = _through_palette(header, words, fmt)
@@ -100,6 +116,8 @@ def read_film(header: Elements, notes: list[str], *, intensity: str, any_modalit
     voi, found = _voi(header, fmt, modality_lut) if intensity == "voi" else ([], [])
     notes += found
     padding = _padding(header, fmt)
+    if padding is not None and reduction > 1:
+        words = spread_padding(words, fmt, padding)
     grey = grey_levels(words, fmt, recipe=intensity, modality=modality_lut, voi=voi, invert=invert, padding=padding)
     if padding is not None and intensity != "chexpert":
         notes.append("padding pixels are black")
@@ -115,11 +133,12 @@ def read_film(header: Elements, notes: list[str], *, intensity: str, any_modalit
         photometric_interpretation=photometric,
         bits_stored=fmt.bits_stored,
         transfer_syntax=header.text("TransferSyntaxUID") or _UNKNOWN_SYNTAX,
+        reduction=reduction,
         notes=tuple(notes),
     )
 
 
-def _words(header: Elements, fmt: PixelFormat, samples: int) -> tuple[Words, PixelFormat, list[str]]:
+def _words(header: Elements, fmt: PixelFormat, samples: int, side: int | None) -> tuple[Words, PixelFormat, list[str]]:
     pixels = header.get("PixelData")
     if pixels is None:
         floats = [keyword for keyword in ("FloatPixelData", "DoubleFloatPixelData") if keyword in header]
@@ -137,6 +156,7 @@ def _words(header: Elements, fmt: PixelFormat, samples: int) -> tuple[Words, Pix
         samples=samples,
         planar=header.integer("PlanarConfiguration") == 1,
         subsampled=header.text("PhotometricInterpretation").upper() == "YBR_FULL_422",
+        side=side,
     )
     return decode(form, fmt)
 

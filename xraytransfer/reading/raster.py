@@ -14,6 +14,7 @@ from xraytransfer.errors import RadiographError
 from xraytransfer.reading.codestream import read_header, segments, without_metadata
 from xraytransfer.reading.colour import grey_of_components
 from xraytransfer.reading.pixel_format import PixelFormat, check_size
+from xraytransfer.reading.reduced import halvings
 
 __all__ = ["read_raster"]
 
@@ -37,7 +38,9 @@ _TRANSPOSES = {
 _PNG_COLOUR_OR_ALPHA = (2, 4, 6)
 
 
-def read_raster(data: bytes, kind: str, *, max_pixels: int) -> tuple[NDArray[Any], PixelFormat, list[str]]:
+def read_raster(
+    data: bytes, kind: str, *, max_pixels: int, side: int | None = None
+) -> tuple[NDArray[Any], PixelFormat, list[str], int]:
     """Return a PNG's or JPEG's grey samples as stored words.
 
     Parameters
@@ -48,6 +51,8 @@ def read_raster(data: bytes, kind: str, *, max_pixels: int) -> tuple[NDArray[Any
         ``png`` or ``jpeg``.
     max_pixels : int
         Limit on rows times columns, checked before anything is decoded.
+    side : int or None
+        As `radiograph.read_radiograph` takes `reduced_to`.
 
     Returns
     -------
@@ -56,6 +61,8 @@ def read_raster(data: bytes, kind: str, *, max_pixels: int) -> tuple[NDArray[Any
         8 or 16 bits.
     notes : list of str
         What was dropped or turned: channels, transparency, orientation.
+    reduction : int
+        How many pixels of the file's picture stand side by side in one of the words.
 
     Raises
     ------
@@ -71,8 +78,12 @@ def read_raster(data: bytes, kind: str, *, max_pixels: int) -> tuple[NDArray[Any
         if kind == "png" and _is_deep_colour(data):
             words, notes = _deep_grey(data)
         else:
+            if kind == "jpeg" and image.mode == "L":
+                count = halvings(read_header(data, whole=False), PixelFormat(rows, columns, 8, 8, 7, False), side)
+                image.draft("L", (columns >> count, rows >> count))
             image.load()
             words, notes = _grey(image)
+        reduction = round(columns / words.shape[1])
         transpose = _TRANSPOSES.get(_orientation(exif))
         if transpose is not None:
             words = np.asarray(Image.fromarray(words).transpose(transpose))
@@ -86,7 +97,7 @@ def read_raster(data: bytes, kind: str, *, max_pixels: int) -> tuple[NDArray[Any
         raise RadiographError("corrupt", f"the {name} is damaged ({type(error).__name__})") from None
     bits = 16 if words.dtype.itemsize > 1 else 8
     words = words.astype(np.uint16 if bits == 16 else np.uint8, copy=False)
-    return words, PixelFormat(words.shape[0], words.shape[1], bits, bits, bits - 1, False), notes
+    return words, PixelFormat(words.shape[0], words.shape[1], bits, bits, bits - 1, False), notes, reduction
 
 
 def _open_png(data: bytes) -> tuple[Image.Image, bytes]:

@@ -11,9 +11,11 @@ DICOM PS3.5 section 8.1.1 (pixel data encoding), PS3.3 C.7.6.3.1 (image pixel de
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xraytransfer.reading.pixel_format import PixelFormat, Words
 
@@ -25,6 +27,8 @@ _OVERSHOOT = 0.25
 _FAR_OUT = 0.001
 # Noise sets the lowest bit of a sample in about half of the pixels; overlays and markers cover less than this.
 _LOW_BITS_IN_USE = 0.25
+# How much closer neighbours must be for the header's sign to be overruled: it is rarely wrong.
+_FAR_LESS = 4
 
 
 def clip_overshoot(words: Words, fmt: PixelFormat, precision: int) -> tuple[Words, list[str]]:
@@ -83,7 +87,17 @@ def locate_samples(words: Words, fmt: PixelFormat) -> tuple[PixelFormat, list[st
     notes : list of str
         What was taken differently, and why.
     """
+    located, notes = _locate_bits(words, fmt)
+    if located.bits_stored > 8 and _wrong_sign(words, located):
+        word = "unsigned" if located.signed else "signed"
+        notes.append(f"Pixel Representation contradicts the samples: read as {word}, which keeps neighbours close")
+        located = replace(located, signed=not located.signed)
+    return located, notes
+
+
+def _locate_bits(words: Words, fmt: PixelFormat) -> tuple[PixelFormat, list[str]]:
     used = int(np.bitwise_or.reduce(words, axis=None))
+    notes: list[str] = []
     if fmt.shift:
         if used >> fmt.bits_stored == 0 and _low_bits_in_use(words, fmt):
             right = replace(fmt, high_bit=fmt.bits_stored - 1)
@@ -91,12 +105,12 @@ def locate_samples(words: Words, fmt: PixelFormat) -> tuple[PixelFormat, list[st
                 f"High Bit is {fmt.high_bit} with {fmt.bits_stored} bits stored, but the samples fill the lowest bits: "
                 "read from the lowest bit on"
             ]
-        notes = [f"High Bit is {fmt.high_bit} with {fmt.bits_stored} bits stored: samples were shifted down"]
-    else:
-        notes = []
+        notes.append(f"High Bit is {fmt.high_bit} with {fmt.bits_stored} bits stored: samples were shifted down")
     if used >> (fmt.high_bit + 1):
         wide = _with_upper_bits(fmt, used)
-        if _keeps_neighbours_closer(words, wide, fmt):
+        top = fmt.high_bit + 1
+        one, other = _changes(words, wide, fmt, lambda first, second: ((first ^ second) >> top) != 0)
+        if 2 * one < other:
             notes.append(
                 f"samples use {wide.bits_stored} bits, Bits Stored is {fmt.bits_stored}: read with {wide.bits_stored}"
             )
@@ -114,16 +128,33 @@ def _with_upper_bits(fmt: PixelFormat, used: int) -> PixelFormat:
     return replace(fmt, bits_stored=top - fmt.shift, high_bit=top - 1)
 
 
-def _keeps_neighbours_closer(words: Words, one: PixelFormat, other: PixelFormat) -> bool:
-    """Return whether neighbours differ by less than half as much in one format as in the other.
+def _wrong_sign(words: Words, fmt: PixelFormat) -> bool:
+    """Return whether neighbours differ by far less with the other sign.
 
-    Only neighbours between which the bits in question change are compared: all others differ by the same in both.
+    Only neighbours with different topmost bits tell, and of these not the ones at an end of the range: a black border
+    beside saturated air would be a small step of signed samples.
     """
+    ones = ((1 << fmt.bits_stored) - 1) << fmt.shift
+
+    def telling(first: Words, second: Words) -> NDArray[np.bool_]:
+        inside: NDArray[np.bool_] = (
+            ((first & ones) != 0) & ((second & ones) != 0) & ((first & ones) != ones) & ((second & ones) != ones)
+        )
+        inside &= ((first ^ second) >> fmt.high_bit) & 1 != 0
+        return inside
+
+    other, as_said = _changes(words, replace(fmt, signed=not fmt.signed), fmt, telling)
+    return _FAR_LESS * other < as_said
+
+
+def _changes(
+    words: Words, one: PixelFormat, other: PixelFormat, telling: Callable[[Words, Words], NDArray[np.bool_]]
+) -> tuple[int, int]:
+    """Return by how much neighbours differ in two formats, summed over those pairs that tell the formats apart."""
     changes_one, changes_other = 0, 0
-    top = other.high_bit + 1
     for first, second in ((words[:, :-1], words[:, 1:]), (words[:-1], words[1:])):
-        telling = ((first ^ second) >> top) != 0
-        before, after = first[telling], second[telling]
+        chosen = telling(first, second)
+        before, after = first[chosen], second[chosen]
         changes_one += int(np.abs(one.values(before) - one.values(after)).sum())
         changes_other += int(np.abs(other.values(before) - other.values(after)).sum())
-    return 2 * changes_one < changes_other
+    return changes_one, changes_other
