@@ -11,7 +11,7 @@ import onnxruntime as ort
 from xraytransfer import model_file, runtime
 from xraytransfer.errors import XrayTransferError
 from xraytransfer.model_summary import verified
-from xraytransfer.reading.decode import decoders
+from xraytransfer.reading.decoders import decoders
 
 __all__ = ["clashing_distributions", "page"]
 

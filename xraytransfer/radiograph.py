@@ -107,6 +107,7 @@ def read_radiograph(
     any_modality: bool = False,
     max_pixels: int = MAX_PIXELS,
     reduced_to: int | None = None,
+    threads: int = 1,
 ) -> Radiograph:
     """Return the radiograph in a DICOM, PNG or JPEG file.
 
@@ -128,6 +129,9 @@ def read_radiograph(
         High-Throughput JPEG 2000 and JPEG of 8 bits are then decoded at the lowest resolution that is at least twice
         as large, in a small part of the time; grey levels come out slightly different (docs/reading.md). None decodes
         at full resolution.
+    threads : int
+        Threads that may decode one film. Only JPEG 2000 gains from more than one; where many films are read side by
+        side, one for each is faster.
 
     Raises
     ------
@@ -146,7 +150,7 @@ def read_radiograph(
         raise ValueError(f"max_pixels is {max_pixels}; expected at least 1")
     if reduced_to is not None and reduced_to < 1:
         raise ValueError(f"reduced_to is {reduced_to}; expected at least 1, or None")
-    options = _Options(source_name(source), intensity, any_modality, max_pixels, reduced_to)
+    options = _Options(source_name(source), intensity, any_modality, max_pixels, reduced_to, threads)
     try:
         if options.name == "<dataset>":
             return _from_dataset(cast("pydicom.Dataset", source), options)
@@ -164,6 +168,7 @@ class _Options:
     any_modality: bool
     max_pixels: int
     side: int | None
+    threads: int
 
     @property
     def max_bytes(self) -> int:
@@ -339,6 +344,7 @@ def _from_header(header: Elements, notes: list[str], options: _Options) -> Radio
         any_modality=options.any_modality,
         max_pixels=options.max_pixels,
         side=options.side,
+        threads=options.threads,
     )
     return Radiograph(
         pixels=film.grey.pixels,

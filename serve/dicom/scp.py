@@ -33,7 +33,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from xraytransfer.errors import ServeError
-from xraytransfer.reading.decode import SYNTAXES
+from xraytransfer.reading.syntaxes import SYNTAXES
 from xraytransfer.serve.dicom.tls import caller_context
 from xraytransfer.serve.dicom_results.result_object import software_version
 from xraytransfer.serve.dicom_results.uids import IMPLEMENTATION_CLASS_UID

@@ -12,9 +12,9 @@ from PIL import Image
 from pydicom.encaps import encapsulate as items
 
 from xraytransfer.errors import RadiographError
-from xraytransfer.reading import decode
-from xraytransfer.reading.decode import SYNTAXES
+from xraytransfer.reading import decode, decoders
 from xraytransfer.reading.pixel_format import PixelFormat
+from xraytransfer.reading.syntaxes import SYNTAXES
 
 NAMES = {syntax.name: uid for uid, syntax in SYNTAXES.items()}
 ROW, COLUMN = np.mgrid[0:48, 0:64]
@@ -127,7 +127,7 @@ def test_every_compressed_syntax(
 
 
 def test_every_compressed_syntax_has_a_case() -> None:
-    assert {name for name, *_ in CASES} == {syntax.name for syntax in SYNTAXES.values() if syntax.tries}
+    assert {name for name, *_ in CASES} == {syntax.name for syntax in SYNTAXES.values() if syntax.coding != "native"}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
@@ -135,8 +135,8 @@ def test_every_decoder_of_the_table_agrees(case: Any, monkeypatch: pytest.Monkey
     name, encode, pixels, bits, tolerance = case
     uid = NAMES[name]
     pixel_data = memoryview(encapsulate([encode(pixels)]))
-    for decoder in SYNTAXES[uid].tries:
-        monkeypatch.setattr(decode, "_DECODERS", dict.fromkeys(decode._DECODERS, (decoder,)))
+    for decoder in decoders.tries(SYNTAXES[uid].coding):
+        monkeypatch.setattr(decoders, "_DECODERS", dict.fromkeys(decoders._DECODERS, (decoder,)))
         words, found, _ = decode_pixels(pixel_data, fmt(pixels, bits), uid, encapsulated=True)
         assert np.abs(found.values(words) - pixels.astype(np.int64)).max() <= tolerance, decoder
 
@@ -267,7 +267,10 @@ def test_damaged_pixel_data(name: str, pixel_data: bytes, pixels: np.ndarray, re
     uid = NAMES.get(name, name)
     with pytest.raises(RadiographError, match=message) as caught:
         decode_pixels(
-            memoryview(pixel_data), fmt(pixels), uid, encapsulated=bool(uid in SYNTAXES and SYNTAXES[uid].tries)
+            memoryview(pixel_data),
+            fmt(pixels),
+            uid,
+            encapsulated=uid in SYNTAXES and SYNTAXES[uid].coding != "native",
         )
     assert caught.value.reason == reason
 
@@ -297,7 +300,7 @@ def test_compressed_pixels_under_a_plain_syntax() -> None:
 
 
 def test_no_decoder_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "_is_available", lambda name, syntax: False)
+    monkeypatch.setattr(decoders, "_is_available", lambda name, syntax: False)
     with pytest.raises(RadiographError, match="pip install imagecodecs") as caught:
         decode_pixels(
             memoryview(encapsulate([JPEG])), fmt(EIGHT), NAMES["JPEG Baseline (Process 1)"], encapsulated=True
@@ -309,7 +312,7 @@ def test_out_of_memory_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     def exhausted(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(decode, "_run", exhausted)
+    monkeypatch.setattr(decoders, "_run", exhausted)
     with pytest.raises(RadiographError, match="not enough memory") as caught:
         decode_pixels(
             memoryview(encapsulate([JPEG])), fmt(EIGHT), NAMES["JPEG Baseline (Process 1)"], encapsulated=True
@@ -318,7 +321,7 @@ def test_out_of_memory_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_decoders_are_listed_and_installed() -> None:
-    rows = decode.decoders()
+    rows = decoders.decoders()
     assert [uid for uid, _, _ in rows] == list(SYNTAXES)
     assert all(available for _, _, available in rows)
     assert {uid: available for uid, _, available in rows}["1.2.840.10008.1.2.4.50"][0] == "pillow"

@@ -15,19 +15,16 @@ from xraytransfer.errors import RadiographError
 from xraytransfer.reading.colour import grey_of_components
 from xraytransfer.reading.decode import PixelData, decode
 from xraytransfer.reading.elements import Elements
+from xraytransfer.reading.grey_attributes import read_lookup_table, read_modality_lut, read_padding, read_voi
 from xraytransfer.reading.intensity import Grey, grey_levels
 from xraytransfer.reading.pixel_format import PixelFormat, Words, check_size
 from xraytransfer.reading.projection import check_projection, check_view
 from xraytransfer.reading.reduced import spread_padding
-from xraytransfer.reading.transforms import LookupTable, Padding, Rescale, Window
 
 __all__ = ["Film", "read_film"]
 
 _UNKNOWN_SYNTAX = "1.2.840.10008.1.2.1"
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
-# Entries that leave two bits or more unused reach a quarter of the declared white at most.
-_CLEARLY_FEWER_BITS = 2
-_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +66,7 @@ def read_film(
     any_modality: bool,
     max_pixels: int,
     side: int | None = None,
+    threads: int = 1,
 ) -> Film:
     """Return the film that a DICOM object holds.
 
@@ -86,6 +84,8 @@ def read_film(
         Limit on rows times columns.
     side : int or None
         As `radiograph.read_radiograph` takes `reduced_to`.
+    threads : int
+        Threads that may decode one JPEG 2000 codestream.
 
     Raises
     ------
@@ -105,17 +105,17 @@ def read_film(
     fmt, found = _pixel_format(header, max_pixels)
     notes += found
     full_rows = fmt.rows
-    words, fmt, found = _words(header, fmt, samples, side)
+    words, fmt, found = _words(header, fmt, samples, side, threads)
     reduction = round(full_rows / fmt.rows)
     notes += found
     if photometric == "PALETTE COLOR":
         words, fmt, found = _through_palette(header, words, fmt)
         notes += found
-    modality_lut, found = _modality_lut(header, fmt) if intensity != "chexpert" else (None, [])
+    modality_lut, found = read_modality_lut(header, fmt) if intensity != "chexpert" else (None, [])
     notes += found
-    voi, found = _voi(header, fmt, modality_lut) if intensity == "voi" else ([], [])
+    voi, found = read_voi(header, fmt, modality_lut) if intensity == "voi" else ([], [])
     notes += found
-    padding = _padding(header, fmt)
+    padding = read_padding(header, fmt)
     if padding is not None and reduction > 1:
         words = spread_padding(words, fmt, padding)
     grey = grey_levels(words, fmt, recipe=intensity, modality=modality_lut, voi=voi, invert=invert, padding=padding)
@@ -138,7 +138,9 @@ def read_film(
     )
 
 
-def _words(header: Elements, fmt: PixelFormat, samples: int, side: int | None) -> tuple[Words, PixelFormat, list[str]]:
+def _words(
+    header: Elements, fmt: PixelFormat, samples: int, side: int | None, threads: int
+) -> tuple[Words, PixelFormat, list[str]]:
     pixels = header.get("PixelData")
     if pixels is None:
         floats = [keyword for keyword in ("FloatPixelData", "DoubleFloatPixelData") if keyword in header]
@@ -157,6 +159,7 @@ def _words(header: Elements, fmt: PixelFormat, samples: int, side: int | None) -
         planar=header.integer("PlanarConfiguration") == 1,
         subsampled=header.text("PhotometricInterpretation").upper() == "YBR_FULL_422",
         side=side,
+        threads=threads,
     )
     return decode(form, fmt)
 
@@ -170,7 +173,7 @@ def _through_palette(header: Elements, words: Words, fmt: PixelFormat) -> tuple[
             "LUTData": header.get(f"{colour}PaletteColorLookupTableData"),
         }
         item = Elements({name: element for name, element in parts.items() if element is not None})
-        table, _ = _lookup_table(item, signed_input=fmt.signed)
+        table, _ = read_lookup_table(item, signed_input=fmt.signed)
         if table is None:
             raise RadiographError("invalid-attribute", f"the {colour} palette of a PALETTE COLOR picture is unusable")
         channels.append(table(fmt.values(words)).astype(np.uint16))
@@ -253,113 +256,3 @@ def _pixel_format(header: Elements, max_pixels: int) -> tuple[PixelFormat, list[
     if representation not in (0, 1, None):
         raise RadiographError("invalid-attribute", f"Pixel Representation is {representation}; expected 0 or 1")
     return PixelFormat(rows, columns, allocated, stored, high, representation == 1), notes
-
-
-def _padding(header: Elements, fmt: PixelFormat) -> Padding | None:
-    value = header.integer("PixelPaddingValue")
-    if value is None:
-        return None
-    limit = header.integer("PixelPaddingRangeLimit")
-    ends = [_as_sample(number, fmt) for number in (value, value if limit is None else limit)]
-    return Padding(low=min(ends), high=max(ends), word=value & ((1 << fmt.bits_allocated) - 1))
-
-
-def _as_sample(number: int, fmt: PixelFormat) -> int:
-    """Undo a wrong sign: US and SS are mixed up where the representation is implicit."""
-    if fmt.signed and number >= 1 << (fmt.bits_allocated - 1):
-        return number - (1 << fmt.bits_allocated)
-    if not fmt.signed and number < 0:
-        return number + (1 << fmt.bits_allocated)
-    return number
-
-
-def _modality_lut(header: Elements, fmt: PixelFormat) -> tuple[Rescale | LookupTable | None, list[str]]:
-    if "ModalityLUTSequence" in header:
-        for item in header.sequence("ModalityLUTSequence"):
-            table, _ = _lookup_table(item, signed_input=fmt.signed)  # the depth of its entries has no part in it
-            if table is not None:
-                return table, []
-        return None, ["the Modality LUT is unusable and was left out"]
-    numbers = {}
-    for keyword, neutral in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
-        number = header.decimal(keyword)
-        if number is None and header.text(keyword):
-            raise RadiographError("invalid-attribute", f"{keyword} is no number")
-        numbers[keyword] = neutral if number is None else float(number)
-    slope, intercept = numbers["RescaleSlope"], numbers["RescaleIntercept"]
-    if slope == 0 or not 1e-9 < abs(slope) < 1e9 or abs(intercept) > 1e12:
-        raise RadiographError("invalid-attribute", f"RescaleSlope is {slope:g}, RescaleIntercept {intercept:g}")
-    return (None if (slope, intercept) == (1, 0) else Rescale(slope, intercept)), []
-
-
-def _voi(
-    header: Elements, fmt: PixelFormat, modality: Rescale | LookupTable | None
-) -> tuple[list[Window | LookupTable], list[str]]:
-    """Return the VOI LUTs and then the windows that the file offers; the last note says why there is none."""
-    notes: list[str] = []
-    offers: list[Window | LookupTable] = []
-    if "VOILUTSequence" in header:
-        # The input is what the modality LUT gives: a table's entries are never negative.
-        signed = fmt.signed and not isinstance(modality, LookupTable)
-        if isinstance(modality, Rescale):
-            signed = signed or modality.intercept < 0
-        for item in header.sequence("VOILUTSequence"):
-            table, found = _lookup_table(item, signed_input=signed)
-            offers += [] if table is None else [table]
-            notes += found
-        if not offers:
-            notes.append("the VOI LUT is unusable")
-    windows, found = _windows(header)
-    return offers + windows, notes + found
-
-
-def _windows(header: Elements) -> tuple[list[Window | LookupTable], list[str]]:
-    """Return every window that is a pair of numbers, in the file's order."""
-    if not (header.text("WindowCenter") or header.text("WindowWidth")):
-        return [], []
-    notes: list[str] = []
-    function = header.text("VOILUTFunction").upper() or "LINEAR"
-    if function not in _FUNCTIONS:
-        notes.append("the VOI LUT Function is unknown: taken for LINEAR")
-        function = "LINEAR"
-    windows: list[Window | LookupTable] = []
-    for center, width in zip(header.decimals("WindowCenter"), header.decimals("WindowWidth"), strict=False):
-        if center is None or width is None or abs(center) > 1e12 or width > 1e12:
-            notes.append("the window is no pair of numbers")
-        elif width < 1 if function == "LINEAR" else width <= 0:
-            notes.append(f"the window is {width:g} wide")
-        else:
-            windows.append(Window(float(center), float(width), function))
-    if not windows and not notes:
-        notes.append("the window is no pair of numbers")
-    return windows, notes
-
-
-def _lookup_table(item: Elements, *, signed_input: bool) -> tuple[LookupTable | None, list[str]]:
-    """Return a LUT, and what was taken differently; no LUT if its descriptor and data make no sense."""
-    descriptor = item.get("LUTDescriptor")
-    data = item.get("LUTData")
-    numbers = [number for number in descriptor.numbers() if number is not None] if descriptor else []
-    if len(numbers) != 3 or data is None:
-        return None, []
-    # 0 stands for 65536; the first value mapped has the sign of the input (PS3.3 C.11.1.1), whatever its VR says.
-    count, first, bits = int(numbers[0]) & 0xFFFF or 0x10000, int(numbers[1]), int(numbers[2])
-    if signed_input and first >= 0x8000:
-        first -= 0x10000
-    elif not signed_input and first < 0:
-        first += 0x10000
-    if isinstance(data.value, memoryview):
-        size = 1 if len(data.value) in (count, count + count % 2) else 2
-        order = "<" if data.little else ">"
-        entries = np.frombuffer(data.value[: len(data.value) // size * size], f"{order}u{size}")[:count]
-    else:
-        values = [number for number in data.numbers() if number is not None]
-        entries = np.array(values, np.int64)[:count]
-    if not 1 <= bits <= 16 or len(entries) != count or entries.min() == entries.max():
-        return None, []
-    used = int(entries.max()).bit_length()
-    # A descriptor that promises fewer bits than the data use would clip, one that promises clearly more would darken.
-    if used > bits or used <= bits - _CLEARLY_FEWER_BITS:
-        notes = [f"the LUT's entries use {used} bits, its descriptor says {bits}: read with {used}"]
-        return LookupTable(first, entries.astype(np.uint16), used), notes
-    return LookupTable(first, entries.astype(np.uint16), bits), []

@@ -4,6 +4,7 @@ Only the elements that a picture depends on are kept; a patient's data are stepp
 The walk is a loop, not a recursion, counts its steps, touches no global state and gives no warnings, so
 that it is safe in many threads and on hostile files. (pydicom's reader recurses, warns through the
 process-wide `warnings` module and takes longer to import than a film takes to read: see docs/reading.md.)
+The file is longer than others because the walk over elements, sequences and items is one piece.
 
 References
 ----------

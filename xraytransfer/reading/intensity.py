@@ -14,7 +14,7 @@ aside), so it is worked out once for each possible word of 8 or 16 bits and look
   window and no padding, as there. The JPEG compression (quality 95) that followed is not imitated.
 
 A film's own range reaches from its smallest to its largest value, but for values that lie far outside of
-those of nearly all pixels (`_OUTLIER_SHARE`, `_OUTLIER_DISTANCE`): burned-in marks and defective detector
+those of nearly all pixels (`own_range`): burned-in marks and defective detector
 elements become black or white and do not decide the grey levels of all others.
 
 A window or VOI LUT does not fit if it leaves nearly all of the film in a few grey levels where the film's own
@@ -25,13 +25,15 @@ Padding is outside of the film: it has no part in any of this and becomes black 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import RadiographError
+from xraytransfer.reading.grey_rule import Rule, all_words, apply, blocks, grid, is_constant, look_up
+from xraytransfer.reading.own_range import extremes, own_range, stretch
 from xraytransfer.reading.pixel_format import PixelFormat, Words
 from xraytransfer.reading.transforms import LookupTable, Padding, Rescale, Values, Window
 
@@ -40,18 +42,10 @@ __all__ = ["INTENSITIES", "Grey", "equalise", "grey_levels"]
 INTENSITIES = ("voi", "minmax", "chexpert")
 """Identifiers of the recipes; a model stores the one that it was trained with."""
 
-# Values further from the central 98 % of the film than a fifth of their range are no part of the film's own range.
-_OUTLIER_SHARE = 0.01
-_OUTLIER_DISTANCE = 0.2
 # A window that leaves 98 % of the film in fewer of the 256 grey levels than this does not fit, if the film's own range
 # leaves it in at least twice as many. Right windows leave it in more than a hundred.
 _NEARLY_ALL = 0.98
 _FEW_LEVELS = 32
-# Shares of pixels are estimated from a grid of about so many.
-_GRID_PIXELS = 250_000
-
-# Looked up block by block: the indices that numpy makes of the words then stay in the processor's cache.
-_BLOCK = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,22 +107,22 @@ def grey_levels(
         raise ValueError(f"unknown intensity recipe {recipe!r}; known: {', '.join(INTENSITIES)}")
     if recipe == "chexpert":
         return _chexpert(words, fmt, invert)
-    rule = _Rule(fmt, modality or Rescale(), padding, invert)
+    rule = Rule(fmt, modality or Rescale(), padding, invert)
     refused = ""
     for offer in voi if recipe == "voi" else ():
         is_table = isinstance(offer, LookupTable)
-        pixels = _apply(words, rule, offer.shade)
+        pixels = apply(words, rule, offer.shade)
         if misfit := _misfit(pixels, words, rule, offer.shade):
             refused = f"fallback: the {'VOI LUT' if is_table else 'window'} leaves {misfit}; "
         else:
             return Grey(pixels, f"{refused}{'voi-lut' if is_table else 'window'}")
     if recipe == "voi" and fmt.bits_stored <= 8 and modality is None:
-        pixels = _apply(words, rule, _stretch(*fmt.sample_range))
-        if not _is_constant(pixels, words, rule):
+        pixels = apply(words, rule, stretch(*fmt.sample_range))
+        if not is_constant(pixels, words, rule):
             return Grey(pixels, f"{refused}full-range")
         refused = refused or "fallback: the full-range leaves one grey level; "
-    own = _own_range(words, rule)
-    return Grey(_apply(words, rule, _stretch(own.low, own.high)), f"{refused}min-max", own.notes)
+    own = own_range(words, rule)
+    return Grey(apply(words, rule, stretch(own.low, own.high)), f"{refused}min-max", own.notes)
 
 
 def equalise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -150,155 +144,32 @@ def equalise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(table, 0, 255).astype(np.uint8)[pixels])
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """What is the same for every recipe that honours the modality LUT."""
-
-    fmt: PixelFormat
-    modality: Rescale | LookupTable
-    padding: Padding | None
-    invert: bool
-
-    def values(self, words: Words) -> tuple[Values, NDArray[np.bool_] | None]:
-        """Return values after the modality LUT, and which are padding."""
-        samples = self.fmt.values(words)
-        return self.modality(samples), None if self.padding is None else self.padding.covers(words, samples)
-
-    def levels(self, words: Words, shade: Callable[[Values], Values]) -> NDArray[np.uint8]:
-        values, padded = self.values(words)
-        levels: NDArray[np.uint8] = np.rint(shade(values) * 255).clip(0, 255).astype(np.uint8)
-        if self.invert:
-            levels = 255 - levels
-        if padded is not None:
-            levels[padded] = 0
-        return levels
-
-
-def _stretch(low: float, high: float) -> Callable[[Values], Values]:
-    return lambda values: (values - low) / (high - low)
-
-
-def _blocks(words: Words) -> Iterator[tuple[slice, Words]]:
-    flat = words.reshape(-1)
-    for start in range(0, flat.size, _BLOCK):
-        yield slice(start, start + _BLOCK), flat[start : start + _BLOCK]
-
-
-def _all_words(words: Words) -> Words:
-    return np.arange(1 << (8 * words.itemsize), dtype=words.dtype)
-
-
-def _look_up(table: NDArray[np.uint8], words: Words) -> NDArray[np.uint8]:
-    out = np.empty(words.size, np.uint8)
-    for where, block in _blocks(words):
-        # The table has an entry for every word: clip only spares numpy the check.
-        table.take(block, out=out[where], mode="clip")
-    return out.reshape(words.shape)
-
-
-def _apply(words: Words, rule: _Rule, shade: Callable[[Values], Values]) -> NDArray[np.uint8]:
-    if words.itemsize <= 2:
-        return _look_up(rule.levels(_all_words(words), shade), words)
-    out = np.empty(words.size, np.uint8)
-    for where, block in _blocks(words):
-        out[where] = rule.levels(block, shade)
-    return out.reshape(words.shape)
-
-
-def _present(words: Words) -> Words:
-    """Return each word that occurs, once."""
-    seen = np.zeros(1 << (8 * words.itemsize), np.bool_)
-    for _, block in _blocks(words):
-        seen[block] = True
-    return np.flatnonzero(seen).astype(words.dtype)
-
-
-@dataclass(frozen=True)
-class _OwnRange:
-    """The smallest and largest value of a film, outliers left out."""
-
-    low: float
-    high: float
-    notes: tuple[str, ...] = ()
-
-
-def _grid(words: Words) -> Words:
-    """Return every n-th pixel of every n-th row."""
-    step = max(1, int((words.size / _GRID_PIXELS) ** 0.5))
-    return words[::step, ::step]
-
-
-def _extremes(words: Words, rule: _Rule, low: float, high: float) -> tuple[float, float] | None:
-    """Return the smallest and largest value of the film from `low` to `high`; None if there is none."""
-    ranges = []
-    for block in [_present(words)] if words.itemsize <= 2 else (block for _, block in _blocks(words)):
-        values, padded = rule.values(block)
-        values = values[(values >= low) & (values <= high) & (True if padded is None else ~padded)]
-        if values.size:
-            ranges.append((float(values.min()), float(values.max())))
-    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
-
-
-def _own_range(words: Words, rule: _Rule) -> _OwnRange:
-    """Return the film's own range; refuse a film that has one value only, or is nothing but padding."""
-    whole = _extremes(words, rule, -np.inf, np.inf)
-    if whole is None or whole[0] == whole[1]:
-        raise RadiographError("constant", "every pixel of the film has the same value")
-    values, padded = rule.values(_grid(words))
-    values = values if padded is None else values[~padded]
-    if values.size:
-        first, last = np.quantile(values, [_OUTLIER_SHARE, 1 - _OUTLIER_SHARE])
-        reach = _OUTLIER_DISTANCE * (last - first)
-        inner = _extremes(words, rule, first - reach, last + reach) if reach > 0 else None
-        if inner is not None and inner != whole and inner[0] < inner[1]:
-            note = (
-                f"values reach from {whole[0]:g} to {whole[1]:g}, nearly all lie from {inner[0]:g} to {inner[1]:g}: "
-                "the grey levels are stretched over these"
-            )
-            return _OwnRange(*inner, (note,))
-    return _OwnRange(*whole)
-
-
-def _levels_in_use(words: Words, rule: _Rule, shade: Callable[[Values], Values]) -> int:
+def _levels_in_use(words: Words, rule: Rule, shade: Callable[[Values], Values]) -> int:
     """Return the fewest grey levels that hold nearly all of the film."""
-    grid = _grid(words).reshape(-1)
-    padded = rule.values(grid)[1]
-    counts = np.bincount(rule.levels(grid if padded is None else grid[~padded], shade), minlength=256)
+    sample = grid(words).reshape(-1)
+    padded = rule.values(sample)[1]
+    counts = np.bincount(rule.levels(sample if padded is None else sample[~padded], shade), minlength=256)
     return int(np.searchsorted(np.cumsum(np.sort(counts)[::-1]), _NEARLY_ALL * counts.sum())) + 1
 
 
-def _misfit(pixels: NDArray[np.uint8], words: Words, rule: _Rule, shade: Callable[[Values], Values]) -> str:
+def _misfit(pixels: NDArray[np.uint8], words: Words, rule: Rule, shade: Callable[[Values], Values]) -> str:
     """Return what a window leaves of the film where that is next to nothing; empty where it fits."""
-    if _is_constant(pixels, words, rule):
+    if is_constant(pixels, words, rule):
         return "one grey level"
     levels = _levels_in_use(words, rule, shade)
     if levels < _FEW_LEVELS:
-        own = _own_range(words, rule)
-        if _levels_in_use(words, rule, _stretch(own.low, own.high)) >= 2 * levels:
+        own = own_range(words, rule)
+        if _levels_in_use(words, rule, stretch(own.low, own.high)) >= 2 * levels:
             return f"nearly all of the film in {levels} grey levels"
     return ""
 
 
-def _is_constant(pixels: NDArray[np.uint8], words: Words, rule: _Rule) -> bool:
-    """Return whether the film, without its padding, has one grey level only."""
-    if rule.padding is None:
-        return bool(pixels.min() == pixels.max())
-    levels: set[int] = set()
-    flat = pixels.reshape(-1)
-    for where, block in _blocks(words):
-        padded = rule.padding.covers(block, rule.fmt.values(block))
-        levels.update(np.unique(flat[where][~padded]).tolist())
-        if len(levels) > 1:
-            return False
-    return True
-
-
 def _chexpert(words: Words, fmt: PixelFormat, invert: bool) -> Grey:
-    rule = _Rule(fmt, Rescale(), None, invert)
-    extremes = _extremes(words, rule, -np.inf, np.inf)
-    if extremes is None or extremes[0] == extremes[1]:
+    rule = Rule(fmt, Rescale(), None, invert)
+    ends = extremes(words, rule, -np.inf, np.inf)
+    if ends is None or ends[0] == ends[1]:
         raise RadiographError("constant", "every pixel of the film has the same value")
-    low, high = extremes
+    low, high = ends
 
     def levels(block: Words) -> NDArray[np.uint8]:
         # In this order, and cut instead of rounded, as the converter does.
@@ -306,10 +177,10 @@ def _chexpert(words: Words, fmt: PixelFormat, invert: bool) -> Grey:
         return np.bitwise_not(eight) if invert else eight
 
     if words.itemsize <= 2:
-        pixels = _look_up(levels(_all_words(words)), words)
+        pixels = look_up(levels(all_words(words)), words)
     else:
         pixels = np.empty(words.size, np.uint8)
-        for where, block in _blocks(words):
+        for where, block in blocks(words):
             pixels[where] = levels(block)
         pixels = pixels.reshape(words.shape)
     return Grey(equalise(pixels), "min-max, equalised")

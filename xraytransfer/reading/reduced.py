@@ -58,7 +58,7 @@ def halvings(header: StreamHeader, fmt: PixelFormat, side: int | None) -> int:
 
 
 def _pillow_knows(size: int, count: int) -> bool:
-    """Return whether Pillow, which rounds, expects as many reduced pixels as a codestream holds: a part counts as one."""
+    """Return whether Pillow, which rounds, expects as many reduced pixels as the codestream, which rounds up, holds."""
     return (size + (1 << count) // 2) >> count == -(-size >> count)
 
 
