@@ -44,7 +44,7 @@ def main() -> None:
     films = calibration_films(data)
     rows = data.rows["validation"]
 
-    def judge(model: onnx.ModelProto) -> tuple[np.ndarray, float, int]:
+    def evaluate(model: onnx.ModelProto) -> tuple[np.ndarray, float, int]:
         session = open_session(model.SerializeToString(), "cpu")[0]
         one, times = data.pixels[rows[:1]], []
         member_probability(session, one)
@@ -54,7 +54,7 @@ def main() -> None:
             times.append(time.perf_counter() - start)
         return member_probability(session, data.pixels, rows), statistics.median(times), model.ByteSize()
 
-    reference, seconds, size = judge(full)
+    reference, seconds, size = evaluate(full)
     members = [-1] * reference.shape[1]
     validation = predictions_of(
         data.table.subset(rows), ensemble.config["outputs"], data.label[rows], reference, members
@@ -65,7 +65,7 @@ def main() -> None:
     )
     print(f"{'float32':<18}{size / 1e6:7.1f}{1.0:8.2f}{1000 * seconds:8.1f}{1.0:10.2f}")
     for precision in args.precision:
-        found, time_taken, bytes_taken = judge(lower(full, precision, films, spared=spared))
+        found, time_taken, bytes_taken = evaluate(lower(full, precision, films, spared=spared))
         difference = auroc_difference(
             validation, found.mean(1, dtype=float), reference.mean(1, dtype=float), np.random.default_rng(0)
         )

@@ -30,7 +30,7 @@ from steady_rate import SteadyRate
 
 from xraytransfer import Classifier, load
 
-PATH = "/v1/predict?any_film=true"  # the films are drawn: a model's judge may refuse them, and judges them all the same
+PATH = "/v1/predict?any_film=true"  # the films are drawn: a quality gate may refuse them, and works all the same
 
 
 def library(classifier: Classifier, films: list[bytes], seconds: float) -> SteadyRate:

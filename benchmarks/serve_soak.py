@@ -27,7 +27,7 @@ from serve_clients import Client, Target, make_films, running
 from xraytransfer import load
 
 BOUNDARY = "soak"
-PATH = "/v1/predict?any_film=true"  # the films are drawn: a model's judge may refuse them
+PATH = "/v1/predict?any_film=true"  # the films are drawn: a model's quality gate may refuse them
 
 
 class Soak:

@@ -240,8 +240,8 @@ def _fit_one(label: Floats, probability: Floats, method: str, before: Curve) -> 
     start = {"temperature": [1.0], "platt": [1.0, 0.0], "beta": [1.0, 1.0, 0.0]}[method]
     slopes = {"temperature": 1, "platt": 1, "beta": 2}[method]
     bounds = [(_SMALLEST_SLOPE, None)] * slopes + [(None, None)] * (len(start) - slopes)
-    found = minimize(loss, np.array(start), jac=True, method="L-BFGS-B", bounds=bounds)
-    a, b, c = unpack(found.x)
+    optimum = minimize(loss, np.array(start), jac=True, method="L-BFGS-B", bounds=bounds)
+    a, b, c = unpack(optimum.x)
     return float(a), float(b), float(c)
 
 

@@ -16,6 +16,13 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
+def _deprecated(_: click.Context, __: click.Parameter, folder: Path | None) -> Path | None:
+    """Print that ``--judge`` is the former name of ``--quality-gate``."""
+    if folder is not None:
+        click.echo("--judge is deprecated: write --quality-gate", err=True)
+    return folder
+
+
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=FOLDER)
 @click.option("-o", "--output", type=FILE, required=True, help="The model file; its cards are written beside it.")
@@ -56,7 +63,8 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--margin", type=click.FloatRange(0, 1), help="AUROC that the precision may cost.  [default: by precision]"
 )
-@click.option("--judge", type=FOLDER, help="Judge of films (`study judge`) that goes into the file.")
+@click.option("--quality-gate", type=FOLDER, help="Folder of `study quality-gate`: put that gate into the file.")
+@click.option("--judge", type=FOLDER, hidden=True, callback=_deprecated, help="Former name of --quality-gate.")
 @click.option("--robustness", is_flag=True, help="Also score the test films as other hospitals would send them.")
 @click.option("--name", help="Name of the model.  [default: the output file's, without .onnx]")
 @click.option("--model-version", "version", default="1", show_default=True, help="Version of the model.")
@@ -77,19 +85,20 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--force", is_flag=True, help="Write the file even if a gate is failed; it then says so.")
-def export(runs: tuple[Path, ...], output: Path, triton: Path | None, **options: Any) -> None:
+def export(runs: tuple[Path, ...], output: Path, triton: Path | None, judge: Path | None, **options: Any) -> None:
     """Write the ensemble of RUNS as one ONNX file.
 
     RUNS are run folders; the file needs no code of ours.
     """
     from xraytransfer.export.options import ExportOptions
 
-    wanted = ExportOptions(**{**options, "name": options["name"] or output.stem})
-    wanted.check(output)  # before torch is loaded
+    options |= {"name": options["name"] or output.stem, "quality_gate": options["quality_gate"] or judge}
+    export_options = ExportOptions(**options)
+    export_options.check(output)  # before torch is loaded
 
     from xraytransfer.export.exporter import export_runs
 
-    export_runs(runs, output, wanted, click.echo)
+    export_runs(runs, output, export_options, click.echo)
     if triton is not None:
         from xraytransfer.export.triton import write_repository
 
@@ -120,9 +129,9 @@ def export(runs: tuple[Path, ...], output: Path, triton: Path | None, **options:
 def calibrate(model: str, labelled: Path, output: Path, **options: Any) -> None:
     """Find calibration and thresholds of MODEL on a site's own films.
 
-    LABELLED is a CSV file: a column path, one column for each observation that was judged (1, 0 or empty),
+    LABELLED is a CSV file: a column path, one column for each observation that was labelled (1, 0 or empty),
     and optionally patient.
     """
     from xraytransfer.export.site_calibration import calibrate_site
 
-    calibrate_site(model, labelled, output, say=click.echo, **options)
+    calibrate_site(model, labelled, output, log=click.echo, **options)

@@ -1,24 +1,29 @@
-"""The model file's description of an exported ensemble: everything that the card later says."""
+"""The description that a model file carries of itself: whole, for an exported ensemble and for a site's copy.
+
+Everything that the model card later says stands in it; `xraytransfer.export.graph.model_writer.serialise` adds the
+checksum, the date and the name of the program.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from xraytransfer.export.calibration import Calibration
-from xraytransfer.export.checks.evaluation import metric_rows
-from xraytransfer.export.checks.roc_curve import roc_rows
+from xraytransfer.export.checks.evaluation import metric_rows, roc_rows
 from xraytransfer.export.graph.model_writer import observation_rows
 from xraytransfer.export.members import Ensemble
 from xraytransfer.export.operating_points import DEFAULT, operating_points
 from xraytransfer.export.options import ExportOptions
+from xraytransfer.model_file import ModelDescription
 from xraytransfer.study.data.predictions import Predictions
 from xraytransfer.study.stats.auroc import macro_auroc
 from xraytransfer.study.stats.calibration_error import reliability_curve
 
-__all__ = ["describe_model", "reliability_rows"]
+__all__ = ["Measurements", "describe_calibrated_copy", "describe_for_scoring", "describe_model", "reliability_rows"]
 
 _NOTES = (
     "No Finding means that the report names nothing: it is not a disease, and its probability falls as the "
@@ -29,16 +34,42 @@ _NOTES = (
 )
 
 
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured of a finished graph.
+
+    Attributes
+    ----------
+    validation, test : Predictions
+        What the graph's members answer for these films.
+    calibration : Calibration
+        Fitted on `validation`.
+    parity : dict
+        From the parity gate, with ``judge`` where the file holds a quality gate.
+    accuracy : dict or None
+        From the accuracy gate; None in float32.
+    comparison : dict
+        Validation AUROC of the ensemble, of its members, and of checkpoints that were averaged.
+    quality_gate : dict or None
+        What the quality gate's folder says of it; None where the file holds none.
+    """
+
+    validation: Predictions
+    test: Predictions
+    calibration: Calibration
+    parity: Mapping[str, Any]
+    accuracy: Mapping[str, Any] | None
+    comparison: Mapping[str, Any]
+    quality_gate: Mapping[str, Any] | None
+
+
 def describe_model(
     ensemble: Ensemble,
     options: ExportOptions,
-    *,
-    validation: Predictions,
-    test: Predictions,
-    calibration: Calibration,
-    parity: Mapping[str, Any],
+    measured: Measurements,
+    robustness: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Return the document that `xraytransfer.export.graph.model_writer.serialise` completes.
+    """Return the whole description of an exported ensemble.
 
     Parameters
     ----------
@@ -46,25 +77,44 @@ def describe_model(
         The members.
     options : ExportOptions
         Name, version, precision, licence.
-    validation, test : Predictions
-        What the finished graph's members say.
-    calibration : Calibration
-        Fitted on `validation`.
-    parity : mapping
-        From the parity gate.
+    measured : Measurements
+        What was measured of the finished graph.
+    robustness : sequence of dict, optional
+        From `xraytransfer.export.checks.robustness.measure_robustness`; no entry where absent.
+
+    Returns
+    -------
+    dict
+        As the model file's schema has it.
     """
-    config = ensemble.config
-    found_on = f"validation patients of {config['data']['name']}"
-    p_validation, p_test = calibration.apply(validation.ensemble()), calibration.apply(test.ensemble())
-    members = []
-    for index, member in enumerate(ensemble.members):
-        row = dict(member.description)
-        if row["validation_auroc"] is None:
-            row["validation_auroc"] = macro_auroc(validation.label, validation.probability[:, index])
-        members.append(row)
-    observations = list(config["outputs"])
-    held_out = f"{config['data']['name']} test patients"
-    return {
+    name = ensemble.config["data"]["name"]
+    held_out, test = f"{name} test patients", measured.test
+    probability = measured.calibration.apply(test.ensemble())
+    document = {
+        **describe_for_scoring(ensemble, options, measured),
+        "training": _training(ensemble.config),
+        "metrics": metric_rows(held_out, test, probability, np.random.default_rng(0)),
+        "roc": roc_rows(test, probability, held_out),
+        "calibration": {
+            **measured.calibration.to_dict(f"validation patients of {name}"),
+            "reliability": reliability_rows(test, probability, held_out),
+        },
+        "parity": dict(measured.parity),
+        "notes": list(_NOTES),
+        "accuracy": measured.accuracy,
+        "ensemble": dict(measured.comparison),
+    }
+    return document if robustness is None else {**document, "robustness": list(robustness)}
+
+
+def describe_for_scoring(ensemble: Ensemble, options: ExportOptions, measured: Measurements) -> dict[str, Any]:
+    """Return the part of the description that a `Classifier` needs: enough to score films with the graph."""
+    config, validation = ensemble.config, measured.validation
+    data = f"validation patients of {config['data']['name']}"
+    thresholds = operating_points(
+        validation.label, measured.calibration.apply(validation.ensemble()), list(config["outputs"])
+    )
+    document: dict[str, Any] = {
         "name": options.name,
         "version": options.version,
         "observations": observation_rows(),
@@ -73,22 +123,62 @@ def describe_model(
             "intensity": config["intensity"],
             "resize": "bilinear-antialias-stretch",
         },
-        "members": members,
-        "training": _training(config),
-        "metrics": metric_rows(held_out, test, p_test, np.random.default_rng(0)),
-        "roc": roc_rows(test, p_test, held_out),
-        "calibration": {
-            **calibration.to_dict(found_on),
-            "reliability": reliability_rows(test, p_test, held_out),
-        },
-        "operating_points": [
-            {**row, "data": found_on} for row in operating_points(validation.label, p_validation, observations)
-        ],
+        "members": _members(ensemble, options, validation),
+        "operating_points": [{**row, "data": data} for row in thresholds],
         "default_operating_point": DEFAULT,
-        "parity": dict(parity),
         "precision": options.precision,
         "licence": options.licence,
-        "notes": list(_NOTES),
+    }
+    if measured.quality_gate is not None:
+        inner = ("row", "split", "data")
+        document["acceptance"] = {key: value for key, value in measured.quality_gate.items() if key not in inner}
+    return document
+
+
+def describe_calibrated_copy(
+    original: ModelDescription, scored: Predictions, calibration: Calibration, table: str
+) -> dict[str, Any]:
+    """Return the description of a copy that was calibrated on a site's films.
+
+    Parameters
+    ----------
+    original : ModelDescription
+        Of the model file that is copied.
+    scored : Predictions
+        The site's films: labels, and the members' probabilities.
+    calibration : Calibration
+        Fitted on `scored`.
+    table : str
+        Name of the site's table.
+
+    Returns
+    -------
+    dict
+        The original's description with new numbers for the observations that were fitted.
+    """
+    document = {key: value for key, value in original.document.items() if key != "created"}
+    data = f"{table}: {len(scored.image)} films of {len(np.unique(scored.patient))} patients"
+    probability = calibration.apply(scored.ensemble())
+    names = [str(name) for name in scored.observations]
+    fitted = {name for name, yes in zip(names, calibration.fitted, strict=True) if yes}
+    rows = operating_points(scored.label, probability, names)
+    fresh = [{**row, "data": data} for row in rows if row["observation"] in fitted]
+    kept = [row for row in original.operating_points if row["observation"] not in fitted]
+    changed = calibration.method != "none"
+    return {
+        **document,
+        "operating_points": [*fresh, *kept],
+        "default_operating_point": original.document.get("default_operating_point") or DEFAULT,
+        "metrics": [
+            *(row for row in original.metrics if not (changed and _is_stale(row, fitted))),
+            *metric_rows(f"{data}, on which it was fitted", scored, probability, np.random.default_rng(0)),
+        ],
+        "roc": roc_rows(scored, probability, data),
+        "calibration": {
+            **(calibration.to_dict(data) if changed else document.get("calibration") or {}),
+            "reliability": reliability_rows(scored, probability, data),
+        },
+        "calibrated_from": {"graph_sha256": original.sha256, "calibration": document.get("calibration")},
     }
 
 
@@ -121,6 +211,20 @@ def reliability_rows(films: Predictions, calibrated: np.ndarray[Any, Any], data:
     return rows
 
 
+def _members(ensemble: Ensemble, options: ExportOptions, validation: Predictions) -> list[dict[str, Any]]:
+    """Return a row for each member; averaged members, which no run has measured, get their AUROC from `validation`."""
+    rows = []
+    spared = options.spared([member.description["architecture"] for member in ensemble.members])
+    for index, member in enumerate(ensemble.members):
+        row = dict(member.description)
+        if row["validation_auroc"] is None:
+            row["validation_auroc"] = macro_auroc(validation.label, validation.probability[:, index])
+        if index in spared:
+            row["precision"] = "float16-weights"
+        rows.append(row)
+    return rows
+
+
 def _curve(label: np.ndarray[Any, Any], probability: np.ndarray[Any, Any]) -> dict[str, list[float]]:
     curve = reliability_curve(label, probability)
     return {
@@ -133,7 +237,7 @@ def _curve(label: np.ndarray[Any, Any], probability: np.ndarray[Any, Any]) -> di
 
 
 def _training(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how it was trained, without this machine's paths."""
+    """Return how the members were trained, without this machine's paths."""
     data = {key: value for key, value in config["data"].items() if key in ("name", "images", "refused", "views")}
     return {
         "data": data.get("name"),
@@ -151,3 +255,8 @@ def _initial_weights(config: Mapping[str, Any]) -> str:
     if (config.get("weights") or {}).get("path"):
         return "ImageNet-1k, from files of the user's in timm's layout"
     return "ImageNet-1k, from timm's hub, as the tag names them"
+
+
+def _is_stale(row: Mapping[str, Any], fitted: set[str]) -> bool:
+    """Return whether a metric was measured with a calibration that is replaced; AUROC and AUPRC keep their values."""
+    return row["metric"] in ("ece", "brier") and row["observation"] in fitted

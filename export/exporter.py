@@ -15,20 +15,21 @@ from torch import nn
 
 from xraytransfer.classifier import Classifier
 from xraytransfer.errors import ExportError, StudyError
-from xraytransfer.export.calibration import fit, identity
+from xraytransfer.export.calibration import Calibration, fit, identity
 from xraytransfer.export.card.files import write_cards
 from xraytransfer.export.checks.gates import Gate, accuracy_gate, parity_gate
 from xraytransfer.export.checks.predictions_file import write_test_predictions
-from xraytransfer.export.checks.quality_gate_parity import fitting_judge, judge_gate
+from xraytransfer.export.checks.quality_gate_parity import load_quality_gate, quality_gate_parity
 from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness
-from xraytransfer.export.description import describe_model
+from xraytransfer.export.description import Measurements, describe_for_scoring, describe_model
 from xraytransfer.export.graph.int8 import calibration_films
-from xraytransfer.export.graph.model_writer import check_size, serialise, write_atomically
+from xraytransfer.export.graph.model_writer import check_size, serialise
 from xraytransfer.export.graph.precision import lower
 from xraytransfer.export.graph.to_onnx import build_graph
 from xraytransfer.export.members import Ensemble, choose_members
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.scoring import member_probability, set_calibration
+from xraytransfer.files import write_bytes
 from xraytransfer.plural import counted
 from xraytransfer.radiograph import Film, read_radiograph
 from xraytransfer.runtime import open_session
@@ -73,16 +74,16 @@ def export_members(
     rows, columns = metadata["input"]["resolution"]
     model = lower(build_graph(networks, (rows, columns)), precision, films)
     session, _ = open_session(model.SerializeToString(), "cpu")
-    gate = Gate(force=False, say=lambda _: None)
+    gate = Gate(force=False, log=lambda _: None)
     parity = parity_gate(networks, session, films, resolution=(rows, columns), precision=precision, gate=gate)
-    write_atomically(out_path, serialise(model, {**metadata, "precision": precision, "parity": parity}))
+    write_bytes(out_path, serialise(model, {**metadata, "precision": precision, "parity": parity}), error=ExportError)
 
 
 def export_runs(
     folders: Sequence[Path],
     out: Path,
     options: ExportOptions,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Write the ensemble of runs as a model file, with its cards beside it.
 
@@ -94,7 +95,7 @@ def export_runs(
         The model file; the cards take its name with ``.md`` and ``.html``.
     options : ExportOptions
         What is wanted.
-    say : callable
+    log : callable
         Takes each line for the user.
 
     Returns
@@ -110,61 +111,66 @@ def export_runs(
         Runs or data that cannot be read.
     """
     options.check(out)
-    gate = Gate(options.force, say)
+    gate = Gate(options.force, log)
     ensemble = choose_members(folders, options.checkpoints, options.fuse)
     spared = options.spared([member.description["architecture"] for member in ensemble.members])
     size = check_size(ensemble.networks, options.precision, spared)
-    say(f"{counted(len(ensemble.members), 'member')}, about {size / 1e6:.0f} MB")
+    log(f"{counted(len(ensemble.members), 'member')}, about {size / 1e6:.0f} MB")
     unfused = _unfused_auroc(ensemble)
     data = _data(ensemble.config, options)
-    films = _whole_films(data, ensemble.config["intensity"])
-    judge, judged = fitting_judge(options.judge, ensemble.config["split"])
-    full = build_graph(ensemble.networks, ensemble.resolution, judge=judge)
-    session = _open(full, options.device)
+    model, measured = _build_and_measure(ensemble, options, data, spared, gate)
+    log(f"calibration: {measured.calibration.method}")
+    measured = replace(measured, comparison=_compare(measured.validation, unfused, log))
+    robustness = None
+    if options.robustness:
+        scorable = serialise(model, describe_for_scoring(ensemble, options, measured))
+        robustness = _robustness(scorable, data, measured.test, options.device, log)
+    document = describe_model(ensemble, options, measured, robustness)
+    file = serialise(model, document)
+    write_bytes(out, file, error=ExportError)
+    write_test_predictions(out, measured.test, measured.calibration.apply(measured.test.ensemble()))
+    written = write_cards(out)
+    log(f"{out}: {len(file) / 1e6:.1f} MB; card: {', '.join(path.name for path in written)}")
+    return document
+
+
+def _build_and_measure(
+    ensemble: Ensemble, options: ExportOptions, data: RunData, spared: Sequence[int], gate: Gate
+) -> tuple[onnx.ModelProto, Measurements]:
+    """Return the calibrated graph in the precision that will be written, and what was measured of it."""
+    config, films = ensemble.config, _whole_films(data, ensemble.config["intensity"])
+    quality_gate, gate_document = load_quality_gate(options.quality_gate, config["split"])
+    model = build_graph(ensemble.networks, ensemble.resolution, quality_gate=quality_gate)
+    session, accuracy = _open(model, options.device), None
     common: dict[str, Any] = {"resolution": ensemble.resolution, "gate": gate}
     parity = parity_gate(ensemble.networks, session, films, precision="float32", **common)
-    validation = _judge(session, data, "validation", ensemble.config)
-    model, accuracy = full, None
+    validation = _predict_split(session, data, "validation", config)
     if options.precision != "float32":
-        model = lower(full, options.precision, calibration_films(data), spared=spared)
+        model = lower(model, options.precision, calibration_films(data), spared=spared)
         session = _open(model, options.device)
         parity = parity_gate(ensemble.networks, session, films, precision=options.precision, **common)
-        lowered = _judge(session, data, "validation", ensemble.config)
+        full, validation = validation, _predict_split(session, data, "validation", config)
         accuracy = accuracy_gate(
-            validation,
-            lowered.probability,
+            full,
             validation.probability,
+            full.probability,
             precision=options.precision,
             gate=gate,
             margin=options.margin,
         )
-        validation = lowered
-    if judge is not None:
-        parity["judge"] = judge_gate(judge, session, films, ensemble.resolution, gate)
-    test = _judge(session, data, "test", ensemble.config)
-    calibration = identity(test.label.shape[1])
-    if options.calibration != "none":
-        arrays = (validation.label, validation.ensemble(), validation.patient)
-        calibration = fit(*arrays, np.random.default_rng(0), options.calibration)
-    say(f"calibration: {calibration.method}")
+    if quality_gate is not None:
+        parity["judge"] = quality_gate_parity(quality_gate, session, films, ensemble.resolution, gate)
+    test = _predict_split(session, data, "test", config)
+    calibration = _fit_calibration(validation, options.calibration)
     set_calibration(model, calibration)
-    document = describe_model(
-        ensemble, options, validation=validation, test=test, calibration=calibration, parity=parity
-    )
-    for index in spared:
-        document["members"][index]["precision"] = "float16-weights"
-    document["accuracy"] = accuracy
-    document["ensemble"] = _compare(validation, unfused, say)
-    if judged is not None:
-        document["acceptance"] = {key: value for key, value in judged.items() if key not in ("row", "split", "data")}
-    if options.robustness:
-        document["robustness"] = _robustness(serialise(model, document), data, test, options.device, say)
-    file = serialise(model, document)
-    write_atomically(out, file)
-    write_test_predictions(out, test, calibration.apply(test.ensemble()))
-    written = write_cards(out)
-    say(f"{out}: {len(file) / 1e6:.1f} MB; card: {', '.join(path.name for path in written)}")
-    return document
+    return model, Measurements(validation, test, calibration, parity, accuracy, {}, gate_document)
+
+
+def _fit_calibration(validation: Predictions, method: str) -> Calibration:
+    if method == "none":
+        return identity(validation.label.shape[1])
+    arrays = (validation.label, validation.ensemble(), validation.patient)
+    return fit(*arrays, np.random.default_rng(0), method)
 
 
 def _data(config: Mapping[str, Any], options: ExportOptions) -> RunData:
@@ -192,31 +198,32 @@ def _open(model: onnx.ModelProto, device: str) -> ort.InferenceSession:
 
 
 def _robustness(
-    file: bytes, data: RunData, test: Predictions, device: str, say: Callable[[str], None]
+    file: bytes, data: RunData, test: Predictions, device: str, log: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Score the test films in every variant, with the file as users will have it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(file)
         films = [data.table.path[row] for row in data.rows["test"]]
-        return measure_robustness(Classifier(path, device=device), films, test, say=say, variants=VARIANTS)
+        return measure_robustness(Classifier(path, device=device), films, test, log=log, variants=VARIANTS)
 
 
-def _judge(session: ort.InferenceSession, data: RunData, split: str, config: Mapping[str, Any]) -> Predictions:
+def _predict_split(session: ort.InferenceSession, data: RunData, split: str, config: Mapping[str, Any]) -> Predictions:
+    """Score the films of one split with a graph."""
     rows = data.rows[split]
     probability = member_probability(session, data.pixels, rows)
     members = [-1] * probability.shape[1]
     return predictions_of(data.table.subset(rows), config["outputs"], data.label[rows], probability, members)
 
 
-def _compare(validation: Predictions, unfused: float | None, say: Callable[[str], None]) -> dict[str, Any]:
+def _compare(validation: Predictions, unfused: float | None, log: Callable[[str], None]) -> dict[str, Any]:
     """Return the validation AUROC of this file, of its members, and of its checkpoints not averaged."""
     label = validation.label
     whole = macro_auroc(label, validation.ensemble())
     members = [macro_auroc(label, validation.probability[:, m]) for m in range(validation.probability.shape[1])]
-    say(f"macro AUROC on validation patients: {whole:.4f}; members one by one: {np.mean(members):.4f}")
+    log(f"macro AUROC on validation patients: {whole:.4f}; members one by one: {np.mean(members):.4f}")
     if unfused is not None:
-        say(f"the same checkpoints as an ensemble, not averaged: {unfused:.4f}")
+        log(f"the same checkpoints as an ensemble, not averaged: {unfused:.4f}")
     return {
         "validation_auroc": whole,
         "member_validation_auroc": members,

@@ -198,17 +198,17 @@ def _members(run: Run, fuse: str) -> list[Member]:
 def _six(network: nn.Module, run: Run) -> nn.Module:
     """Return the network with the head's rows of our six observations, in our order."""
     trained: list[str] = list(run.config["outputs"])
-    wanted = [row.identifier for row in OBSERVATIONS]
-    missing = [name for name in wanted if name not in trained]
+    identifiers = [row.identifier for row in OBSERVATIONS]
+    missing = [name for name in identifiers if name not in trained]
     if missing:
         raise ExportError(f"{run.folder}: was not trained for {', '.join(missing)}; a model file needs all six")
-    if trained == wanted:
+    if trained == identifiers:
         return network
-    rows = torch.tensor([trained.index(name) for name in wanted])
+    rows = torch.tensor([trained.index(name) for name in identifiers])
     old = network.get_submodule("head")
     if not isinstance(old, nn.Linear):
         raise ExportError(f"{run.folder}: its head is no linear layer, rows cannot be chosen")
-    head = nn.Linear(old.in_features, len(wanted))
+    head = nn.Linear(old.in_features, len(identifiers))
     with torch.no_grad():
         head.weight.copy_(old.weight[rows])
         head.bias.copy_(old.bias[rows])
@@ -216,8 +216,8 @@ def _six(network: nn.Module, run: Run) -> nn.Module:
     return network
 
 
-def _taught(teacher: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return who taught a run, for its row."""
+def _teachers(teacher: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the entries of a run's row that name its teachers."""
     return {} if teacher is None else {"teachers": teacher["runs"], "teacher_share": teacher["share"]}
 
 
@@ -231,7 +231,7 @@ def _describe(run: Run, network: nn.Module, kept: Sequence[Checkpoint], fusion: 
         "truncation": int(run.config["truncation"]),
         "seed": run.config.get("seed"),
         "run": run.name,
-        **_taught(run.config.get("teacher")),
+        **_teachers(run.config.get("teacher")),
         "checkpoint_steps": [checkpoint.step for checkpoint in kept],
         "checkpoint_sha256": [checkpoint.sha256 for checkpoint in kept],
         "fusion": fusion,

@@ -58,8 +58,8 @@ def operating_points(
     for k, observation in enumerate(observations):
         here, there = truth[:, k], p[:, k]
         thresholds = {DEFAULT: youden_threshold(here, there)}
-        for wanted in sensitivities:
-            thresholds[f"sensitivity-{round(100 * wanted)}"] = threshold_at_sensitivity(here, there, wanted)
+        for sensitivity in sensitivities:
+            thresholds[f"sensitivity-{round(100 * sensitivity)}"] = threshold_at_sensitivity(here, there, sensitivity)
         rows += [_row(name, observation, here, there, value) for name, value in thresholds.items()]
     return rows
 

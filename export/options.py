@@ -55,8 +55,8 @@ class ExportOptions:
         Where the graph is checked: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
     folder, cache : Path or None
         Where the data set and its cache lie now; where the run says if None.
-    judge : Path or None
-        Folder of a judge that `xraytransfer study judge` trained; none where None.
+    quality_gate : Path or None
+        Folder of a quality gate that `xraytransfer study quality-gate` trained; none where None.
     robustness : bool
         Score the test films in every variant of `robustness.VARIANTS` too, for the card.
     licence : str
@@ -78,7 +78,7 @@ class ExportOptions:
     device: str = "auto"
     folder: Path | None = None
     cache: Path | None = None
-    judge: Path | None = None
+    quality_gate: Path | None = None
     robustness: bool = False
     licence: str = "Apache-2.0"
     overwrite: bool = False
@@ -94,10 +94,10 @@ class ExportOptions:
         """
         if unknown := [name for name in self.int8_except if name not in architectures]:
             raise ExportError(f"--int8-except {unknown[0]}: the members are {', '.join(dict.fromkeys(architectures))}")
-        found = [index for index, name in enumerate(architectures) if name in self.int8_except]
-        if len(found) == len(architectures):
+        spared = [index for index, name in enumerate(architectures) if name in self.int8_except]
+        if len(spared) == len(architectures):
             raise ExportError("--int8-except leaves no member to be int8; --precision float16-weights is what is left")
-        return found
+        return spared
 
     def check(self, out: Path) -> None:
         """Refuse what cannot end well before anything heavy is loaded.

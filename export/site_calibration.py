@@ -3,7 +3,7 @@
 Conventions
 -----------
 The table is a CSV file with a column ``path`` (relative to the table's folder, or absolute), one column for
-each observation that was labelled (identifier or printed name; 1 present, 0 absent, empty not judged), and
+each observation that was labelled (identifier or printed name; 1 present, 0 absent, empty not labelled), and
 optionally ``patient``. Networks stay as they are: only the calibration's numbers, the operating points and
 the description change.
 """
@@ -25,21 +25,19 @@ import xraytransfer
 from xraytransfer.errors import ExportError
 from xraytransfer.export.calibration import Calibration, fit
 from xraytransfer.export.card.files import write_cards
-from xraytransfer.export.checks.evaluation import metric_rows
-from xraytransfer.export.checks.roc_curve import roc_rows
-from xraytransfer.export.description import reliability_rows
-from xraytransfer.export.graph.model_writer import serialise, write_atomically
+from xraytransfer.export.description import describe_calibrated_copy
+from xraytransfer.export.graph.model_writer import serialise
 from xraytransfer.export.graph.to_onnx import CALIBRATION_INITIALISERS
-from xraytransfer.export.operating_points import DEFAULT, operating_points
 from xraytransfer.export.options import check_output
 from xraytransfer.export.scoring import set_calibration
-from xraytransfer.model_file import ModelDescription, read
+from xraytransfer.files import write_bytes
+from xraytransfer.model_file import read
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.study.data.predictions import Predictions
 
 __all__ = ["LabelledFilms", "calibrate_site", "read_labels"]
 
-_REFUSALS_SAID = 10
+_REFUSALS_SHOWN = 10
 _EXPECTED = f"expected are a column path and at least one of {', '.join(row.identifier for row in OBSERVATIONS)}"
 
 
@@ -85,12 +83,12 @@ def read_labels(table: Path) -> LabelledFilms:
     except OSError as error:
         raise ExportError(f"{table}: cannot be read: {error.strerror}") from error
     names = {alias: k for k, row in enumerate(OBSERVATIONS) for alias in (row.identifier, row.name)}
-    found = {column: names[column] for column in columns if column in names}
-    if "path" not in columns or not found:
+    label_columns = {column: names[column] for column in columns if column in names}
+    if "path" not in columns or not label_columns:
         raise ExportError(f"{table}: {_EXPECTED}; it has {', '.join(columns) or 'no columns'}")
     label = np.full((len(rows), len(OBSERVATIONS)), np.nan, np.float32)
     for index, row in enumerate(rows):
-        for column, k in found.items():
+        for column, k in label_columns.items():
             label[index, k] = _label(row[column], f"{table}, line {index + 2}, {column}")
     paths = [table.parent / (row["path"] or "") for row in rows]
     patients = [row.get("patient") or str(path) for row, path in zip(rows, paths, strict=True)]
@@ -106,7 +104,7 @@ def calibrate_site(
     name: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Write a copy of a model file with calibration and operating points found on a site's films.
 
@@ -126,7 +124,7 @@ def calibrate_site(
         As `xraytransfer.load`.
     overwrite : bool
         Replace `out` if it exists.
-    say : callable
+    log : callable
         Takes each line for the user.
 
     Returns
@@ -144,28 +142,31 @@ def calibrate_site(
     check_output(out, overwrite=overwrite)
     films = read_labels(table)
     description, data = read(model, verify=True)
-    judged = _score(model, films, device, say)
+    scored = _score(model, films, device, log)
     graph = onnx.ModelProto.FromString(data)
     # an observation with too few films keeps the model's calibration, and so do all where no method beats it
-    found = fit(
-        judged.label, judged.ensemble(), judged.patient, np.random.default_rng(0), method, before=_stored(graph)
-    )
-    if not found.fitted.any():
+    arrays = (scored.label, scored.ensemble(), scored.patient)
+    calibration = fit(*arrays, np.random.default_rng(0), method, before=_stored(graph))
+    if not calibration.fitted.any():
         raise ExportError(f"{table}: no observation has 5 films with it and 5 without: nothing to calibrate on")
-    set_calibration(graph, found)
-    document = _describe(description, judged, found, table.name)
+    set_calibration(graph, calibration)
+    document = describe_calibrated_copy(description, scored, calibration, table.name)
     document["name"] = name or description.name
-    write_atomically(out, serialise(graph, document))
+    write_bytes(out, serialise(graph, document), error=ExportError)
     write_cards(out)
-    fitted = [row.identifier for row, yes in zip(OBSERVATIONS, found.fitted, strict=True) if yes]
-    left = [row.identifier for row in OBSERVATIONS if row.identifier not in fitted]
-    what = (
-        "the model's own calibration kept, none is better" if found.method == "none" else f"{found.method} calibration"
-    )
-    say(f"{out}: {what}; thresholds of {', '.join(fitted)} found on {len(judged.image)} films")
-    if left:
-        say(f"left as they were (fewer than 5 films with or without): {', '.join(left)}")
+    _report(out, calibration, len(scored.image), log)
     return document
+
+
+def _report(out: Path, calibration: Calibration, films: int, log: Callable[[str], None]) -> None:
+    """Say which observations were fitted, and which were left as they were."""
+    fitted = [row.identifier for row, yes in zip(OBSERVATIONS, calibration.fitted, strict=True) if yes]
+    left = [row.identifier for row in OBSERVATIONS if row.identifier not in fitted]
+    kept = calibration.method == "none"
+    method = "the model's own calibration kept, none is better" if kept else f"{calibration.method} calibration"
+    log(f"{out}: {method}; thresholds of {', '.join(fitted)} found on {films} films")
+    if left:
+        log(f"left as they were (fewer than 5 films with or without): {', '.join(left)}")
 
 
 def _label(text: str | None, where: str) -> float:
@@ -177,19 +178,19 @@ def _label(text: str | None, where: str) -> float:
     raise ExportError(f"{where}: {value!r} is no label; expected 1, 0 or nothing")
 
 
-def _score(model: str | Path, films: LabelledFilms, device: str, say: Callable[[str], None]) -> Predictions:
+def _score(model: str | Path, films: LabelledFilms, device: str, log: Callable[[str], None]) -> Predictions:
     """Return what the model says of the films that it does not refuse."""
     kept, answers, refused = [], [], 0
-    for index, answer in enumerate(xraytransfer.load(model, device=device).predict_many(films.path)):
-        if isinstance(answer, xraytransfer.Prediction):
+    for index, outcome in enumerate(xraytransfer.load(model, device=device).predict_many(films.path)):
+        if isinstance(outcome, xraytransfer.Prediction):
             kept.append(index)
-            answers.append(answer.member_probability)
+            answers.append(outcome.member_probability)
         else:
             refused += 1
-            if refused <= _REFUSALS_SAID:
-                say(f"refused: {answer.message}")
-    if refused > _REFUSALS_SAID:
-        say(f"refused: {refused - _REFUSALS_SAID} more")
+            if refused <= _REFUSALS_SHOWN:
+                log(f"refused: {outcome.message}")
+    if refused > _REFUSALS_SHOWN:
+        log(f"refused: {refused - _REFUSALS_SHOWN} more")
     if not kept:
         raise ExportError(
             f"none of the {len(films.path)} films could be scored; a path in the table begins at the table's own folder"
@@ -216,37 +217,3 @@ def _stored(graph: onnx.ModelProto) -> Sequence[NDArray[np.float64]]:
     if missing := [name for name in CALIBRATION_INITIALISERS if name not in held]:
         raise ExportError(f"the model has no {missing[0]}: it was not written by xraytransfer export")
     return [numpy_helper.to_array(held[name]).astype(np.float64) for name in CALIBRATION_INITIALISERS]
-
-
-def _describe(
-    description: ModelDescription, judged: Predictions, calibration: Calibration, table: str
-) -> dict[str, Any]:
-    document = {key: value for key, value in description.document.items() if key != "created"}
-    data = f"{table}: {len(judged.image)} films of {len(np.unique(judged.patient))} patients"
-    calibrated = calibration.apply(judged.ensemble())
-    names = [str(name) for name in judged.observations]
-    fitted = {name for name, yes in zip(names, calibration.fitted, strict=True) if yes}
-    rows = operating_points(judged.label, calibrated, names)
-    fresh = [{**row, "data": data} for row in rows if row["observation"] in fitted]
-    kept = [row for row in description.operating_points if row["observation"] not in fitted]
-    changed = calibration.method != "none"
-    return {
-        **document,
-        "operating_points": [*fresh, *kept],
-        "default_operating_point": description.document.get("default_operating_point") or DEFAULT,
-        "metrics": [
-            *(row for row in description.metrics if not (changed and _is_stale(row, fitted))),
-            *metric_rows(f"{data}, on which it was fitted", judged, calibrated, np.random.default_rng(0)),
-        ],
-        "roc": roc_rows(judged, calibrated, data),
-        "calibration": {
-            **(calibration.to_dict(data) if changed else document.get("calibration") or {}),
-            "reliability": reliability_rows(judged, calibrated, data),
-        },
-        "calibrated_from": {"graph_sha256": description.sha256, "calibration": document.get("calibration")},
-    }
-
-
-def _is_stale(row: dict[str, Any], fitted: set[str]) -> bool:
-    """Return whether a metric was measured with a calibration that is replaced; AUROC and AUPRC keep their values."""
-    return row["metric"] in ("ece", "brier") and row["observation"] in fitted

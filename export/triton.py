@@ -12,9 +12,9 @@ import re
 from pathlib import Path
 
 from xraytransfer.errors import ExportError
-from xraytransfer.export.graph.model_writer import write_atomically
+from xraytransfer.files import write_bytes
 from xraytransfer.model_file import INPUT, ModelDescription, describe
-from xraytransfer.quality_gate import ACCEPTANCE_OUTPUTS
+from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS
 
 __all__ = ["config_text", "write_repository"]
 
@@ -55,10 +55,10 @@ def write_repository(model: Path, repository: Path) -> Path:
         graph = model.read_bytes()
     except OSError as error:
         raise ExportError(f"{folder}: cannot be written: {error.strerror}") from error
-    write_atomically(folder / "1" / "model.onnx", graph)
+    write_bytes(folder / "1" / "model.onnx", graph, error=ExportError)
     labels = "\n".join(description.observations) + "\n"
-    write_atomically(folder / "observations.txt", labels.encode())
-    write_atomically(folder / "config.pbtxt", config_text(description).encode())
+    write_bytes(folder / "observations.txt", labels.encode(), error=ExportError)
+    write_bytes(folder / "config.pbtxt", config_text(description).encode(), error=ExportError)
     return folder
 
 
@@ -77,12 +77,12 @@ def config_text(description: ModelDescription) -> str:
     """
     observations, members = len(description.observations), len(description.members)
     name = os.fspath(description.name)
-    judged = ""
-    if description.acceptance is not None:
+    gate_outputs = ""
+    if description.quality_gate is not None:
         # one number a film: Triton calls a tensor of the batch alone [ 1 ] that is reshaped to nothing
-        kinds, distance = ACCEPTANCE_OUTPUTS
-        judged = f""",
-  {{ name: "{kinds}" data_type: TYPE_FP32 dims: [ {len(description.acceptance.kinds)} ] }},
+        kinds, distance = QUALITY_GATE_OUTPUTS
+        gate_outputs = f""",
+  {{ name: "{kinds}" data_type: TYPE_FP32 dims: [ {len(description.quality_gate.kinds)} ] }},
   {{ name: "{distance}" data_type: TYPE_FP32 dims: [ 1 ] reshape: {{ shape: [ ] }} }}"""
     return f"""# written by {description.document["writer"]}; graph and weights {description.sha256}
 name: "{name}"
@@ -94,7 +94,7 @@ input [
 output [
   {{ name: "probability" data_type: TYPE_FP32 dims: [ {observations} ] label_filename: "observations.txt" }},
   {{ name: "member_probability" data_type: TYPE_FP32 dims: [ {members}, {observations} ] }},
-  {{ name: "activation_map" data_type: TYPE_FP32 dims: [ {observations}, -1, -1 ] }}{judged}
+  {{ name: "activation_map" data_type: TYPE_FP32 dims: [ {observations}, -1, -1 ] }}{gate_outputs}
 ]
 dynamic_batching {{
   preferred_batch_size: {list(_PREFERRED_BATCHES)}

@@ -268,7 +268,7 @@ class Engine:
 
     @staticmethod
     def _finish(job: _Job[T], radiograph: Radiograph, prediction: Prediction) -> None:
-        judged = prediction.acceptance
-        if judged is not None and not job.any_film and (refusal := judged.refusal(prediction.source)) is not None:
+        gate = prediction.acceptance
+        if gate is not None and not job.any_film and (refusal := gate.refusal(prediction.source)) is not None:
             raise refusal
         job.future.set_result(job.finish(radiograph, prediction))

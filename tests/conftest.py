@@ -51,10 +51,10 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def judging_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a toy model file with a judge that takes bright films for inverted ones."""
-    path = tmp_path_factory.mktemp("judging-model") / "judging.onnx"
-    write_toy_model(path, judge=True)
+def gated_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a toy model file with a quality gate that takes bright films for inverted ones."""
+    path = tmp_path_factory.mktemp("gated-model") / "gated.onnx"
+    write_toy_model(path, quality_gate=True)
     return path
 
 
@@ -65,18 +65,23 @@ def toy_model_writer() -> Callable[..., None]:
 
 
 def write_toy_model(
-    path: Path, *, resolution: int = 32, outputs: tuple[str, ...] | None = None, judge: bool = False, **changes: Any
+    path: Path,
+    *,
+    resolution: int = 32,
+    outputs: tuple[str, ...] | None = None,
+    quality_gate: bool = False,
+    **changes: Any,
 ) -> None:
     """Write a toy model file; `changes` replace entries of its metadata, `outputs` names the graph's.
 
-    A toy `judge` calls bright films inverted; a film's distance is its mean grey level, 0 to 1.
+    A toy `quality_gate` calls bright films inverted; a film's distance is its mean grey level, 0 to 1.
     """
     onnx = pytest.importorskip("onnx")
     from xraytransfer.model_file import METADATA_KEY, graph_sha256
 
-    model = _toy_graph(onnx, resolution, outputs, judge)
+    model = _toy_graph(onnx, resolution, outputs, quality_gate)
     metadata = toy_metadata(resolution)
-    if judge:
+    if quality_gate:
         from xraytransfer.quality_gate import KINDS
 
         metadata["schema_version"] = 2
@@ -112,7 +117,7 @@ def toy_metadata(resolution: int) -> dict[str, Any]:
     }
 
 
-def _toy_graph(onnx: Any, resolution: int, outputs: tuple[str, ...] | None, judge: bool) -> Any:
+def _toy_graph(onnx: Any, resolution: int, outputs: tuple[str, ...] | None, quality_gate: bool) -> Any:
     rng = np.random.default_rng(7)
     helper, numpy_helper, kind = onnx.helper, onnx.numpy_helper, onnx.TensorProto
     constants = {
@@ -141,7 +146,7 @@ def _toy_graph(onnx: Any, resolution: int, outputs: tuple[str, ...] | None, judg
         node("Mean", ["flat_a", "flat_b"], ["probability"]),
         node("Mean", ["map_a", "map_b"], ["activation_map"]),
     ]
-    if judge:
+    if quality_gate:
         constants["kind_weight"] = np.array([[-40, 0, 0, 0, 40, 0]], np.float32)
         constants["kind_bias"] = np.array([20, -50, -50, -50, -20, -50], np.float32)
         nodes += [
@@ -155,7 +160,7 @@ def _toy_graph(onnx: Any, resolution: int, outputs: tuple[str, ...] | None, judg
         "probability": ["batch", 6],
         "member_probability": ["batch", 2, 6],
         "activation_map": ["batch", 6, resolution - 2, resolution - 2],
-        **({"film_kind": ["batch", 6], "film_distance": ["batch"]} if judge else {}),
+        **({"film_kind": ["batch", 6], "film_distance": ["batch"]} if quality_gate else {}),
     }
     graph = helper.make_graph(
         nodes,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xraytransfer import model_file
+from xraytransfer import model_file, model_metadata
 from xraytransfer.errors import ModelFileError
 
 
@@ -37,7 +37,7 @@ def test_checksum_covers_everything_but_the_metadata(toy_model, tmp_path):
 
 def test_newer_schema_is_refused(toy_model_writer, tmp_path):
     path = tmp_path / "newer.onnx"
-    toy_model_writer(path, schema_version=model_file.SCHEMA_VERSION + 1)
+    toy_model_writer(path, schema_version=model_metadata.SCHEMA_VERSION + 1)
     with pytest.raises(ModelFileError, match="upgrade with"):
         model_file.describe(path)
 
@@ -72,7 +72,7 @@ def test_incomplete_metadata_is_refused(toy_model_writer, tmp_path, change, mess
         model_file.describe(path)
     jsonschema = pytest.importorskip("jsonschema")
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(_toy_document(path), model_file.schema())
+        jsonschema.validate(_toy_document(path), model_metadata.schema())
 
 
 def _toy_document(path):
@@ -82,9 +82,9 @@ def _toy_document(path):
 
 def test_toy_and_shipped_models_fulfil_the_published_schema(toy_model):
     jsonschema = pytest.importorskip("jsonschema")
-    jsonschema.Draft202012Validator.check_schema(model_file.schema())
+    jsonschema.Draft202012Validator.check_schema(model_metadata.schema())
     for path in [toy_model, *model_file.shipped_models().values()]:
-        jsonschema.validate(model_file.describe(path).document, model_file.schema())
+        jsonschema.validate(model_file.describe(path).document, model_metadata.schema())
 
 
 def test_a_shipped_models_name_means_the_shipped_model(toy_model, tmp_path, monkeypatch):

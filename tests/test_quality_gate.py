@@ -1,4 +1,4 @@
-"""The judge of films, as the core reads it: limits, reasons, refusals, and the way through a classifier."""
+"""The quality gate, as the core reads it: limits, reasons, refusals, and the way through a classifier."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from PIL import Image
 
 from xraytransfer import Prediction, Refusal, load
 from xraytransfer.errors import REASONS, ModelFileError, RadiographError
-from xraytransfer.quality_gate import KINDS, AcceptanceRule
+from xraytransfer.quality_gate import KINDS, QualityGateLimits
 
-RULE = AcceptanceRule(tuple(KINDS), 0.4, 2.0)
+RULE = QualityGateLimits(tuple(KINDS), 0.4, 2.0)
 
 
 def film(path: Path, level: int) -> Path:
@@ -40,10 +40,10 @@ def test_every_kind_but_the_first_has_a_known_reason_and_a_cure() -> None:
 def test_the_most_probable_wrong_kind_is_named(kind: str) -> None:
     probability = np.full(len(KINDS), 0.02, np.float32)
     probability[list(KINDS).index(kind)] = 0.9
-    judged = RULE.judge(probability, 1.0)
-    assert not judged.accepted
-    assert judged.reason == KINDS[kind][0]
-    error = judged.refusal("scan.dcm")
+    result = RULE.evaluate(probability, 1.0)
+    assert not result.accepted
+    assert result.reason == KINDS[kind][0]
+    error = result.refusal("scan.dcm")
     assert error is not None
     assert error.reason == KINDS[kind][0]
     assert str(error).startswith("scan.dcm: ")
@@ -53,21 +53,21 @@ def test_the_most_probable_wrong_kind_is_named(kind: str) -> None:
 @pytest.mark.parametrize(("upright", "distance", "accepted"), [(0.4, 2.0, True), (0.39, 1.0, False), (0.9, 2.1, False)])
 def test_both_limits_are_kept_at_their_edges(upright: float, distance: float, accepted: bool) -> None:
     probability = np.array([upright, *[(1 - upright) / 5] * 5])
-    judged = RULE.judge(probability, distance)
-    assert judged.accepted is accepted
-    assert (judged.refusal("x") is None) is accepted
+    result = RULE.evaluate(probability, distance)
+    assert result.accepted is accepted
+    assert (result.refusal("x") is None) is accepted
 
 
 @pytest.mark.parametrize(("upright", "distance"), [(float("nan"), 1.0), (0.9, float("nan"))])
 def test_an_answer_that_is_no_number_is_never_accepted(upright: float, distance: float) -> None:
-    assert not RULE.judge(np.array([upright, *[0.02] * 5]), distance).accepted
+    assert not RULE.evaluate(np.array([upright, *[0.02] * 5]), distance).accepted
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=6, max_size=6), st.floats(0, 10))
 def test_what_is_accepted_has_no_reason_and_what_is_refused_has_one(answer: list[float], distance: float) -> None:
-    judged = RULE.judge(np.array(answer, np.float32), distance)
-    assert judged.accepted is (judged.reason is None) is (judged.explanation is None)
-    assert json.loads(json.dumps(judged.to_dict()))["accepted"] is judged.accepted
+    result = RULE.evaluate(np.array(answer, np.float32), distance)
+    assert result.accepted is (result.reason is None) is (result.explanation is None)
+    assert json.loads(json.dumps(result.to_dict()))["accepted"] is result.accepted
 
 
 @pytest.mark.parametrize(
@@ -84,17 +84,17 @@ def test_what_is_accepted_has_no_reason_and_what_is_refused_has_one(answer: list
 )
 def test_a_description_that_cannot_be_relied_on_is_refused(entry: Any) -> None:
     with pytest.raises(ModelFileError, match="acceptance"):
-        AcceptanceRule.from_document({"acceptance": entry})
+        QualityGateLimits.from_document({"acceptance": entry})
 
 
-def test_a_model_without_a_judge_accepts_everything(toy_model: Path, tmp_path: Path) -> None:
+def test_a_model_without_a_quality_gate_accepts_everything(toy_model: Path, tmp_path: Path) -> None:
     prediction = load(toy_model, device="cpu").predict(film(tmp_path / "bright.png", 220))
     assert prediction.acceptance is None
     assert prediction.to_dict()["acceptance"] is None
 
 
-def test_a_refused_film_raises_and_scores_only_when_forced(judging_model: Path, tmp_path: Path) -> None:
-    classifier = load(judging_model, device="cpu")
+def test_a_refused_film_raises_and_scores_only_when_forced(gated_model: Path, tmp_path: Path) -> None:
+    classifier = load(gated_model, device="cpu")
     dark, bright = film(tmp_path / "dark.png", 60), film(tmp_path / "bright.png", 220)
     good = classifier.predict(dark)
     assert good.acceptance is not None
@@ -109,8 +109,8 @@ def test_a_refused_film_raises_and_scores_only_when_forced(judging_model: Path, 
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_in_a_batch_a_refusal_keeps_its_place(judging_model: Path, tmp_path: Path, batch_size: int) -> None:
-    classifier = load(judging_model, device="cpu")
+def test_in_a_batch_a_refusal_keeps_its_place(gated_model: Path, tmp_path: Path, batch_size: int) -> None:
+    classifier = load(gated_model, device="cpu")
     paths = [str(film(tmp_path / f"{i}.png", level)) for i, level in enumerate((60, 220, 70, 245, 50))]
     outcomes = list(classifier.predict_many(paths, batch_size=batch_size))
     assert [type(outcome) for outcome in outcomes] == [Prediction, Refusal, Prediction, Refusal, Prediction]
@@ -122,24 +122,24 @@ def test_in_a_batch_a_refusal_keeps_its_place(judging_model: Path, tmp_path: Pat
 
 def test_a_far_film_is_refused_although_it_looks_upright(toy_model_writer: Callable[..., None], tmp_path: Path) -> None:
     rule = {"kinds": list(KINDS), "minimum_probability": 0.5, "maximum_distance": 0.1}
-    toy_model_writer(tmp_path / "strict.onnx", judge=True, acceptance=rule)
+    toy_model_writer(tmp_path / "strict.onnx", quality_gate=True, acceptance=rule)
     with pytest.raises(RadiographError, match="unlike the films") as caught:
         load(tmp_path / "strict.onnx", device="cpu").predict(film(tmp_path / "grey.png", 90))
     assert caught.value.reason == "not-accepted"
 
 
-def test_a_graph_that_lacks_its_judge_is_refused_on_loading(
+def test_a_graph_that_lacks_its_quality_gate_is_refused_on_loading(
     toy_model_writer: Callable[..., None], tmp_path: Path
 ) -> None:
     rule = {"kinds": list(KINDS), "minimum_probability": 0.5, "maximum_distance": 2.0}
-    toy_model_writer(tmp_path / "no-judge.onnx", acceptance=rule)
+    toy_model_writer(tmp_path / "no-gate.onnx", acceptance=rule)
     with pytest.raises(ModelFileError, match="film_kind, its graph lacks it"):
-        load(tmp_path / "no-judge.onnx", device="cpu")
+        load(tmp_path / "no-gate.onnx", device="cpu")
 
 
-def test_the_command_refuses_with_the_cure_and_scores_when_told(judging_model: Path, tmp_path: Path) -> None:
+def test_the_command_refuses_with_the_cure_and_scores_when_told(gated_model: Path, tmp_path: Path) -> None:
     bright = film(tmp_path / "bright.png", 220)
-    command = [sys.executable, "-m", "xraytransfer", "predict", str(bright), "--model", str(judging_model)]
+    command = [sys.executable, "-m", "xraytransfer", "predict", str(bright), "--model", str(gated_model)]
     command += ["--device", "cpu", "--format", "jsonl"]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1

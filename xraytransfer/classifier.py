@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
@@ -13,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer import model_file, runtime
-from xraytransfer.errors import DeviceError, ModelFileError, RadiographError
+from xraytransfer.errors import DeviceError, RadiographError
+from xraytransfer.ordered_threads import in_order
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
-from xraytransfer.quality_gate import ACCEPTANCE_OUTPUTS
 
 if TYPE_CHECKING:  # the reader is loaded beside the model, not before it
     from pydicom import Dataset
@@ -83,32 +81,10 @@ class Classifier:
         self._data: bytes | None = data if self.provider == CPU_PROVIDER and self._threads > 1 else None
         self._narrow_session = self._session if self._threads == 1 else None
         self._lock = Lock()
-        self._judge = self.description.acceptance
-        self._outputs = [*model_file.OUTPUTS, *(ACCEPTANCE_OUTPUTS if self._judge else ())]
+        self._quality_gate = self.description.quality_gate
         self._thresholds = tuple(self.description.thresholds())
         self._identity = ModelIdentity(self.description.name, self.description.version, self.description.sha256)
-        self._check_shapes()
-
-    def _check_shapes(self) -> None:
-        """Refuse a graph whose answers are not one number for each observation and member."""
-        count, members = len(self.description.observations), len(self.description.members)
-        expected = {
-            "probability": {1: count},
-            "member_probability": {1: members, 2: count},
-            "activation_map": {1: count},
-            ACCEPTANCE_OUTPUTS[0]: {1: len(self._judge.kinds)} if self._judge else {},
-        }
-        found_names = {value.name for value in self._session.get_outputs()}
-        if missing := [name for name in self._outputs if name not in found_names]:
-            raise ModelFileError(f"{self.description.path}: its description names {missing[0]}, its graph lacks it")
-        for value in self._session.get_outputs():
-            for axis, size in expected.get(value.name, {}).items():
-                found = value.shape[axis] if len(value.shape) > axis else None
-                if found != size and not isinstance(found, str):  # a name: only known when it runs
-                    raise ModelFileError(
-                        f"{self.description.path}: output {value.name} has shape {value.shape}, "
-                        f"expected {size} along axis {axis}"
-                    )
+        runtime.check_outputs(self._session, self.description)
 
     def read(self, source: Source, *, any_modality: bool = False) -> Radiograph:
         """Read a radiograph with the intensity recipe that the model was trained with.
@@ -148,7 +124,7 @@ class Classifier:
         any_modality : bool
             Score films that the header says are no chest radiographs.
         any_film : bool
-            Score films that the model's own judge refuses; `Prediction.acceptance` still says so.
+            Score films that the model's quality gate refuses; `Prediction.acceptance` still says so.
         keep_pixels : bool
             Keep the film's pixels in `Prediction.pixels`, for an overlay.
 
@@ -172,7 +148,7 @@ class Classifier:
     def predict_radiographs(self, radiographs: Sequence[Radiograph], *, keep_pixels: bool = False) -> list[Prediction]:
         """Score radiographs of any sizes as one batch; results in their order.
 
-        Films that the model's judge refuses are in it too: `Prediction.acceptance` says so.
+        Films that the model's quality gate refuses are scored too; `Prediction.acceptance` says so.
         """
         films = [self.read(film) for film in radiographs]
         return self._score(self._session, films, keep_pixels) if films else []
@@ -216,7 +192,7 @@ class Classifier:
             return self._read_or_refuse(source, any_modality)
 
         if not (on_cpu and size == 1):
-            films = _in_order(read, sources, workers, ahead=workers + size)
+            films = in_order(read, sources, workers, ahead=workers + size)
             return (_settle(outcome, any_film) for outcome in self._in_batches(films, size, keep_pixels))
         narrow = self._session_for_one_thread()
 
@@ -224,7 +200,7 @@ class Classifier:
             film = read(source)
             return film if isinstance(film, Refusal) else _settle(self._score(narrow, [film], keep_pixels)[0], any_film)
 
-        return _in_order(read_and_score, sources, workers, ahead=workers + 2)
+        return in_order(read_and_score, sources, workers, ahead=workers + 2)
 
     def _in_batches(
         self, films: Iterator[Radiograph | Refusal], size: int, keep_pixels: bool
@@ -264,9 +240,9 @@ class Classifier:
             return self._narrow_session
 
     def _score(self, session: Any, films: Sequence[Radiograph], keep_pixels: bool) -> list[Prediction]:
-        batch = self._batch(films)
+        batch, gate = self._batch(films), self._quality_gate
         try:
-            probability, members, maps, *judged = session.run(self._outputs, {model_file.INPUT: batch})
+            probability, members, maps, *gate_outputs = session.run(self.description.outputs, {model_file.INPUT: batch})
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise DeviceError(
                 f"scoring {len(films)} films together on {self.provider} failed: {str(error).strip()[:300]}; "
@@ -284,7 +260,7 @@ class Classifier:
                 model=self._identity,
                 provider=self.provider,
                 pixels=film.pixels if keep_pixels else None,
-                acceptance=self._judge.judge(judged[0][i], float(judged[1][i])) if self._judge else None,
+                acceptance=gate.evaluate(gate_outputs[0][i], float(gate_outputs[1][i])) if gate else None,
             )
             for i, film in enumerate(films)
         ]
@@ -308,22 +284,7 @@ def _refused(prediction: Prediction, any_film: bool) -> RadiographError | None:
 
 
 def _settle(outcome: Prediction | Refusal, any_film: bool) -> Prediction | Refusal:
-    """Return what a batch gives for a film: a refusal where the model's judge refuses it."""
+    """Return what a batch gives for a film: a refusal where the model's quality gate refuses it."""
     if isinstance(outcome, Refusal) or (error := _refused(outcome, any_film)) is None:
         return outcome
     return Refusal(outcome.source, error.reason, str(error))
-
-
-def _in_order(work: Callable[[Any], Any], items: Iterable[Any], workers: int, ahead: int) -> Iterator[Any]:
-    """Yield work(item) for each item, in order, computed in threads, never more than `ahead` unfinished."""
-    pending: deque[Future[Any]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="xraytransfer")
-    try:
-        for item in items:
-            pending.append(pool.submit(work, item))
-            if len(pending) >= ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:  # also when the caller stops early or presses Ctrl-C: start nothing more
-        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,8 +1,9 @@
-"""A lock that ends with its process: one run per folder, one builder per cache."""
+"""Locks between processes: on a folder, so that one process at a time works in it, and on an open file."""
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sys
 import time
@@ -11,7 +12,11 @@ from types import TracebackType
 
 from xraytransfer.errors import StudyError
 
-__all__ = ["FolderLock", "is_locked"]
+__all__ = ["FolderLock", "is_locked", "try_lock"]
+
+_PATIENCE_SECONDS = 0.5
+"""How long a lock is tried for: `is_locked`, called from another terminal, holds it for a moment, too."""
+_PAUSE_SECONDS = 0.1
 
 
 class FolderLock:
@@ -29,7 +34,14 @@ class FolderLock:
     Raises
     ------
     StudyError
-        On entering, if another process holds the lock and `wait` is false, or the disk has no locks.
+        On entering, if another process holds the lock and `wait` is false, or the file system refuses to lock.
+
+    Notes
+    -----
+    Some network file systems accept ``flock`` and lock nothing, or lock only against processes of the same machine.
+    This class cannot notice that: two processes then enter the same folder at the same time. What would hold there
+    is a fence token, a number in the lock file that grows with each holder and that a writer compares before it moves
+    a file onto its name. The lock file is empty so far, and its content is reserved for that number.
     """
 
     def __init__(self, folder: Path, *, wait: bool = False) -> None:
@@ -41,15 +53,19 @@ class FolderLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            _lock_patiently(file, self.wait)
-        except OSError as error:
+            self._acquire(file)
+        except BaseException:
             os.close(file)
-            _check_held(error, self.path)
-            raise StudyError(
-                f"{self.path.parent}: another process works in this folder; wait for it, or end it"
-            ) from error
+            raise
         self._file = file
         return self
+
+    def _acquire(self, file: int) -> None:
+        deadline = math.inf if self.wait else time.monotonic() + _PATIENCE_SECONDS
+        while not _try_lock_or_refuse(file, self.path):
+            if time.monotonic() > deadline:
+                raise StudyError(f"{self.path.parent}: another process works in this folder; wait for it, or end it")
+            time.sleep(_PAUSE_SECONDS)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -59,54 +75,55 @@ class FolderLock:
             self._file = None
 
 
-def _lock_patiently(file: int, wait: bool) -> None:
-    # `is_locked` holds the lock for a moment, from another terminal: that must not refuse a run
-    for _ in range(5):
-        try:
-            return _lock(file, wait)
-        except OSError:
-            time.sleep(0.1)
-    return _lock(file, wait)
-
-
-def _check_held(error: OSError, path: Path) -> None:
-    """Raise what is no other process's lock: a network drive without locks would look like one for ever."""
-    if error.errno not in (errno.EACCES, errno.EAGAIN):
-        raise StudyError(f"{path}: cannot be locked ({error.strerror}); keep results on a local disk") from error
-
-
 def is_locked(folder: Path) -> bool:
-    """Return whether a process holds a folder's lock; StudyError where the disk has no locks."""
+    """Return whether a process holds a folder's lock; StudyError where the file system refuses to lock."""
     path = folder / "lock"
     if not path.is_file():
         return False
-    # reading is enough for flock: a colleague may look at a folder that is not theirs
+    # flock needs no right to write, so a colleague may look at a folder that belongs to somebody else
     file = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
-        _lock(file, False)
-    except OSError as error:
-        _check_held(error, path)
-        return True
+        return not _try_lock_or_refuse(file, path)
     finally:
         os.close(file)
-    return False
 
 
-if sys.platform == "win32":
-    import msvcrt
+def try_lock(file: int) -> bool:
+    """Lock an open file until it is closed, and return whether that succeeded.
 
-    def _lock(file: int, wait: bool) -> None:
-        # LK_LOCK gives up after ten tries of a second
-        while True:
-            try:
-                msvcrt.locking(file, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-            except OSError:
-                if not wait:
-                    raise
-            else:
-                return
-else:
-    import fcntl
+    Parameters
+    ----------
+    file : int
+        A file descriptor.
 
-    def _lock(file: int, wait: bool) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    Returns
+    -------
+    bool
+        False where another process holds the lock.
+
+    Raises
+    ------
+    OSError
+        The file system refuses to lock, as network drives may.
+    """
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return False
+    return True
+
+
+def _try_lock_or_refuse(file: int, path: Path) -> bool:
+    try:
+        return try_lock(file)
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be locked ({error.strerror}); keep results on a local disk") from error

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS
-from xraytransfer.quality_gate import Acceptance
+from xraytransfer.quality_gate import QualityGateResult
 
 __all__ = ["RESEARCH_NOTICE", "ModelIdentity", "Prediction", "Refusal"]
 
@@ -61,8 +61,8 @@ class Prediction:
         The execution provider that ran, such as ``CPUExecutionProvider``.
     pixels : ndarray or None
         uint8, shape (rows, columns): the film as it was read, where it was asked to be kept.
-    acceptance : Acceptance or None
-        What the model's judge of films said; None where the model has none.
+    acceptance : QualityGateResult or None
+        What the model's quality gate found; None where the model has none.
     """
 
     source: str
@@ -75,7 +75,7 @@ class Prediction:
     model: ModelIdentity
     provider: str
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
-    acceptance: Acceptance | None = None
+    acceptance: QualityGateResult | None = None
 
     ok = True
 
@@ -101,11 +101,11 @@ class Prediction:
 
     @property
     def doubt(self) -> str | None:
-        """Return what a result must say where the model's judge refused the film and a user had it scored; or None."""
+        """Return the warning for a film that the quality gate refused and a user had scored; None for others."""
         if self.acceptance is None or self.acceptance.accepted:
             return None
         return (
-            f"The model's judge of films refused this film ({self.acceptance.reason}); it was scored because a user "
+            f"The model's quality gate refused this film ({self.acceptance.reason}); it was scored because a user "
             "asked for any film: the values may mean nothing."
         )
 

@@ -1,11 +1,13 @@
-"""Acceptance: whether a film is one that the model may score, as the model file's own judge says.
+"""The quality gate: a small network in the model file that says which films the model may score.
 
 Conventions
 -----------
-A small network in the model file answers, for each film, how probable each kind is (`KINDS`), and how far the film
-lies from those it was trained on: the Mahalanobis distance of its features, divided by the square root of their
-number, so that a usual film lies near 1. The file's description holds the two limits. Both were fitted on
-validation patients; the card states what they refuse and what they miss.
+For each film the network gives the probability of each kind of picture (`KINDS`), and the distance of the film from
+those that the network was trained on: the Mahalanobis distance of its features, divided by the square root of their
+number, so that a usual film lies near 1. The file's description holds a limit for each of the two, fitted on validation
+patients. The model card states what the limits refuse and what they miss.
+
+In model files, in results and in the HTTP interface the gate's entry is called ``acceptance``.
 
 References
 ----------
@@ -22,10 +24,10 @@ from numpy.typing import NDArray
 
 from xraytransfer.errors import ModelFileError, RadiographError
 
-__all__ = ["ACCEPTANCE_OUTPUTS", "KINDS", "Acceptance", "AcceptanceRule"]
+__all__ = ["KINDS", "QUALITY_GATE_OUTPUTS", "QualityGateLimits", "QualityGateResult"]
 
-ACCEPTANCE_OUTPUTS = ("film_kind", "film_distance")
-"""What a graph with a judge answers too: float32 [batch, kinds], summing to 1, and float32 [batch]."""
+QUALITY_GATE_OUTPUTS = ("film_kind", "film_distance")
+"""Further outputs of a graph with a quality gate: float32 [batch, kinds], summing to 1, and float32 [batch]."""
 
 KINDS: dict[str, tuple[str, str]] = {
     "upright": ("", ""),
@@ -45,14 +47,15 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "other": ("not-accepted", "it does not look like one whole, upright, frontal chest radiograph"),
 }
-"""Kind -> the reason for refusal (a key of `xraytransfer.errors.REASONS`) and what to tell people; the first is fit."""
+"""Kind -> the reason for a refusal (a key of `xraytransfer.errors.REASONS`) and its text for people. Films of the first
+kind are accepted."""
 
 _UNLIKE = "it looks unlike the films that the model was trained on"
 
 
 @dataclass(frozen=True, eq=False)
-class Acceptance:
-    """What the judge says of one film.
+class QualityGateResult:
+    """What the quality gate found about one film.
 
     Attributes
     ----------
@@ -61,11 +64,11 @@ class Acceptance:
     reason : str or None
         Why not: a key of `xraytransfer.errors.REASONS`.
     explanation : str or None
-        Why not, and what to do, for people.
+        The same for people, with what to do.
     kind_probability : dict of str to float
         Kind -> probability; they sum to 1.
     distance : float
-        From the training films; near 1 for a usual one.
+        Distance from the training films; near 1 for a usual film.
     """
 
     accepted: bool
@@ -95,17 +98,17 @@ class Acceptance:
 
 
 @dataclass(frozen=True)
-class AcceptanceRule:
-    """How a model file's judge is read.
+class QualityGateLimits:
+    """The limits of a model file's quality gate.
 
     Attributes
     ----------
     kinds : tuple of str
-        Of `KINDS`, in the order of the graph's answer; the first is ``upright``.
+        Of `KINDS`, in the order of the graph's output; the first is ``upright``.
     minimum_probability : float
-        Of being ``upright``: a film below is refused.
+        A film whose probability of ``upright`` is lower is refused.
     maximum_distance : float
-        A film beyond is refused.
+        A film whose distance is larger is refused.
     """
 
     kinds: tuple[str, ...]
@@ -113,13 +116,13 @@ class AcceptanceRule:
     maximum_distance: float
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> AcceptanceRule | None:
-        """Read a model file's metadata; None where it has no judge.
+    def from_document(cls, document: dict[str, Any]) -> QualityGateLimits | None:
+        """Read a model file's metadata; None where the model has no quality gate.
 
         Raises
         ------
         ModelFileError
-            The entry is there and not what it must be.
+            The entry exists and is malformed.
         """
         entry = document.get("acceptance")
         if entry is None:
@@ -135,8 +138,8 @@ class AcceptanceRule:
                 raise ModelFileError(f"metadata: acceptance {name} is {value!r}, expected a number from 0")
         return cls(tuple(kinds), float(least), float(most))  # type: ignore[arg-type]
 
-    def judge(self, kind_probability: NDArray[np.float32], distance: float) -> Acceptance:
-        """Return what the graph's answer for one film means.
+    def evaluate(self, kind_probability: NDArray[np.float32], distance: float) -> QualityGateResult:
+        """Hold the graph's outputs for one film against the limits.
 
         Parameters
         ----------
@@ -151,4 +154,4 @@ class AcceptanceRule:
             reason, explanation = KINDS[max(self.kinds[1:], key=lambda kind: named[kind])]
         elif not distance <= self.maximum_distance:
             reason, explanation = "not-accepted", _UNLIKE
-        return Acceptance(reason is None, reason, explanation, named, float(distance))
+        return QualityGateResult(reason is None, reason, explanation, named, float(distance))

@@ -1,4 +1,4 @@
-"""Any supported file to a radiograph: an 8-bit grey picture, what it is and what was done to it."""
+"""The door to reading: any supported file becomes a radiograph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import RadiographError
-from xraytransfer.reading.intensity import INTENSITIES, Grey, grey_levels
+from xraytransfer.reading.intensity import INTENSITIES, grey_levels
+from xraytransfer.reading.radiograph import Radiograph
 
 if TYPE_CHECKING:
     import pydicom
@@ -33,71 +34,6 @@ MAX_PIXELS = 100_000_000
 
 _HEADROOM = 64 << 20
 _PIECE = 16 << 20
-
-
-@dataclass(frozen=True, eq=False)
-class Radiograph:
-    """A radiograph, read right.
-
-    Attributes
-    ----------
-    pixels : ndarray of uint8, shape (rows, columns)
-        Grey levels in MONOCHROME2 sense: air dark, bone bright.
-    source : str
-        The path as it was given, the name of a file object, ``<bytes>`` or ``<dataset>``.
-    format : str
-        ``dicom``, ``png`` or ``jpeg``.
-    intensity : str
-        The recipe: ``voi``, ``minmax`` or ``chexpert`` (see `xraytransfer.reading.intensity`).
-    inverted : bool
-        Whether MONOCHROME1 was inverted.
-    window : str
-        Where the grey window came from: ``voi-lut``, ``window``, ``full-range``, ``min-max``,
-        ``min-max, equalised``, or ``fallback: `` and why.
-    view_position : str or None
-        ``PA``, ``AP``, another term of the header; None if the file does not say.
-    modality, photometric_interpretation, transfer_syntax : str or None
-        As the header says; None for PNG and JPEG.
-    bits_stored : int or None
-        Bits of a stored sample.
-    reduction : int
-        1 for full resolution; 2, 4 or more where the codestream was decoded at a half, a quarter, ... of it.
-    notes : tuple of str
-        What a reader should know: oddities of the header, fallbacks. Holds no patient data.
-    """
-
-    pixels: NDArray[np.uint8]
-    source: str
-    format: str
-    intensity: str
-    inverted: bool
-    window: str
-    view_position: str | None
-    modality: str | None
-    photometric_interpretation: str | None
-    bits_stored: int | None
-    transfer_syntax: str | None
-    notes: tuple[str, ...]
-    reduction: int = 1
-
-    def provenance(self) -> dict[str, object]:
-        """Return everything but the pixels, with their shape, as JSON can hold it."""
-        return {
-            "source": self.source,
-            "format": self.format,
-            "rows": int(self.pixels.shape[0]),
-            "columns": int(self.pixels.shape[1]),
-            "intensity": self.intensity,
-            "inverted": self.inverted,
-            "window": self.window,
-            "view_position": self.view_position,
-            "modality": self.modality,
-            "photometric_interpretation": self.photometric_interpretation,
-            "bits_stored": self.bits_stored,
-            "transfer_syntax": self.transfer_syntax,
-            "reduction": self.reduction,
-            "notes": list(self.notes),
-        }
 
 
 def read_radiograph(
@@ -242,16 +178,16 @@ def _position(file: BinaryIO) -> int:
 
 def _read_path(path: Path, limit: int) -> bytes:
     try:
-        found = path.stat()
+        status = path.stat()
         # A pipe or a device might never end; a regular file does.
-        if not stat.S_ISREG(found.st_mode):
-            raise RadiographError("unreadable", _FOLDER if stat.S_ISDIR(found.st_mode) else "not a regular file")
+        if not stat.S_ISREG(status.st_mode):
+            raise RadiographError("unreadable", _folder(path) if stat.S_ISDIR(status.st_mode) else "not a regular file")
         with path.open("rb") as file:
             first = file.read(132)
             if sniff(first) is None:
                 raise _unsupported(first)
             file.seek(0)
-            return file.read(min(found.st_size, limit) + 1)
+            return file.read(min(status.st_size, limit) + 1)
     except FileNotFoundError:
         raise RadiographError("not-found", "no such file") from None
     except (OSError, ValueError) as error:
@@ -273,7 +209,14 @@ def sniff(data: bytes | memoryview) -> str | None:
     return None
 
 
-_FOLDER = "a folder: read its files one by one, or name it on the command line (xraytransfer predict FOLDER)"
+def _folder(path: Path) -> str:
+    """Return what to say of a folder, which is no film."""
+    try:
+        next(os.scandir(path), None)
+    except OSError as error:
+        return f"a folder that cannot be listed ({error.strerror})"
+    return "a folder: read its files one by one, or name it on the command line (xraytransfer predict FOLDER)"
+
 
 # How files of other formats begin, at which byte, and what to do about them.
 _OTHER_FORMATS = (
@@ -310,7 +253,7 @@ def _from_bytes(data: bytes | memoryview, options: _Options) -> Radiograph:
     from xraytransfer.reading.raster import read_raster
 
     words, fmt, notes, reduction = read_raster(bytes(data), kind, max_pixels=options.max_pixels, side=options.side)
-    grey: Grey = grey_levels(words, fmt, recipe=options.intensity)
+    grey = grey_levels(words, fmt, recipe=options.intensity)
     return Radiograph(
         pixels=grey.pixels,
         source=options.name,
@@ -318,11 +261,7 @@ def _from_bytes(data: bytes | memoryview, options: _Options) -> Radiograph:
         intensity=options.intensity,
         inverted=False,
         window=grey.window,
-        view_position=None,
-        modality=None,
-        photometric_interpretation=None,
         bits_stored=fmt.bits_stored,
-        transfer_syntax=None,
         notes=(*notes, *grey.notes),
         reduction=reduction,
     )
@@ -337,27 +276,13 @@ def _from_dataset(dataset: pydicom.Dataset, options: _Options) -> Radiograph:
 def _from_header(header: Elements, notes: list[str], options: _Options) -> Radiograph:
     from xraytransfer.reading.dicom import read_film
 
-    film = read_film(
+    return read_film(
         header,
         notes,
+        source=options.name,
         intensity=options.intensity,
         any_modality=options.any_modality,
         max_pixels=options.max_pixels,
         side=options.side,
         threads=options.threads,
-    )
-    return Radiograph(
-        pixels=film.grey.pixels,
-        source=options.name,
-        format="dicom",
-        intensity=options.intensity,
-        inverted=film.inverted,
-        window=film.grey.window,
-        view_position=film.view_position,
-        modality=film.modality,
-        photometric_interpretation=film.photometric_interpretation,
-        bits_stored=film.bits_stored,
-        transfer_syntax=film.transfer_syntax,
-        notes=film.notes,
-        reduction=film.reduction,
     )

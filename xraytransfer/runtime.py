@@ -21,9 +21,10 @@ import onnxruntime as ort
 
 from xraytransfer.constants import DEVICES
 from xraytransfer.errors import DeviceError, ModelFileError
-from xraytransfer.model_file import INPUT, OUTPUTS
+from xraytransfer.model_file import INPUT, OUTPUTS, ModelDescription
+from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS
 
-__all__ = ["check_device", "cpu_limit", "gpu_problem", "open_session"]
+__all__ = ["check_device", "check_outputs", "cpu_limit", "gpu_problem", "open_session"]
 
 _CPU = "CPUExecutionProvider"
 _CUDA: tuple[str, dict[str, str]] = (
@@ -127,12 +128,12 @@ def _open_on_gpu(
     model: bytes | str | os.PathLike[str], device: str, threads: int | None
 ) -> tuple[ort.InferenceSession, str]:
     """Open on TensorRT or CUDA; DeviceError unless the provider asked for is the one that scores."""
-    wanted = _providers(device)
-    name = wanted[0][0]
+    providers = _providers(device)
+    name = providers[0][0]
     # operations without a GPU kernel (shapes, the antialiased resize) stay on the CPU provider, so
     # session.disable_cpu_ep_fallback would refuse every model; the session's own list is the proof
     try:
-        session = _new(model, [*wanted, _CPU], threads)
+        session = _new(model, [*providers, _CPU], threads)
         running = session.get_providers()[0]
         if running == name:
             _checked(session)
@@ -167,7 +168,7 @@ def _new(model: bytes | str | os.PathLike[str], providers: list[Any], threads: i
 
 
 def _return_memory() -> None:
-    """Give back to the system what loading took: glibc keeps it, more than the weights themselves."""
+    """Return the memory that loading took to the system: glibc would keep it, and it is more than the weights take."""
     if sys.platform.startswith("linux"):
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
         if trim is not None:
@@ -184,6 +185,35 @@ def _checked(session: ort.InferenceSession) -> ort.InferenceSession:
     if missing:
         raise ModelFileError(f"the graph lacks the float32 output {missing[0]}; it has {', '.join(outputs) or 'none'}")
     return session
+
+
+def check_outputs(session: ort.InferenceSession, description: ModelDescription) -> None:
+    """Refuse a graph whose outputs are not those that its description names.
+
+    Raises
+    ------
+    ModelFileError
+        An output is absent, or does not hold one number for each observation and member.
+    """
+    count, members, gate = len(description.observations), len(description.members), description.quality_gate
+    sizes = {
+        "probability": {1: count},
+        "member_probability": {1: members, 2: count},
+        "activation_map": {1: count},
+        QUALITY_GATE_OUTPUTS[0]: {1: len(gate.kinds)} if gate else {},
+    }
+    outputs = session.get_outputs()
+    names = {output.name for output in outputs}
+    if missing := [name for name in description.outputs if name not in names]:
+        raise ModelFileError(f"{description.path}: its description names {missing[0]}, its graph lacks it")
+    for output in outputs:
+        for axis, expected in sizes.get(output.name, {}).items():
+            size = output.shape[axis] if len(output.shape) > axis else None
+            if size != expected and not isinstance(size, str):  # a name: only known when it runs
+                raise ModelFileError(
+                    f"{description.path}: output {output.name} has shape {output.shape}, "
+                    f"expected {expected} along axis {axis}"
+                )
 
 
 def gpu_problem() -> str | None:

@@ -60,7 +60,7 @@ def markdown_card(document: Row) -> str:
 
 def sections(document: Row) -> list[Section]:
     """Return the card's parts; what the file does not know is said to be unknown, not left out."""
-    acceptance_text, acceptance_rows = card_films.acceptance(document)
+    gate_text, gate_rows = card_films.quality_gate(document)
     robust_text, robust_rows = card_films.robustness(document)
     return [
         Section("Intended use and limits", [*_INTENDED, *document.get("notes", [])]),
@@ -68,7 +68,7 @@ def sections(document: Row) -> list[Section]:
         _members(document),
         *_metrics(document),
         *published_section(document),
-        Section("Which films are accepted", acceptance_text, card_films.ACCEPTANCE_HEAD, acceptance_rows),
+        Section("Which films are accepted", gate_text, card_films.QUALITY_GATE_HEAD, gate_rows),
         Section("Robustness", robust_text, card_films.ROBUSTNESS_HEAD, robust_rows),
         _calibration(document),
         _operating_points(document),
@@ -126,7 +126,7 @@ def _members(document: Row) -> Section:
             f"{row.get('architecture')} ({row.get('timm')})",
             str(row.get("initialisation")),
             str(row.get("truncation")),
-            str(row.get("run")) + _taught(row),
+            str(row.get("run")) + _teachers(row),
             _checkpoints(row.get("checkpoint_steps", [])),
             str(row.get("fusion")),
             _number(row.get("validation_auroc")),
@@ -136,7 +136,7 @@ def _members(document: Row) -> Section:
     return Section("Members", text, head, rows)
 
 
-def _taught(member: Row) -> str:
+def _teachers(member: Row) -> str:
     names = ", ".join(str(teacher["name"]) for teacher in member.get("teachers", []))
     return f" (taught by {names}, {member['teacher_share']:g} of the loss)" if names else ""
 
@@ -156,21 +156,21 @@ def _checkpoints(steps: Sequence[int]) -> str:
 
 
 def _metrics(document: Row) -> list[Section]:
-    found = []
+    tables = []
     metrics: Sequence[Row] = document.get("metrics") or []
     for data in dict.fromkeys(str(row["data"]) for row in metrics):
         here = [row for row in metrics if row["data"] == data]
         for subset in dict.fromkeys(str(row["subset"]) for row in here):
             rows = [row for row in here if row["subset"] == subset]
-            found.append(_metric_table(document, f"Metrics: {data}, {subset}", rows))
-    if not found:
+            tables.append(_metric_table(document, f"Metrics: {data}, {subset}", rows))
+    if not tables:
         return [Section("Metrics", ["None were measured for this file."])]
-    found[0].paragraphs.append(
+    tables[0].paragraphs.append(
         "Brackets: 95 % percentile intervals of bootstrap replicates drawn by patient. AUROC: chance is 0.5. AUPRC: "
         "chance is the share of positives. View position alone predicts some observations, so AP and PA are also given "
         f"apart. (few): fewer than {_FEW} films with the observation; neither number nor interval tells much then."
     )
-    return found
+    return tables
 
 
 def _defined(rows: Sequence[Row]) -> int:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from xraytransfer.constants import RESEARCH_NOTICE
+from xraytransfer.errors import ExportError
 from xraytransfer.export.card.card import markdown_card, sections, title
-from xraytransfer.export.card.reliability_plot import reliability_svg
-from xraytransfer.export.checks.roc_curve import roc_svg
-from xraytransfer.export.graph.model_writer import write_atomically
+from xraytransfer.export.card.plots import reliability_svg, roc_svg
 from xraytransfer.export.options import CARDS
+from xraytransfer.files import write_bytes
 from xraytransfer.model_file import describe
 
 __all__ = ["html_card", "write_cards"]
@@ -34,7 +34,7 @@ def write_cards(model: Path) -> list[Path]:
     document = describe(model).document
     paths = [model.with_suffix(ending) for ending in CARDS]
     for path, text in zip(paths, (markdown_card(document), html_card(document)), strict=True):
-        write_atomically(path, text.encode())
+        write_bytes(path, text.encode(), error=ExportError)
     return paths
 
 
@@ -72,8 +72,8 @@ def _roc_curves(document: Row) -> str:
     for row in document["observations"]:
         curve = curves.get(row["identifier"])
         if curve:
-            said = f"{row['name']}: AUROC {curve['auroc']:.3f}, {curve['positives']} of {curve['n']} films"
-            figures.append((roc_svg(curve, f"ROC curve of {row['name']}"), said))
+            caption = f"{row['name']}: AUROC {curve['auroc']:.3f}, {curve['positives']} of {curve['n']} films"
+            figures.append((roc_svg(curve, f"ROC curve of {row['name']}"), caption))
     shown = _plots(figures, f"On {curves.get('data', '')}. Calibration changes no curve: it keeps the order of films.")
     return f"<h2>ROC curves</h2>{shown}" if shown else ""
 
@@ -83,7 +83,7 @@ def _reliability(document: Row) -> str:
     figures = []
     for row in document["observations"]:
         curves = reliability.get(row["identifier"])
-        if curves and curves["calibrated"]["probability"]:  # empty where no film of a site was judged
+        if curves and curves["calibrated"]["probability"]:  # empty where no film of a site was labelled
             figures.append((reliability_svg(curves, f"Reliability of {row['name']}"), row["name"]))
     legend = (
         f"On {reliability.get('data', '')}: share of films with the observation against mean "
@@ -93,10 +93,12 @@ def _reliability(document: Row) -> str:
 
 
 def _plots(figures: Sequence[tuple[str, str]], legend: str) -> str:
-    """Return plots side by side, each with what it shows, and below them the legend; nothing without plots."""
+    """Return plots with their captions side by side, and the legend below them; an empty text without plots."""
     if not figures:
         return ""
-    shown = "".join(f"<figure>{svg}<figcaption>{html.escape(said)}</figcaption></figure>" for svg, said in figures)
+    shown = "".join(
+        f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>" for svg, caption in figures
+    )
     return f'<div class="plots">{shown}</div><p>{html.escape(legend)}</p>'
 
 
@@ -107,6 +109,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #ccc; vertical-align: top; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; } figure { margin: 0; }
+figure svg { width: 100%; height: auto; }
 @media (prefers-color-scheme: dark) { body { color: #e8e8e8; background: #161616; } th, td { border-color: #444; } }
 """
 _PAGE = (

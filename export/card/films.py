@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["ACCEPTANCE_HEAD", "ROBUSTNESS_HEAD", "acceptance", "robustness"]
+__all__ = ["QUALITY_GATE_HEAD", "ROBUSTNESS_HEAD", "quality_gate", "robustness"]
 
 Row = Mapping[str, Any]
 
-ACCEPTANCE_HEAD = ["films", "count", "accepted", "named right"]
+QUALITY_GATE_HEAD = ["films", "count", "accepted", "named right"]
 ROBUSTNESS_HEAD = [
     "the film",
     "macro AUROC",
@@ -21,15 +21,16 @@ ROBUSTNESS_HEAD = [
 ]
 
 
-def acceptance(document: Row) -> tuple[list[str], list[list[str]]]:
-    """Return paragraphs and table rows about the judge of films."""
+def quality_gate(document: Row) -> tuple[list[str], list[list[str]]]:
+    """Return paragraphs and table rows about the quality gate."""
     entry = document.get("acceptance")
     if not entry:
-        return ["The file holds no judge of films: whatever can be read is scored."], []
+        return ["The file holds no quality gate: whatever can be read is scored."], []
     text = [
-        "Before a film is scored, a small network in the file judges whether it is one whole, upright, frontal chest "
-        "radiograph with the right grey levels. Films that it refuses get no probabilities unless that is forced. It "
-        f"accepts a film whose probability of being one is at least {entry['minimum_probability']:.3f} and whose "
+        "Before a film is scored, the quality gate, a small network in the file, decides whether it is one whole, "
+        "upright, frontal chest radiograph with the right grey levels. Films that it refuses get no probabilities "
+        "unless that is forced. It accepts a film whose probability of being such a radiograph is at least "
+        f"{entry['minimum_probability']:.3f} and whose "
         f"features lie within a distance of {entry['maximum_distance']:.2f} of the training films' (a usual film: 1).",
         "Limits were set on validation patients, the table is of test patients. Wrong films were made of right ones; "
         "side views were drawn, because no real ones were at hand; other things are the few pictures named, seen "
@@ -50,16 +51,16 @@ def acceptance(document: Row) -> tuple[list[str], list[list[str]]]:
 
 def robustness(document: Row) -> tuple[list[str], list[list[str]]]:
     """Return paragraphs and table rows about variants of the same films."""
-    found = document.get("robustness") or []
-    if not found:
+    variants = document.get("robustness") or []
+    if not variants:
         return ["Not measured."], []
     text = [
-        f"The same {found[0]['films']} films of test patients, handed over in other ways. Change: of the calibrated "
+        f"The same {variants[0]['films']} films of test patients, handed over in other ways. Change: of the calibrated "
         "probability, over films and observations, against the film as it is. Difference: of the macro AUROC, with "
-        "its 95 % interval, paired, by patient. Refused: by the judge of films."
+        "its 95 % interval, paired, by patient. Refused: by the quality gate."
     ]
     rows = []
-    for row in found:
+    for row in variants:
         if "auroc_difference" not in row:
             rows.append([row["what"], f"{row['macro_auroc']:.3f}", "", "", "", "", str(row["refused"])])
             continue

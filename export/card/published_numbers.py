@@ -27,14 +27,14 @@ def published_section(document: Row) -> list[Section]:
     """Return the card's part of others' numbers on the same data set; no part where none is sourced."""
     data = str((document.get("training") or {}).get("data"))
     names = {str(row["identifier"]): str(row["name"]) for row in document["observations"]}
-    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    by_source: dict[tuple[str, str, str], dict[str, str]] = {}
     for one in read_published(data):
-        found.setdefault((one.who, one.note, one.source), {})[one.quantity] = f"{one.value:g}"
-    if not found:
+        by_source.setdefault((one.who, one.note, one.source), {})[one.quantity] = f"{one.value:g}"
+    if not by_source:
         return []
     rows = [
         [who, *(values.get(identifier, "") for identifier in names), f"{note}; {source}"]
-        for (who, note, source), values in found.items()
+        for (who, note, source), values in by_source.items()
     ]
     means: dict[tuple[str, str], list[str]] = {}
     for one in read_published(f"{data}-mean"):

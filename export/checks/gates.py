@@ -32,20 +32,20 @@ class Gate:
     ----------
     force : bool
         Write the file although a gate is failed; the file says so.
-    say : callable
+    log : callable
         Takes each line for the user.
     """
 
     force: bool
-    say: Callable[[str], None]
+    log: Callable[[str], None]
 
-    def judge(self, passed: bool, message: str) -> None:
+    def requires(self, passed: bool, message: str) -> None:
         """Raise ExportError where a gate is failed and not forced."""
         if passed:
             return
         if not self.force:
             raise ExportError(f"{message}; no file was written (--force writes it and says so inside)")
-        self.say(f"forced: {message}")
+        self.log(f"forced: {message}")
 
 
 def parity_gate(
@@ -81,11 +81,11 @@ def parity_gate(
     """
     made = random_films(resolution, np.random.default_rng(0))
     parity = measure_parity(networks, session, films, made, resolution, tolerance=TOLERANCES[precision])
-    gate.say(
+    gate.log(
         f"parity {precision}: {parity.films} films, largest difference of a probability "
         f"{parity.probability:.1e} (allowed {parity.tolerance:.0e}), on {parity.provider}"
     )
-    gate.judge(parity.passed, _unlike(precision, parity))
+    gate.requires(parity.passed, _unlike(precision, parity))
     return {**parity.to_dict(), "passed": parity.passed}
 
 
@@ -127,9 +127,9 @@ def accuracy_gate(
     ours, reference = (values.mean(axis=1, dtype=np.float64) for values in (lowered, full))
     difference = auroc_difference(validation, ours, reference, np.random.default_rng(0))
     passed = bool(difference.lower >= -allowed)
-    found = f"{difference.value:+.4f} [{difference.lower:+.4f}, {difference.upper:+.4f}]"
-    gate.say(f"accuracy {precision}: macro AUROC against float32 {found}, may fall by {allowed}")
-    gate.judge(passed, f"{precision} changes the macro AUROC by {found}, more than {allowed} may be lost")
+    change = f"{difference.value:+.4f} [{difference.lower:+.4f}, {difference.upper:+.4f}]"
+    gate.log(f"accuracy {precision}: macro AUROC against float32 {change}, may fall by {allowed}")
+    gate.requires(passed, f"{precision} changes the macro AUROC by {change}, more than {allowed} may be lost")
     return {
         "reference": "float32",
         "data": "validation patients",

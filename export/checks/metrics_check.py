@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xraytransfer.classifier import Classifier
 from xraytransfer.errors import ExportError, ModelFileError
 from xraytransfer.export.checks.evaluation import metric_rows
 from xraytransfer.export.checks.predictions_file import predictions_path, read_test_predictions
+from xraytransfer.model_file import ModelDescription
 from xraytransfer.prediction import Prediction
+from xraytransfer.study.data.predictions import Predictions
 
 __all__ = ["verify_metrics"]
 
@@ -28,7 +31,7 @@ def verify_metrics(
     folder: Path | None = None,
     *,
     device: str = "auto",
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Compute a model's metrics again and compare them with its description.
 
@@ -40,7 +43,7 @@ def verify_metrics(
         A folder that holds the test films, at any depth: they are scored again and compared one by one.
     device : str
         Where films are scored.
-    say : callable
+    log : callable
         Takes each line for the user.
 
     Raises
@@ -58,27 +61,37 @@ def verify_metrics(
             "verify the metrics of the model that it was made from"
         )
     films, calibrated = read_test_predictions(predictions_path(description.path), description.observations)
+    log(_compare_metrics(description, films, calibrated))
+    if folder is not None:
+        largest = _score_again(classifier, folder, films, calibrated)
+        log(f"{len(films.image)} films scored again on {classifier.provider}: largest difference {largest:.1e}")
+
+
+def _compare_metrics(description: ModelDescription, films: Predictions, calibrated: NDArray[np.float64]) -> str:
+    """Compute every metric from the stored predictions; return a sentence on them, or refuse a number that differs."""
     stored = {_key(row): row for row in description.metrics}
     data = str(description.metrics[0]["data"]) if description.metrics else ""
-    again = metric_rows(data, films, calibrated, np.random.default_rng(0))
-    wrong = [key for key in (_key(row) for row in again) if key not in stored]
-    for row in again:
+    computed = metric_rows(data, films, calibrated, np.random.default_rng(0))
+    wrong = [key for key in (_key(row) for row in computed) if key not in stored]
+    for row in computed:
         before = stored.get(_key(row), {})
         for name in ("value", "lower", "upper"):
             if not _same(row.get(name), before.get(name)):
                 wrong.append((*_key(row), name))
-    if wrong or len(again) != len(stored):
+    if wrong or len(computed) != len(stored):
         raise ModelFileError(
-            f"{description.path}: {len(wrong)} of {len(again)} numbers of its card cannot be computed from "
+            f"{description.path}: {len(wrong)} of {len(computed)} numbers of its card cannot be computed from "
             f"{predictions_path(description.path).name}, first {' / '.join(wrong[0]) if wrong else 'one is absent'}"
         )
-    macro = next(row for row in again if row["observation"] == "macro" and row["metric"] == "auroc")
-    say(
-        f"{len(again)} numbers of the card follow from the {len(films.image)} stored predictions; macro AUROC "
+    macro = next(row for row in computed if row["observation"] == "macro" and row["metric"] == "auroc")
+    return (
+        f"{len(computed)} numbers of the card follow from the {len(films.image)} stored predictions; macro AUROC "
         f"{macro['value']:.3f} [{macro['lower']:.3f}, {macro['upper']:.3f}], {macro['patients']} patients"
     )
-    if folder is None:
-        return
+
+
+def _score_again(classifier: Classifier, folder: Path, films: Predictions, calibrated: NDArray[np.float64]) -> float:
+    """Score the test films in a folder; return the largest difference from the stored probabilities, or refuse it."""
     paths = {path.name: path for path in folder.rglob("*") if path.is_file()}
     absent = [name for name in map(str, films.image) if Path(name).name not in paths]
     if absent:
@@ -93,10 +106,10 @@ def verify_metrics(
         largest = max(largest, float(np.abs(outcome.probability - expected).max()))
     if not largest <= PROBABILITY_TOLERANCE:
         raise ModelFileError(
-            f"{description.path}: scored again, a probability differs by {largest:.4f} from what is stored "
+            f"{classifier.description.path}: scored again, a probability differs by {largest:.4f} from what is stored "
             f"(allowed {PROBABILITY_TOLERANCE}): other films of the same names, or another model"
         )
-    say(f"{len(films.image)} films scored again on {classifier.provider}: largest difference {largest:.1e}")
+    return largest
 
 
 def _key(row: dict[str, object]) -> tuple[str, ...]:

@@ -168,17 +168,17 @@ def measure_parity(
         raise ExportError("parity needs at least one film")
     small = np.stack([resize(film, resolution) for film in films])[:, None]
     expected, maps = _reference(networks, small)
-    found = _answer(session, small)
+    answers = _answer(session, small)
     spread = np.ptp(maps, axis=(1, 2, 3), keepdims=True) + 1e-6
     whole = [
         _difference(_answer(session, film[None, None])["member_probability"], opinion[None])
-        for film, opinion in zip(films, found["member_probability"], strict=True)
+        for film, opinion in zip(films, answers["member_probability"], strict=True)
     ]
     return Parity(
         films=len(films),
         real=len(real),
-        probability=_difference(found["member_probability"], expected),
-        activation_map=_difference(found["activation_map"] / spread, maps / spread),
+        probability=_difference(answers["member_probability"], expected),
+        activation_map=_difference(answers["activation_map"] / spread, maps / spread),
         whole_film=max(whole, default=0.0),
         tolerance=tolerance,
         provider=session.get_providers()[0],
@@ -216,7 +216,7 @@ def _answer(session: ort.InferenceSession, image: NDArray[np.uint8]) -> Mapping[
     return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {INPUT: image}), strict=True))
 
 
-def _difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    if found.shape != expected.shape:
+def _difference(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    if actual.shape != expected.shape:
         return float("inf")
-    return float(np.abs(found - expected).max())
+    return float(np.abs(actual - expected).max())

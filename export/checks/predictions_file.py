@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import ExportError
-from xraytransfer.files import write_with
+from xraytransfer.files import write_bytes
 from xraytransfer.study.data.predictions import Predictions
 
 __all__ = ["predictions_path", "read_test_predictions", "write_test_predictions"]
@@ -58,10 +58,7 @@ def write_test_predictions(model: Path, films: Predictions, calibrated: NDArray[
             ]
         )
     path = predictions_path(model)
-    try:
-        write_with(path, lambda temporary: temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n"))
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_bytes(path, text.getvalue().encode(), error=ExportError)
     return path
 
 

@@ -146,7 +146,7 @@ def measure_robustness(
     paths: Sequence[Path],
     films: Predictions,
     *,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
     variants: Sequence[Variant] = VARIANTS,
 ) -> list[dict[str, Any]]:
     """Score films in every variant.
@@ -159,7 +159,7 @@ def measure_robustness(
         The films' files, in the order of `films`.
     films : Predictions
         Their labels and patients.
-    say : callable
+    log : callable
         Takes a line for each variant.
     variants : sequence of Variant
         Which.
@@ -169,45 +169,57 @@ def measure_robustness(
     list of dict
         For each variant, the film as it is first: ``macro_auroc``; ``auroc_difference`` with its 95 % interval,
         paired by patient; ``mean_change`` and ``largest_change`` of a probability; ``decisions_changed``, a share;
-        ``refused``: how many the model's judge would refuse; ``films``.
+        ``refused``: how many the model's quality gate would refuse; ``films``.
     """
-    as_they_are, refused, decided = _score(classifier, (str(path) for path in paths))
-    names = [str(name) for name in films.observations]
+    reference = _score(classifier, (str(path) for path in paths))
     rows: list[dict[str, Any]] = [
-        {"variant": "as-is", "what": "the film as it is", "films": len(paths), "refused": refused,
-         "macro_auroc": macro_auroc(films.label, as_they_are)}
+        {"variant": "as-is", "what": "the film as it is", "films": len(paths), "refused": reference.refused,
+         "macro_auroc": macro_auroc(films.label, reference.probability)}
     ]  # fmt: skip
     for index, variant in enumerate(variants):
         generator = np.random.default_rng([0, index])
         sources = (variant.make(classifier.read(str(path)).pixels, generator) for path in paths)
-        found, refused, decisions = _score(classifier, sources)
-        change = np.abs(found - as_they_are)
-        gap = auroc_difference(films, found, as_they_are, np.random.default_rng(0))
-        worst = np.unravel_index(int(change.argmax()), change.shape)
-        row = {
-            "variant": variant.name,
-            "what": variant.what,
-            "films": len(paths),
-            "refused": refused,
-            "macro_auroc": macro_auroc(films.label, found),
-            "auroc_difference": gap.value,
-            "lower": gap.lower,
-            "upper": gap.upper,
-            "mean_change": float(change.mean()),
-            "largest_change": float(change.max()),
-            "largest_change_observation": names[int(worst[1])],
-            "decisions_changed": float((decisions != decided).mean()),
-        }
+        row = _compare(films, variant, _score(classifier, sources), reference)
         rows.append(row)
-        say(
-            f"{variant.name}: AUROC {gap.value:+.4f} [{gap.lower:+.4f}, {gap.upper:+.4f}], a probability moves by "
-            f"{row['mean_change']:.4f} on average, {row['largest_change']:.3f} at most; {refused} refused"
+        log(
+            f"{variant.name}: AUROC {row['auroc_difference']:+.4f} [{row['lower']:+.4f}, {row['upper']:+.4f}], a "
+            f"probability moves by {row['mean_change']:.4f} on average, {row['largest_change']:.3f} at most; "
+            f"{row['refused']} refused"
         )
     return rows
 
 
-def _score(classifier: Classifier, sources: Iterator[Any]) -> tuple[NDArray[np.float64], int, NDArray[np.bool_]]:
-    """Return probabilities [films, 6], how many the judge refuses, and decisions [films, 6]."""
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """What a model answers for films: probabilities and decisions [films, 6], and how many its quality gate refuses."""
+
+    probability: NDArray[np.float64]
+    decision: NDArray[np.bool_]
+    refused: int
+
+
+def _compare(films: Predictions, variant: Variant, scores: _Scores, reference: _Scores) -> dict[str, Any]:
+    """Return a variant's row."""
+    change = np.abs(scores.probability - reference.probability)
+    difference = auroc_difference(films, scores.probability, reference.probability, np.random.default_rng(0))
+    largest = np.unravel_index(int(change.argmax()), change.shape)
+    return {
+        "variant": variant.name,
+        "what": variant.what,
+        "films": len(films.image),
+        "refused": scores.refused,
+        "macro_auroc": macro_auroc(films.label, scores.probability),
+        "auroc_difference": difference.value,
+        "lower": difference.lower,
+        "upper": difference.upper,
+        "mean_change": float(change.mean()),
+        "largest_change": float(change.max()),
+        "largest_change_observation": str(films.observations[int(largest[1])]),
+        "decisions_changed": float((scores.decision != reference.decision).mean()),
+    }
+
+
+def _score(classifier: Classifier, sources: Iterator[Any]) -> _Scores:
     probability, decisions, refused = [], [], 0
     for outcome in classifier.predict_many(sources, any_film=True):
         if not isinstance(outcome, Prediction):
@@ -215,4 +227,4 @@ def _score(classifier: Classifier, sources: Iterator[Any]) -> tuple[NDArray[np.f
         probability.append(outcome.probability.astype(np.float64))
         decisions.append([bool(decision) for decision in outcome.decision])
         refused += outcome.acceptance is not None and not outcome.acceptance.accepted
-    return np.stack(probability), refused, np.array(decisions)
+    return _Scores(np.stack(probability), np.array(decisions), refused)

@@ -7,15 +7,8 @@ by channel, activations uint8 with ranges observed on real films. The resize, th
 everything after it stay float32. Each member is converted by itself, for the time of the conversion grows with the
 square of a graph's nodes.
 
-What a runtime could only compute by going back to float32 between two convolutions is written otherwise first:
-
-- A normalisation that no convolution can take up, for it comes after a concatenation (DenseNet), becomes a convolution
-  by channel; its ReLU is then the lower end of the convolution's range.
-- Tensors that are concatenated share one range, so that concatenating them is copying. Those that a ReLU, a clip or a
-  pooling makes have their own, which says where they end or is their input's.
-- A concatenation that begins with all that another one concatenates begins with its result.
-- The first convolution's ReLU comes after the pooling that follows it (the same number, the largest of them or 0), as
-  Max. ONNX Runtime would convert before the pooling otherwise, and pools uint8 ten times as slowly as float32.
+What a runtime could only compute by going back to float32 is rewritten first, as
+`xraytransfer.export.graph.int8_rewrites` says.
 
 References
 ----------
@@ -27,18 +20,22 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from xraytransfer.errors import ExportError
+from xraytransfer.export.graph.int8_rewrites import (
+    chain_concatenations,
+    normalise_by_convolution,
+    pool_before_relu,
+    shared_ranges,
+)
 from xraytransfer.export.graph.to_onnx import inside_member, member_prefix
 from xraytransfer.model_file import INPUT
 from xraytransfer.radiograph import Film
@@ -50,12 +47,11 @@ __all__ = ["calibration_films", "int8_graph"]
 
 _CALIBRATION_FILMS = 64  # with 64 the ranges of ResNet-18 no longer move by 2 %
 
-_SMALLEST_FACTOR = 1e-20
 _INTO_INT8 = ("Conv", "Add", "Clip", "Relu", "Concat", "MaxPool", "AveragePool")
 
 
 def calibration_films(data: RunData) -> list[Film]:
-    """Return films of training patients, evenly spread: the validation patients judge the result.
+    """Return films of training patients, evenly spread; the validation patients are kept for measuring the result.
 
     Parameters
     ----------
@@ -127,17 +123,17 @@ def _part(model: onnx.ModelProto, member: str) -> onnx.ModelProto:
     outside = {output.name for output in model.graph.output}
     outside.update(name for node in nodes if not node.name.startswith(member) for name in node.input)
     outputs = [name for node in nodes if node.name.startswith(member) for name in node.output if name in outside]
-    needed, wanted = [], set(outputs)
+    needed, names = [], set(outputs)
     for node in reversed(nodes):
-        if wanted.intersection(node.output):
+        if names.intersection(node.output):
             needed.append(node)
-            wanted.update(node.input)
+            names.update(node.input)
     graph = helper.make_graph(
         needed[::-1],
         model.graph.name,
         model.graph.input,
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-        [tensor for tensor in model.graph.initializer if tensor.name in wanted],
+        [tensor for tensor in model.graph.initializer if tensor.name in names],
     )
     return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
 
@@ -161,10 +157,10 @@ def _quantised(part: onnx.ModelProto, films: Sequence[Film], head_depth: int) ->
             return None if film is None else {INPUT: film[None, None]}
 
     kept = _kept_in_float32(part, head_depth)
-    _chain_concatenations(part, kept)
-    _normalise_by_convolution(part, kept)
-    _pool_before_relu(part, kept)
-    ranges = _shared_ranges(part, kept, films)
+    chain_concatenations(part, kept)
+    normalise_by_convolution(part, kept)
+    pool_before_relu(part, kept)
+    ranges = shared_ranges(part, kept, films)
     root = logging.getLogger()  # the quantiser also advises through the root logger
     level = root.level
     with tempfile.TemporaryDirectory() as folder:
@@ -209,105 +205,3 @@ def _kept_in_float32(part: onnx.ModelProto, head_depth: int) -> set[str]:
             if node.op_type == "Conv":
                 break
     return kept
-
-
-def _concatenations(model: onnx.ModelProto, kept: set[str]) -> list[onnx.NodeProto]:
-    return [node for node in model.graph.node if node.op_type == "Concat" and node.name not in kept]
-
-
-def _chain_concatenations(model: onnx.ModelProto, kept: set[str]) -> None:
-    """Let a concatenation that repeats the beginning of an earlier one take its result instead.
-
-    ONNX Runtime converts a tensor again for every node that takes it: in DenseNet-121 590 times, so 64 times.
-    """
-    made: dict[tuple[int, tuple[str, ...]], str] = {}
-    for node in _concatenations(model, kept):
-        inputs, axis = tuple(node.input), helper.get_node_attr_value(node, "axis")
-        count = next((count for count in range(len(inputs) - 1, 1, -1) if (axis, inputs[:count]) in made), 0)
-        if count:
-            node.input[:] = [made[axis, inputs[:count]], *inputs[count:]]
-        made[axis, inputs] = node.output[0]
-
-
-def _normalise_by_convolution(model: onnx.ModelProto, kept: set[str]) -> None:
-    """Write batch normalisations as convolutions of each channel with one number."""
-    graph = model.graph
-    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type != "BatchNormalization" or node.name in kept:
-            continue
-        scale, offset, mean, variance = (weights[name].astype(np.float64) for name in node.input[1:])
-        epsilon = next((each.f for each in node.attribute if each.name == "epsilon"), 1e-5)
-        factor = scale / np.sqrt(variance + epsilon)
-        # a weight of 0 would have the scale 1, and its channel's offset be rounded to whole steps of the input
-        factor = np.where(np.abs(factor) < _SMALLEST_FACTOR, _SMALLEST_FACTOR, factor)
-        names = [f"{node.output[0]}/{part}" for part in ("factor", "offset")]
-        for name, values in zip(names, (factor.reshape(-1, 1, 1, 1), offset - mean * factor), strict=True):
-            graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
-        new = helper.make_node(
-            "Conv", [node.input[0], *names], node.output[:1], node.name, group=len(factor), kernel_shape=[1, 1]
-        )
-        node.CopyFrom(new)
-    used = {name for node in graph.node for name in node.input}  # ONNX Runtime warns of weights that nothing takes
-    left = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(left)
-
-
-def _pool_before_relu(model: onnx.ModelProto, kept: set[str]) -> None:
-    """Where a convolution that stays float32 is followed by a ReLU and a pooling, let the pooling come first."""
-    graph = model.graph
-    maker = {output: node for node in graph.node for output in node.output}
-    users = Counter(name for node in graph.node for name in node.input)
-    for pool in graph.node:
-        relu = maker.get(pool.input[0]) if pool.op_type == "MaxPool" else None
-        if pool.name in kept or len(pool.output) > 1 or relu is None or relu.op_type != "Relu":
-            continue
-        if users[relu.output[0]] > 1:
-            continue
-        convolution = maker.get(relu.input[0])
-        if convolution is None or convolution.name not in kept:
-            continue
-        zero, result, name = f"{relu.name}/zero", pool.output[0], relu.name
-        graph.initializer.append(numpy_helper.from_array(np.float32(0), zero))
-        pool.input[0], pool.output[0] = relu.input[0], relu.output[0]
-        relu.CopyFrom(pool)
-        pool.CopyFrom(helper.make_node("Max", [relu.output[0], zero], [result], name))
-
-
-def _shared_ranges(
-    model: onnx.ModelProto, kept: set[str], films: Sequence[Film]
-) -> dict[str, list[dict[str, NDArray[np.float32]]]]:
-    """Return one range for all tensors that are concatenated with each other, as the quantiser takes it.
-
-    Not for what a ReLU or a clip makes: the quantiser drops both where a tensor's range ends where they do, and with
-    another range they would be gone.
-    """
-    ending = {node.output[0] for node in model.graph.node if node.op_type in ("Relu", "Clip")}
-    concatenations = _concatenations(model, kept)
-    group: dict[str, set[str]] = {}  # of each tensor, those that share its range
-    for node in concatenations:
-        joined = set().union(*(group.get(name, {name}) for name in (*node.input, *node.output)))
-        group.update(dict.fromkeys(joined, joined))
-    if not group:
-        return {}
-    within = {name for node in concatenations for name in node.input}
-    seen = [node.output[0] for node in concatenations if node.output[0] not in within]  # they hold all the others
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in seen)
-    session = ort.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
-    low, high = dict.fromkeys(seen, 0.0), dict.fromkeys(seen, 0.0)  # 0 must be exact: it is what is padded with
-    for film in films:
-        for name, values in zip(seen, session.run(seen, {INPUT: film[None, None]}), strict=True):
-            low[name], high[name] = min(low[name], float(values.min())), max(high[name], float(values.max()))
-    return {
-        name: [
-            {
-                "rmin": np.float32(min(low[other] for other in joined & low.keys())),
-                "rmax": np.float32(max(high[other] for other in joined & high.keys())),
-            }
-        ]
-        for name, joined in group.items()
-        if name not in ending
-    }

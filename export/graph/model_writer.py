@@ -5,27 +5,19 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import onnx
 from torch import nn
 
 from xraytransfer.errors import ExportError
-from xraytransfer.model_file import (
-    MAX_BYTES,
-    METADATA_KEY,
-    SCHEMA_VERSION,
-    check_metadata,
-    graph_sha256,
-)
+from xraytransfer.model_file import MAX_BYTES, METADATA_KEY, graph_sha256
+from xraytransfer.model_metadata import SCHEMA_VERSION, check_metadata
 from xraytransfer.observations import OBSERVATIONS
 
-__all__ = ["check_size", "observation_rows", "serialise", "write_atomically", "writer"]
+__all__ = ["check_size", "observation_rows", "serialise", "writer"]
 
 _BYTES_PER_WEIGHT = {"float32": 4, "float16-weights": 2, "float16": 2, "int8": 1}
 _NODES_BYTES = 1_000_000
@@ -123,45 +115,6 @@ def serialise(model: onnx.ModelProto, document: Mapping[str, Any]) -> bytes:
     check_metadata(complete)
     bare.metadata_props.add(key=METADATA_KEY, value=json.dumps(complete, allow_nan=False, ensure_ascii=False))
     return bytes(bare.SerializeToString(deterministic=True))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for half of it.
-
-    Parameters
-    ----------
-    path : Path
-        Its folder must exist; a file of that name is replaced.
-    data : bytes
-        The whole content.
-
-    Raises
-    ------
-    ExportError
-        The folder is absent or not writable, or the disk is full; nothing is left behind.
-    """
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
-    part = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
-        part.replace(path)
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be written: {error.strerror}; nothing was left behind") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _finite(value: Any) -> Any:

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from xraytransfer.errors import ExportError
 from xraytransfer.export.graph.int8 import int8_graph
-from xraytransfer.export.graph.to_onnx import JUDGE, inside_member, member_prefix
+from xraytransfer.export.graph.to_onnx import QUALITY_GATE_PREFIX, inside_member, member_prefix
 from xraytransfer.export.graph.tracing import PIXELS
 from xraytransfer.export.options import PRECISIONS
 from xraytransfer.radiograph import Film
@@ -97,9 +97,9 @@ def float16_weights(model: onnx.ModelProto, prefixes: tuple[str, ...] = ("",)) -
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
         small = values.dtype != np.float32 or values.size < _SMALLEST_STORED
-        # the judge is small, and its limits are close to what it answers: it stays as it is
-        told = tensor.name.startswith(prefixes) and not tensor.name.startswith(JUDGE)
-        if small or not told or float(np.abs(values).max()) > _FLOAT16_MAX:
+        # the quality gate is small, and its limits are close to its outputs for usual films: it stays float32
+        chosen = tensor.name.startswith(prefixes) and not tensor.name.startswith(QUALITY_GATE_PREFIX)
+        if small or not chosen or float(np.abs(values).max()) > _FLOAT16_MAX:
             tensors.append(tensor)
             continue
         stored = f"{tensor.name}/float16"

@@ -19,9 +19,9 @@ The calibration is ``sigmoid(a * ln p - b * ln(1 - p) + c)`` for each observatio
 probability (beta calibration, Kull et al. 2017). ``a = b = 1, c = 0`` is no calibration, ``a = b`` Platt's on
 the logit; a, b >= 0 keeps the order of films, and so every AUROC.
 
-A judge (`xraytransfer.study.quality_gate.network`) hangs on the resized film, resized once more to its own side::
+A quality gate (`xraytransfer.study.quality_gate.network`) takes the resized film, resized once more to its own side::
 
-    Resize -> Resize -> Cast -> judge -> film_kind, film_distance
+    Resize -> Resize -> Cast -> quality gate -> film_kind, film_distance
 """
 
 from __future__ import annotations
@@ -40,20 +40,27 @@ from torch import nn
 from xraytransfer.errors import ExportError
 from xraytransfer.export.graph.tracing import OPSET, PIXELS, structure, trace, with_weights
 from xraytransfer.model_file import INPUT, OUTPUTS
-from xraytransfer.quality_gate import ACCEPTANCE_OUTPUTS, KINDS
+from xraytransfer.quality_gate import KINDS, QUALITY_GATE_OUTPUTS
 from xraytransfer.study.quality_gate.network import Judge
 
-__all__ = ["CALIBRATION_INITIALISERS", "IR_VERSION", "JUDGE", "build_graph", "inside_member", "member_prefix"]
+__all__ = [
+    "CALIBRATION_INITIALISERS",
+    "IR_VERSION",
+    "QUALITY_GATE_PREFIX",
+    "build_graph",
+    "inside_member",
+    "member_prefix",
+]
 
 IR_VERSION = 10
 """The lowest that goes with opset 20: older runtimes refuse newer ones."""
 CALIBRATION_INITIALISERS = ("calibration_a", "calibration_b", "calibration_c")
 """float32 [k] each, so that a site's own calibration replaces numbers and not nodes."""
 
-JUDGE = "judge/"
-"""What the names of the judge's nodes and weights begin with."""
+QUALITY_GATE_PREFIX = "judge/"
+"""What the names of the quality gate's nodes and weights begin with; the same in every file since version 0.1."""
 
-_JUDGE_PIXELS = "judge_pixels"
+_GATE_PIXELS = "judge_pixels"
 
 _MEMBER_NAME = re.compile(r"member\d+/")
 _SMALLEST = np.float32(1e-7)  # 1 - 1e-7 is still below 1 in float32: logarithms stay finite
@@ -75,7 +82,7 @@ def build_graph(
     networks: Sequence[nn.Module],
     resolution: tuple[int, int],
     calibration: Mapping[str, NDArray[np.float32]] | None = None,
-    judge: Judge | None = None,
+    quality_gate: Judge | None = None,
 ) -> onnx.ModelProto:
     """Write networks as one ONNX model without metadata, in float32.
 
@@ -87,8 +94,8 @@ def build_graph(
         Rows and columns that every radiograph is resized to.
     calibration : mapping, optional
         ``a``, ``b``, ``c``, float32 (k,) each; no calibration where absent.
-    judge : Judge, optional
-        Says which films may be scored; none where absent.
+    quality_gate : Judge, optional
+        Decides which films may be scored; none where absent.
 
     Returns
     -------
@@ -115,8 +122,8 @@ def build_graph(
     if len(outputs) > 1:
         raise ExportError(f"members answer for different numbers of observations: {sorted(outputs)}")
     _back(graph, members, calibration)
-    if judge is not None:
-        _add_judge(graph, judge)
+    if quality_gate is not None:
+        _add_quality_gate(graph, quality_gate)
     model = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -152,9 +159,9 @@ def _front(graph: onnx.GraphProto, resolution: tuple[int, int]) -> None:
     )
 
 
-def _add_judge(graph: onnx.GraphProto, judge: Judge) -> None:
-    """Add the judge and its two outputs."""
-    side = (judge.side, judge.side)
+def _add_quality_gate(graph: onnx.GraphProto, gate: Judge) -> None:
+    """Add the quality gate and its two outputs."""
+    side = (gate.side, gate.side)
     _constant(graph, "judge_resolution", np.array(side, np.int64))
     graph.node.extend(
         [
@@ -162,12 +169,12 @@ def _add_judge(graph: onnx.GraphProto, judge: Judge) -> None:
             helper.make_node(
                 "Resize", ["resized", "", "", "judge_shape"], ["judge_resized"], "judge_resize", **_SHRINK
             ),
-            helper.make_node("Cast", ["judge_resized"], [_JUDGE_PIXELS], _JUDGE_PIXELS, to=TensorProto.FLOAT),
+            helper.make_node("Cast", ["judge_resized"], [_GATE_PIXELS], _GATE_PIXELS, to=TensorProto.FLOAT),
         ]
     )
-    answers = _append_nodes(graph, with_weights(trace(judge, side), judge), JUDGE, _JUDGE_PIXELS)
+    answers = _append_nodes(graph, with_weights(trace(gate, side), gate), QUALITY_GATE_PREFIX, _GATE_PIXELS)
     shapes: tuple[list[str | int], ...] = (["batch", len(KINDS)], ["batch"])
-    for name, answer, shape in zip(ACCEPTANCE_OUTPUTS, answers, shapes, strict=True):
+    for name, answer, shape in zip(QUALITY_GATE_OUTPUTS, answers, shapes, strict=True):
         graph.node.append(helper.make_node("Identity", [answer], [name], name))
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 

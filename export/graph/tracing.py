@@ -39,8 +39,8 @@ class _Member(nn.Module):
         return logits, activation_map
 
 
-class _Judge(nn.Module):
-    """A judge under the name that a member's network has, so that weights are named alike."""
+class _QualityGate(nn.Module):
+    """A quality gate under the name that a member's network has, so that weights are named alike."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def trace(network: nn.Module, resolution: tuple[int, int]) -> onnx.ModelProto:
     Parameters
     ----------
     network : nn.Module
-        A member, with ``forward_with_map``; or a judge, whose two answers take the places of logits and map.
+        A member, with ``forward_with_map``; or a quality gate, whose two outputs take the places of logits and map.
         Its training mode is left as it was.
     resolution : tuple of int
         Rows and columns, fixed in the trace; the batch is free.
@@ -73,7 +73,7 @@ def trace(network: nn.Module, resolution: tuple[int, int]) -> onnx.ModelProto:
         torch cannot export it; the message holds torch's first line.
     """
     was_training = network.training
-    member = (_Member if hasattr(network, "forward_with_map") else _Judge)(network).eval()
+    member = (_Member if hasattr(network, "forward_with_map") else _QualityGate)(network).eval()
     # a batch of one would be baked in; two is the smallest that stays free
     example = torch.zeros(2, 1, *resolution, device=next(network.parameters()).device)
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]

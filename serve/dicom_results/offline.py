@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from pydicom import Dataset, dcmread
 
 from xraytransfer.errors import OutputError, ServeError
+from xraytransfer.files import write_with
 from xraytransfer.serve.dicom.scp import UNREADABLE
 from xraytransfer.serve.dicom_results.results import make_results
 
@@ -91,12 +92,10 @@ def _header(film: str | os.PathLike[str] | BinaryIO | Dataset, source: str) -> D
 
 
 def _write(folder: Path, uid: str, data: bytes) -> Path:
-    path, part = folder / f"{uid}.dcm", folder / f".{uid}.{os.getpid()}.part"
+    path = folder / f"{uid}.dcm"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            part.write_bytes(data)
-            part.replace(path)
+            write_with(path, lambda temporary: temporary.write_bytes(data))
     except OSError as error:
         raise OutputError(f"{folder}: a DICOM result cannot be written: {error.strerror}") from error
     return path

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from xraytransfer.errors import StudyError
 from xraytransfer.folder_lock import FolderLock
-from xraytransfer.quality_gate import KINDS, AcceptanceRule
+from xraytransfer.quality_gate import KINDS, QualityGateLimits
 from xraytransfer.resize import resize
 from xraytransfer.runtime import cpu_limit
 from xraytransfer.study.data.run_data import RunData, describe_data, load_data
@@ -252,7 +252,7 @@ def _whole(data: RunData, split: str, side: int) -> NDArray[np.uint8]:
     return np.stack([resize(np.asarray(data.pixels[row]), (side, side)) for row in data.rows[split]])
 
 
-def _limits(judge: Judge, data: RunData, pictures: Pictures, settings: JudgeSettings) -> AcceptanceRule:
+def _limits(judge: Judge, data: RunData, pictures: Pictures, settings: JudgeSettings) -> QualityGateLimits:
     """Set the limits so that few good validation films are refused, as they are and as another room takes them."""
     maker = FilmMaker(data.pixels, data.rows["validation"], settings.side, pictures)
     generator = np.random.default_rng([settings.seed, 3])
@@ -263,12 +263,12 @@ def _limits(judge: Judge, data: RunData, pictures: Pictures, settings: JudgeSett
     # never so low that another kind may be more probable by far, never so high that doubt is refused
     least = float(np.clip(np.quantile(probability, REFUSED / 2), 0.05, 0.5))
     most = float(np.quantile(np.concatenate(away), 1 - REFUSED / 2))
-    return AcceptanceRule(tuple(KINDS), round(least, 4), round(most, 4))
+    return QualityGateLimits(tuple(KINDS), round(least, 4), round(most, 4))
 
 
 def _evaluate(
     judge: Judge,
-    rule: AcceptanceRule,
+    rule: QualityGateLimits,
     data: RunData,
     pictures: tuple[Pictures, Pictures],
     settings: JudgeSettings,
@@ -299,7 +299,7 @@ def _evaluate(
     rows = []
     for name, kind, films in sets:
         kinds, away = _answers(judge, films)
-        judged = [rule.judge(k, float(d)) for k, d in zip(kinds, away, strict=True)]
+        judged = [rule.evaluate(k, float(d)) for k, d in zip(kinds, away, strict=True)]
         accepted = sum(one.accepted for one in judged)
         expected = KINDS[kind][0] or None
         named = sum(one.reason == expected for one in judged)

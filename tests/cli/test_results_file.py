@@ -15,7 +15,7 @@ import pytest
 from xraytransfer.cli.results_file import ResultsFile
 from xraytransfer.errors import OutputError
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
-from xraytransfer.quality_gate import Acceptance
+from xraytransfer.quality_gate import QualityGateResult
 
 
 def prediction(source: str = "a.dcm") -> Prediction:
@@ -46,15 +46,15 @@ def test_prediction_fields():
 
 @pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
 def test_every_form_says_that_a_film_was_refused_and_scored_all_the_same(tmp_path, form):
-    refused = Acceptance(False, "sideways", "it lies on its side", {"upright": 0.1, "sideways": 0.9}, 1.0)
-    accepted = Acceptance(True, None, None, {"upright": 1.0}, 1.0)
+    refused = QualityGateResult(False, "sideways", "it lies on its side", {"upright": 0.1, "sideways": 0.9}, 1.0)
+    accepted = QualityGateResult(True, None, None, {"upright": 1.0}, 1.0)
     texts = []
     for acceptance in (refused, accepted, None):
         path = tmp_path / f"{form}-{len(texts)}"
         with ResultsFile(path, form) as results:
             results.write(replace(prediction(), acceptance=acceptance))
         texts.append(path.read_text())
-    word = {"table": "refused by the model's judge", "csv": "judge of films refused this film (sideways)"}
+    word = {"table": "refused by the model's quality gate", "csv": "quality gate refused this film (sideways)"}
     told = [word.get(form, '"accepted": false') in text for text in texts]
     assert told == [True, False, False]
 

@@ -23,7 +23,8 @@ from xraytransfer.export.cli import export
 from xraytransfer.export.exporter import export_runs
 from xraytransfer.export.graph import model_writer
 from xraytransfer.export.options import ExportOptions
-from xraytransfer.model_file import INPUT, OUTPUTS, check_metadata, describe, read, schema
+from xraytransfer.model_file import INPUT, OUTPUTS, describe, read
+from xraytransfer.model_metadata import check_metadata, schema
 from xraytransfer.model_summary import summary, verified
 from xraytransfer.runtime import gpu_problem
 from xraytransfer.study.training.run_folder import load_run
@@ -264,3 +265,16 @@ def test_command_refuses_in_one_line(toy_runs, tmp_path):
     assert done.returncode == 3
     assert "exists; --overwrite replaces it" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("option", "errors"), [("--quality-gate", ""), ("--judge", "--judge is deprecated")])
+def test_the_quality_gates_former_option_is_understood(monkeypatch, tmp_path, option, errors):
+    taken = []
+    monkeypatch.setattr("xraytransfer.export.options.ExportOptions.check", lambda *_: None)
+    monkeypatch.setattr("xraytransfer.export.exporter.export_runs", lambda *arguments: taken.append(arguments[2]))
+    result = CliRunner().invoke(export, [str(tmp_path), "-o", str(tmp_path / "x.onnx"), option, str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith(errors)
+    assert bool(result.stderr) == bool(errors)
+    assert [options.quality_gate for options in taken] == [tmp_path]
+    assert "--judge" not in CliRunner().invoke(export, ["--help"]).output

@@ -41,7 +41,7 @@ def table(toy_runs, tmp_path_factory):
 
 def test_copy_holds_the_sites_numbers(model, table, tmp_path):
     out, said = tmp_path / "site.onnx", []
-    calibrate_site(model, table, out, method="platt", name="our-hospital", device="cpu", say=said.append)
+    calibrate_site(model, table, out, method="platt", name="our-hospital", device="cpu", log=said.append)
     before, after = describe(model), describe(out)
     assert (before.name, after.name) == ("default", "our-hospital")
     assert after.sha256 != before.sha256
@@ -102,7 +102,7 @@ def test_many_refusals_are_counted_not_listed(model, tmp_path):
     (tmp_path / "site.csv").write_text("path,edema\n" + "".join(f"{index}.png,1\n" for index in range(50)))
     said = []
     with pytest.raises(ExportError, match=r"none of the 50 films .* begins at the table's own folder"):
-        calibrate_site(model, tmp_path / "site.csv", tmp_path / "site.onnx", device="cpu", say=said.append)
+        calibrate_site(model, tmp_path / "site.csv", tmp_path / "site.onnx", device="cpu", log=said.append)
     assert len(said) == 11
     assert said[0].count("0.png") == 1
     assert said[-1] == "refused: 40 more"

@@ -1,4 +1,4 @@
-"""The model's judge of films over HTTP: refusals with their reason, scoring when told, readiness."""
+"""The model's quality gate over HTTP: refusals with their reason, scoring when told, readiness."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def picture(level: int) -> bytes:
 
 
 @pytest.fixture(scope="module", params=[1, 4], ids=["one by one", "in batches"])
-def url(request, serve_http, judging_model):
-    return serve_http(model=str(judging_model), batch_size=request.param).url
+def url(request, serve_http, gated_model):
+    return serve_http(model=str(gated_model), batch_size=request.param).url
 
 
 def test_a_film_that_the_model_refuses_is_a_problem_with_its_reason(url):
@@ -54,11 +54,11 @@ def test_a_wrong_word_is_refused(url):
     assert "any_film" in answer.json()["detail"]
 
 
-def test_the_drawn_film_of_readiness_need_not_please_the_judge(serve_http, toy_model_writer, tmp_path):
+def test_the_drawn_film_of_readiness_need_not_please_the_quality_gate(serve_http, toy_model_writer, tmp_path):
     from xraytransfer.quality_gate import KINDS
 
     rule = {"kinds": list(KINDS), "minimum_probability": 0.5, "maximum_distance": 0.0}
-    toy_model_writer(tmp_path / "refuses-all.onnx", judge=True, acceptance=rule)
+    toy_model_writer(tmp_path / "refuses-all.onnx", quality_gate=True, acceptance=rule)
     server = serve_http(model=str(tmp_path / "refuses-all.onnx"))
     ready = httpx.get(f"{server.url}/readyz")
     assert ready.status_code == 200

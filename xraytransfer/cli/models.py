@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 
@@ -76,6 +75,6 @@ def verify(model: str, device: str, metrics: str | None) -> None:
         raise click.UsageError(f"--metrics {metrics}: no such folder")
     click.echo(verified(model, device))
     if metrics is not None:
-        # named as text, on demand: the core imports no part
-        check = importlib.import_module("xraytransfer.export.checks.metrics_check")
-        check.verify_metrics(model, Path(metrics) if metrics else None, device=device, say=click.echo)
+        from xraytransfer.export.checks.metrics_check import verify_metrics
+
+        verify_metrics(model, Path(metrics) if metrics else None, device=device, log=click.echo)

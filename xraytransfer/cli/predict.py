@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import itertools
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from xraytransfer.cli.film_list import STDIN, films, sample_film
+from xraytransfer.cli.film_outputs import FilmOutputs
 from xraytransfer.constants import DEVICES, FORMATS, RESEARCH_NOTICE, RESUMABLE
-from xraytransfer.errors import OutputError, ServeError
+from xraytransfer.errors import OutputError
 from xraytransfer.observations import OBSERVATIONS
 
 if TYPE_CHECKING:
@@ -25,36 +24,9 @@ if TYPE_CHECKING:
     from xraytransfer.cli.results_file import ResultsFile
     from xraytransfer.prediction import Prediction, Refusal
 
-__all__ = ["Job", "predict", "run"]
+__all__ = ["predict", "run"]
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-# file systems allow names of 255 bytes; what is added to a stem needs up to 50
-_LONGEST_STEM = 180
-IDENTIFIERS = [observation.identifier for observation in OBSERVATIONS]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What one call of ``predict`` was asked to do; the command's options by the same names."""
-
-    paths: tuple[str, ...]
-    model: str
-    device: str
-    threads: int | None
-    batch_size: int | None
-    form: str
-    output: Path | None
-    resume: bool
-    overwrite: bool
-    overlay: Path | None
-    observations: tuple[str, ...]
-    any_modality: bool
-    any_film: bool = False
-    sr: Path | None = None
-    sc: Path | None = None
-    dicomweb: str | None = None
-    study_uid: str | None = None
-    dicomweb_token: str | None = None
 
 
 @click.command(epilog="Exit code: 0 all scored, 1 some refused, 2 wrong usage, 3 nothing could run, 130 interrupted.")
@@ -75,27 +47,23 @@ class Job:
 )
 @click.option("--resume", is_flag=True, help="Skip the films that the output file (jsonl or csv) already holds.")
 @click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
-@click.option(
-    "--overlay",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Write film plus activation map as PNG into this folder.",
-)
+@click.option("--overlay", type=_FOLDER, help="Write film plus activation map as PNG into this folder.")
 @click.option(
     "--observation",
     "observations",
     multiple=True,
-    type=click.Choice(IDENTIFIERS),
+    type=click.Choice([observation.identifier for observation in OBSERVATIONS]),
     help="Overlay for this observation; may be repeated. Default: all six.",
 )
 @click.option("--any-modality", is_flag=True, help="Score films whose header says they are no chest radiograph.")
-@click.option("--any-film", is_flag=True, help="Score films that the model itself judges unfit.")
+@click.option("--any-film", is_flag=True, help="Score films that the model's quality gate refuses.")
 @click.option("--sr", type=_FOLDER, help="Write a DICOM structured report of each film into this folder.")
 @click.option("--sc", type=_FOLDER, help="Write a DICOM secondary capture of each film into this folder.")
 @click.option("--dicomweb", metavar="URL", help="Also score an examination of this DICOMweb service.")
 @click.option("--study-uid", help="Study Instance UID of that examination.")
 @click.option("--dicomweb-token", envvar="XRAYTRANSFER_DICOMWEB_TOKEN", help="Bearer token of that service.")
 def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
-    """Score radiographs: six probabilities for each film.
+    """Score chest radiographs.
 
     PATH is a DICOM, PNG or JPEG file, a folder (with everything below it), or - for one film on
     standard input. One line on standard error for each film that is refused.
@@ -103,10 +71,9 @@ def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
     options["form"] = options["form"] or _form_of(options["output"])
     _check_usage(bool(paths or sample), options)
     if sample:
-        from xraytransfer.cli.film_list import sample_film
-
         paths = (*paths, sample_film())
-    click.get_current_context().exit(run(Job(paths=paths, **options)))
+    outputs = FilmOutputs(**{name: options.pop(name) for name in ("overlay", "observations", "sr", "sc")})
+    click.get_current_context().exit(run(paths, outputs, **options))
 
 
 def _check_usage(has_paths: bool, options: dict[str, Any]) -> None:
@@ -133,8 +100,25 @@ def _form_of(output: Path | None) -> str:
     return suffix
 
 
-def run(job: Job) -> int:
-    """Score a job's films and return the exit code.
+def run(
+    paths: Sequence[str],
+    outputs: FilmOutputs,
+    *,
+    model: str,
+    device: str,
+    threads: int | None,
+    batch_size: int | None,
+    form: str,
+    output: Path | None,
+    resume: bool,
+    overwrite: bool,
+    any_modality: bool,
+    any_film: bool,
+    dicomweb: str | None,
+    study_uid: str | None,
+    dicomweb_token: str | None,
+) -> int:
+    """Score films and return the exit code; the parameters are the command's options.
 
     Raises
     ------
@@ -142,42 +126,58 @@ def run(job: Job) -> int:
         Nothing could run: no such model or device, or the results cannot be written.
     """
     from xraytransfer.cli.results_file import ResultsFile
-    from xraytransfer.prediction import Refusal
 
-    classifier = _load_beside_the_reader(job)
-    scored = refused = without_dicom = 0
-    with ResultsFile(job.output, job.form, resume=job.resume, overwrite=job.overwrite) as results:
+    classifier = _load_beside_the_reader(model, device, threads)
+    written = [path for path in (output, *outputs.folders) if path is not None]
+    sources: Iterable[str | BinaryIO] = films(paths, without=written)
+    if dicomweb is not None and study_uid is not None:
+        from xraytransfer.serve.dicom.dicomweb import films_of_examination
+
+        sources = itertools.chain(sources, films_of_examination(dicomweb, study_uid, dicomweb_token))
+    with ResultsFile(output, form, resume=resume, overwrite=overwrite) as results:
         _check_model(classifier, results)
         drawn: deque[str | BinaryIO] = deque()  # films read ahead of their results, in order
-        keep_pixels = job.overlay is not None or job.sc is not None
         outcomes = classifier.predict_many(
-            _draw(job, results, drawn),
-            batch_size=job.batch_size,
-            any_modality=job.any_modality,
-            any_film=job.any_film,
-            keep_pixels=keep_pixels,
+            _draw(sources, results, drawn),
+            batch_size=batch_size,
+            any_modality=any_modality,
+            any_film=any_film,
+            keep_pixels=outputs.need_pixels,
         )
-        for outcome in _with_progress(outcomes, job, len(results.done)):
-            film = drawn.popleft()
-            if isinstance(outcome, Refusal):
-                refused += 1
-                _say_refused(outcome)
-            else:
-                scored += 1
-                _write_overlays(outcome, job)
-                without_dicom += not _write_dicom(outcome, film, job)
-            # last, because --resume skips a film that stands in the file: all else of it is written then
-            results.write(outcome)
+        outcomes = _with_progress(outcomes, paths, written, len(results.done))
+        scored, refused, without_dicom = _write_all(outcomes, drawn, results, outputs)
         if scored:
             results.note(_footer(classifier))
-        refused_before = results.refused_before
-    if job.output is not None:
-        click.echo(f"{job.output}: {scored} scored, {refused} refused{_before(results)}", err=True)
+    if output is not None:
+        click.echo(f"{output}: {scored} scored, {refused} refused{_before(results)}", err=True)
     elif scored + refused > 1:
         click.echo(f"{scored} scored, {refused} refused", err=True)
     if scored + refused + len(results.done) == 0:
-        raise OutputError(f"no films below {', '.join(job.paths)}" if job.paths else "no films to score")
-    return 1 if refused or refused_before or without_dicom else 0
+        raise OutputError(f"no films below {', '.join(paths)}" if paths else "no films to score")
+    return 1 if refused or results.refused_before or without_dicom else 0
+
+
+def _write_all(
+    outcomes: Iterable[Prediction | Refusal],
+    drawn: deque[str | BinaryIO],
+    results: ResultsFile,
+    outputs: FilmOutputs,
+) -> tuple[int, int, int]:
+    """Write results as they come; return how many films were scored, were refused, and got no DICOM result."""
+    from xraytransfer.prediction import Refusal
+
+    scored = refused = without_dicom = 0
+    for outcome in outcomes:
+        film = drawn.popleft()
+        if isinstance(outcome, Refusal):
+            refused += 1
+            _print_refusal(outcome)
+        else:
+            scored += 1
+            without_dicom += not outputs.write(outcome, film)
+        # last, because --resume skips a film that stands in the file: all else of it is written then
+        results.write(outcome)
+    return scored, refused, without_dicom
 
 
 def _check_model(classifier: Classifier, results: ResultsFile) -> None:
@@ -196,67 +196,42 @@ def _before(results: ResultsFile) -> str:
     return f", {len(results.done)} there before{refused}" if results.done else ""
 
 
-def _films(job: Job, paths: Iterable[str]) -> Iterator[str | BinaryIO]:
-    """Yield the films below `paths`, but nothing that this job itself writes."""
-    from xraytransfer.cli.film_list import films
-
-    return films(paths, without=[path for path in (job.output, job.overlay, job.sr, job.sc) if path is not None])
-
-
-def _draw(job: Job, results: ResultsFile, drawn: deque[str | BinaryIO]) -> Iterator[str | BinaryIO]:
+def _draw(
+    sources: Iterable[str | BinaryIO], results: ResultsFile, drawn: deque[str | BinaryIO]
+) -> Iterator[str | BinaryIO]:
     """Yield the films to score, in order, and remember each until its result is there."""
-    sources = _films(job, job.paths)
-    if job.dicomweb is not None and job.study_uid is not None:
-        from xraytransfer.serve.dicom.dicomweb import films_of_examination
-
-        sources = itertools.chain(sources, films_of_examination(job.dicomweb, job.study_uid, job.dicomweb_token))
     for film in sources:
         if not results.holds(film if isinstance(film, str) else str(film.name)):
             drawn.append(film)
             yield film
 
 
-def _write_dicom(outcome: Prediction, film: str | BinaryIO, job: Job) -> bool:
-    """Write the results that a PACS reads, where they were asked for; False, and said, where the film allows none."""
-    if job.sr is None and job.sc is None:
-        return True
-    from xraytransfer.serve.dicom_results.offline import ResultFolders, write_results
-
-    problem = "a picture, which belongs to no examination"
-    if outcome.radiograph["format"] == "dicom":
-        try:
-            write_results(outcome, film, ResultFolders(job.sr, job.sc))
-            return True
-        except ServeError as error:
-            problem = str(error)
-    click.echo(f"no DICOM result: {outcome.source}: {problem}", err=True)
-    return False
-
-
-def _load_beside_the_reader(job: Job) -> Classifier:
+def _load_beside_the_reader(model: str, device: str, threads: int | None) -> Classifier:
     """Load the model in one thread while this one imports the reader: each takes about as long."""
     from xraytransfer.classifier import load
 
     with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(load, job.model, device=job.device, threads=job.threads)
+        loading = pool.submit(load, model, device=device, threads=threads)
         import xraytransfer.radiograph
         import xraytransfer.resize  # noqa: F401
 
         return loading.result()
 
 
-def _with_progress(outcomes: Iterator[Prediction | Refusal], job: Job, done: int) -> Iterator[Prediction | Refusal]:
+def _with_progress(
+    outcomes: Iterator[Prediction | Refusal], paths: Sequence[str], without: Sequence[Path], done: int
+) -> Iterator[Prediction | Refusal]:
     """Show a progress bar on a terminal; elsewhere pass results through."""
-    if not sys.stderr.isatty() or (len(job.paths) == 1 and not os.path.isdir(job.paths[0])):
+    if not sys.stderr.isatty() or (len(paths) == 1 and not os.path.isdir(paths[0])):
         yield from outcomes
         return
-    named = [path for path in job.paths if path != "-"]
-    total = sum(1 for _ in _films(job, named)) + len(job.paths) - len(named) - done
+    named = [path for path in paths if path != STDIN]
+    total = sum(1 for _ in films(named, without=without)) + len(paths) - len(named) - done
     with click.progressbar(outcomes, length=max(total, 0), label="scoring", file=sys.stderr) as bar:
         yield from bar
 
 
-def _say_refused(refusal: Refusal) -> None:
+def _print_refusal(refusal: Refusal) -> None:
     message = " ".join(refusal.message.split())
     prefix = "" if refusal.source in message else f"{refusal.source}: "
     click.echo(f"refused ({refusal.reason}): {prefix}{message}", err=True)
@@ -268,40 +243,3 @@ def _footer(classifier: Classifier) -> str:
         f"\n* at or above the threshold. Model {model.name} {model.version} ({model.sha256[:12]}) "
         f"on {classifier.provider}.\n{RESEARCH_NOTICE}"
     )
-
-
-def _caption(outcome: Prediction, i: int) -> list[str]:
-    """Return what an overlay shows: observation, probability, threshold, model, and what it is not."""
-    threshold = outcome.thresholds[i]
-    limit = "" if threshold is None else f" (threshold {threshold:.3f})"
-    return [
-        f"{OBSERVATIONS[i].name}: probability {outcome.probability[i]:.3f}{limit}",
-        f"Model {outcome.model.name} {outcome.model.version}. Colour: where evidence lies, no outline of a finding.",
-        RESEARCH_NOTICE,
-    ]
-
-
-def _write_overlays(outcome: Prediction, job: Job) -> None:
-    """Write one PNG per observation asked for, named so that films of one name in two folders keep apart."""
-    if job.overlay is None or outcome.pixels is None:
-        return
-    from xraytransfer.overlay import captioned, overlay
-
-    mark = hashlib.sha256(os.path.abspath(outcome.source).encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    stem = Path(outcome.source).stem.strip("<>") or "film"
-    while len(os.fsencode(stem)) > _LONGEST_STEM:
-        stem = stem[:-1]
-    part = job.overlay / f".{stem}-{mark}.{os.getpid()}.part"
-    try:
-        job.overlay.mkdir(parents=True, exist_ok=True)
-        for identifier in job.observations or IDENTIFIERS:
-            i = IDENTIFIERS.index(identifier)
-            scale = float(outcome.activation_map.max())  # one scale for all six: weak evidence looks weak
-            picture = overlay(outcome.pixels, outcome.activation_map[i], full_scale=scale)
-            captioned(picture, _caption(outcome, i)).save(part, format="PNG")
-            part.replace(job.overlay / f"{stem}-{mark}.{identifier}.png")
-    except OSError as error:
-        raise OutputError(f"{job.overlay}: an overlay cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):  # there only after a full disk or Ctrl-C
-            part.unlink()

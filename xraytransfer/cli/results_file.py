@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import io
 import json
 import os
@@ -13,29 +12,15 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TypeAlias, cast
+from typing import IO, cast
 
+from xraytransfer.cli.result_forms import BEGINNINGS, COLUMNS, HEADERS, Result, csv_row, one_line, table_row
 from xraytransfer.constants import RESUMABLE
 from xraytransfer.errors import OutputError
-from xraytransfer.observations import OBSERVATIONS
-from xraytransfer.prediction import RESEARCH_NOTICE, Prediction, Refusal
+from xraytransfer.folder_lock import try_lock
+from xraytransfer.prediction import Refusal
 
 __all__ = ["ResultsFile"]
-
-Result: TypeAlias = Prediction | Refusal
-
-_COLUMNS = (
-    "source",
-    "status",
-    *(observation.identifier for observation in OBSERVATIONS),
-    *(f"{observation.identifier}_decision" for observation in OBSERVATIONS),
-    *(f"{observation.identifier}_spread" for observation in OBSERVATIONS),
-    "view_position",
-    "provider",
-    "model",
-    "model_sha256",
-    "message",
-)
 
 
 class ResultsFile:
@@ -77,17 +62,17 @@ class ResultsFile:
         self._form = form
         self._count = 0
         self._render: Callable[[Result], str] = {
-            "table": _table_row,
+            "table": table_row,
             "json": self._json_item,
             "jsonl": lambda result: json.dumps(result.to_dict()) + "\n",
-            "csv": _csv_row,
+            "csv": csv_row,
         }[form]
         if resume and (path is None or form not in RESUMABLE):
             raise OutputError(f"--resume needs -o FILE and --format {' or '.join(RESUMABLE)}")
         self._stream: IO[bytes] = _standard_output() if path is None else self._open(path, resume, overwrite)
         if form != "table" and (path is None or self._stream.tell() == 0):
             try:
-                self._put(_HEADERS[form])
+                self._put(HEADERS[form])
             except BaseException:
                 self._close()
                 raise
@@ -115,7 +100,7 @@ class ResultsFile:
 
     def holds(self, source: str) -> bool:
         """Return whether the file held a source's result when it was opened."""
-        return (_one_line(source) if self._form == "csv" else source) in self.done
+        return (one_line(source) if self._form == "csv" else source) in self.done
 
     def write(self, result: Result) -> None:
         """Add one result. Tables hold scored films only; the refused stand on standard error."""
@@ -123,7 +108,7 @@ class ResultsFile:
             if isinstance(result, Refusal):
                 return
             if self._count == 0:
-                self._put(_HEADERS["table"])
+                self._put(HEADERS["table"])
         self._put(self._render(result))
         self._count += 1
 
@@ -162,8 +147,8 @@ class ResultsFile:
         except OSError as error:
             raise OutputError(f"{path}: cannot be written: {_cause(error)}") from error
         try:
-            found = os.fstat(stream.fileno())
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise OutputError(f"{path}: no regular file; without -o, results go to standard output")
             _lock(stream, path)
             if resume:
@@ -199,12 +184,12 @@ class ResultsFile:
                     self._remember(record["source"], model and (model["sha256"], f"{model['name']} {model['version']}"))
             else:
                 rows = csv.DictReader(lines)
-                if rows.fieldnames is not None and tuple(rows.fieldnames) != _COLUMNS:
+                if rows.fieldnames is not None and tuple(rows.fieldnames) != COLUMNS:
                     raise ValueError("other columns")
                 for row in rows:
                     scored = row["status"] == "ok"
                     self._remember(row["source"], (row["model_sha256"], row["model"]) if scored else None)
-            begins = _BEGINNINGS[self._form]
+            begins = BEGINNINGS[self._form]
             if not lines.size and lines.rest[: len(begins)] != begins[: len(lines.rest)]:
                 raise ValueError("one line that is none of ours")  # cutting it off would empty the file
         except (ValueError, KeyError, TypeError, csv.Error) as error:
@@ -249,74 +234,8 @@ def _cause(error: OSError) -> str:
 def _lock(stream: IO[bytes], path: Path) -> None:
     """Keep every other process from writing to the same file until it is closed."""
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locked = try_lock(stream.fileno())
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            raise OutputError(f"{path}: another process is writing to it") from error
         raise OutputError(f"{path}: cannot be locked ({_cause(error)}); write to a local disk") from error
-
-
-def _one_line(source: str) -> str:
-    """Return a name as it stands in CSV: one line per film, whatever its name."""
-    return source.replace("\r", "\\r").replace("\n", "\\n")
-
-
-def _csv_line(values: list[object]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(values)
-    return buffer.getvalue()
-
-
-def _csv_row(result: Result) -> str:
-    source = _one_line(result.source)
-    if isinstance(result, Refusal):
-        empty = [""] * (len(_COLUMNS) - 3)
-        return _csv_line([source, result.reason, *empty, " ".join(result.message.split())])
-    decisions = ["" if value is None else int(value) for value in result.decision]
-    return _csv_line(
-        [
-            source,
-            "ok",
-            *(f"{value:.6f}" for value in result.probability),
-            *decisions,
-            *(f"{value:.6f}" for value in result.spread),
-            result.radiograph.get("view_position") or "",
-            result.provider,
-            f"{result.model.name} {result.model.version}",
-            result.model.sha256,
-            result.doubt or "",
-        ]
-    )
-
-
-_TABLE_WIDTHS = [max(len(observation.name), 7) for observation in OBSERVATIONS]
-
-
-def _table_row(result: Result) -> str:
-    """One film a line; a star marks a probability at or above its threshold."""
-    if isinstance(result, Refusal):
-        return ""
-    cells = [
-        f"{probability:.3f}{'*' if decision else ' '}".rjust(width)
-        for probability, decision, width in zip(result.probability, result.decision, _TABLE_WIDTHS, strict=True)
-    ]
-    refused = "" if result.doubt is None else "  (refused by the model's judge, scored on demand)"
-    return "  ".join([*cells, result.source]) + refused + "\n"
-
-
-_HEADERS = {
-    "table": "  ".join([o.name.rjust(width) for o, width in zip(OBSERVATIONS, _TABLE_WIDTHS, strict=True)] + ["film"])
-    + "\n",
-    "json": json.dumps({"notice": RESEARCH_NOTICE})[:-1] + ', "results": [\n',
-    "jsonl": "",
-    "csv": _csv_line(list(_COLUMNS)),
-}
-# what a file of one unfinished line has to begin with
-_BEGINNINGS = {"jsonl": b'{"source": ', "csv": _HEADERS["csv"].encode()}
+    if not locked:
+        raise OutputError(f"{path}: another process is writing to it")

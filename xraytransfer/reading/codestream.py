@@ -125,12 +125,12 @@ def is_encapsulated(pixels: memoryview) -> bool:
 
 
 def _fragments(pixels: memoryview) -> tuple[list[bytes], list[str]]:
-    found: list[bytes] = []
+    fragments: list[bytes] = []
     at = 0
     for _ in range(_MAX_FRAGMENTS):
         tag = bytes(pixels[at : at + 4])
         if len(pixels) < at + 8 or tag == _SEQUENCE_END:
-            return found, [] if tag == _SEQUENCE_END else ["the delimiter after the pixels is missing"]
+            return fragments, [] if tag == _SEQUENCE_END else ["the delimiter after the pixels is missing"]
         if tag != _ITEM:
             raise RadiographError("corrupt", "the compressed pixel data are not divided into items")
         (length,) = struct.unpack_from("<I", pixels, at + 4)
@@ -138,7 +138,7 @@ def _fragments(pixels: memoryview) -> tuple[list[bytes], list[str]]:
             raise RadiographError(
                 "truncated-pixels", f"a fragment of {length:,} bytes, of which the file holds {len(pixels) - at - 8:,}"
             )
-        found.append(bytes(pixels[at + 8 : at + 8 + length]))
+        fragments.append(bytes(pixels[at + 8 : at + 8 + length]))
         at += 8 + length
     raise RadiographError("corrupt", f"pixel data in more than {_MAX_FRAGMENTS:,} fragments")
 

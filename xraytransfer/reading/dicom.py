@@ -7,8 +7,6 @@ DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 (modality LUT), C.11.2 (VOI LUT), C.7.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from xraytransfer.errors import RadiographError
@@ -16,59 +14,30 @@ from xraytransfer.reading.colour import grey_of_components
 from xraytransfer.reading.decode import PixelData, decode
 from xraytransfer.reading.elements import Elements
 from xraytransfer.reading.grey_attributes import read_lookup_table, read_modality_lut, read_padding, read_voi
-from xraytransfer.reading.intensity import Grey, grey_levels
+from xraytransfer.reading.intensity import grey_levels
 from xraytransfer.reading.pixel_format import PixelFormat, Words, check_size
 from xraytransfer.reading.projection import check_projection, check_view
+from xraytransfer.reading.radiograph import Radiograph
 from xraytransfer.reading.reduced import spread_padding
 
-__all__ = ["Film", "read_film"]
+__all__ = ["read_film"]
 
 _UNKNOWN_SYNTAX = "1.2.840.10008.1.2.1"
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
-
-
-@dataclass(frozen=True, eq=False)
-class Film:
-    """A DICOM object read as a film.
-
-    Attributes
-    ----------
-    grey : Grey
-        The picture.
-    inverted : bool
-        Whether MONOCHROME1 was inverted.
-    view_position, modality, photometric_interpretation, transfer_syntax : str or None
-        As the header says; None where it says nothing.
-    bits_stored : int
-        Bits of a sample.
-    reduction : int
-        How many pixels of the file's picture stand side by side in one of `grey`: 1 for full resolution.
-    notes : tuple of str
-        Oddities of the header, and what was done about them.
-    """
-
-    grey: Grey
-    inverted: bool
-    view_position: str | None
-    modality: str | None
-    photometric_interpretation: str
-    bits_stored: int
-    transfer_syntax: str
-    reduction: int
-    notes: tuple[str, ...]
 
 
 def read_film(
     header: Elements,
     notes: list[str],
     *,
+    source: str,
     intensity: str,
     any_modality: bool,
     max_pixels: int,
     side: int | None = None,
     threads: int = 1,
-) -> Film:
-    """Return the film that a DICOM object holds.
+) -> Radiograph:
+    """Return the radiograph that a DICOM object holds.
 
     Parameters
     ----------
@@ -76,6 +45,8 @@ def read_film(
         The elements that `elements.parse_file` or `elements.from_dataset` found.
     notes : list of str
         Oddities found so far.
+    source : str
+        The name that results use for the object.
     intensity : str
         One of `intensity.INTENSITIES`.
     any_modality : bool
@@ -92,49 +63,42 @@ def read_film(
     RadiographError
         With the reason; see `errors.REASONS`.
     """
-    notes = list(notes)
-    if not any_modality:
-        notes += check_projection(header)
-    view, found = check_view(header)
-    notes += found
+    notes = [*notes, *([] if any_modality else check_projection(header))]
+    view, view_notes = check_view(header)
     photometric = _photometric(header)
     invert = photometric == "MONOCHROME1"
-    notes += _presentation_notes(header, invert)
-    samples, found = _check_frames(header, photometric)
-    notes += found
-    fmt, found = _pixel_format(header, max_pixels)
-    notes += found
-    full_rows = fmt.rows
-    words, fmt, found = _words(header, fmt, samples, side, threads)
-    reduction = round(full_rows / fmt.rows)
-    notes += found
+    samples, frame_notes = _check_frames(header, photometric)
+    stored, format_notes = _pixel_format(header, max_pixels)
+    words, fmt, pixel_notes = _words(header, stored, samples, side, threads)
     if photometric == "PALETTE COLOR":
-        words, fmt, found = _through_palette(header, words, fmt)
-        notes += found
-    modality_lut, found = read_modality_lut(header, fmt) if intensity != "chexpert" else (None, [])
-    notes += found
-    voi, found = read_voi(header, fmt, modality_lut) if intensity == "voi" else ([], [])
-    notes += found
+        words, fmt, palette_notes = _through_palette(header, words, fmt)
+        pixel_notes += palette_notes
+    reduction = round(stored.rows / fmt.rows)
+    modality_lut, modality_notes = read_modality_lut(header, fmt) if intensity != "chexpert" else (None, [])
+    voi, voi_notes = read_voi(header, fmt, modality_lut) if intensity == "voi" else ([], [])
     padding = read_padding(header, fmt)
     if padding is not None and reduction > 1:
         words = spread_padding(words, fmt, padding)
     grey = grey_levels(words, fmt, recipe=intensity, modality=modality_lut, voi=voi, invert=invert, padding=padding)
+    notes += [*view_notes, *_presentation_notes(header, invert), *frame_notes, *format_notes, *pixel_notes]
+    notes += [*modality_notes, *voi_notes, *grey.notes]
     if padding is not None and intensity != "chexpert":
         notes.append("padding pixels are black")
-    notes += grey.notes
-    window = grey.window
-    if intensity == "voi" and not voi and found:
-        window = f"fallback: {found[-1]}; {window}"
-    return Film(
-        grey=Grey(grey.pixels, window),
+    no_window = intensity == "voi" and not voi and voi_notes
+    return Radiograph(
+        pixels=grey.pixels,
+        source=source,
+        format="dicom",
+        intensity=intensity,
         inverted=invert,
+        window=f"fallback: {voi_notes[-1]}; {grey.window}" if no_window else grey.window,
+        bits_stored=fmt.bits_stored,
+        notes=tuple(notes),
         view_position=view,
         modality=_printable(header.text("Modality")),
         photometric_interpretation=photometric,
-        bits_stored=fmt.bits_stored,
         transfer_syntax=header.text("TransferSyntaxUID") or _UNKNOWN_SYNTAX,
         reduction=reduction,
-        notes=tuple(notes),
     )
 
 

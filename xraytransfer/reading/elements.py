@@ -95,8 +95,8 @@ class Element:
             code = _BINARY[self.vr]
             count = len(self.value) // struct.calcsize(code)
             order = "<" if self.little else ">"
-            found = struct.unpack_from(f"{order}{count}{code}", self.value)
-            return [value if abs(value) < float("inf") else None for value in found]
+            numbers = struct.unpack_from(f"{order}{count}{code}", self.value)
+            return [number if abs(number) < float("inf") else None for number in numbers]
         if isinstance(self.value, memoryview | str):
             return [_number(text) for text in self.texts()]
         return [_number(str(value)) for value in _listed(self.value)]
@@ -104,7 +104,7 @@ class Element:
     def items(self) -> list[Elements]:
         """Return the items of a sequence; none if the value is no sequence."""
         if isinstance(self.value, memoryview):
-            return _items(self)
+            return list(_each_item(self))
         if not isinstance(self.value, str | bytes) and hasattr(self.value, "__iter__"):
             return [from_dataset(item) for item in self.value if hasattr(item, "get_item")]
         return []
@@ -152,14 +152,15 @@ def from_dataset(dataset: pydicom.Dataset) -> Elements:
         for keyword, (tag, vr) in ATTRIBUTES.items():
             if keyword in elements or tag not in part:
                 continue
-            found = part.get_item(tag)
-            value = found.value.read() if hasattr(found.value, "read") else found.value
+            stored = part.get_item(tag)
+            value = stored.value.read() if hasattr(stored.value, "read") else stored.value
             elements[keyword] = Element(
-                vr=vr if found.VR in (None, "UN") else str(found.VR),
+                vr=vr if stored.VR in (None, "UN") else str(stored.VR),
                 value=memoryview(value or b"") if value is None or isinstance(value, bytes | bytearray) else value,
-                little=getattr(found, "is_little_endian", little),
-                implicit=bool(getattr(found, "is_implicit_VR", False)),
-                defined=not getattr(found, "is_undefined_length", False) and getattr(found, "length", 0) != _UNDEFINED,
+                little=getattr(stored, "is_little_endian", little),
+                implicit=bool(getattr(stored, "is_implicit_VR", False)),
+                defined=not getattr(stored, "is_undefined_length", False)
+                and getattr(stored, "length", 0) != _UNDEFINED,
                 delimited=False,
             )
     return elements
@@ -205,16 +206,16 @@ def _header(data: memoryview, at: int, implicit: bool, little: bool) -> tuple[in
 
 
 def walk(
-    data: memoryview, at: int, found: Elements, *, implicit: bool, little: bool, while_group: int | None = None
+    data: memoryview, at: int, elements: Elements, *, implicit: bool, little: bool, while_group: int | None = None
 ) -> int:
-    """Put the known elements from `at` on into `found`, up to the pixels; return where the walk ended.
+    """Put the known elements from `at` on into `elements`, up to the pixels; return where the walk ended.
 
     Parameters
     ----------
     data : memoryview
     at : int
         Where the first element begins.
-    found : Elements
+    elements : Elements
         An element that it holds already is kept: the first one counts.
     implicit, little : bool
         Encoding of the elements.
@@ -245,9 +246,9 @@ def walk(
             raise RadiographError(
                 "corrupt", f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) runs past the end of the file"
             )
-        if keyword is not None and keyword not in found:
+        if keyword is not None and keyword not in elements:
             name = vr.decode("ascii") if vr not in (b"", b"UN") else ATTRIBUTES[keyword][1]
-            found[keyword] = Element(
+            elements[keyword] = Element(
                 name, data[start:end], little, nested_implicit, length != _UNDEFINED, end <= len(data)
             )
         if tag in PIXELS:
@@ -280,10 +281,6 @@ def _end_of_items(data: memoryview, at: int, implicit: bool, little: bool) -> in
     raise RadiographError("corrupt", f"a sequence of more than {_MAX_ELEMENTS:,} elements")
 
 
-def _items(element: Element) -> list[Elements]:
-    return list(_each_item(element))
-
-
 def _each_item(element: Element) -> Iterator[Elements]:
     data, at = element.raw(), 0
     while at + 8 <= len(data):
@@ -296,9 +293,9 @@ def _each_item(element: Element) -> Iterator[Elements]:
             at = end + 8
         else:
             at = end = min(start + length, len(data))
-        found = Elements()
-        walk(data[start:end], 0, found, implicit=element.implicit, little=element.little)
-        yield found
+        elements = Elements()
+        walk(data[start:end], 0, elements, implicit=element.implicit, little=element.little)
+        yield elements
 
 
 def _end_of_item(data: memoryview, at: int, element: Element) -> int:

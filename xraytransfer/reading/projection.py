@@ -154,7 +154,7 @@ def check_view(header: Elements) -> tuple[str | None, list[str]]:
     source = "ViewPosition"
     if view is None:
         source = "the view code"
-        view = next((found for item in header.sequence("ViewCodeSequence") if (found := _coded_view(item))), None)
+        view = next((coded for item in header.sequence("ViewCodeSequence") if (coded := _coded_view(item))), None)
     if view in ("LATERAL", "OBLIQUE") or (view or "").split(" ")[0] in _LATERAL | _OBLIQUE:
         raise RadiographError("not-frontal", f"{source} says {_code(written) or view}; only frontal films are scored")
     directions = [_code(text) for text in header.texts("PatientOrientation")]

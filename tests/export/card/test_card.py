@@ -12,8 +12,8 @@ from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import ExportError
 from xraytransfer.export.card.card import markdown_card, sections
 from xraytransfer.export.card.files import html_card, write_cards
-from xraytransfer.export.card.reliability_plot import reliability_svg
-from xraytransfer.export.checks.roc_curve import POINTS, roc_points, roc_svg
+from xraytransfer.export.card.plots import reliability_svg, roc_svg
+from xraytransfer.export.checks.evaluation import POINTS, roc_points
 from xraytransfer.export.operating_points import operating_points
 from xraytransfer.export.triton import config_text, write_repository
 from xraytransfer.model_file import describe
@@ -105,8 +105,19 @@ def test_few_points_of_a_roc_curve_hold_its_area():
         assert (np.diff(right) >= 0).all()
         assert np.trapezoid(right, wrong) == pytest.approx(auroc(label, probability), abs=0.005)
     assert roc_points([0, 0], [0.1, 0.2]) == ([], [])
-    svg = roc_svg({"false_positive": [0, 0, 1], "true_positive": [0, 1, 1]}, "perfect")
-    assert svg.count("polyline") == 1
+
+
+def test_plots_are_the_same_every_time_and_leave_the_settings_alone():
+    from matplotlib import rcParams
+
+    before = dict(rcParams)
+    perfect = {"false_positive": [0, 0, 1], "true_positive": [0, 1, 1]}
+    svg = roc_svg(perfect, "perfect <>")
+    assert svg == roc_svg(perfect, "perfect <>")
+    assert svg.count("stroke: #2b6cb0") == 1
+    assert "<title>perfect &lt;&gt;</title>" in svg
+    assert " id=" not in svg  # several stand on one page
+    assert dict(rcParams) == before
 
 
 def test_published_numbers_and_the_owner_of_the_films(document):

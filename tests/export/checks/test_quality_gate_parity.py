@@ -1,4 +1,4 @@
-"""A judge in an exported file, robustness, and the numbers of the card computed again."""
+"""A quality gate in an exported file, robustness, and the numbers of the card computed again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from xraytransfer.export.exporter import export_runs  # noqa: E402
 from xraytransfer.export.options import ExportOptions  # noqa: E402
 from xraytransfer.export.triton import config_text  # noqa: E402
 from xraytransfer.files import read_json  # noqa: E402
-from xraytransfer.model_file import describe, read, schema  # noqa: E402
+from xraytransfer.model_file import describe, read  # noqa: E402
+from xraytransfer.model_metadata import schema  # noqa: E402
 from xraytransfer.quality_gate import KINDS  # noqa: E402
 from xraytransfer.resize import resize  # noqa: E402
 from xraytransfer.study.networks.architectures import find_architecture  # noqa: E402
@@ -36,8 +37,8 @@ pytestmark = pytest.mark.usefixtures("remembered_traces")
 
 
 @pytest.fixture(scope="module")
-def judge_folder(toy_runs, tmp_path_factory):
-    """Return a judge's folder, of the runs' split: random weights, limits that let most films through."""
+def gate_folder(toy_runs, tmp_path_factory):
+    """Return a quality gate's folder, of the runs' split: random weights, limits that let most films through."""
     folder = tmp_path_factory.mktemp("judge")
     torch.manual_seed(4)
     row = find_architecture("toy_resnet")
@@ -54,19 +55,19 @@ def judge_folder(toy_runs, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def exported(toy_runs, judge_folder, tmp_path_factory, remembered_traces):
-    path = tmp_path_factory.mktemp("judged") / "judged.onnx"
+def exported(toy_runs, gate_folder, tmp_path_factory, remembered_traces):
+    path = tmp_path_factory.mktemp("gated") / "gated.onnx"
     few = tuple(variant for variant in VARIANTS if variant.name in ("dicom-8", "rotated"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporter, "VARIANTS", few)
-        options = ExportOptions(device="cpu", judge=judge_folder, robustness=True, precision="float16-weights")
+        options = ExportOptions(device="cpu", quality_gate=gate_folder, robustness=True, precision="float16-weights")
         export_runs(toy_runs[:1], path, options, lambda _: None)
     return path
 
 
-def test_the_file_judges_as_the_trained_judge_does(exported, judge_folder, toy_runs):
+def test_the_file_answers_as_the_trained_quality_gate_does(exported, gate_folder, toy_runs):
     classifier = xraytransfer.load(exported, device="cpu")
-    judge, _ = load_judge(judge_folder)
+    judge, _ = load_judge(gate_folder)
     film = toy_runs[0].parents[1] / "films" / "images" / "00000001_000.png"
     found = classifier.predict(film).acceptance
     small = resize(classifier.read(film).pixels, (64, 64))
@@ -116,19 +117,19 @@ def test_every_variant_is_a_film_that_can_be_read(exported, variant):
         assert np.abs(read_again.pixels.astype(int) - film).max() <= 1
 
 
-def test_a_judge_of_another_split_is_refused(toy_runs, judge_folder, tmp_path):
+def test_a_quality_gate_of_another_split_is_refused(toy_runs, gate_folder, tmp_path):
     other = tmp_path / "other"
-    shutil.copytree(judge_folder, other)
+    shutil.copytree(gate_folder, other)
     judge, document = load_judge(other)
     save_judge(other, judge, {**document, "split": {**document["split"], "sha256": "0" * 64}})
     with pytest.raises(ExportError, match="another division of patients"):
-        export_runs(toy_runs[:1], tmp_path / "x.onnx", ExportOptions(device="cpu", judge=other), lambda _: None)
+        export_runs(toy_runs[:1], tmp_path / "x.onnx", ExportOptions(device="cpu", quality_gate=other), lambda _: None)
     assert not (tmp_path / "x.onnx").exists()
 
 
 def test_stored_predictions_give_the_numbers_of_the_card(exported, toy_runs, tmp_path):
     said: list[str] = []
-    verify_metrics(exported, toy_runs[0].parents[1] / "films", device="cpu", say=said.append)
+    verify_metrics(exported, toy_runs[0].parents[1] / "films", device="cpu", log=said.append)
     assert "numbers of the card follow" in said[0]
     assert "scored again" in said[1]
     films, calibrated = read_test_predictions(predictions_path(exported), describe(exported).observations)
@@ -165,7 +166,7 @@ def test_the_command_verifies_metrics_with_and_without_films(exported, toy_runs)
     assert absent.exit_code == 2
 
 
-def test_triton_is_told_of_the_judges_answers(exported):
+def test_triton_is_told_of_the_quality_gates_answers(exported):
     text = config_text(describe(exported))
     assert '"film_kind" data_type: TYPE_FP32 dims: [ 6 ]' in text
     assert '"film_distance"' in text

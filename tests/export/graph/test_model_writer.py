@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 
 import onnx
 import pytest
@@ -12,34 +10,8 @@ from torch import nn
 
 from xraytransfer.errors import ExportError, ModelFileError
 from xraytransfer.export.graph import model_writer
-from xraytransfer.export.graph.model_writer import check_size, serialise, write_atomically
+from xraytransfer.export.graph.model_writer import check_size, serialise
 from xraytransfer.model_file import METADATA_KEY, describe, graph_sha256, parse
-
-
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"old")
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ExportError, match=r"model\.onnx: cannot be written: No space left on device"):
-        write_atomically(path, b"new")
-    assert [item.name for item in tmp_path.iterdir()] == ["model.onnx"]
-    assert path.read_bytes() == b"old"
-
-
-def test_an_absent_folder(tmp_path):
-    with pytest.raises(ExportError, match="No such file or directory"):
-        write_atomically(tmp_path / "no" / "model.onnx", b"new")
-
-
-def test_others_may_read_what_was_written(tmp_path):
-    write_atomically(tmp_path / "model.onnx", b"new")
-    mask = os.umask(0)
-    os.umask(mask)
-    assert (tmp_path / "model.onnx").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
 def test_checksum_covers_graph_and_not_description(toy_model):

@@ -21,7 +21,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from xraytransfer.errors import ServeError
 from xraytransfer.prediction import ModelIdentity, Prediction
-from xraytransfer.quality_gate import Acceptance
+from xraytransfer.quality_gate import QualityGateResult
 from xraytransfer.serve.dicom_results.results import encode
 from xraytransfer.serve.dicom_results.secondary_capture import picture, secondary_capture
 
@@ -93,9 +93,9 @@ def test_the_notice_is_burned_into_both_ends(capture: Dataset) -> None:
 
 
 def test_a_film_that_was_refused_and_scored_all_the_same_says_so_in_the_picture(capture: Dataset) -> None:
-    refused = Acceptance(False, "sideways", "it lies on its side", {"upright": 0.1, "sideways": 0.9}, 1.0)
+    refused = QualityGateResult(False, "sideways", "it lies on its side", {"upright": 0.1, "sideways": 0.9}, 1.0)
     forced = secondary_capture(make_film(), FILM, make_prediction(acceptance=refused), MOMENT)
-    assert forced.ImageComments.startswith("The model's judge of films refused this film (sideways)")
+    assert forced.ImageComments.startswith("The model's quality gate refused this film (sideways)")
     assert "do not locate findings" in forced.ImageComments
     assert "film=sideways" in forced.DerivationDescription
     band, usual = forced.pixel_array[:40], capture.pixel_array[:40]

@@ -25,7 +25,7 @@ from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import OutputError, ServeError
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.prediction import ModelIdentity, Prediction
-from xraytransfer.quality_gate import Acceptance
+from xraytransfer.quality_gate import QualityGateResult
 from xraytransfer.serve.dicom_results import uids
 from xraytransfer.serve.dicom_results.identity import identify
 from xraytransfer.serve.dicom_results.offline import ResultFolders, write_results
@@ -112,14 +112,14 @@ def test_root_and_flags(report: Dataset) -> None:
 
 
 def test_a_film_that_was_refused_and_scored_all_the_same_is_told_from_others() -> None:
-    refused = Acceptance(False, "sideways", "it lies on its side", {"upright": 0.1, "sideways": 0.9}, 1.0)
+    refused = QualityGateResult(False, "sideways", "it lies on its side", {"upright": 0.1, "sideways": 0.9}, 1.0)
     report = reread(structured_report(make_film(), make_prediction(acceptance=refused), MOMENT))
     (comment,) = children(report, "Comment")
-    assert comment.TextValue.startswith("The model's judge of films refused this film (sideways)")
+    assert comment.TextValue.startswith("The model's quality gate refused this film (sideways)")
     assert comment.TextValue.endswith(COMMENT)
     told = {child.TextValue for child in children(groups(report)[0], "Algorithm Parameters")}
     assert "film=sideways" in told
-    accepted = Acceptance(True, None, None, {"upright": 1.0}, 1.0)
+    accepted = QualityGateResult(True, None, None, {"upright": 1.0}, 1.0)
     report = reread(structured_report(make_film(), make_prediction(acceptance=accepted), MOMENT))
     assert children(report, "Comment")[0].TextValue == COMMENT
     assert "film=accepted" in {child.TextValue for child in children(groups(report)[0], "Algorithm Parameters")}

@@ -1,0 +1,128 @@
+"""The metadata document of a model file: its schema, and the checks that scoring relies on.
+
+The checks are written by hand, so that the core needs no schema library; the published JSON Schema says the same and
+more (a test holds the two together).
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from typing import Any
+
+from xraytransfer.errors import ModelFileError
+from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.quality_gate import QualityGateLimits
+from xraytransfer.reading.intensity import INTENSITIES
+
+__all__ = ["SCHEMA_VERSION", "check_metadata", "schema"]
+
+SCHEMA_VERSION = 2
+"""Version 2 allows a quality gate (``acceptance``) in the graph. Files of version 1 are still read."""
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of the metadata document."""
+    text = importlib.resources.files("xraytransfer").joinpath("model_file.schema.json").read_text("utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def check_metadata(document: dict[str, Any]) -> None:
+    """Refuse a metadata document that this version cannot rely on.
+
+    Parameters
+    ----------
+    document : dict
+        The parsed metadata.
+
+    Raises
+    ------
+    ModelFileError
+        A newer schema, a missing or mistyped entry, or other observations than ours.
+    """
+    version = document.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ModelFileError(f"metadata: schema_version is {version!r}, expected a positive integer")
+    if version > SCHEMA_VERSION:
+        raise ModelFileError(
+            f"written for schema version {version}, this version of xraytransfer reads up to {SCHEMA_VERSION}; "
+            "upgrade with: pip install -U xraytransfer"
+        )
+    for key, kind in _REQUIRED.items():
+        if not isinstance(document.get(key), kind):
+            raise ModelFileError(f"metadata: {key} is {_short(document.get(key))}, expected {_KIND_NAMES[kind]}")
+    _check_observations(document["observations"])
+    _check_input(document["input"])
+    if not document["members"] or not all(isinstance(row, dict) for row in document["members"]):
+        raise ModelFileError("metadata: members is empty or not a list of objects")
+    sha256 = document["graph_sha256"]
+    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise ModelFileError(f"metadata: graph_sha256 is {_short(sha256)}, expected 64 hexadecimal digits")
+    QualityGateLimits.from_document(document)
+    for row in _rows(document, "metrics"):
+        if not {"data", "subset", "observation", "metric", "value"} <= set(row):
+            raise ModelFileError(f"metadata: metric {_short(row)} lacks data, subset, observation, metric or value")
+        if not all(_is_number_or_null(row.get(key)) for key in ("value", "lower", "upper")):
+            raise ModelFileError(f"metadata: metric {_short(row)} has a value that is no number")
+    for row in _rows(document, "operating_points"):
+        if not {"name", "observation", "threshold"} <= set(row):
+            raise ModelFileError(f"metadata: operating point {_short(row)} lacks name, observation or threshold")
+        if not _is_number_or_null(row["threshold"]) or not isinstance(row["observation"], str):
+            raise ModelFileError(f"metadata: operating point {_short(row)} has a threshold that is no number")
+
+
+_REQUIRED: dict[str, type[Any]] = {
+    "name": str,
+    "version": str,
+    "writer": str,
+    "observations": list,
+    "input": dict,
+    "members": list,
+    "graph_sha256": str,
+    "precision": str,
+    "licence": str,
+}
+
+
+def _rows(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return a list of objects that may be absent."""
+    rows = document.get(key, [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ModelFileError(f"metadata: {key} is {_short(rows)}, expected a list of objects")
+    return rows
+
+
+def _is_number_or_null(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _check_observations(rows: list[Any]) -> None:
+    identifiers = [row.get("identifier") if isinstance(row, dict) else None for row in rows]
+    expected = [observation.identifier for observation in OBSERVATIONS]
+    if identifiers != expected:
+        raise ModelFileError(f"metadata: observations are {_short(identifiers)}, expected {expected}")
+
+
+def _check_input(entry: dict[str, Any]) -> None:
+    resolution = entry.get("resolution")
+    if (
+        not isinstance(resolution, list)
+        or len(resolution) != 2
+        or not all(isinstance(side, int) and 1 <= side <= 8192 for side in resolution)
+    ):
+        raise ModelFileError(
+            f"metadata: input resolution is {_short(resolution)}, expected [rows, columns] of 1 to 8192"
+        )
+    if entry.get("intensity") not in INTENSITIES:
+        raise ModelFileError(
+            f"metadata: intensity recipe {_short(entry.get('intensity'))} is unknown; known: {', '.join(INTENSITIES)}"
+        )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+_KIND_NAMES: dict[type[Any], str] = {str: "a string", list: "a list", dict: "an object"}
