@@ -92,7 +92,8 @@ def read_radiograph(
             return _from_dataset(cast("pydicom.Dataset", source), options)
         return _from_bytes(_read(cast(Source, source), options.max_bytes), options)
     except RadiographError as error:
-        raise RadiographError(error.reason, f"{options.name}: {error}") from None
+        record = None if error.radiograph is None else {"source": options.name, **error.radiograph}
+        raise RadiographError(error.reason, f"{options.name}: {error}", radiograph=record) from None
     except MemoryError:
         raise RadiographError("too-large", f"{options.name}: not enough memory to read it") from None
 

@@ -63,25 +63,51 @@ def read_film(
     RadiographError
         With the reason; see `errors.REASONS`.
     """
-    notes = [*notes, *([] if any_modality else check_projection(header))]
-    view, view_notes = check_view(header)
+    collected = list(notes)
+    try:
+        if not any_modality:
+            collected += check_projection(header)
+        return _read(header, collected, source, intensity, max_pixels, side=side, threads=threads)
+    except RadiographError as error:
+        error.radiograph = {**_header_facts(header), "intensity": intensity, "notes": collected}
+        raise
+
+
+def _read(
+    header: Elements,
+    notes: list[str],
+    source: str,
+    intensity: str,
+    max_pixels: int,
+    *,
+    side: int | None,
+    threads: int,
+) -> Radiograph:
+    """Read the pixels; `notes` collects what was found on the way, also where the film is refused."""
+    view, found = check_view(header)
+    notes += found
     photometric = _photometric(header)
     invert = photometric == "MONOCHROME1"
-    samples, frame_notes = _check_frames(header, photometric)
-    stored, format_notes = _pixel_format(header, max_pixels)
-    words, fmt, pixel_notes = _words(header, stored, samples, side, threads)
+    notes += _presentation_notes(header, invert)
+    samples, found = _check_frames(header, photometric)
+    notes += found
+    stored, found = _pixel_format(header, max_pixels)
+    notes += found
+    words, fmt, found = _words(header, stored, samples, side, threads)
+    notes += found
     if photometric == "PALETTE COLOR":
-        words, fmt, palette_notes = _through_palette(header, words, fmt)
-        pixel_notes += palette_notes
+        words, fmt, found = _through_palette(header, words, fmt)
+        notes += found
     reduction = round(stored.rows / fmt.rows)
-    modality_lut, modality_notes = read_modality_lut(header, fmt) if intensity != "chexpert" else (None, [])
+    modality_lut, found = read_modality_lut(header, fmt) if intensity != "chexpert" else (None, [])
+    notes += found
     voi, voi_notes = read_voi(header, fmt, modality_lut) if intensity == "voi" else ([], [])
+    notes += voi_notes
     padding = read_padding(header, fmt)
     if padding is not None and reduction > 1:
         words = spread_padding(words, fmt, padding)
     grey = grey_levels(words, fmt, recipe=intensity, modality=modality_lut, voi=voi, invert=invert, padding=padding)
-    notes += [*view_notes, *_presentation_notes(header, invert), *frame_notes, *format_notes, *pixel_notes]
-    notes += [*modality_notes, *voi_notes, *grey.notes]
+    notes += grey.notes
     if padding is not None and intensity != "chexpert":
         notes.append("padding pixels are black")
     no_window = intensity == "voi" and not voi and voi_notes
@@ -100,6 +126,20 @@ def read_film(
         transfer_syntax=header.text("TransferSyntaxUID") or _UNKNOWN_SYNTAX,
         reduction=reduction,
     )
+
+
+def _header_facts(header: Elements) -> dict[str, object]:
+    """Return what a record says of a film that is refused: the header's own words, as far as they may be printed."""
+    return {
+        "format": "dicom",
+        "rows": header.integer("Rows"),
+        "columns": header.integer("Columns"),
+        "view_position": _printable(header.text("ViewPosition")),
+        "modality": _printable(header.text("Modality")),
+        "photometric_interpretation": _printable(header.text("PhotometricInterpretation")),
+        "bits_stored": header.integer("BitsStored"),
+        "transfer_syntax": header.text("TransferSyntaxUID")[:64] or None,
+    }
 
 
 def _words(
