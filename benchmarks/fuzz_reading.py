@@ -42,8 +42,8 @@ from pydicom.uid import UID
 
 from xraytransfer.errors import RadiographError
 from xraytransfer.radiograph import read_radiograph
-from xraytransfer.reading.decoders import SYNTAXES
 from xraytransfer.reading.intensity import INTENSITIES
+from xraytransfer.reading.syntaxes import SYNTAXES
 
 MAX_PIXELS = 4_000_000
 LARGEST_SEED = 120_000

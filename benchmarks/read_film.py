@@ -26,7 +26,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
 from xraytransfer.radiograph import read_radiograph
-from xraytransfer.reading.decoders import SYNTAXES
+from xraytransfer.reading.syntaxes import SYNTAXES
 from xraytransfer.resize import resize
 
 ROWS, COLUMNS = 2500, 2048

@@ -130,6 +130,7 @@ def test_provenance_is_json_without_patient_data(dicom_film: Film) -> None:
         "photometric_interpretation": "MONOCHROME2",
         "bits_stored": 16,
         "transfer_syntax": "1.2.840.10008.1.2.1",
+        "reduction": 1,
         "notes": [],
     }
 
@@ -216,9 +217,17 @@ MALFORMED: list[tuple[str, Callable[[Film], bytes], str]] = [
     ("garbage RLE", lambda film: film(RAMP, syntax="1.2.840.10008.1.2.5", stream=b"x" * 500), "decode-failed"),
     ("codestream size differs", lambda film: jpeg(film, Rows=80), "corrupt"),
     ("two frames", lambda film: film(RAMP, NumberOfFrames=2), "multi-frame"),
-    ("RGB", lambda film: film(RAMP, PhotometricInterpretation="RGB", SamplesPerPixel=3), "colour"),
-    ("YBR", lambda film: film(RAMP, PhotometricInterpretation="YBR_FULL"), "colour"),
-    ("palette colour", lambda film: film(RAMP, PhotometricInterpretation="PALETTE COLOR"), "colour"),
+    (
+        "RGB of one sample",
+        lambda film: film(RAMP, PhotometricInterpretation="RGB", SamplesPerPixel=3),
+        "truncated-pixels",
+    ),
+    ("HSV", lambda film: film(RAMP, PhotometricInterpretation="HSV"), "colour"),
+    (
+        "a palette without tables",
+        lambda film: film(RAMP, PhotometricInterpretation="PALETTE COLOR"),
+        "invalid-attribute",
+    ),
     ("float pixel data", lambda film: replaced(film(RAMP), PIXEL_DATA + b"OW", b"\xe0\x7f\x08\x00OF"), "no-pixels"),
     (
         "a slope that is no number",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
@@ -11,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer import model_file, runtime
+from xraytransfer.constants import DECODING
 from xraytransfer.errors import DeviceError, RadiographError
 from xraytransfer.ordered_threads import in_order
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
+from xraytransfer.quality_gate import CURES, QUALITY_GATE_OUTPUTS, QualityGateResult, find_all_faults
 
 if TYPE_CHECKING:  # the reader is loaded beside the model, not before it
     from pydicom import Dataset
@@ -86,7 +89,7 @@ class Classifier:
         self._identity = ModelIdentity(self.description.name, self.description.version, self.description.sha256)
         runtime.check_outputs(self._session, self.description)
 
-    def read(self, source: Source, *, any_modality: bool = False) -> Radiograph:
+    def read(self, source: Source, *, any_modality: bool = False, decode: str = "full", threads: int = 1) -> Radiograph:
         """Read a radiograph with the intensity recipe that the model was trained with.
 
         Parameters
@@ -95,6 +98,10 @@ class Classifier:
             What `xraytransfer.read_radiograph` takes; a `Radiograph` is returned as it is.
         any_modality : bool
             Read films that the header says are no chest radiographs.
+        decode : {'full', 'reduced'}
+            Whether compressed films may be decoded at the lowest resolution that is at least twice the model's.
+        threads : int
+            Threads that may decode one film.
 
         Raises
         ------
@@ -103,8 +110,16 @@ class Classifier:
         """
         from xraytransfer.radiograph import Radiograph, read_radiograph
 
+        if decode not in DECODING:
+            raise ValueError(f"decode is {decode!r}; expected {' or '.join(DECODING)}")
         if not isinstance(source, Radiograph):
-            return read_radiograph(source, intensity=self.description.intensity, any_modality=any_modality)
+            return read_radiograph(
+                source,
+                intensity=self.description.intensity,
+                any_modality=any_modality,
+                reduced_to=min(self.description.resolution) if decode == "reduced" else None,
+                threads=threads,
+            )
         if source.intensity != self.description.intensity:
             raise RadiographError(
                 "invalid-attribute",
@@ -114,7 +129,13 @@ class Classifier:
         return source
 
     def predict(
-        self, source: Source, *, any_modality: bool = False, any_film: bool = False, keep_pixels: bool = False
+        self,
+        source: Source,
+        *,
+        any_modality: bool = False,
+        any_film: bool = False,
+        keep_pixels: bool = False,
+        decode: str = "full",
     ) -> Prediction:
         """Score one radiograph.
 
@@ -126,7 +147,9 @@ class Classifier:
         any_film : bool
             Score films that the model's quality gate refuses; `Prediction.acceptance` still says so.
         keep_pixels : bool
-            Keep the film's pixels in `Prediction.pixels`, for an overlay.
+            Keep the film's pixels in `Prediction.pixels`, for an overlay: they have full resolution.
+        decode : {'full', 'reduced'}
+            As `read`.
 
         Returns
         -------
@@ -139,7 +162,8 @@ class Classifier:
         DeviceError
             The device fails, as for want of memory.
         """
-        film = self.read(source, any_modality=any_modality)
+        decode = "full" if keep_pixels else decode
+        film = self.read(source, any_modality=any_modality, decode=decode, threads=self._threads)
         prediction = self._score(self._session, [film], keep_pixels)[0]
         if (error := _refused(prediction, any_film)) is not None:
             raise error
@@ -162,6 +186,7 @@ class Classifier:
         any_modality: bool = False,
         any_film: bool = False,
         keep_pixels: bool = False,
+        decode: str = "full",
     ) -> Iterator[Prediction | Refusal]:
         """Score any number of radiographs, lazily, in order, in bounded memory.
 
@@ -174,14 +199,18 @@ class Classifier:
             16 on the GPU.
         workers : int, optional
             Threads that read films; the number of usable cores where absent.
-        any_modality, any_film, keep_pixels
-            As for `predict`.
+        any_modality, any_film, keep_pixels, decode
+            As `predict`.
 
         Returns
         -------
         iterator of (Prediction or Refusal)
             One for each source, in their order; a refused film never stops the rest.
         """
+        if isinstance(sources, str | bytes | os.PathLike):
+            raise TypeError(f"sources is one {type(sources).__name__}: pass a list of films, or call predict")
+        if decode not in DECODING:
+            raise ValueError(f"decode is {decode!r}; expected {' or '.join(DECODING)}")
         on_cpu = self.provider == CPU_PROVIDER
         size = (1 if on_cpu else DEFAULT_BATCH) if batch_size is None else batch_size
         workers = self._threads if workers is None else workers
@@ -189,7 +218,7 @@ class Classifier:
             raise ValueError("batch_size and workers must be at least 1")
 
         def read(source: Source) -> Radiograph | Refusal:
-            return self._read_or_refuse(source, any_modality)
+            return self._read_or_refuse(source, any_modality, "full" if keep_pixels else decode)
 
         if not (on_cpu and size == 1):
             films = in_order(read, sources, workers, ahead=workers + size)
@@ -221,14 +250,14 @@ class Classifier:
                 yield from flush()
         yield from flush()
 
-    def _read_or_refuse(self, source: Source, any_modality: bool) -> Radiograph | Refusal:
+    def _read_or_refuse(self, source: Source, any_modality: bool, decode: str) -> Radiograph | Refusal:
         try:
-            return self.read(source, any_modality=any_modality)
+            return self.read(source, any_modality=any_modality, decode=decode)
         except RadiographError as error:
             from xraytransfer.radiograph import Radiograph, source_name
 
             name = source.source if isinstance(source, Radiograph) else source_name(source)
-            return Refusal(name, error.reason, str(error))
+            return Refusal.from_error(name, error)
 
     def _session_for_one_thread(self) -> Any:
         """Return a session of one thread a call: on the CPU it is faster to score several films side by side."""
@@ -240,14 +269,7 @@ class Classifier:
             return self._narrow_session
 
     def _score(self, session: Any, films: Sequence[Radiograph], keep_pixels: bool) -> list[Prediction]:
-        batch, gate = self._batch(films), self._quality_gate
-        try:
-            probability, members, maps, *gate_outputs = session.run(self.description.outputs, {model_file.INPUT: batch})
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
-            raise DeviceError(
-                f"scoring {len(films)} films together on {self.provider} failed: {str(error).strip()[:300]}; "
-                "try a smaller batch, or device cpu"
-            ) from error
+        probability, members, maps, *gate_outputs = self._run(session, self.description.outputs, films)
         return [
             Prediction(
                 source=film.source,
@@ -256,14 +278,49 @@ class Classifier:
                 activation_map=maps[i],
                 thresholds=self._thresholds,
                 operating_point=self.description.document.get("default_operating_point"),
-                radiograph=film.provenance(),
+                radiograph=self._record(film),
                 model=self._identity,
                 provider=self.provider,
                 pixels=film.pixels if keep_pixels else None,
-                acceptance=gate.evaluate(gate_outputs[0][i], float(gate_outputs[1][i])) if gate else None,
+                acceptance=self._accept(session, film, [output[i] for output in gate_outputs]),
             )
             for i, film in enumerate(films)
         ]
+
+    def _run(self, session: Any, outputs: Sequence[str], films: Sequence[Radiograph]) -> list[Any]:
+        """Return some outputs of the graph for a batch."""
+        try:
+            answers: list[Any] = session.run(list(outputs), {model_file.INPUT: self._batch(films)})
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise DeviceError(
+                f"scoring {len(films)} films together on {self.provider} failed: {str(error).strip()[:300]}; "
+                "try a smaller batch, or device cpu"
+            ) from error
+        return answers
+
+    def _record(self, film: Radiograph) -> dict[str, Any]:
+        """Return what a prediction says of a film; a film smaller than the model's input is noted."""
+        record = film.provenance()
+        rows, columns = film.pixels.shape
+        if min(rows, columns) * film.reduction < min(self.description.resolution):
+            note = f"the film is smaller than the model's input: enlarged from {columns} x {rows} pixels"
+            record["notes"] = [*film.notes, note]
+        return record
+
+    def _accept(self, session: Any, film: Radiograph, gate_outputs: list[Any]) -> QualityGateResult | None:
+        """Return what the quality gate finds; None where the model has none. All faults of a film are named at once."""
+        gate = self._quality_gate
+        if gate is None:
+            return None
+        result = gate.evaluate(gate_outputs[0], float(gate_outputs[1]))
+        if result.accepted or result.kind not in CURES:
+            return result
+
+        def evaluate(pixels: NDArray[np.uint8]) -> QualityGateResult:
+            kinds, distances = self._run(session, QUALITY_GATE_OUTPUTS, [replace(film, pixels=pixels)])
+            return gate.evaluate(kinds[0], float(distances[0]))
+
+        return find_all_faults(result, film.pixels, evaluate)
 
     def _batch(self, films: Sequence[Radiograph]) -> NDArray[np.uint8]:
         """Return uint8 (films, 1, rows, columns) at the model's resolution.
@@ -280,11 +337,14 @@ def _refused(prediction: Prediction, any_film: bool) -> RadiographError | None:
     """Return the error for a film that the quality gate refuses; None where its prediction is given."""
     if any_film or prediction.acceptance is None:
         return None
-    return prediction.acceptance.refusal(prediction.source)
+    error = prediction.acceptance.refusal(prediction.source)
+    if error is not None:
+        error.radiograph = prediction.radiograph
+    return error
 
 
 def _settle(outcome: Prediction | Refusal, any_film: bool) -> Prediction | Refusal:
     """Return a film's result in a batch: a refusal where the model's quality gate refuses it."""
     if isinstance(outcome, Refusal) or (error := _refused(outcome, any_film)) is None:
         return outcome
-    return Refusal(outcome.source, error.reason, str(error))
+    return Refusal.from_error(outcome.source, error)

@@ -1,9 +1,12 @@
 """Constants that import no library: devices, forms of results, and the notice on intended use."""
 
-__all__ = ["DEVICES", "FORMATS", "RESEARCH_NOTICE", "RESUMABLE"]
+__all__ = ["DECODING", "DEVICES", "FORMATS", "RESEARCH_NOTICE", "RESUMABLE"]
 
 DEVICES = ("auto", "cuda", "tensorrt", "cpu")
 """Devices that a model can run on; ``auto`` takes the GPU where one works."""
+
+DECODING = ("full", "reduced")
+"""Resolutions at which compressed films are decoded."""
 
 FORMATS = ("table", "json", "jsonl", "csv")
 """Forms in which results are written."""

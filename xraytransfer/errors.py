@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "REASONS",
     "DeviceError",
@@ -53,13 +55,26 @@ class RadiographError(XrayTransferError):
         A key of `REASONS`: stable, for programs.
     message : str
         What was found, what was expected and what to do: for people. Holds no patient data.
+    radiograph : dict, optional
+        What was read of the film and what was done to its pixels, as far as it came; as in a prediction.
+    acceptance : dict, optional
+        What the model's quality gate found, where it was asked.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        radiograph: dict[str, Any] | None = None,
+        acceptance: dict[str, Any] | None = None,
+    ) -> None:
         if reason not in REASONS:
             raise ValueError(f"unknown reason {reason!r}; known: {', '.join(REASONS)}")
         super().__init__(message)
         self.reason = reason
+        self.radiograph = radiograph
+        self.acceptance = acceptance
 
 
 class ModelFileError(XrayTransferError):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.constants import RESEARCH_NOTICE
+from xraytransfer.errors import RadiographError
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.quality_gate import QualityGateResult
 
@@ -149,17 +150,35 @@ class Refusal:
         A key of `xraytransfer.errors.REASONS`.
     message : str
         The same for people.
+    radiograph : dict or None
+        What was read of the film and what was done to its pixels, as far as it came.
+    acceptance : dict or None
+        What the model's quality gate found, where it was asked.
     """
 
     source: str
     reason: str
     message: str
+    radiograph: dict[str, Any] | None = None
+    acceptance: dict[str, Any] | None = None
 
     ok = False
 
+    @classmethod
+    def from_error(cls, source: str, error: RadiographError) -> Refusal:
+        """Return the refusal that an error means."""
+        return cls(source, error.reason, str(error), error.radiograph, error.acceptance)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the refusal ready for `json.dumps`."""
-        return {"source": self.source, "ok": False, "reason": self.reason, "message": self.message}
+        return {
+            "source": self.source,
+            "ok": False,
+            "reason": self.reason,
+            "message": self.message,
+            "radiograph": self.radiograph,
+            "acceptance": self.acceptance,
+        }
 
 
 def _rounded(value: Any) -> float:

@@ -16,7 +16,8 @@ Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from xraytransfer.errors import ModelFileError, RadiographError
 
-__all__ = ["KINDS", "QUALITY_GATE_OUTPUTS", "QualityGateLimits", "QualityGateResult"]
+__all__ = ["CURES", "KINDS", "QUALITY_GATE_OUTPUTS", "QualityGateLimits", "QualityGateResult", "find_all_faults"]
 
 QUALITY_GATE_OUTPUTS = ("film_kind", "film_distance")
 """Further outputs of a graph with a quality gate: float32 [batch, kinds], summing to 1, and float32 [batch]."""
@@ -49,6 +50,14 @@ KINDS: dict[str, tuple[str, str]] = {
 }
 """Kind -> the reason for a refusal (a key of `xraytransfer.errors.REASONS`) and its text for people. Films of the first
 kind are accepted."""
+
+CURES: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    "turned-clockwise": lambda pixels: np.rot90(pixels, 1),
+    "turned-counterclockwise": lambda pixels: np.rot90(pixels, -1),
+    "upside-down": lambda pixels: np.rot90(pixels, 2),
+    "inverted": lambda pixels: 255 - pixels,
+}
+"""Kind -> what makes an upright film of it."""
 
 _UNLIKE = "it looks unlike the films that the model was trained on"
 
@@ -94,7 +103,13 @@ class QualityGateResult:
             self.reason,
             f"{source}: {self.explanation}. To score it all the same: --any-film, in Python any_film=True, over HTTP "
             "?any_film=true",
+            acceptance=self.to_dict(),
         )
+
+    @property
+    def kind(self) -> str:
+        """Return the most probable kind."""
+        return max(self.kind_probability, key=lambda kind: self.kind_probability[kind])
 
 
 @dataclass(frozen=True)
@@ -155,3 +170,38 @@ class QualityGateLimits:
         elif not distance <= self.maximum_distance:
             reason, explanation = "not-accepted", _UNLIKE
         return QualityGateResult(reason is None, reason, explanation, named, float(distance))
+
+
+def find_all_faults(
+    first: QualityGateResult,
+    pixels: NDArray[np.uint8],
+    evaluate: Callable[[NDArray[np.uint8]], QualityGateResult],
+) -> QualityGateResult:
+    """Return the result for a refused film with everything that is wrong with it, in the order in which to cure it.
+
+    A film may lie on its side and be inverted, or lie on its side and be no chest film. The first fault hides the
+    others, so each is cured here and the film is looked at again.
+
+    Parameters
+    ----------
+    first : QualityGateResult
+        For the film as it is.
+    pixels : ndarray
+        uint8, shape (rows, columns): the film.
+    evaluate : callable
+        Returns the result for other pixels.
+    """
+    results = [first]
+    while not results[-1].accepted and results[-1].kind in CURES and len(results) <= len(CURES):
+        pixels = CURES[results[-1].kind](pixels)
+        results.append(evaluate(pixels))
+        if results[-1].kind in [result.kind for result in results[:-1]]:
+            break  # no cure helps
+    faults = [result for result in results if result.explanation is not None and not result.accepted]
+    if len(faults) < 2:
+        return first
+    last = faults[-1]
+    if last.reason == "not-accepted":
+        return replace(first, reason=last.reason, explanation=f"{last.explanation}, also if it is turned or inverted")
+    texts = [KINDS[fault.kind][1].removesuffix(" and score it again") for fault in faults]
+    return replace(first, explanation=f"{'; then '.join(texts)}, and score it again")

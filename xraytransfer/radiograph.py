@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -18,6 +19,8 @@ from xraytransfer.reading.radiograph import Radiograph
 if TYPE_CHECKING:
     import pydicom
 
+    from xraytransfer.reading.elements import Elements
+
 __all__ = ["MAX_PIXELS", "Film", "Radiograph", "Source", "read_radiograph", "sniff", "source_name"]
 
 Film = NDArray[np.uint8]
@@ -30,7 +33,6 @@ MAX_PIXELS = 100_000_000
 """Limit on rows times columns, about ten times the largest detectors."""
 
 _HEADROOM = 64 << 20
-"""Bytes that a file may hold besides four for each pixel: header, overlays, icons."""
 _PIECE = 16 << 20
 
 
@@ -40,6 +42,8 @@ def read_radiograph(
     intensity: str = "voi",
     any_modality: bool = False,
     max_pixels: int = MAX_PIXELS,
+    reduced_to: int | None = None,
+    threads: int = 1,
 ) -> Radiograph:
     """Return the radiograph in a DICOM, PNG or JPEG file.
 
@@ -56,6 +60,14 @@ def read_radiograph(
         Read DICOM objects that are no chest radiographs by SOP class, Modality or body part, too.
     max_pixels : int
         Limit on rows times columns, held against the header before anything is decoded.
+    reduced_to : int or None
+        Shorter side, in pixels, of the picture that will be made of the film, such as a model's input. JPEG 2000,
+        High-Throughput JPEG 2000 and JPEG of 8 bits are then decoded at the lowest resolution that is at least twice
+        as large, in a small part of the time; grey levels come out slightly different (docs/reading.md). None decodes
+        at full resolution.
+    threads : int
+        Threads that may decode one film. Only JPEG 2000 gains from more than one; where many films are read side by
+        side, one for each is faster.
 
     Raises
     ------
@@ -72,52 +84,48 @@ def read_radiograph(
         raise ValueError(f"unknown intensity recipe {intensity!r}; known: {', '.join(INTENSITIES)}")
     if max_pixels < 1:
         raise ValueError(f"max_pixels is {max_pixels}; expected at least 1")
-    name = source_name(source)
+    if reduced_to is not None and reduced_to < 1:
+        raise ValueError(f"reduced_to is {reduced_to}; expected at least 1, or None")
+    options = _Options(source_name(source), intensity, any_modality, max_pixels, reduced_to, threads)
     try:
-        return _radiograph(source, name, intensity, any_modality, max_pixels)
+        if options.name == "<dataset>":
+            return _from_dataset(cast("pydicom.Dataset", source), options)
+        return _from_bytes(_read(cast(Source, source), options.max_bytes), options)
     except RadiographError as error:
-        raise RadiographError(error.reason, f"{name}: {error}") from None
+        record = None if error.radiograph is None else {"source": options.name, **error.radiograph}
+        raise RadiographError(error.reason, f"{options.name}: {error}", radiograph=record) from None
     except MemoryError:
-        raise RadiographError("too-large", f"{name}: not enough memory to read it") from None
+        raise RadiographError("too-large", f"{options.name}: not enough memory to read it") from None
 
 
-def _radiograph(
-    source: Source | pydicom.Dataset, name: str, intensity: str, any_modality: bool, max_pixels: int
-) -> Radiograph:
-    """Read a source with the parts that its format needs, which are imported here, on first use."""
-    limit = 4 * max_pixels + _HEADROOM
-    if name == "<dataset>":
-        from xraytransfer.reading.elements import from_dataset
+@dataclass(frozen=True)
+class _Options:
+    name: str
+    intensity: str
+    any_modality: bool
+    max_pixels: int
+    side: int | None
+    threads: int
 
-        header, notes = from_dataset(cast("pydicom.Dataset", source)), list[str]()
-    else:
-        data = _read(cast(Source, source), limit)
-        kind = sniff(data[:132])
-        if kind is None:
-            raise _unsupported(data)
-        if kind != "dicom":
-            return _from_raster(bytes(data), kind, name, intensity, max_pixels)
-        from xraytransfer.reading.dicom_file import parse_file
-
-        header, notes = parse_file(memoryview(data), max_bytes=limit)
-    from xraytransfer.reading.dicom import read_film
-
-    return read_film(header, notes, source=name, intensity=intensity, any_modality=any_modality, max_pixels=max_pixels)
+    @property
+    def max_bytes(self) -> int:
+        """The widest pixels have four bytes; the rest is for header, overlays and icons."""
+        return 4 * self.max_pixels + _HEADROOM
 
 
 def source_name(source: Any) -> str:
-    """Return the name that results use for a source: its path or name, ``<bytes>`` or ``<dataset>``.
+    """Return what results call a source: its path or name, ``<bytes>`` or ``<dataset>``.
 
     Raises
     ------
     TypeError
-        `source` is nothing that can be read.
+        That is nothing that can be read.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         return "<bytes>"
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
-    # Importing pydicom takes longer than reading a film. A caller that passes a Dataset has imported it already.
+    # pydicom takes longer to import than a film to read: only who made a Dataset has imported it.
     pydicom_dataset = sys.modules.get("pydicom.dataset")
     if pydicom_dataset is not None and isinstance(source, pydicom_dataset.Dataset):
         return "<dataset>"
@@ -156,7 +164,17 @@ def _read_file(file: BinaryIO, limit: int) -> bytes:
             left -= len(part)
     except (OSError, ValueError) as error:
         raise RadiographError("unreadable", f"the file cannot be read ({type(error).__name__})") from None
+    if not parts and _position(file):
+        raise RadiographError("unreadable", "the file object stands at its end: go back to its start with seek(0)")
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _position(file: BinaryIO) -> int:
+    """Return where a file object stands; 0 for one that cannot say."""
+    try:
+        return file.tell()
+    except (AttributeError, OSError, ValueError):
+        return 0
 
 
 def _read_path(path: Path, limit: int) -> bytes:
@@ -164,8 +182,7 @@ def _read_path(path: Path, limit: int) -> bytes:
         status = path.stat()
         # A pipe or a device might never end; a regular file does.
         if not stat.S_ISREG(status.st_mode):
-            what = "a folder that cannot be listed" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-            raise RadiographError("unreadable", what)
+            raise RadiographError("unreadable", _folder(path) if stat.S_ISDIR(status.st_mode) else "not a regular file")
         with path.open("rb") as file:
             first = file.read(132)
             if sniff(first) is None:
@@ -193,23 +210,80 @@ def sniff(data: bytes | memoryview) -> str | None:
     return None
 
 
+def _folder(path: Path) -> str:
+    """Return what to say of a folder, which is no film."""
+    try:
+        next(os.scandir(path), None)
+    except OSError as error:
+        return f"a folder that cannot be listed ({error.strerror})"
+    return "a folder: read its files one by one, or name it on the command line (xraytransfer predict FOLDER)"
+
+
+# How files of other formats begin, at which byte, and what to do about them.
+_OTHER_FORMATS = (
+    (0, b"II*\0", "a TIFF picture; save it as PNG"),
+    (0, b"MM\0*", "a TIFF picture; save it as PNG"),
+    (0, b"PK\3\4", "a zip archive; unpack it"),
+    (0, b"\x1f\x8b", "a gzip file; unpack it"),
+    (0, b"\x93NUMPY", "a numpy file; give its array's picture as PNG"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture; save it as PNG"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 codestream; save it as PNG"),
+    (0, b"BM", "a BMP picture; save it as PNG"),
+    (0, b"GIF8", "a GIF picture; save it as PNG"),
+    (8, b"WEBP", "a WebP picture; save it as PNG"),
+    (0, b"%PDF", "a PDF document; export the film from it as PNG"),
+    (0, b"\x5c\x01\0\0", "a NIfTI volume; a chest radiograph was expected"),
+)
+
+
 def _unsupported(data: bytes | memoryview) -> RadiographError:
-    what = "an empty file" if not data else "the file begins like none of them"
-    return RadiographError("unsupported-format", f"neither DICOM, PNG nor JPEG: {what}")
+    names = [name for at, first, name in _OTHER_FORMATS if data[at : at + len(first)] == first]
+    found = next(iter(names), "the file begins like none of them") if data else "an empty file"
+    return RadiographError("unsupported-format", f"neither DICOM, PNG nor JPEG: {found}")
 
 
-def _from_raster(data: bytes, kind: str, name: str, intensity: str, max_pixels: int) -> Radiograph:
+def _from_bytes(data: bytes | memoryview, options: _Options) -> Radiograph:
+    kind = sniff(data[:132])
+    if kind is None:
+        raise _unsupported(data)
+    if kind == "dicom":
+        from xraytransfer.reading.dicom_file import parse_file
+
+        header, notes = parse_file(memoryview(data), max_bytes=options.max_bytes)
+        return _from_header(header, notes, options)
     from xraytransfer.reading.raster import read_raster
 
-    words, fmt, notes = read_raster(data, kind, max_pixels=max_pixels)
-    grey = grey_levels(words, fmt, recipe=intensity)
+    words, fmt, notes, reduction = read_raster(bytes(data), kind, max_pixels=options.max_pixels, side=options.side)
+    grey = grey_levels(words, fmt, recipe=options.intensity)
     return Radiograph(
         pixels=grey.pixels,
-        source=name,
+        source=options.name,
         format=kind,
-        intensity=intensity,
+        intensity=options.intensity,
         inverted=False,
         window=grey.window,
         bits_stored=fmt.bits_stored,
-        notes=tuple(notes),
+        notes=(*notes, *grey.notes),
+        reduction=reduction,
+    )
+
+
+def _from_dataset(dataset: pydicom.Dataset, options: _Options) -> Radiograph:
+    from xraytransfer.reading.elements import from_dataset
+
+    return _from_header(from_dataset(dataset), [], options)
+
+
+def _from_header(header: Elements, notes: list[str], options: _Options) -> Radiograph:
+    from xraytransfer.reading.dicom import read_film
+
+    return read_film(
+        header,
+        notes,
+        source=options.name,
+        intensity=options.intensity,
+        any_modality=options.any_modality,
+        max_pixels=options.max_pixels,
+        side=options.side,
+        threads=options.threads,
     )

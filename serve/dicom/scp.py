@@ -30,7 +30,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from xraytransfer.errors import ServeError
-from xraytransfer.reading.decoders import SYNTAXES
+from xraytransfer.reading.syntaxes import SYNTAXES
 from xraytransfer.serve.dicom.tls import caller_context
 from xraytransfer.serve.dicom_results.equipment import implementation_version
 from xraytransfer.serve.dicom_results.identity import UNREADABLE

@@ -95,7 +95,7 @@ def test_folder_with_refusals_overlays_and_resume(toy_model, film, tmp_path):
     for name in ("a", "b"):
         (folder / name).mkdir(parents=True)
         shutil.copy(film, folder / name / "film.png")
-    (folder / "notes.txt").write_text("no film")
+    (folder / "broken.png").write_text("no film")
     out, overlays = tmp_path / "out.csv", tmp_path / "overlays"
     arguments = ["predict", folder, "--model", toy_model, "--format", "csv", "-o", out]
     result = run(*arguments, "--overlay", overlays, "--observation", "edema")

@@ -34,7 +34,7 @@ def row(*values: int, dtype: type = np.uint16) -> np.ndarray:
 )
 def test_window_functions(window: Window, values: tuple[int, ...], expected: tuple[int, ...]) -> None:
     words = row(*values)
-    grey = grey_levels(words, stored(words), voi=window)
+    grey = grey_levels(words, stored(words), voi=[window])
     assert grey.window == "window"
     assert np.abs(grey.pixels[0].astype(int) - expected).max() <= 1
 
@@ -60,7 +60,7 @@ def test_order_modality_voi_inversion() -> None:
         words,
         stored(words),
         modality=Rescale(2, 50),
-        voi=Window(250, 400, "LINEAR_EXACT"),
+        voi=[Window(250, 400, "LINEAR_EXACT")],
         invert=True,
     )
     assert grey.pixels.tolist() == [[255, 127, 0]]
@@ -75,7 +75,7 @@ def test_modality_table_then_voi_table() -> None:
     modality = LookupTable(10, np.array([100, 101, 102], np.uint16), 16)
     voi = LookupTable(100, np.array([0, 128, 255], np.uint16), 8)
     words = row(0, 10, 11, 12, 999)
-    grey = grey_levels(words, stored(words), modality=modality, voi=voi)
+    grey = grey_levels(words, stored(words), modality=modality, voi=[voi])
     assert grey.pixels.tolist() == [[0, 0, 128, 255, 255]]
     assert grey.window == "voi-lut"
 
@@ -89,7 +89,7 @@ def test_modality_table_then_voi_table() -> None:
 )
 def test_a_window_that_leaves_one_level_falls_back(voi: Window | LookupTable, word: str) -> None:
     words = row(32744, 50000, 65535)
-    grey = grey_levels(words, stored(words), voi=voi)
+    grey = grey_levels(words, stored(words), voi=[voi])
     assert grey.window == f"fallback: the {word} leaves one grey level; min-max"
     assert grey.pixels[0, 0] == 0
     assert grey.pixels[0, 2] == 255
@@ -100,7 +100,7 @@ def test_a_window_that_leaves_one_level_falls_back(voi: Window | LookupTable, wo
 def test_constant_films_are_refused(recipe: str, dtype: type) -> None:
     words = np.full((4, 4), 77, dtype)
     with pytest.raises(RadiographError, match="same value") as caught:
-        grey_levels(words, stored(words), recipe=recipe, voi=Window(70, 40))
+        grey_levels(words, stored(words), recipe=recipe, voi=[Window(70, 40)])
     assert caught.value.reason == "constant"
 
 
@@ -139,7 +139,7 @@ def test_padding_above_the_stored_bits_is_found_as_a_word() -> None:
 def test_nothing_but_padding_and_one_level_is_constant(recipe: str) -> None:
     words = row(5, 5, 9)
     with pytest.raises(RadiographError, match="same value"):
-        grey_levels(words, stored(words), recipe=recipe, voi=Window(7, 10), padding=Padding(9, 9, 9))
+        grey_levels(words, stored(words), recipe=recipe, voi=[Window(7, 10)], padding=Padding(9, 9, 9))
     with pytest.raises(RadiographError, match="same value"):
         grey_levels(words, stored(words), recipe=recipe, padding=Padding(5, 9, 9))
 
@@ -164,7 +164,7 @@ def test_chexpert_leaves_modality_window_and_padding_out() -> None:
         stored(words),
         recipe="chexpert",
         modality=Rescale(-1, 7),
-        voi=Window(5, 2),
+        voi=[Window(5, 2)],
         padding=Padding(4000, 4000, 4000),
     ).pixels
     assert (plain == other).all()
@@ -198,8 +198,8 @@ def test_inverted_monochrome1_is_monochrome2(seed: int, recipe: str) -> None:
     words = np.random.default_rng(seed).integers(0, 4096, (8, 9)).astype(np.uint16)
     fmt = stored(words, 12)
     window = Window(2048, 4096)
-    one = grey_levels(4095 - words, fmt, recipe=recipe, voi=window, invert=True).pixels.astype(int)
-    two = grey_levels(words, fmt, recipe=recipe, voi=window).pixels.astype(int)
+    one = grey_levels(4095 - words, fmt, recipe=recipe, voi=[window], invert=True).pixels.astype(int)
+    two = grey_levels(words, fmt, recipe=recipe, voi=[window]).pixels.astype(int)
     # Rounding at halves, and cutting in chexpert, may differ by one level before equalisation.
     assert np.abs(one - two).max() <= (1 if recipe != "chexpert" else 255 // 8)
 
@@ -212,8 +212,8 @@ def test_words_of_32_bits_read_as_those_of_16(seed: int, recipe: str, signed: bo
     voi = Window(float(rng.integers(-30000, 30000)), float(rng.integers(1, 60000)))
     padding = Padding(-5, 5, 5)
     wide = words.astype(np.int16).astype(np.int32).view(np.uint32) if signed else words.astype(np.uint32)
-    narrow = grey_levels(words, stored(words, signed=signed), recipe=recipe, voi=voi, invert=invert, padding=padding)
-    other = grey_levels(wide, stored(wide, signed=signed), recipe=recipe, voi=voi, invert=invert, padding=padding)
+    narrow = grey_levels(words, stored(words, signed=signed), recipe=recipe, voi=[voi], invert=invert, padding=padding)
+    other = grey_levels(wide, stored(wide, signed=signed), recipe=recipe, voi=[voi], invert=invert, padding=padding)
     assert narrow.window == other.window
     assert (narrow.pixels == other.pixels).all()
 

@@ -1,4 +1,4 @@
-"""The films that a command line names: files, folders and their subfolders, standard input."""
+"""The films that a command line names: files, folders, patient discs, zip archives, standard input."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
+from xraytransfer.cli.film_archives import files_of_dicomdir, is_zip, zip_members
 from xraytransfer.errors import MissingExtraError, XrayTransferError
 
-__all__ = ["STDIN", "films", "sample_film"]
+if TYPE_CHECKING:
+    from xraytransfer.prediction import Refusal
+
+__all__ = ["STDIN", "films", "is_no_film", "sample_film"]
 
 STDIN = "-"
+
+# A file of such a name that is no film is a damaged one.
+_FILM_ENDINGS = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".zip"})
 
 
 class _StandardInput(io.BytesIO):
@@ -37,25 +44,48 @@ def films(paths: Iterable[str], *, without: Collection[str | os.PathLike[str]] =
     Parameters
     ----------
     paths : iterable of str
-        Files, folders, or ``-`` for one film on standard input.
+        Files, folders, DICOMDIR files, zip archives, or ``-`` for one film on standard input.
     without : collection of path-like
         Files and folders to pass over inside folders: where results are being written.
 
     Yields
     ------
     str or binary file
-        A path that starts as it was given. A path that does not exist, and a folder that cannot be
-        listed, is yielded too, so that reading it says so. Hidden files and folders are passed over
+        A path that starts as it was given, or a member of a zip archive. A path that does not exist, and a folder that
+        cannot be listed, is yielded too, so that reading it says so. Hidden files and folders are passed over
         inside folders; links to folders are not followed, so no walk is endless.
+
+    Raises
+    ------
+    XrayTransferError
+        A DICOMDIR cannot be read.
     """
     left_out = {os.path.realpath(path) for path in without}
     for path in paths:
         if path == STDIN:
             yield _StandardInput()
         elif os.path.isdir(path):
-            yield from _below(path, left_out)
+            for file in _below(path, left_out):
+                yield from zip_members(file) if is_zip(file) else (file,)
+        elif os.path.basename(path).upper() == "DICOMDIR":
+            yield from files_of_dicomdir(path)
+        elif is_zip(path):
+            yield from zip_members(path)
         else:
             yield path
+
+
+def is_no_film(refusal: Refusal, named: Collection[str]) -> bool:
+    """Return whether a refused file is plainly no film, so that it is counted and not listed.
+
+    Only files that were found below a folder or in an archive count: who names a file wants to know what is wrong with
+    it. And only what is whole and something else: another kind of file, an object of another modality, several frames.
+    """
+    if refusal.source in named or refusal.source == _StandardInput.name:
+        return False
+    if refusal.reason == "unsupported-format":
+        return os.path.splitext(refusal.source)[1].lower() not in _FILM_ENDINGS
+    return refusal.reason in ("not-a-radiograph", "multi-frame")
 
 
 def _below(folder: str, left_out: set[str]) -> Iterator[str]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from xraytransfer.cli.film_list import STDIN, films, sample_film
+from xraytransfer.cli.film_list import STDIN, films, is_no_film, sample_film
 from xraytransfer.cli.film_outputs import FilmOutputs
-from xraytransfer.constants import DEVICES, FORMATS, RESEARCH_NOTICE, RESUMABLE
+from xraytransfer.constants import DECODING, DEVICES, FORMATS, RESEARCH_NOTICE, RESUMABLE
 from xraytransfer.errors import OutputError
 from xraytransfer.observations import OBSERVATIONS
 
@@ -57,6 +58,13 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 )
 @click.option("--any-modality", is_flag=True, help="Score films whose header says they are no chest radiograph.")
 @click.option("--any-film", is_flag=True, help="Score films that the model's quality gate refuses.")
+@click.option(
+    "--decode",
+    type=click.Choice(DECODING),
+    default="full",
+    show_default=True,
+    help="Resolution at which JPEG 2000, HTJ2K and 8-bit JPEG films are decoded; reduced is up to ten times as fast.",
+)
 @click.option("--sr", type=_FOLDER, help="Write a DICOM structured report of each film into this folder.")
 @click.option("--sc", type=_FOLDER, help="Write a DICOM secondary capture of each film into this folder.")
 @click.option("--dicomweb", metavar="URL", help="Also score an examination of this DICOMweb service.")
@@ -65,8 +73,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
     """Score chest radiographs.
 
-    PATH is a DICOM, PNG or JPEG file, a folder (with everything below it), or - for one film on
-    standard input. One line on standard error for each film that is refused.
+    PATH is a DICOM, PNG or JPEG file, a folder (with everything below it), the DICOMDIR of a disc, a zip archive,
+    or - for one film on standard input. One line on standard error for each film that is refused; what is found in a
+    folder or an archive and is plainly no film is counted.
     """
     options["form"] = options["form"] or _form_of(options["output"])
     _check_usage(bool(paths or sample), options)
@@ -114,6 +123,7 @@ def run(
     overwrite: bool,
     any_modality: bool,
     any_film: bool,
+    decode: str,
     dicomweb: str | None,
     study_uid: str | None,
     dicomweb_token: str | None,
@@ -142,19 +152,41 @@ def run(
             batch_size=batch_size,
             any_modality=any_modality,
             any_film=any_film,
+            decode=decode,
             keep_pixels=outputs.need_pixels,
         )
         outcomes = _with_progress(outcomes, paths, written, len(results.done))
-        scored, refused, without_dicom = _write_all(outcomes, drawn, results, outputs)
+        counts = _write_all(outcomes, drawn, results, outputs, frozenset(paths))
+        scored, refused = counts.scored, counts.refused
         if scored:
             results.note(_footer(classifier))
     if output is not None:
         click.echo(f"{output}: {scored} scored, {refused} refused{_before(results)}", err=True)
     elif scored + refused > 1:
         click.echo(f"{scored} scored, {refused} refused", err=True)
+    if counts.no_films:
+        kinds = ", ".join(f"{number} {_NO_FILMS[reason]}" for reason, number in sorted(counts.no_films.items()))
+        click.echo(f"passed over: {kinds}", err=True)
     if scored + refused + len(results.done) == 0:
         raise OutputError(f"no films below {', '.join(paths)}" if paths else "no films to score")
-    return 1 if refused or results.refused_before or without_dicom else 0
+    return 1 if refused or results.refused_before or counts.without_dicom else 0
+
+
+_NO_FILMS = {
+    "unsupported-format": "of another format",
+    "not-a-radiograph": "no chest radiograph by the header",
+    "multi-frame": "of several frames",
+}
+
+
+@dataclass
+class _Counts:
+    """How many films were scored, were refused, got no DICOM result; and how many files were no films, by reason."""
+
+    scored: int = 0
+    refused: int = 0
+    without_dicom: int = 0
+    no_films: Counter[str] = field(default_factory=Counter)
 
 
 def _write_all(
@@ -162,22 +194,26 @@ def _write_all(
     drawn: deque[str | BinaryIO],
     results: ResultsFile,
     outputs: FilmOutputs,
-) -> tuple[int, int, int]:
-    """Write results as they come; return how many films were scored, were refused, and got no DICOM result."""
+    named: frozenset[str],
+) -> _Counts:
+    """Write results as they come; `named` are the paths on the command line, which are never passed over."""
     from xraytransfer.prediction import Refusal
 
-    scored = refused = without_dicom = 0
+    counts = _Counts()
     for outcome in outcomes:
         film = drawn.popleft()
         if isinstance(outcome, Refusal):
-            refused += 1
+            if is_no_film(outcome, named):
+                counts.no_films[outcome.reason] += 1
+                continue
+            counts.refused += 1
             _print_refusal(outcome)
         else:
-            scored += 1
-            without_dicom += not outputs.write(outcome, film)
+            counts.scored += 1
+            counts.without_dicom += not outputs.write(outcome, film)
         # last, because --resume skips a film that stands in the file: all else of it is written then
         results.write(outcome)
-    return scored, refused, without_dicom
+    return counts
 
 
 def _check_model(classifier: Classifier, results: ResultsFile) -> None:
@@ -232,9 +268,11 @@ def _with_progress(
 
 
 def _print_refusal(refusal: Refusal) -> None:
+    from xraytransfer.cli.result_forms import printable
+
     message = " ".join(refusal.message.split())
-    prefix = "" if refusal.source in message else f"{refusal.source}: "
-    click.echo(f"refused ({refusal.reason}): {prefix}{message}", err=True)
+    prefix = "" if refusal.source in refusal.message else f"{refusal.source}: "
+    click.echo(f"refused ({refusal.reason}): {printable(prefix + message)}", err=True)
 
 
 def _footer(classifier: Classifier) -> str:

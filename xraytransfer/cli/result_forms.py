@@ -10,7 +10,17 @@ from typing import TypeAlias
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.prediction import RESEARCH_NOTICE, Prediction, Refusal
 
-__all__ = ["BEGINNINGS", "COLUMNS", "HEADERS", "Result", "csv_row", "one_line", "table_row"]
+__all__ = [
+    "BEGINNINGS",
+    "COLUMNS",
+    "COLUMNS_OF_0_1",
+    "HEADERS",
+    "Result",
+    "csv_row",
+    "one_line",
+    "printable",
+    "table_row",
+]
 
 Result: TypeAlias = Prediction | Refusal
 
@@ -25,13 +35,40 @@ COLUMNS = (
     "model",
     "model_sha256",
     "message",
+    "window",
+    "reduction",
+    "notes",
+    "quality_gate_kind",
+    "quality_gate_distance",
 )
 """Columns of a CSV file."""
+
+COLUMNS_OF_0_1 = COLUMNS[:-5]
+"""Columns that version 0.1 wrote."""
 
 
 def one_line(source: str) -> str:
     """Return a name as it stands in CSV: one line per film, whatever its name."""
     return source.replace("\r", "\\r").replace("\n", "\\n")
+
+
+def printable(source: str) -> str:
+    """Return a name as it stands in a table or a message: no line breaks, no bytes that are no text."""
+    return one_line(source).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _record_cells(result: Result) -> list[object]:
+    """Return what the columns after the message hold: what was done to the pixels, and what the quality gate found."""
+    radiograph = result.radiograph or {}
+    gate = result.acceptance if isinstance(result, Refusal) else result.acceptance and result.acceptance.to_dict()
+    kinds = (gate or {}).get("kind_probability") or {}
+    return [
+        radiograph.get("window") or "",
+        radiograph.get("reduction") or "",
+        "; ".join(radiograph.get("notes") or ()),
+        max(kinds, key=lambda kind: kinds[kind]) if kinds else "",
+        (gate or {}).get("distance", ""),
+    ]
 
 
 def _csv_line(values: list[object]) -> str:
@@ -44,8 +81,8 @@ def csv_row(result: Result) -> str:
     """Return a result as a line of CSV."""
     source = one_line(result.source)
     if isinstance(result, Refusal):
-        empty = [""] * (len(COLUMNS) - 3)
-        return _csv_line([source, result.reason, *empty, " ".join(result.message.split())])
+        empty = [""] * (len(COLUMNS_OF_0_1) - 3)
+        return _csv_line([source, result.reason, *empty, " ".join(result.message.split()), *_record_cells(result)])
     decisions = ["" if value is None else int(value) for value in result.decision]
     return _csv_line(
         [
@@ -59,6 +96,7 @@ def csv_row(result: Result) -> str:
             f"{result.model.name} {result.model.version}",
             result.model.sha256,
             result.doubt or "",
+            *_record_cells(result),
         ]
     )
 
@@ -67,7 +105,7 @@ _TABLE_WIDTHS = [max(len(observation.name), 7) for observation in OBSERVATIONS]
 
 
 def table_row(result: Result) -> str:
-    """Return a scored film as a line of the table; a star marks a probability at or above its threshold."""
+    """Return a scored film as a line of the table, its notes below it; a star marks what reaches its threshold."""
     if isinstance(result, Refusal):
         return ""
     cells = [
@@ -75,7 +113,9 @@ def table_row(result: Result) -> str:
         for probability, decision, width in zip(result.probability, result.decision, _TABLE_WIDTHS, strict=True)
     ]
     refused = "" if result.doubt is None else "  (refused by the model's quality gate, scored on demand)"
-    return "  ".join([*cells, result.source]) + refused + "\n"
+    notes = result.radiograph.get("notes") or ()
+    below = "".join(f"{' ' * sum(_TABLE_WIDTHS)}{' ' * 2 * len(_TABLE_WIDTHS)}note: {note}\n" for note in notes)
+    return "  ".join([*cells, printable(result.source)]) + refused + "\n" + below
 
 
 HEADERS = {

@@ -14,7 +14,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, cast
 
-from xraytransfer.cli.result_forms import BEGINNINGS, COLUMNS, HEADERS, Result, csv_row, one_line, table_row
+from xraytransfer.cli.result_forms import (
+    BEGINNINGS,
+    COLUMNS,
+    COLUMNS_OF_0_1,
+    HEADERS,
+    Result,
+    csv_row,
+    one_line,
+    table_row,
+)
 from xraytransfer.constants import RESUMABLE
 from xraytransfer.errors import OutputError
 from xraytransfer.folder_lock import try_lock
@@ -184,6 +193,10 @@ class ResultsFile:
                     self._remember(record["source"], model and (model["sha256"], f"{model['name']} {model['version']}"))
             else:
                 rows = csv.DictReader(lines)
+                if rows.fieldnames is not None and tuple(rows.fieldnames) == COLUMNS_OF_0_1:
+                    raise OutputError(
+                        f"{path}: was written by version 0.1, which had fewer columns; write another file with -o"
+                    )
                 if rows.fieldnames is not None and tuple(rows.fieldnames) != COLUMNS:
                     raise ValueError("other columns")
                 for row in rows:

@@ -14,7 +14,16 @@ from dataclasses import dataclass
 
 from xraytransfer.errors import RadiographError
 
-__all__ = ["StreamHeader", "frame", "read_header", "segments", "without_metadata"]
+__all__ = [
+    "StreamHeader",
+    "begins_codestream",
+    "frame",
+    "is_encapsulated",
+    "is_run_length",
+    "read_header",
+    "segments",
+    "without_metadata",
+]
 
 _ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _SOI = b"\xff\xd8"
@@ -23,6 +32,8 @@ _JP2 = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 # A progressive JPEG of eight bits needs about ten scans; thousands are a way to keep a decoder busy.
 _MAX_SCANS = 100
 _MAX_FRAGMENTS = 100_000
+_RLE_HEADER = 64
+"""Bytes of the header of a run-length frame: a count and fifteen offsets."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,8 @@ class StreamHeader:
         Whether samples are signed (JPEG 2000 only).
     process : str
         Kind of coding: ``baseline``, ``extended``, ``progressive``, ``lossless``, ``jpeg-ls``, ``jpeg-2000``.
+    levels : int
+        How often the picture can be halved in decoding (JPEG 2000 only).
     """
 
     rows: int
@@ -47,17 +60,22 @@ class StreamHeader:
     precision: int
     signed: bool
     process: str
+    levels: int = 0
 
 
-def frame(pixels: memoryview, *, run_length: bool) -> tuple[bytes, list[str]]:
+def frame(pixels: memoryview, *, delimited: bool = True) -> tuple[bytes, list[str]]:
     """Return the one frame of encapsulated pixel data, its fragments joined, and notes on oddities.
+
+    A frame begins where a fragment begins with a codestream's first bytes or with a run-length header. The
+    offset table, which some writers fill with an entry for each fragment, decides only where no fragment
+    begins so.
 
     Parameters
     ----------
     pixels : memoryview
         The value of (7FE0,0010): items, the first of which is the offset table.
-    run_length : bool
-        In run length encoding each fragment is a frame.
+    delimited : bool
+        Whether `pixels` should end with the sequence delimiter; pydicom removes it.
 
     Raises
     ------
@@ -65,17 +83,45 @@ def frame(pixels: memoryview, *, run_length: bool) -> tuple[bytes, list[str]]:
         corrupt, truncated-pixels, no-pixels or multi-frame.
     """
     fragments, notes = _fragments(pixels)
+    if not delimited:
+        notes = []
     if not fragments:
         raise RadiographError("corrupt", "compressed pixel data without the items that hold them")
     offsets, *parts = fragments
     parts = [part for part in parts if part]
     if not parts:
         raise RadiographError("no-pixels", "the compressed pixel data are empty")
-    starts = sum(part[:2] == _SOI or part[:4] == _J2K or part[:12] == _JP2 for part in parts)
-    frames = max(len(offsets) // 4, len(parts) if run_length else starts, 1)
+    run_length = is_run_length(parts[0])
+    begins = is_run_length if run_length else begins_codestream
+    frames = sum(begins(part) for part in parts) or max(len(offsets) // 4, 1)
     if frames > 1:
         raise RadiographError("multi-frame", f"{frames} compressed frames; a film has one")
-    return (parts[0] if len(parts) == 1 else b"".join(parts)), notes
+    if len(offsets) // 4 > 1:
+        notes.append(f"the offset table has {len(offsets) // 4} entries for one frame")
+    if run_length and len(parts) > 1:
+        notes.append(f"one run-length frame in {len(parts)} fragments")
+    stream = parts[0] if len(parts) == 1 else b"".join(parts)
+    # Padding after the end marker is no part of a codestream; in a run-length frame zeros may be data.
+    return (stream if run_length else stream.rstrip(b"\0")), notes
+
+
+def is_run_length(part: bytes) -> bool:
+    """Return whether bytes begin with the header of a run-length frame (PS3.5 annex G.5)."""
+    if len(part) < _RLE_HEADER:
+        return False
+    count, *offsets = struct.unpack_from("<16I", part)
+    used, unused = offsets[:count], offsets[count:]
+    return 1 <= count <= 15 and used[0] == _RLE_HEADER and used == sorted(used) and not any(unused)
+
+
+def begins_codestream(part: bytes) -> bool:
+    """Return whether bytes begin like a JPEG, JPEG-LS or JPEG 2000 codestream."""
+    return part[:2] == _SOI or part[:4] == _J2K or part[:12] == _JP2
+
+
+def is_encapsulated(pixels: memoryview) -> bool:
+    """Return whether pixel data begin with an item, as compressed ones do (PS3.5 annex A.4)."""
+    return bytes(pixels[:4]) == _ITEM
 
 
 def _fragments(pixels: memoryview) -> tuple[list[bytes], list[str]]:
@@ -124,7 +170,7 @@ def read_header(stream: bytes, *, whole: bool = True) -> StreamHeader:
             raise RadiographError("decode-failed", "the compressed pixels begin with no known codestream")
     except (struct.error, ValueError, IndexError):
         raise RadiographError("truncated-pixels", "the codestream ends inside its header") from None
-    if whole and b"\xff\xd9" not in stream[-64:].rstrip(b"\0")[-4:]:
+    if whole and b"\xff\xd9" not in stream.rstrip(b"\0")[-4:]:
         raise RadiographError("truncated-pixels", "the codestream ends before its end marker")
     return header
 
@@ -209,4 +255,16 @@ def _j2k_header(stream: bytes, at: int) -> StreamHeader:
         precision=(depths[0] & 0x7F) + 1,
         signed=bool(depths[0] & 0x80),
         process="jpeg-2000",
+        levels=_decomposition_levels(stream, at),
     )
+
+
+def _decomposition_levels(stream: bytes, at: int) -> int:
+    """Return the number of wavelet decompositions, from COD of the main header (T.800 A.6.1)."""
+    at += 2
+    while stream[at : at + 2] not in (b"\xff\x90", b"\xff\xd9", b""):
+        if stream[at : at + 2] == b"\xff\x52":
+            return min(stream[at + 9], 32)
+        (length,) = struct.unpack_from(">H", stream, at + 2)
+        at += 2 + max(length, 2)
+    return 0

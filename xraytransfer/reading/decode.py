@@ -1,4 +1,4 @@
-"""Decoding: pixel data become an array of stored words.
+"""Pixel data to arrays of stored words: one table says which decoders are tried for which transfer syntax.
 
 Every bound is checked before anything is decoded: the header's size against the limit, the codestream's
 own size against the header.
@@ -12,93 +12,107 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from xraytransfer.errors import RadiographError
 from xraytransfer.reading import codestream
-from xraytransfer.reading.decoders import SYNTAXES, run_decoders
+from xraytransfer.reading.colour import grey_of_components
+from xraytransfer.reading.decoders import LOSSY_PROCESSES, Codestream, first_that_decodes, reduced
+from xraytransfer.reading.native import PixelData, native_words
 from xraytransfer.reading.pixel_format import PixelFormat, Words
+from xraytransfer.reading.reduced import halvings
+from xraytransfer.reading.samples import clip_overshoot, locate_samples
+from xraytransfer.reading.syntaxes import SYNTAXES, Syntax, family
 
-__all__ = ["decode"]
+__all__ = ["PixelData", "decode"]
+
+_UNNAMED = Syntax("absent")
+_JPEG_2000 = "1.2.840.10008.1.2.4.90"
 
 
-def decode(
-    pixels: memoryview, fmt: PixelFormat, syntax: str, *, encapsulated: bool, swapped_bytes: bool = False
-) -> tuple[Words, PixelFormat, list[str]]:
-    """Return one frame as it is stored.
+def decode(pixels: PixelData, fmt: PixelFormat) -> tuple[Words, PixelFormat, list[str]]:
+    """Return one frame as it is stored, or its grey picture where it is stored in three components.
+
+    Where the transfer syntax and the pixel data disagree, the pixel data are decoded as what they are.
 
     Parameters
     ----------
-    pixels : memoryview
-        The value of (7FE0,0010) Pixel Data.
+    pixels : PixelData
+        The pixels.
     fmt : PixelFormat
         What the header says; `rows` and `columns` were held against the limit already.
-    syntax : str
-        UID of the transfer syntax.
-    encapsulated : bool
-        Whether `pixels` are items, written with undefined length.
-    swapped_bytes : bool
-        Bytes of 8-bit pixels were written as big-endian words (OW, PS3.5 section 8.1.2).
 
     Returns
     -------
     words : ndarray of uint8, uint16 or uint32, shape (rows, columns)
         Stored words; `PixelFormat.values` makes samples of them.
     fmt : PixelFormat
-        How the samples lie in `words`; may differ from the header for a codestream.
+        How the samples lie in `words`; may differ from the header.
     notes : list of str
-        Oddities.
+        Oddities, and what was taken differently from what the header says.
 
     Raises
     ------
     RadiographError
-        unsupported-transfer-syntax, decode-failed, truncated-pixels, multi-frame, no-pixels, corrupt, colour.
+        unsupported-transfer-syntax, decode-failed, truncated-pixels, multi-frame, no-pixels, corrupt, colour,
+        invalid-attribute.
     """
-    known = SYNTAXES.get(syntax)
+    syntax = pixels.syntax
+    known = SYNTAXES.get(syntax) if syntax else _UNNAMED
     if known is None:
         raise RadiographError(
             "unsupported-transfer-syntax",
             f"no decoder for the transfer syntax {syntax[:64]!r}; xraytransfer doctor lists those that are read",
         )
-    if encapsulated and not known.tries:
-        raise RadiographError("corrupt", f"the transfer syntax is {known.name}, but the pixels are compressed")
-    if not known.tries:
-        return _stored_words(pixels, fmt, known.little, swapped_bytes)
-    run_length = known.name.startswith("RLE")
-    stream, notes = codestream.frame(pixels, run_length=run_length)
-    if run_length:
-        header = codestream.StreamHeader(fmt.rows, fmt.columns, 1, fmt.bits_allocated, False, "run-length")
+    if not pixels.encapsulated and not (known.coding != "native" and codestream.is_encapsulated(pixels.value)):
+        words, notes = native_words(pixels, fmt, known)
+        return _grey(words, fmt, notes)
+    stream, notes = codestream.frame(pixels.value, delimited=pixels.delimited)
+    run_length = known.coding == "run-length" and not codestream.begins_codestream(stream)
+    if run_length or codestream.is_run_length(stream):
+        header = codestream.StreamHeader(fmt.rows, fmt.columns, pixels.samples, fmt.bits_allocated, False, "run-length")
     else:
         header = codestream.read_header(stream)
     _check_header(header, fmt)
-    words = run_decoders(known, syntax, stream, fmt, header)
-    if run_length:
-        return words, fmt, notes
+    named_rightly = family(known.coding) == family(header.process)
+    if not named_rightly:
+        notes.append(f"the transfer syntax is {known.name}, but the codestream is {header.process}: decoded as that")
+    compressed = Codestream(stream, header, syntax if named_rightly else _JPEG_2000, pixels.threads)
+    count = halvings(header, fmt, pixels.side)
+    small = reduced(compressed, count) if count else None
+    words = first_that_decodes(compressed, known.name) if small is None else small
+    fmt = replace(fmt, rows=words.shape[0], columns=words.shape[1])
+    if words.ndim == 3:
+        bits = fmt.bits_stored if header.process == "run-length" else header.precision
+        return _grey(words, replace(fmt, bits_stored=bits, high_bit=bits - 1), notes)
+    if header.process == "run-length":
+        located, found = locate_samples(words, fmt)
+        return words, located, notes + found
+    return _codestream_samples(words, fmt, header, known.lossy or header.process in LOSSY_PROCESSES, notes)
+
+
+def _codestream_samples(
+    words: Words, fmt: PixelFormat, header: codestream.StreamHeader, lossy: bool, notes: list[str]
+) -> tuple[Words, PixelFormat, list[str]]:
+    """Return decoded words with the format in which they are samples."""
+    if header.signed and not fmt.signed and (words.view(f"i{words.itemsize}") < 0).any():
+        fmt = replace(fmt, signed=True)
+        notes.append("the codestream holds samples below zero, Pixel Representation says unsigned: read as signed")
+    if lossy:
+        words, found = clip_overshoot(words, fmt, header.precision)
+        notes += found
     adapted = _as_coded(fmt, header)
     if adapted.bits_stored != fmt.bits_stored:
         notes.append(f"{header.precision} bits in the codestream, {fmt.bits_stored} in the header")
-    return words, adapted, notes
+    located, found = locate_samples(words, adapted)
+    return words, located, notes + found
 
 
-def _stored_words(
-    pixels: memoryview, fmt: PixelFormat, little: bool, swapped_bytes: bool
-) -> tuple[Words, PixelFormat, list[str]]:
-    size = fmt.bits_allocated // 8
-    expected = fmt.rows * fmt.columns * size
-    if len(pixels) < expected:
-        raise RadiographError("truncated-pixels", f"{len(pixels):,} bytes of pixel data, {expected:,} expected")
-    if len(pixels) >= 2 * expected:
-        raise RadiographError(
-            "multi-frame", f"{len(pixels):,} bytes of pixel data, {expected:,} expected: more than one frame"
-        )
-    notes = [f"{len(pixels) - expected} bytes after the pixels"] if len(pixels) > expected + expected % 2 else []
-    if size == 1 and swapped_bytes:
-        even = np.frombuffer(bytes(pixels[: expected + expected % 2]).ljust(expected + expected % 2, b"\0"), np.uint16)
-        words = even.byteswap().view(np.uint8)[:expected]
-    else:
-        words = np.frombuffer(pixels, np.dtype(f"{'<' if little else '>'}u{size}"), fmt.rows * fmt.columns)
-        words = words.astype(words.dtype.newbyteorder("="), copy=False)
-    return words.reshape(fmt.rows, fmt.columns), fmt, notes
+def _grey(words: Words, fmt: PixelFormat, notes: list[str]) -> tuple[Words, PixelFormat, list[str]]:
+    """Return native samples, or the grey picture of three components."""
+    if words.ndim == 2:
+        located, found = locate_samples(words, fmt)
+        return words, located, notes + found
+    grey, found = grey_of_components(words, fmt.bits_stored)
+    return grey, replace(fmt, high_bit=fmt.bits_stored - 1, signed=False), notes + found
 
 
 def _check_header(header: codestream.StreamHeader, fmt: PixelFormat) -> None:
@@ -107,14 +121,14 @@ def _check_header(header: codestream.StreamHeader, fmt: PixelFormat) -> None:
             "corrupt",
             f"the codestream holds {header.columns} x {header.rows} pixels, the header says {fmt.columns} x {fmt.rows}",
         )
-    if header.components != 1:
+    if header.components not in (1, 3):
         raise RadiographError("colour", f"a codestream of {header.components} components; a film has one")
     if not 2 <= header.precision <= 32:
         raise RadiographError("decode-failed", f"a codestream of {header.precision} bits")
 
 
 def _as_coded(fmt: PixelFormat, header: codestream.StreamHeader) -> PixelFormat:
-    """Return where the sample lies in a decoded word.
+    """Return where the sample lies in a decoded word: a codec hands out samples, not words.
 
     A codestream of as many bits as are stored, or fewer, holds the sample itself; one of more bits holds the
     word with the sample where HighBit says.

@@ -1,8 +1,8 @@
-"""The decoders of compressed pixels, and the table of those that are tried for each transfer syntax.
+"""The decoders of compressed frames: which are tried for which codestream, and how each is called.
 
 References
 ----------
-DICOM PS3.5 annex A (transfer syntaxes).
+DICOM PS3.5 section 8.2 (encapsulated pixel data).
 """
 
 from __future__ import annotations
@@ -17,47 +17,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import RadiographError
-from xraytransfer.reading import codestream
-from xraytransfer.reading.pixel_format import PixelFormat, Words
+from xraytransfer.reading.codestream import StreamHeader, without_metadata
+from xraytransfer.reading.pixel_format import Words
+from xraytransfer.reading.reduced import decode_reduced
+from xraytransfer.reading.syntaxes import SYNTAXES, family
 
-__all__ = ["SYNTAXES", "Syntax", "decoders", "run_decoders"]
+__all__ = ["LOSSY_PROCESSES", "Codestream", "decoders", "first_that_decodes", "reduced", "tries"]
 
-
-@dataclass(frozen=True)
-class Syntax:
-    """A transfer syntax: its name, and the decoders to try in this order (empty: stored as it is)."""
-
-    name: str
-    tries: tuple[str, ...] = ()
-    little: bool = True
-
+LOSSY_PROCESSES = ("baseline", "extended", "progressive")
+"""Kinds of JPEG that are lossy."""
 
 # Measured on a 2500 x 2048 film (docs/reading.md): the fastest right decoder stands first.
-_JPEG = ("imagecodecs.jpeg8",)
-_JPEG_LS = ("imagecodecs.jpegls",)
 # Not imagecodecs.htj2k, though twice as fast: it hands out a damaged picture with no error (docs/fuzzing.md).
-_JPEG_2000 = ("imagecodecs.jpeg2k", "pydicom:pylibjpeg")
-SYNTAXES: dict[str, Syntax] = {
-    "1.2.840.10008.1.2": Syntax("Implicit VR Little Endian"),
-    "1.2.840.10008.1.2.1": Syntax("Explicit VR Little Endian"),
-    "1.2.840.10008.1.2.1.99": Syntax("Deflated Explicit VR Little Endian"),
-    "1.2.840.10008.1.2.2": Syntax("Explicit VR Big Endian", little=False),
-    "1.2.840.10008.1.2.5": Syntax("RLE Lossless", ("imagecodecs.dicomrle",)),
-    "1.2.840.10008.1.2.4.50": Syntax("JPEG Baseline (Process 1)", ("pillow", *_JPEG)),
-    "1.2.840.10008.1.2.4.51": Syntax("JPEG Extended (Process 2 and 4)", _JPEG),
-    "1.2.840.10008.1.2.4.53": Syntax("JPEG Spectral Selection (Process 6 and 8)", _JPEG),
-    "1.2.840.10008.1.2.4.55": Syntax("JPEG Full Progression (Process 10 and 12)", _JPEG),
-    "1.2.840.10008.1.2.4.57": Syntax("JPEG Lossless (Process 14)", _JPEG),
-    "1.2.840.10008.1.2.4.70": Syntax("JPEG Lossless (Process 14, Selection Value 1)", _JPEG),
-    "1.2.840.10008.1.2.4.80": Syntax("JPEG-LS Lossless", _JPEG_LS),
-    "1.2.840.10008.1.2.4.81": Syntax("JPEG-LS Near-lossless", _JPEG_LS),
-    "1.2.840.10008.1.2.4.90": Syntax("JPEG 2000 Lossless", _JPEG_2000),
-    "1.2.840.10008.1.2.4.91": Syntax("JPEG 2000", _JPEG_2000),
-    "1.2.840.10008.1.2.4.201": Syntax("High-Throughput JPEG 2000 Lossless", _JPEG_2000),
-    "1.2.840.10008.1.2.4.202": Syntax("High-Throughput JPEG 2000 with RPCL Lossless", _JPEG_2000),
-    "1.2.840.10008.1.2.4.203": Syntax("High-Throughput JPEG 2000", _JPEG_2000),
+_DECODERS: dict[str, tuple[str, ...]] = {
+    "run-length": ("imagecodecs.dicomrle",),
+    "baseline": ("pillow", "imagecodecs.jpeg8"),
+    "jpeg": ("imagecodecs.jpeg8",),
+    "jpeg-ls": ("imagecodecs.jpegls",),
+    "jpeg-2000": ("imagecodecs.jpeg2k", "pydicom:pylibjpeg"),
 }
-"""Every transfer syntax that is read, by UID."""
 
 # What the codecs raise on damaged input. imagecodecs' own errors derive from RuntimeError.
 _CODEC_FAILURES = (
@@ -66,85 +44,147 @@ _CODEC_FAILURES = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Codestream:
+    """One compressed frame.
+
+    Attributes
+    ----------
+    stream : bytes
+        The codestream.
+    header : StreamHeader
+        What it says of itself.
+    syntax : str
+        UID of a transfer syntax that fits it.
+    threads : int
+        Threads that may decode it, where the decoder can use more than one.
+    """
+
+    stream: bytes
+    header: StreamHeader
+    syntax: str
+    threads: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the decoded array."""
+        size = (self.header.rows, self.header.columns)
+        return size if self.header.components == 1 else (*size, self.header.components)
+
+
+def tries(process: str) -> tuple[str, ...]:
+    """Return the names of the decoders for a kind of codestream, in the order in which they are tried."""
+    return _DECODERS.get(process) or _DECODERS.get(family(process), ())
+
+
 def decoders() -> list[tuple[str, str, list[str]]]:
     """Return (transfer syntax UID, name, decoders that are installed, in the order of trying)."""
     rows = []
     for uid, syntax in SYNTAXES.items():
-        available = [name for name in syntax.tries if _is_available(name, uid)]
-        rows.append((uid, syntax.name, available if syntax.tries else ["numpy"]))
+        available = [name for name in tries(syntax.coding) if _is_available(name, uid)]
+        rows.append((uid, syntax.name, ["numpy"] if syntax.coding == "native" else available))
     return rows
 
 
-def run_decoders(known: Syntax, syntax: str, stream: bytes, fmt: PixelFormat, header: codestream.StreamHeader) -> Words:
-    """Return the answer of the first decoder that has one of the right shape."""
+def first_that_decodes(codestream: Codestream, name_of_syntax: str) -> Words:
+    """Return the answer of the first decoder that has one of the right shape.
+
+    Raises
+    ------
+    RadiographError
+        unsupported-transfer-syntax, decode-failed, too-large.
+    """
     failures = []
-    for name in known.tries:
-        if not _is_available(name, syntax):
+    for name in tries(codestream.header.process):
+        if not _is_available(name, codestream.syntax):
             continue
         try:
-            array = _run(name, syntax, stream, fmt, header)
+            array = _run(name, codestream)
         except MemoryError:
             raise RadiographError("too-large", "not enough memory to decode the pixels") from None
         except _CODEC_FAILURES as error:
             failures.append(f"{name}: {type(error).__name__}")
             continue
-        if array.shape == (fmt.rows, fmt.columns) and array.dtype.kind in "iu" and array.itemsize <= 4:
+        if array.shape == codestream.shape and array.dtype.kind in "iu" and array.itemsize <= 4:
             return cast(Words, array.view(array.dtype.str.replace("i", "u")))
         failures.append(f"{name}: {array.dtype} of shape {array.shape}")
     if not failures:
         raise RadiographError(
-            "unsupported-transfer-syntax", f"no decoder for {known.name} is installed; run: pip install imagecodecs"
+            "unsupported-transfer-syntax", f"no decoder for {name_of_syntax} is installed; run: pip install imagecodecs"
         )
-    raise RadiographError("decode-failed", f"the {known.name} pixels cannot be decoded ({'; '.join(failures)})")
+    raise RadiographError("decode-failed", f"the {name_of_syntax} pixels cannot be decoded ({'; '.join(failures)})")
 
 
-def _run(name: str, syntax: str, stream: bytes, fmt: PixelFormat, header: codestream.StreamHeader) -> NDArray[Any]:
+def reduced(codestream: Codestream, count: int) -> Words | None:
+    """Return the picture halved `count` times; None if that fails: full decoding then finds and says what is wrong."""
+    try:
+        words = decode_reduced(codestream.stream, codestream.header, count)
+    except _CODEC_FAILURES:
+        return None
+    size = 1 << count
+    return words if words.shape == tuple(-(-side // size) for side in codestream.shape) else None
+
+
+def _run(name: str, codestream: Codestream) -> NDArray[Any]:
+    stream, header = codestream.stream, codestream.header
     if name == "pillow":
         return _pillow(stream, header)
     if name.startswith("pydicom:"):
-        return _pydicom(name.removeprefix("pydicom:"), syntax, stream, fmt, header)
+        return _pydicom(name.removeprefix("pydicom:"), codestream)
     import imagecodecs  # each codec of it is loaded on its first use
 
     codec = name.removeprefix("imagecodecs.")
     function: Callable[..., Any] = getattr(imagecodecs, f"{codec}_decode")
     if codec == "dicomrle":
-        dtype = np.dtype(f"<u{fmt.bits_allocated // 8}")
-        flat = np.frombuffer(function(stream, dtype, out=fmt.rows * fmt.columns * dtype.itemsize), dtype)
-        return flat.reshape(fmt.rows, fmt.columns)
+        return _run_length(function, codestream)
+    if codec == "jpeg8" and header.components == 3 and header.process in LOSSY_PROCESSES:
+        # the components as they are stored: whether they are RGB or YBR is told by the pixels
+        return cast(NDArray[Any], function(stream, colorspace="YCBCR", outcolorspace="YCBCR"))
     if codec == "jpeg2k":
-        return cast(NDArray[Any], function(stream, numthreads=1))
+        return cast(NDArray[Any], function(stream, numthreads=codestream.threads))
     return cast(NDArray[Any], function(stream))
 
 
-def _pillow(stream: bytes, header: codestream.StreamHeader) -> NDArray[Any]:
-    if header.precision != 8:
-        raise ValueError("Pillow decodes JPEG of 8 bits")
+def _run_length(function: Callable[..., Any], codestream: Codestream) -> NDArray[Any]:
+    dtype = np.dtype(f"<u{codestream.header.precision // 8}")
+    count = int(np.prod(codestream.shape))
+    flat = np.frombuffer(function(codestream.stream, dtype, out=count * dtype.itemsize), dtype)
+    rows, columns, *components = codestream.shape
+    if not components:
+        return flat.reshape(rows, columns)
+    return np.moveaxis(flat.reshape(components[0], rows, columns), 0, 2)
+
+
+def _pillow(stream: bytes, header: StreamHeader) -> NDArray[Any]:
+    if header.precision != 8 or header.components != 1:
+        raise ValueError("Pillow decodes JPEG of 8 bits and one component")
     from PIL import JpegImagePlugin
 
-    with JpegImagePlugin.JpegImageFile(BytesIO(codestream.without_metadata(stream))) as image:
+    with JpegImagePlugin.JpegImageFile(BytesIO(without_metadata(stream))) as image:
         return np.asarray(image)
 
 
-def _pydicom(
-    plugin: str, syntax: str, stream: bytes, fmt: PixelFormat, header: codestream.StreamHeader
-) -> NDArray[Any]:
-    """Decode with a plugin of pydicom's, with the parameters that the codestream's header states."""
+def _pydicom(plugin: str, codestream: Codestream) -> NDArray[Any]:
+    """Decode with a plugin of pydicom's, told what the codestream itself says."""
     from pydicom.encaps import encapsulate
     from pydicom.pixels.decoders.base import get_decoder
 
+    header = codestream.header
     bits = 8 if header.precision <= 8 else 16 if header.precision <= 16 else 32
     options: dict[str, Any] = {
-        "rows": fmt.rows,
-        "columns": fmt.columns,
+        "rows": header.rows,
+        "columns": header.columns,
         "number_of_frames": 1,
-        "samples_per_pixel": 1,
+        "samples_per_pixel": header.components,
         "bits_allocated": bits,
         "bits_stored": min(header.precision, bits),
         "pixel_representation": int(header.signed),
-        "photometric_interpretation": "MONOCHROME2",
+        "photometric_interpretation": "MONOCHROME2" if header.components == 1 else "RGB",
         "pixel_keyword": "PixelData",
     }
-    array, _ = get_decoder(syntax).as_array(encapsulate([stream]), raw=True, decoding_plugin=plugin, **options)
+    array, _ = get_decoder(codestream.syntax).as_array(
+        encapsulate([codestream.stream]), raw=True, decoding_plugin=plugin, **options
+    )
     return array
 
 
@@ -156,7 +196,7 @@ def _is_available(name: str, syntax: str) -> bool:
             return False
         import imagecodecs
 
-        return bool(getattr(getattr(imagecodecs, name.removeprefix("imagecodecs.").upper()), "available", True))
+        return bool(getattr(getattr(imagecodecs, _CODEC_CLASSES[name]), "available", True))
     from pydicom.pixels.decoders.base import get_decoder
 
     try:
@@ -164,3 +204,11 @@ def _is_available(name: str, syntax: str) -> bool:
     except NotImplementedError:
         return False
     return name.removeprefix("pydicom:") in decoder.available_plugins
+
+
+_CODEC_CLASSES = {
+    "imagecodecs.jpeg8": "JPEG8",
+    "imagecodecs.jpegls": "JPEGLS",
+    "imagecodecs.jpeg2k": "JPEG2K",
+    "imagecodecs.dicomrle": "DICOMRLE",
+}

@@ -1,4 +1,4 @@
-"""A DICOM object becomes a radiograph: which attributes describe the picture, and which objects are refused.
+"""A DICOM object to grey levels: what its header says of the picture, what is refused and why.
 
 References
 ----------
@@ -10,23 +10,32 @@ from __future__ import annotations
 import numpy as np
 
 from xraytransfer.errors import RadiographError
-from xraytransfer.reading.decode import decode
+from xraytransfer.reading.colour import grey_of_components
+from xraytransfer.reading.decode import PixelData, decode
 from xraytransfer.reading.elements import Elements
+from xraytransfer.reading.grey_attributes import read_lookup_table, read_modality_lut, read_padding, read_voi
 from xraytransfer.reading.intensity import grey_levels
 from xraytransfer.reading.pixel_format import PixelFormat, Words, check_size
 from xraytransfer.reading.projection import check_projection, check_view
 from xraytransfer.reading.radiograph import Radiograph
-from xraytransfer.reading.transforms import LookupTable, Padding, Rescale, Window
+from xraytransfer.reading.reduced import spread_padding
 
 __all__ = ["read_film"]
 
 _UNKNOWN_SYNTAX = "1.2.840.10008.1.2.1"
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
-_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
 def read_film(
-    header: Elements, notes: list[str], *, source: str, intensity: str, any_modality: bool, max_pixels: int
+    header: Elements,
+    notes: list[str],
+    *,
+    source: str,
+    intensity: str,
+    any_modality: bool,
+    max_pixels: int,
+    side: int | None = None,
+    threads: int = 1,
 ) -> Radiograph:
     """Return the radiograph that a DICOM object holds.
 
@@ -44,46 +53,98 @@ def read_film(
         Read what is no chest radiograph by SOP class, Modality or body part, too.
     max_pixels : int
         Limit on rows times columns.
+    side : int or None
+        As `radiograph.read_radiograph` takes `reduced_to`.
+    threads : int
+        Threads that may decode one JPEG 2000 codestream.
 
     Raises
     ------
     RadiographError
         With the reason; see `errors.REASONS`.
     """
-    notes = [*notes, *([] if any_modality else check_projection(header))]
-    view, view_notes = check_view(header)
-    invert = _photometric(header) == "MONOCHROME1"
-    notes += [*view_notes, *_presentation_notes(header, invert), *_check_frames(header)]
-    fmt, format_notes = _pixel_format(header, max_pixels)
-    syntax = header.text("TransferSyntaxUID") or _UNKNOWN_SYNTAX
-    words, fmt, pixel_notes = _words(header, fmt, syntax)
-    modality_lut, modality_notes = _modality_lut(header, fmt) if intensity != "chexpert" else (None, [])
-    voi, voi_notes = _voi(header, fmt, modality_lut) if intensity == "voi" else (None, [])
-    notes += [*format_notes, *pixel_notes, *modality_notes, *voi_notes]
-    padding = _padding(header, fmt)
+    collected = list(notes)
+    try:
+        if not any_modality:
+            collected += check_projection(header)
+        return _read(header, collected, source, intensity, max_pixels, side=side, threads=threads)
+    except RadiographError as error:
+        error.radiograph = {**_header_facts(header), "intensity": intensity, "notes": collected}
+        raise
+
+
+def _read(
+    header: Elements,
+    notes: list[str],
+    source: str,
+    intensity: str,
+    max_pixels: int,
+    *,
+    side: int | None,
+    threads: int,
+) -> Radiograph:
+    """Read the pixels; `notes` collects what was found on the way, also where the film is refused."""
+    view, found = check_view(header)
+    notes += found
+    photometric = _photometric(header)
+    invert = photometric == "MONOCHROME1"
+    notes += _presentation_notes(header, invert)
+    samples, found = _check_frames(header, photometric)
+    notes += found
+    stored, found = _pixel_format(header, max_pixels)
+    notes += found
+    words, fmt, found = _words(header, stored, samples, side, threads)
+    notes += found
+    if photometric == "PALETTE COLOR":
+        words, fmt, found = _through_palette(header, words, fmt)
+        notes += found
+    reduction = round(stored.rows / fmt.rows)
+    modality_lut, found = read_modality_lut(header, fmt) if intensity != "chexpert" else (None, [])
+    notes += found
+    voi, voi_notes = read_voi(header, fmt, modality_lut) if intensity == "voi" else ([], [])
+    notes += voi_notes
+    padding = read_padding(header, fmt)
+    if padding is not None and reduction > 1:
+        words = spread_padding(words, fmt, padding)
     grey = grey_levels(words, fmt, recipe=intensity, modality=modality_lut, voi=voi, invert=invert, padding=padding)
+    notes += grey.notes
     if padding is not None and intensity != "chexpert":
         notes.append("padding pixels are black")
-    window = grey.window
-    if intensity == "voi" and voi is None and voi_notes:
-        window = f"fallback: {voi_notes[-1]}; {window}"
+    no_window = intensity == "voi" and not voi and voi_notes
     return Radiograph(
         pixels=grey.pixels,
         source=source,
         format="dicom",
         intensity=intensity,
         inverted=invert,
-        window=window,
+        window=f"fallback: {voi_notes[-1]}; {grey.window}" if no_window else grey.window,
         bits_stored=fmt.bits_stored,
         notes=tuple(notes),
         view_position=view,
         modality=_printable(header.text("Modality")),
-        photometric_interpretation=_photometric(header),
-        transfer_syntax=syntax,
+        photometric_interpretation=photometric,
+        transfer_syntax=header.text("TransferSyntaxUID") or _UNKNOWN_SYNTAX,
+        reduction=reduction,
     )
 
 
-def _words(header: Elements, fmt: PixelFormat, syntax: str) -> tuple[Words, PixelFormat, list[str]]:
+def _header_facts(header: Elements) -> dict[str, object]:
+    """Return what a record says of a film that is refused: the header's own words, as far as they may be printed."""
+    return {
+        "format": "dicom",
+        "rows": header.integer("Rows"),
+        "columns": header.integer("Columns"),
+        "view_position": _printable(header.text("ViewPosition")),
+        "modality": _printable(header.text("Modality")),
+        "photometric_interpretation": _printable(header.text("PhotometricInterpretation")),
+        "bits_stored": header.integer("BitsStored"),
+        "transfer_syntax": header.text("TransferSyntaxUID")[:64] or None,
+    }
+
+
+def _words(
+    header: Elements, fmt: PixelFormat, samples: int, side: int | None, threads: int
+) -> tuple[Words, PixelFormat, list[str]]:
     pixels = header.get("PixelData")
     if pixels is None:
         floats = [keyword for keyword in ("FloatPixelData", "DoubleFloatPixelData") if keyword in header]
@@ -91,26 +152,51 @@ def _words(header: Elements, fmt: PixelFormat, syntax: str) -> tuple[Words, Pixe
     if not len(pixels.raw()):
         raise RadiographError("no-pixels", "the pixel data are empty")
     # A pydicom data set without file meta information knows its byte order all the same.
-    stored = _BIG_ENDIAN if syntax == _UNKNOWN_SYNTAX and not pixels.little else syntax
-    return decode(
+    syntax = header.text("TransferSyntaxUID") or ("" if pixels.little else _BIG_ENDIAN)
+    form = PixelData(
         pixels.raw(),
-        fmt,
-        stored,
+        syntax,
         encapsulated=not pixels.defined,
         swapped_bytes=pixels.vr == "OW" and not pixels.little,
+        delimited=pixels.delimited,
+        samples=samples,
+        planar=header.integer("PlanarConfiguration") == 1,
+        subsampled=header.text("PhotometricInterpretation").upper() == "YBR_FULL_422",
+        side=side,
+        threads=threads,
     )
+    return decode(form, fmt)
+
+
+def _through_palette(header: Elements, words: Words, fmt: PixelFormat) -> tuple[Words, PixelFormat, list[str]]:
+    """Return the grey picture that a palette makes of the words (PS3.3 C.7.9)."""
+    channels, depths = [], []
+    for colour in ("Red", "Green", "Blue"):
+        parts = {
+            "LUTDescriptor": header.get(f"{colour}PaletteColorLookupTableDescriptor"),
+            "LUTData": header.get(f"{colour}PaletteColorLookupTableData"),
+        }
+        item = Elements({name: element for name, element in parts.items() if element is not None})
+        table, _ = read_lookup_table(item, signed_input=fmt.signed)
+        if table is None:
+            raise RadiographError("invalid-attribute", f"the {colour} palette of a PALETTE COLOR picture is unusable")
+        channels.append(table(fmt.values(words)).astype(np.uint16))
+        depths.append(table.bits)
+    bits = max(depths)
+    grey, notes = grey_of_components(np.stack(channels, axis=2), bits)
+    return grey, PixelFormat(fmt.rows, fmt.columns, 16, bits, bits - 1, False), ["palette", *notes]
 
 
 def _printable(text: str) -> str | None:
-    """Return a code string of up to 16 characters; None for any other text, which might hold patient data."""
+    """Return a code string of up to 16 characters; None for anything else, which might be anything."""
     return text if 0 < len(text) <= 16 and text.isascii() and text.isprintable() else None
 
 
 def _photometric(header: Elements) -> str:
     text = header.text("PhotometricInterpretation").upper()
-    if text in ("MONOCHROME1", "MONOCHROME2"):
-        return text
-    if text.startswith(("RGB", "YBR", "PALETTE", "HSV", "ARGB", "CMYK", "XYB")):
+    if text in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR") or text.startswith(("RGB", "YBR")):
+        return text[:16]
+    if text.startswith(("HSV", "ARGB", "CMYK", "XYB")):
         raise RadiographError("colour", f"the photometric interpretation is {text[:16]}; a film is grey")
     raise RadiographError(
         "invalid-attribute", "Photometric Interpretation is absent or unknown; expected MONOCHROME1 or 2"
@@ -118,24 +204,27 @@ def _photometric(header: Elements) -> str:
 
 
 def _presentation_notes(header: Elements, invert: bool) -> list[str]:
-    """Return a note where the Presentation LUT Shape contradicts Photometric Interpretation, which alone decides."""
+    """Inversion is decided by Photometric Interpretation alone; a shape that disagrees is worth a note."""
     shape = header.text("PresentationLUTShape").upper()
     if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != invert:
         return [f"Presentation LUT Shape is {shape}, which the photometric interpretation contradicts and overrules"]
     return []
 
 
-def _check_frames(header: Elements) -> list[str]:
+def _check_frames(header: Elements, photometric: str) -> tuple[int, list[str]]:
+    """Return the samples per pixel, 1 or 3, and notes; refuse more than one frame."""
     samples = header.integer("SamplesPerPixel")
-    if samples is not None and samples != 1:
+    if samples not in (1, 3, None):
         raise RadiographError("colour", f"{samples} samples per pixel; a film has one")
-    notes = [] if samples == 1 else ["Samples per Pixel is absent: taken for 1"]
+    notes = [] if samples is not None else ["Samples per Pixel is absent: taken for 1"]
+    if photometric.startswith(("RGB", "YBR")) and samples != 3:
+        notes.append(f"the photometric interpretation is {photometric} with one sample per pixel: taken for grey")
     frames = header.integer("NumberOfFrames")
     if frames is not None and frames > 1:
         raise RadiographError("multi-frame", f"{frames:,} frames; a film has one")
     if "NumberOfFrames" in header and frames != 1 and header.text("NumberOfFrames"):
         notes.append("Number of Frames is invalid: taken for 1")
-    return notes
+    return samples or 1, notes
 
 
 def _required(header: Elements, keyword: str) -> int:
@@ -170,96 +259,4 @@ def _pixel_format(header: Elements, max_pixels: int) -> tuple[PixelFormat, list[
         )
     if representation not in (0, 1, None):
         raise RadiographError("invalid-attribute", f"Pixel Representation is {representation}; expected 0 or 1")
-    if high != stored - 1:
-        notes.append(f"High Bit is {high} with {stored} bits stored: samples were shifted down")
     return PixelFormat(rows, columns, allocated, stored, high, representation == 1), notes
-
-
-def _padding(header: Elements, fmt: PixelFormat) -> Padding | None:
-    value = header.integer("PixelPaddingValue")
-    if value is None:
-        return None
-    limit = header.integer("PixelPaddingRangeLimit")
-    ends = [_as_sample(number, fmt) for number in (value, value if limit is None else limit)]
-    return Padding(low=min(ends), high=max(ends), word=value & ((1 << fmt.bits_allocated) - 1))
-
-
-def _as_sample(number: int, fmt: PixelFormat) -> int:
-    """Return a value with the sign of the samples: writers confuse US and SS where the representation is implicit."""
-    if fmt.signed and number >= 1 << (fmt.bits_allocated - 1):
-        return number - (1 << fmt.bits_allocated)
-    if not fmt.signed and number < 0:
-        return number + (1 << fmt.bits_allocated)
-    return number
-
-
-def _modality_lut(header: Elements, fmt: PixelFormat) -> tuple[Rescale | LookupTable | None, list[str]]:
-    if "ModalityLUTSequence" in header:
-        for item in header.sequence("ModalityLUTSequence"):
-            table = _lookup_table(item, signed_input=fmt.signed)
-            if table is not None:
-                return table, []
-        return None, ["the Modality LUT is unusable and was left out"]
-    numbers = {}
-    for keyword, neutral in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
-        number = header.decimal(keyword)
-        if number is None and header.text(keyword):
-            raise RadiographError("invalid-attribute", f"{keyword} is no number")
-        numbers[keyword] = neutral if number is None else float(number)
-    slope, intercept = numbers["RescaleSlope"], numbers["RescaleIntercept"]
-    if slope == 0 or not 1e-9 < abs(slope) < 1e9 or abs(intercept) > 1e12:
-        raise RadiographError("invalid-attribute", f"RescaleSlope is {slope:g}, RescaleIntercept {intercept:g}")
-    return (None if (slope, intercept) == (1, 0) else Rescale(slope, intercept)), []
-
-
-def _voi(
-    header: Elements, fmt: PixelFormat, modality: Rescale | LookupTable | None
-) -> tuple[Window | LookupTable | None, list[str]]:
-    """Return the VOI LUT, else the first window, and notes; without either, the last note gives the reason."""
-    notes: list[str] = []
-    if "VOILUTSequence" in header:
-        # The input is what the modality LUT gives: a table's entries are never negative.
-        signed = fmt.signed and not isinstance(modality, LookupTable)
-        if isinstance(modality, Rescale):
-            signed = signed or modality.intercept < 0
-        for item in header.sequence("VOILUTSequence"):
-            table = _lookup_table(item, signed_input=signed)
-            if table is not None:
-                return table, notes
-        notes.append("the VOI LUT is unusable")
-    if not (header.text("WindowCenter") or header.text("WindowWidth")):
-        return None, notes
-    center, width = header.decimal("WindowCenter"), header.decimal("WindowWidth")
-    function = header.text("VOILUTFunction").upper() or "LINEAR"
-    if function not in _FUNCTIONS:
-        notes.append("the VOI LUT Function is unknown: taken for LINEAR")
-        function = "LINEAR"
-    if center is None or width is None or abs(center) > 1e12 or width > 1e12:
-        return None, [*notes, "the window is no pair of numbers"]
-    if width < 1 if function == "LINEAR" else width <= 0:
-        return None, [*notes, f"the window is {width:g} wide"]
-    return Window(float(center), float(width), function), notes
-
-
-def _lookup_table(item: Elements, *, signed_input: bool) -> LookupTable | None:
-    """Return a LUT; None if its descriptor and data make no sense."""
-    descriptor = item.get("LUTDescriptor")
-    data = item.get("LUTData")
-    numbers = [number for number in descriptor.numbers() if number is not None] if descriptor else []
-    if len(numbers) != 3 or data is None:
-        return None
-    # 0 stands for 65536; the first value mapped is signed where the input is (PS3.3 C.11.1.1).
-    count, first, bits = int(numbers[0]) & 0xFFFF or 0x10000, int(numbers[1]), int(numbers[2])
-    first = first - 0x10000 if signed_input and first >= 0x8000 else first
-    if isinstance(data.value, memoryview):
-        size = 1 if len(data.value) in (count, count + count % 2) else 2
-        order = "<" if data.little else ">"
-        entries = np.frombuffer(data.value[: len(data.value) // size * size], f"{order}u{size}")[:count]
-    else:
-        values = [number for number in data.numbers() if number is not None]
-        entries = np.array(values, np.int64)[:count]
-    if not 1 <= bits <= 16 or len(entries) != count or entries.min() == entries.max():
-        return None
-    # Where the descriptor declares fewer bits than the entries use, it would clip them: the entries decide.
-    bits = max(bits, int(entries.max()).bit_length())
-    return LookupTable(first, entries.astype(np.uint16), bits)

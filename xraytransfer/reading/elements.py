@@ -4,6 +4,7 @@ Only the elements that a picture depends on are kept; a patient's data are stepp
 The walk is a loop, not a recursion, counts its steps, touches no global state and gives no warnings, so
 that it is safe in many threads and on hostile files. (pydicom's reader recurses, warns through the
 process-wide `warnings` module and takes longer to import than a film takes to read: see docs/reading.md.)
+The file is longer than others because the walk over elements, sequences and items is one piece.
 
 References
 ----------
@@ -58,6 +59,8 @@ class Element:
         False for undefined length: a sequence's items, or encapsulated pixels, up to their delimiter.
     complete : bool
         False when the file ends before the value does.
+    delimited : bool
+        Whether a value of undefined length should end with its delimiter; pydicom removes it.
     """
 
     vr: str
@@ -66,6 +69,7 @@ class Element:
     implicit: bool = False
     defined: bool = True
     complete: bool = True
+    delimited: bool = True
 
     def raw(self) -> memoryview:
         """Return the value's bytes; empty if there are none."""
@@ -116,9 +120,13 @@ class Elements(dict[str, Element]):
 
     def decimal(self, keyword: str) -> float | int | None:
         """Return the first value as a finite number; None if it is absent, empty or no number."""
-        element = self.get(keyword)
-        numbers = element.numbers() if element is not None else []
+        numbers = self.decimals(keyword)
         return numbers[0] if numbers else None
+
+    def decimals(self, keyword: str) -> list[float | int | None]:
+        """Return all values as finite numbers, None for each that is none; an empty list if the element is absent."""
+        element = self.get(keyword)
+        return element.numbers() if element is not None else []
 
     def texts(self, keyword: str) -> list[str]:
         """Return all values as text without padding; an empty list if the element is absent."""
@@ -153,6 +161,7 @@ def from_dataset(dataset: pydicom.Dataset) -> Elements:
                 implicit=bool(getattr(stored, "is_implicit_VR", False)),
                 defined=not getattr(stored, "is_undefined_length", False)
                 and getattr(stored, "length", 0) != _UNDEFINED,
+                delimited=False,
             )
     return elements
 

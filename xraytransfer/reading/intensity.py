@@ -1,4 +1,4 @@
-"""Intensity recipes turn stored words into 8-bit grey levels in which air is dark and bone is bright.
+"""Intensity recipes: from stored words to 8-bit grey levels in which air is dark and bone is bright.
 
 Conventions
 -----------
@@ -6,26 +6,34 @@ The order is DICOM's (PS3.3 C.11, PS3.4 N.2): modality LUT or rescale, VOI LUT o
 if the photometric interpretation is MONOCHROME1. Every recipe is a rule for single samples (equalisation
 aside), so it is worked out once for each possible word of 8 or 16 bits and looked up for every pixel.
 
-- ``voi``: modality LUT, then the file's own VOI LUT or first window. A picture of more than eight bits
-  without one is stretched from its smallest to its largest value; one of eight bits is taken as it is.
-- ``minmax``: modality LUT, then stretched from its smallest to its largest value.
+- ``voi``: modality LUT, then the first of the file's own VOI LUTs and windows that fits its values. A picture
+  of more than eight bits without one is stretched over its own range; one of eight bits is taken as it is.
+- ``minmax``: modality LUT, then stretched over its own range.
 - ``chexpert``: the converter that CheXpert's pictures were made with: stored samples stretched from the
   smallest to the largest, cut to 8 bits, inverted if MONOCHROME1, histogram equalised. No modality LUT, no
   window and no padding, as there. The JPEG compression (quality 95) that followed is not imitated.
 
-Padding is outside of the film: it has no part in smallest and largest values and becomes black (not in
-``chexpert``).
+A film's own range reaches from its smallest to its largest value, but for values that lie far outside of
+those of nearly all pixels (`own_range`): burned-in marks and defective detector
+elements become black or white and do not decide the grey levels of all others.
+
+A window or VOI LUT does not fit if it leaves nearly all of the film in a few grey levels where the film's own
+range would not (`_FEW_LEVELS`). What the file offers next is then taken.
+
+Padding is outside of the film: it has no part in any of this and becomes black (not in ``chexpert``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import RadiographError
+from xraytransfer.reading.grey_rule import Rule, all_words, apply, blocks, grid, is_constant, look_up
+from xraytransfer.reading.own_range import extremes, own_range, stretch
 from xraytransfer.reading.pixel_format import PixelFormat, Words
 from xraytransfer.reading.transforms import LookupTable, Padding, Rescale, Values, Window
 
@@ -34,8 +42,10 @@ __all__ = ["INTENSITIES", "Grey", "equalise", "grey_levels"]
 INTENSITIES = ("voi", "minmax", "chexpert")
 """Identifiers of the recipes; a model stores the one that it was trained with."""
 
-# Looked up block by block: the indices that numpy makes of the words then stay in the processor's cache.
-_BLOCK = 1 << 17
+# A window that leaves 98 % of the film in fewer of the 256 grey levels than this does not fit, if the film's own range
+# leaves it in at least twice as many. Right windows leave it in more than a hundred.
+_NEARLY_ALL = 0.98
+_FEW_LEVELS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +58,13 @@ class Grey:
         Air dark, bone bright.
     window : str
         ``voi-lut``, ``window``, ``full-range``, ``min-max`` or ``fallback: ...``.
+    notes : tuple of str
+        What was left out of the film's own range.
     """
 
     pixels: NDArray[np.uint8]
     window: str
+    notes: tuple[str, ...] = ()
 
 
 def grey_levels(
@@ -60,7 +73,7 @@ def grey_levels(
     *,
     recipe: str = "voi",
     modality: Rescale | LookupTable | None = None,
-    voi: Window | LookupTable | None = None,
+    voi: Sequence[Window | LookupTable] = (),
     invert: bool = False,
     padding: Padding | None = None,
 ) -> Grey:
@@ -76,8 +89,8 @@ def grey_levels(
         One of `INTENSITIES`.
     modality : Rescale or LookupTable, optional
         Absent: samples are taken as they are.
-    voi : Window or LookupTable, optional
-        Absent: see ``voi`` above.
+    voi : sequence of Window or LookupTable
+        What the file offers, in the order of preference. Empty: see ``voi`` above.
     invert : bool
         Whether the photometric interpretation is MONOCHROME1.
     padding : Padding, optional
@@ -94,24 +107,22 @@ def grey_levels(
         raise ValueError(f"unknown intensity recipe {recipe!r}; known: {', '.join(INTENSITIES)}")
     if recipe == "chexpert":
         return _chexpert(words, fmt, invert)
-    rule = _Rule(fmt, modality or Rescale(), padding, invert)
-    window = "min-max"
-    shade: Callable[[Values], Values] | None = None
-    if recipe == "voi":
-        if voi is not None:
-            window, shade = ("voi-lut" if isinstance(voi, LookupTable) else "window"), voi.shade
-        elif fmt.bits_stored <= 8 and modality is None:
-            window, shade = "full-range", _stretch(*_sample_range(fmt))
-    if shade is not None:
-        pixels = _map(words, rule.levels(shade))
-        if not _is_constant(pixels, words, rule):
-            return Grey(pixels, window)
-    low, high = _value_range(words, rule)
-    if not high > low:
-        raise RadiographError("constant", "every pixel of the film has the same value")
-    if shade is not None:
-        window = f"fallback: the {'VOI LUT' if window == 'voi-lut' else window} leaves one grey level; min-max"
-    return Grey(_map(words, rule.levels(_stretch(low, high))), window)
+    rule = Rule(fmt, modality or Rescale(), padding, invert)
+    refused = ""
+    for offer in voi if recipe == "voi" else ():
+        is_table = isinstance(offer, LookupTable)
+        pixels = apply(words, rule, offer.shade)
+        if misfit := _misfit(pixels, words, rule, offer.shade):
+            refused = f"fallback: the {'VOI LUT' if is_table else 'window'} leaves {misfit}; "
+        else:
+            return Grey(pixels, f"{refused}{'voi-lut' if is_table else 'window'}")
+    if recipe == "voi" and fmt.bits_stored <= 8 and modality is None:
+        pixels = apply(words, rule, stretch(*fmt.sample_range))
+        if not is_constant(pixels, words, rule):
+            return Grey(pixels, f"{refused}full-range")
+        refused = refused or "fallback: the full-range leaves one grey level; "
+    own = own_range(words, rule)
+    return Grey(apply(words, rule, stretch(own.low, own.high)), f"{refused}min-max", own.notes)
 
 
 def equalise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -133,108 +144,43 @@ def equalise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(table, 0, 255).astype(np.uint8)[pixels])
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """The steps that the recipes with a modality LUT share."""
-
-    fmt: PixelFormat
-    modality: Rescale | LookupTable
-    padding: Padding | None
-    invert: bool
-
-    def values(self, words: Words) -> tuple[Values, NDArray[np.bool_] | None]:
-        """Return values after the modality LUT, and which are padding."""
-        samples = self.fmt.values(words)
-        return self.modality(samples), None if self.padding is None else self.padding.covers(words, samples)
-
-    def levels(self, shade: Callable[[Values], Values]) -> Callable[[Words], NDArray[np.uint8]]:
-        """Return the function from words to grey levels."""
-
-        def levels(words: Words) -> NDArray[np.uint8]:
-            values, padded = self.values(words)
-            grey: NDArray[np.uint8] = np.rint(shade(values) * 255).clip(0, 255).astype(np.uint8)
-            if self.invert:
-                grey = 255 - grey
-            if padded is not None:
-                grey[padded] = 0
-            return grey
-
-        return levels
+def _levels_in_use(words: Words, rule: Rule, shade: Callable[[Values], Values]) -> int:
+    """Return the fewest grey levels that hold nearly all of the film."""
+    sample = grid(words).reshape(-1)
+    padded = rule.values(sample)[1]
+    counts = np.bincount(rule.levels(sample if padded is None else sample[~padded], shade), minlength=256)
+    return int(np.searchsorted(np.cumsum(np.sort(counts)[::-1]), _NEARLY_ALL * counts.sum())) + 1
 
 
-def _stretch(low: float, high: float) -> Callable[[Values], Values]:
-    return lambda values: (values - low) / (high - low)
-
-
-def _sample_range(fmt: PixelFormat) -> tuple[int, int]:
-    size = 1 << fmt.bits_stored
-    return (-size // 2, size // 2 - 1) if fmt.signed else (0, size - 1)
-
-
-def _blocks(words: Words) -> Iterator[tuple[slice, Words]]:
-    flat = words.reshape(-1)
-    for start in range(0, flat.size, _BLOCK):
-        yield slice(start, start + _BLOCK), flat[start : start + _BLOCK]
-
-
-def _all_words(words: Words) -> Words:
-    return np.arange(1 << (8 * words.itemsize), dtype=words.dtype)
-
-
-def _map(words: Words, levels: Callable[[Words], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Return the grey level of each word, by a rule for words of any shape."""
-    table = levels(_all_words(words)) if words.itemsize <= 2 else None
-    out = np.empty(words.size, np.uint8)
-    for where, block in _blocks(words):
-        if table is None:
-            out[where] = levels(block)
-        else:  # the table has an entry for every word: clip only spares numpy the check
-            table.take(block, out=out[where], mode="clip")
-    return out.reshape(words.shape)
-
-
-def _present(words: Words) -> Words:
-    """Return each word that occurs, once."""
-    seen = np.zeros(1 << (8 * words.itemsize), np.bool_)
-    for _, block in _blocks(words):
-        seen[block] = True
-    return np.flatnonzero(seen).astype(words.dtype)
-
-
-def _value_range(words: Words, rule: _Rule) -> tuple[float, float]:
-    """Return the smallest and largest value of the film; (0, 0) if all of it is padding."""
-    ranges = []
-    for block in [_present(words)] if words.itemsize <= 2 else (block for _, block in _blocks(words)):
-        values, padded = rule.values(block)
-        values = values if padded is None else values[~padded]
-        if values.size:
-            ranges.append((float(values.min()), float(values.max())))
-    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else (0.0, 0.0)
-
-
-def _is_constant(pixels: NDArray[np.uint8], words: Words, rule: _Rule) -> bool:
-    """Return whether the film, without its padding, has one grey level only."""
-    if rule.padding is None:
-        return bool(pixels.min() == pixels.max())
-    levels: set[int] = set()
-    flat = pixels.reshape(-1)
-    for where, block in _blocks(words):
-        padded = rule.padding.covers(block, rule.fmt.values(block))
-        levels.update(np.unique(flat[where][~padded]).tolist())
-        if len(levels) > 1:
-            return False
-    return True
+def _misfit(pixels: NDArray[np.uint8], words: Words, rule: Rule, shade: Callable[[Values], Values]) -> str:
+    """Return what a window leaves of the film where that is next to nothing; empty where it fits."""
+    if is_constant(pixels, words, rule):
+        return "one grey level"
+    levels = _levels_in_use(words, rule, shade)
+    if levels < _FEW_LEVELS:
+        own = own_range(words, rule)
+        if _levels_in_use(words, rule, stretch(own.low, own.high)) >= 2 * levels:
+            return f"nearly all of the film in {levels} grey levels"
+    return ""
 
 
 def _chexpert(words: Words, fmt: PixelFormat, invert: bool) -> Grey:
-    rule = _Rule(fmt, Rescale(), None, invert)
-    low, high = _value_range(words, rule)
-    if not high > low:
+    rule = Rule(fmt, Rescale(), None, invert)
+    ends = extremes(words, rule, -np.inf, np.inf)
+    if ends is None or ends[0] == ends[1]:
         raise RadiographError("constant", "every pixel of the film has the same value")
+    low, high = ends
 
     def levels(block: Words) -> NDArray[np.uint8]:
         # In this order, and cut instead of rounded, as the converter does.
         eight = ((fmt.values(block) - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
         return np.bitwise_not(eight) if invert else eight
 
-    return Grey(equalise(_map(words, levels)), "min-max, equalised")
+    if words.itemsize <= 2:
+        pixels = look_up(levels(all_words(words)), words)
+    else:
+        pixels = np.empty(words.size, np.uint8)
+        for where, block in blocks(words):
+            pixels[where] = levels(block)
+        pixels = pixels.reshape(words.shape)
+    return Grey(equalise(pixels), "min-max, equalised")

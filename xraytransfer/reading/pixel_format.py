@@ -1,8 +1,8 @@
-"""How the pixels of one frame are stored, and which sizes are read.
+"""How the samples of a picture lie in its stored words.
 
 References
 ----------
-DICOM PS3.3 C.7.6.3.1 (image pixel description), PS3.5 section 8.
+DICOM PS3.3 C.7.6.3.1 (image pixel description macro), PS3.5 section 8.1 (pixel data encoding).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from xraytransfer.errors import RadiographError
 __all__ = ["PixelFormat", "Words", "check_size"]
 
 Words = NDArray[np.unsignedinteger[Any]]
-"""Stored words: uint8, uint16 or uint32, shape (rows, columns)."""
 
 # Half of the smallest pictures that data sets of chest films are handed out in.
 _MIN_SIDE = 32
@@ -49,6 +48,12 @@ class PixelFormat:
     def shift(self) -> int:
         """Bits below the sample."""
         return self.high_bit + 1 - self.bits_stored
+
+    @property
+    def sample_range(self) -> tuple[int, int]:
+        """The smallest and the largest sample that the stored bits can hold."""
+        size = 1 << self.bits_stored
+        return (-size // 2, size // 2 - 1) if self.signed else (0, size - 1)
 
     def values(self, words: Words) -> NDArray[np.int64]:
         """Return the samples in `words`: other bits masked, shifted down, the sign extended."""

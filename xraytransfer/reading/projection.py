@@ -18,6 +18,7 @@ PS3.4 B.5 (storage SOP classes), PS3.3 C.7.3.1.1.1 (Modality), C.8.11.7 (view po
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from xraytransfer.errors import RadiographError
 from xraytransfer.reading.elements import Elements
@@ -69,8 +70,15 @@ _NOT_CHEST = re.compile(
     r"|SACRUM|COCCYX|BLADDER|KIDNEY|COLON|STOMACH|UTERUS|^CSPINE|^LSPINE|^TSPINE"
 )
 
+# Defined terms of PS3.3 C.8.7.3.1.1 and C.8.11.5.1, and words of other languages and data sets for a side view.
 _LATERAL = frozenset(
-    {"LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT", "LATL", "LATR", "LLATERAL", "RLATERAL", "ML", "LM", "LLD LAT"}
+    {"LL", "RL", "LAT", "LA", "L", "LLAT", "RLAT", "LATL", "LATR", "LLATERAL", "RLATERAL", "ML", "LM", "LLD LAT"}
+)
+_LATERAL_WORD = re.compile(
+    r"^LATE?R"  # lateral, laterale, latéral (its accent may be lost), latero-lateral
+    r"|^PROFIL|^PROFI$|^PERFIL|^PERF$"  # French and German, Italian, Spanish and Portuguese
+    r"|^SEITL|^SEITENA|^SEITE$|^SEITENB"  # German
+    r"|^ZIJ|^SIDE"  # Dutch, English
 )
 _OBLIQUE = frozenset({"RLO", "LLO", "RAO", "LAO", "RPO", "LPO", "OBL", "OBLIQUE", "LORDOTIC", "AXIAL", "TANGENTIAL"})
 _FRONTAL = {
@@ -108,10 +116,12 @@ def _check_class(sop_class: str, modality: str, header: Elements, part: str) -> 
         notes = []
         if modality not in _FILM_MODALITIES:
             notes.append(f"Modality is {modality or 'absent'} in a {_RADIOGRAPHY[sop_class]} object")
-        if sop_class.endswith(".1.1.1.1.1"):
+        if sop_class.endswith(".1.1.1.1.1") or header.text("PresentationIntentType").upper() == "FOR PROCESSING":
             notes.append("stored for processing: its grey levels are not meant to be looked at")
         return notes
     if sop_class not in _CAPTURES:
+        if not header.text("SOPClassUID") and sop_class not in _OTHERS:
+            raise _refused("the object has no SOP class, and no Modality of a radiograph")
         known = re.fullmatch(r"[0-9.]{1,64}", sop_class)
         raise _refused(f"the SOP class is {_OTHERS.get(sop_class, sop_class if known else 'unknown')}")
     if modality in _FILM_MODALITIES:
@@ -167,10 +177,15 @@ def _refused(what: str) -> RadiographError:
     )
 
 
-def _code(text: str) -> str:
-    """Return a code string of at most 16 capitals, digits and spaces, which is safe to print; else an empty text."""
+def _code(text: str, longest: int = 16) -> str:
+    """Return a code string as it may be printed: at most 16 capitals, digits, spaces; else empty."""
     upper = text.upper().strip()
-    return upper if re.fullmatch(r"[A-Z0-9 _/.-]{1,16}", upper) else ""
+    return upper if re.fullmatch(r"[A-Z0-9 _/.-]+", upper) and len(upper) <= longest else ""
+
+
+def _without_accents(text: str) -> str:
+    """Return text in ASCII; letters that the file's character set hides are left out."""
+    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
 
 
 def _body_part(header: Elements) -> str:
@@ -182,9 +197,9 @@ def _body_part(header: Elements) -> str:
 
 
 def _view(text: str) -> str | None:
-    code = _code(text)
-    words = re.split(r"[ _/.]+", code)
-    if any(word in _LATERAL for word in words):
+    code = _code(_without_accents(text), longest=64)
+    words = re.split(r"[ _/.-]+", code)
+    if code not in _FRONTAL and any(word in _LATERAL or _LATERAL_WORD.search(word) for word in words):
         return "LATERAL"
     if any(word in _OBLIQUE for word in words):
         return "OBLIQUE"
@@ -198,7 +213,9 @@ def _coded_view(item: Elements) -> str | None:
     code = _VIEW_CODES.get(item.text("CodeValue"))
     if code:
         return code
-    meaning = item.text("CodeMeaning").lower()
+    meaning = _without_accents(item.text("CodeMeaning")).lower()
+    if any(_LATERAL_WORD.search(word) for word in re.split(r"[ _/.-]+", meaning.upper())):
+        return "LATERAL"
     for word, view in (("lateral", "LATERAL"), ("oblique", "OBLIQUE"), ("postero", "PA"), ("antero", "AP")):
         if word in meaning:
             return view

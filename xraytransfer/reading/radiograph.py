@@ -37,6 +37,8 @@ class Radiograph:
         ``PA``, ``AP``, another term of the header; None if the file does not say.
     modality, photometric_interpretation, transfer_syntax : str or None
         As the header says; None for PNG and JPEG.
+    reduction : int
+        1 for full resolution; 2, 4 or more where the codestream was decoded at a half, a quarter or less of it.
     """
 
     pixels: NDArray[np.uint8]
@@ -51,6 +53,7 @@ class Radiograph:
     modality: str | None = None
     photometric_interpretation: str | None = None
     transfer_syntax: str | None = None
+    reduction: int = 1
 
     def provenance(self) -> dict[str, object]:
         """Return the attributes and the shape of the pixels, without the pixels, for `json.dumps`."""
@@ -67,5 +70,6 @@ class Radiograph:
             "photometric_interpretation": self.photometric_interpretation,
             "bits_stored": self.bits_stored,
             "transfer_syntax": self.transfer_syntax,
+            "reduction": self.reduction,
             "notes": list(self.notes),
         }

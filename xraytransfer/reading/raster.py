@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, JpegImagePlugin, PngImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from xraytransfer.errors import RadiographError
 from xraytransfer.reading.codestream import read_header, segments, without_metadata
+from xraytransfer.reading.colour import grey_of_components
 from xraytransfer.reading.pixel_format import PixelFormat, check_size
+from xraytransfer.reading.reduced import halvings
 
 __all__ = ["read_raster"]
 
@@ -32,11 +34,13 @@ _TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Grey saved as colour comes back with channels that differ by rounding only.
-_GREY_TOLERANCE = 3
+# PNG colour types (ISO/IEC 15948, 11.2.2) that Pillow reduces to eight bits: RGB, grey with alpha, RGB with alpha.
+_PNG_COLOUR_OR_ALPHA = (2, 4, 6)
 
 
-def read_raster(data: bytes, kind: str, *, max_pixels: int) -> tuple[NDArray[Any], PixelFormat, list[str]]:
+def read_raster(
+    data: bytes, kind: str, *, max_pixels: int, side: int | None = None
+) -> tuple[NDArray[Any], PixelFormat, list[str], int]:
     """Return a PNG's or JPEG's grey samples as stored words.
 
     Parameters
@@ -47,6 +51,8 @@ def read_raster(data: bytes, kind: str, *, max_pixels: int) -> tuple[NDArray[Any
         ``png`` or ``jpeg``.
     max_pixels : int
         Limit on rows times columns, checked before anything is decoded.
+    side : int or None
+        As `radiograph.read_radiograph` takes `reduced_to`.
 
     Returns
     -------
@@ -55,6 +61,8 @@ def read_raster(data: bytes, kind: str, *, max_pixels: int) -> tuple[NDArray[Any
         8 or 16 bits.
     notes : list of str
         What was dropped or turned: channels, transparency, orientation.
+    reduction : int
+        How many pixels of the file's picture stand side by side in one of the words.
 
     Raises
     ------
@@ -67,21 +75,29 @@ def read_raster(data: bytes, kind: str, *, max_pixels: int) -> tuple[NDArray[Any
         check_size(rows, columns, max_pixels)
         if getattr(image, "n_frames", 1) > 1:
             raise RadiographError("multi-frame", "an animated picture; a film has one frame")
-        image.load()
-        grey, notes = _grey(image)
+        if kind == "png" and _is_deep_colour(data):
+            words, notes = _deep_grey(data)
+        else:
+            if kind == "jpeg" and image.mode == "L":
+                count = halvings(read_header(data, whole=False), PixelFormat(rows, columns, 8, 8, 7, False), side)
+                image.draft("L", (columns >> count, rows >> count))
+            image.load()
+            words, notes = _grey(image)
+        reduction = round(columns / words.shape[1])
         transpose = _TRANSPOSES.get(_orientation(exif))
         if transpose is not None:
-            grey = grey.transpose(transpose)
+            words = np.asarray(Image.fromarray(words).transpose(transpose))
             notes.append("turned upright as its EXIF orientation says")
-        words = np.asarray(grey)
     except MemoryError:
         raise RadiographError("too-large", "not enough memory to decode the picture") from None
     except _PILLOW_FAILURES as error:
-        reason = "truncated-pixels" if "truncated" in str(error) else "corrupt"
-        raise RadiographError(reason, f"the {kind.upper()} is damaged ({type(error).__name__})") from None
+        name = kind.upper()
+        if "truncated" in str(error) or (kind == "jpeg" and b"\xff\xd9" not in data[2:]):
+            raise RadiographError("truncated-pixels", f"the {name} ends too early: it is not whole") from None
+        raise RadiographError("corrupt", f"the {name} is damaged ({type(error).__name__})") from None
     bits = 16 if words.dtype.itemsize > 1 else 8
     words = words.astype(np.uint16 if bits == 16 else np.uint8, copy=False)
-    return words, PixelFormat(words.shape[0], words.shape[1], bits, bits, bits - 1, False), notes
+    return words, PixelFormat(words.shape[0], words.shape[1], bits, bits, bits - 1, False), notes, reduction
 
 
 def _open_png(data: bytes) -> tuple[Image.Image, bytes]:
@@ -101,7 +117,31 @@ def _open_jpeg(data: bytes) -> tuple[Image.Image, bytes]:
     return JpegImagePlugin.JpegImageFile(BytesIO(without_metadata(data))), next(exif, b"")
 
 
-def _grey(image: Image.Image) -> tuple[Image.Image, list[str]]:
+def _is_deep_colour(data: bytes) -> bool:
+    """Return whether a PNG has 16 bits a channel and colour or transparency (its header is the first chunk)."""
+    return data[24] == 16 and data[25] in _PNG_COLOUR_OR_ALPHA
+
+
+def _deep_grey(data: bytes) -> tuple[NDArray[Any], list[str]]:
+    """Return the grey picture in a PNG of 16 bits a channel, without losing bits on the way."""
+    import imagecodecs
+
+    channels: NDArray[Any] = imagecodecs.png_decode(data)
+    notes: list[str] = []
+    if channels.shape[2] in (2, 4):
+        channels, alpha = channels[..., :-1], channels[..., -1]
+        if (alpha == 65535).all():
+            notes.append("opaque alpha channel dropped")
+        else:
+            channels = (channels * (alpha[..., None] / 65535)).round().astype(np.uint16)
+            notes.append("transparent pixels laid on black")
+    if channels.shape[2] == 1:
+        return channels[..., 0], notes
+    grey, colour_notes = grey_of_components(channels, 16)
+    return grey, notes + colour_notes
+
+
+def _grey(image: Image.Image) -> tuple[NDArray[Any], list[str]]:
     notes = []
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
@@ -114,16 +154,13 @@ def _grey(image: Image.Image) -> tuple[Image.Image, list[str]]:
             notes.append("transparent pixels laid on black")
         image = image.convert("RGB")
     if image.mode == "RGB":
-        red, green, blue = image.split()
-        if max(int(np.asarray(ImageChops.difference(one, green)).max()) for one in (red, blue)) > _GREY_TOLERANCE:
-            raise RadiographError("colour", "a colour picture; a film is grey")
-        notes.append("three equal channels")
-        return image.convert("L"), notes
+        grey, colour_notes = grey_of_components(np.asarray(image), 8)
+        return grey, notes + colour_notes
     if image.mode == "1":
-        return image.convert("L"), [*notes, "one bit per pixel"]
+        return np.asarray(image.convert("L")), [*notes, "one bit per pixel"]
     if image.mode not in ("L", "I", "I;16", "I;16B"):
         raise RadiographError("colour", f"a picture of mode {image.mode}; a film is grey")
-    return image, notes
+    return np.asarray(image), notes
 
 
 def _orientation(exif: bytes) -> int:

@@ -1,0 +1,273 @@
+"""Films as people have them: discs, exports, archives; and what is said of those that are refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
+
+from xraytransfer import load, read_radiograph
+from xraytransfer.errors import RadiographError
+from xraytransfer.quality_gate import QualityGateResult, find_all_faults
+
+Film = Callable[..., bytes]
+ROWS, COLUMNS = np.mgrid[0:64, 0:50]
+PIXELS = (ROWS * 50 + COLUMNS).astype(np.uint16)
+
+
+def predict(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "xraytransfer", "predict", *map(str, arguments)],
+        capture_output=True, text=True, check=False, cwd=folder, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def disc(tmp_path: Path, dicom_film: Film) -> Path:
+    """A patient's disc: index, viewer, notes, one film."""
+    folder = tmp_path / "disc"
+    (folder / "PT000000" / "ST000000").mkdir(parents=True)
+    (folder / "PT000000" / "ST000000" / "IM000000").write_bytes(dicom_film(PIXELS, BitsStored=12))
+    patient, image = Dataset(), Dataset()
+    patient.DirectoryRecordType = "PATIENT"
+    image.DirectoryRecordType, image.ReferencedFileID = "IMAGE", ["PT000000", "ST000000", "IM000000"]
+    index = Dataset()
+    index.DirectoryRecordSequence = [patient, image]
+    index.file_meta = FileMetaDataset()
+    index.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    index.file_meta.MediaStorageSOPInstanceUID, index.file_meta.TransferSyntaxUID = "1.2.3", ExplicitVRLittleEndian
+    index.save_as(folder / "DICOMDIR", enforce_file_format=True)
+    (folder / "README.TXT").write_text("start the viewer")
+    (folder / "LOCKFILE").write_text("")
+    (folder / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    (folder / "VIEWER").mkdir()
+    (folder / "VIEWER" / "VIEWER.EXE").write_bytes(b"MZ" + bytes(60))
+    return folder
+
+
+def test_what_is_no_film_on_a_disc_is_counted(disc: Path, toy_model: Path, tmp_path: Path) -> None:
+    result = predict(disc, "--model", toy_model, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "1 scored" not in result.stdout
+    assert result.stderr.strip() == "passed over: 1 no chest radiograph by the header, 4 of another format"
+
+
+def test_the_index_of_a_disc(disc: Path, toy_model: Path, tmp_path: Path) -> None:
+    result = predict(disc / "DICOMDIR", "--model", toy_model, "--format", "jsonl", folder=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    (record,) = map(json.loads, result.stdout.splitlines())
+    assert record["ok"]
+    for folder, folders, files in os.walk(disc, topdown=False):  # copied to lower case
+        for name in (*files, *folders):
+            if name != "DICOMDIR":
+                os.rename(os.path.join(folder, name), os.path.join(folder, name.lower()))
+    assert predict(disc / "DICOMDIR", "--model", toy_model, folder=tmp_path).returncode == 0
+
+
+def test_a_dicomdir_that_is_none(toy_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "DICOMDIR").write_bytes(b"nothing")
+    result = predict("DICOMDIR", "--model", toy_model, folder=tmp_path)
+    assert result.returncode == 3
+    assert "name the folder instead" in result.stderr
+
+
+def test_damaged_films_and_named_files_still_count(
+    disc: Path, toy_model: Path, dicom_film: Film, tmp_path: Path
+) -> None:
+    (disc / "broken.dcm").write_bytes(dicom_film(PIXELS, BitsStored=12)[:1000])
+    result = predict(disc, "--model", toy_model, folder=tmp_path)
+    assert result.returncode == 1
+    assert "refused (truncated-pixels)" in result.stderr
+    named = predict(disc / "README.TXT", "--model", toy_model, folder=tmp_path)
+    assert named.returncode == 1
+    assert "refused (unsupported-format)" in named.stderr
+
+
+def test_other_objects_beside_films(toy_model: Path, dicom_film: Film, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "film.dcm").write_bytes(dicom_film(PIXELS, BitsStored=12))
+    for index in range(3):
+        (folder / f"ct{index}.dcm").write_bytes(dicom_film(PIXELS, SOPClassUID="1.2.840.10008.5.1.4.1.1.2"))
+    (folder / "cine.dcm").write_bytes(dicom_film(PIXELS, NumberOfFrames=40))
+    result = predict(folder, "--model", toy_model, folder=tmp_path)
+    assert result.returncode == 0
+    assert "passed over: 1 of several frames, 3 no chest radiograph by the header" in result.stderr
+
+
+def archive(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in members.items():
+            file.writestr(name, data)
+    return path
+
+
+def test_films_in_a_zip_archive(toy_model: Path, dicom_film: Film, tmp_path: Path) -> None:
+    film = dicom_film(PIXELS, BitsStored=12)
+    path = archive(tmp_path / "export.zip", {"b/film.dcm": film, "a.dcm": film, "readme.txt": b"x", ".hidden": b"x"})
+    result = predict(path, "--model", toy_model, "--format", "jsonl", folder=tmp_path)
+    assert result.returncode == 0
+    assert [json.loads(line)["source"] for line in result.stdout.splitlines()] == [
+        f"{path}/a.dcm",
+        f"{path}/b/film.dcm",
+    ]
+    assert "passed over: 1 of another format" in result.stderr
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["export.zip"], "nothing is unpacked"
+    inside = predict(tmp_path, "--model", toy_model, "--format", "jsonl", folder=tmp_path)
+    assert len(inside.stdout.splitlines()) == 2
+
+
+def test_a_damaged_archive_loses_no_other_film(toy_model: Path, dicom_film: Film, tmp_path: Path) -> None:
+    film = dicom_film(PIXELS, BitsStored=12)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    path = archive(folder / "a.zip", {"one.dcm": film, "two.dcm": film})
+    data = bytearray(path.read_bytes())
+    data[60:90] = bytes(30)  # inside of the first member
+    path.write_bytes(data)
+    (folder / "b.zip").write_bytes(b"PK\3\4" + bytes(100))
+    (folder / "c.dcm").write_bytes(film)
+    result = predict(folder, "--model", toy_model, "--format", "jsonl", folder=tmp_path)
+    assert result.returncode == 1
+    records = {Path(record["source"]).name: record for record in map(json.loads, result.stdout.splitlines())}
+    assert {name: record["ok"] for name, record in records.items()} == {
+        "one.dcm": False, "two.dcm": True, "b.zip": False, "c.dcm": True,
+    }  # fmt: skip
+    assert records["one.dcm"]["reason"] == "unreadable"
+    assert "a zip archive" in records["b.zip"]["message"]
+
+
+def test_notes_stand_in_a_table_and_in_csv(toy_model: Path, dicom_film: Film, tmp_path: Path) -> None:
+    path = tmp_path / "film.dcm"
+    path.write_bytes(dicom_film(PIXELS, BitsStored=12, SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1.1", Modality="DX"))
+    assert "note: stored for processing" in predict(path, "--model", toy_model, folder=tmp_path).stdout
+    (row,) = csv.DictReader(predict(path, "--model", toy_model, "--format", "csv", folder=tmp_path).stdout.splitlines())
+    assert "stored for processing" in row["notes"]
+    assert (row["window"], row["reduction"]) == ("min-max", "1")
+
+
+def test_names_that_would_break_a_table(toy_model: Path, dicom_film: Film, tmp_path: Path) -> None:
+    for name in (b"line\nbreak.dcm", b"no\xfftext.dcm"):
+        (tmp_path / os.fsdecode(name)).write_bytes(dicom_film(PIXELS, BitsStored=12))
+    result = predict(".", "--model", toy_model, folder=tmp_path)
+    assert result.returncode == 0
+    assert "line\\nbreak.dcm" in result.stdout
+    assert "no\\udcfftext.dcm" in result.stdout
+
+
+def test_a_refused_film_carries_its_record(gated_model: Path, dicom_film: Film, tmp_path: Path) -> None:
+    bright = np.full((64, 50), 250, np.uint8)
+    bright[::2, ::2] = 255
+    data = dicom_film(bright, SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1.1", Modality="DX")
+    classifier = load(gated_model, device="cpu")
+    with pytest.raises(RadiographError) as caught:
+        classifier.predict(data)
+    assert caught.value.radiograph is not None
+    assert caught.value.radiograph["window"] == "full-range"
+    assert "stored for processing" in " ".join(caught.value.radiograph["notes"])
+    assert caught.value.acceptance is not None
+    assert not caught.value.acceptance["accepted"]
+    path = tmp_path / "film.dcm"
+    path.write_bytes(data)
+    for form in ("json", "jsonl", "csv"):
+        text = predict(path, "--model", gated_model, "--format", form, folder=tmp_path).stdout
+        if form == "csv":
+            (row,) = csv.DictReader(text.splitlines())
+            assert row["window"] == "full-range"
+            assert row["quality_gate_kind"] == "inverted"
+            assert float(row["quality_gate_distance"]) >= 0
+        else:
+            record = json.loads(text)["results"][0] if form == "json" else json.loads(text)
+            assert record["radiograph"]["window"] == "full-range"
+            assert record["acceptance"]["kind_probability"]["inverted"] > 0.5
+
+
+def test_a_film_that_the_reader_refuses_says_how_far_it_came(dicom_film: Film) -> None:
+    with pytest.raises(RadiographError) as caught:
+        read_radiograph(dicom_film(PIXELS, BitsStored=12, Modality="CT", HighBit=None, Rows=400))
+    record = caught.value.radiograph
+    assert record is not None
+    assert (record["source"], record["rows"], record["modality"]) == ("<bytes>", 400, "CT")
+    assert "High Bit is absent: taken for 11" in record["notes"]
+
+
+def result(kind: str, **other: float) -> QualityGateResult:
+    from xraytransfer.quality_gate import KINDS
+
+    accepted = kind == "upright"
+    reason, text = KINDS[kind]
+    return QualityGateResult(accepted, reason or None, text or None, {kind: 0.9, **other}, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "reason", "words"),
+    [
+        (("upside-down", "upright"), "upside-down", ["stand on its head"]),
+        (
+            ("upside-down", "inverted", "upright"),
+            "upside-down",
+            ["stand on its head", "then the grey levels seem inverted"],
+        ),
+        (("turned-clockwise", "other"), "not-accepted", ["does not look like one whole", "also if it is turned"]),
+        (("inverted", "inverted"), "inverted", ["grey levels seem inverted"]),
+    ],
+)
+def test_all_faults_of_a_film_are_named_at_once(kinds: tuple[str, ...], reason: str, words: list[str]) -> None:
+    later = iter(kinds[1:])
+    found = find_all_faults(result(kinds[0]), np.zeros((4, 6), np.uint8), lambda pixels: result(next(later)))
+    assert found.reason == reason
+    assert found.explanation is not None
+    for word in words:
+        assert word in found.explanation
+
+
+def test_one_path_is_no_list_of_films(toy_model: Path) -> None:
+    with pytest.raises(TypeError, match="pass a list of films"):
+        load(toy_model, device="cpu").predict_many("film.dcm")
+
+
+def test_a_film_smaller_than_the_models_input_is_noted(tmp_path: Path) -> None:
+    path = tmp_path / "small.png"
+    Image.fromarray((PIXELS >> 4).astype(np.uint8)).save(path)
+    record = load("default", device="cpu").predict(path, any_film=True).radiograph
+    assert any("enlarged from 50 x 64 pixels" in note for note in record["notes"])
+
+
+def test_reduced_decoding_is_an_option(toy_model: Path, tmp_path: Path) -> None:
+    level = (np.mgrid[0:2000, 0:1600][0] / 8).astype(np.uint8)
+    Image.fromarray(level).save(tmp_path / "film.jpg", quality=95)
+    records: dict[str, Any] = {}
+    for decode in ("full", "reduced"):
+        out = predict("film.jpg", "--model", toy_model, "--decode", decode, "--format", "jsonl", folder=tmp_path)
+        records[decode] = json.loads(out.stdout)["radiograph"]
+    assert records["full"]["reduction"] == 1
+    assert records["reduced"]["reduction"] > 1
+    overlay = predict("film.jpg", "--model", toy_model, "--decode", "reduced", "--overlay", "maps", "--format", "jsonl",
+                      folder=tmp_path)  # fmt: skip
+    assert json.loads(overlay.stdout)["radiograph"]["reduction"] == 1, "overlays have full resolution"
+    with pytest.raises(ValueError, match="decode is 'half'"):
+        load(toy_model, device="cpu").read(tmp_path / "film.jpg", decode="half")
+
+
+def test_a_results_file_of_version_0_1_is_refused_by_name(toy_model: Path, dicom_film: Film, tmp_path: Path) -> None:
+    from xraytransfer.cli.result_forms import COLUMNS_OF_0_1
+
+    (tmp_path / "film.dcm").write_bytes(dicom_film(PIXELS, BitsStored=12))
+    (tmp_path / "old.csv").write_text(",".join(COLUMNS_OF_0_1) + "\n")
+    result = predict("film.dcm", "--model", toy_model, "-o", "old.csv", "--resume", folder=tmp_path)
+    assert result.returncode == 3
+    assert "was written by version 0.1" in result.stderr
+    shutil.copy(tmp_path / "film.dcm", tmp_path / "other.dcm")
