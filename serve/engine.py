@@ -66,6 +66,7 @@ class _Job(Generic[T]):
     finish: Callable[[Radiograph, Prediction], T]
     any_modality: bool = False
     any_film: bool = False
+    decode: str = "full"
     future: Future[T] = field(default_factory=Future)
 
 
@@ -108,6 +109,7 @@ class Engine:
         self._queue_size = settings.queue_size
         self._deadline_s = settings.deadline_s
         self._max_pixels = settings.max_pixels
+        self._decode = settings.decode
         self._changed = threading.Condition()
         self._taken = 0  # places
         self._unread = 0  # films accepted and neither read nor given up
@@ -173,14 +175,16 @@ class Engine:
         *,
         any_modality: bool = False,
         any_film: bool = False,
+        decode: str | None = None,
     ) -> Future[T]:
         """Accept a film as `submit` does; the future holds what `finish` returns in a worker thread.
 
-        `any_modality` and `any_film` are those of `xraytransfer.Classifier.predict`.
+        `any_modality`, `any_film` and `decode` are those of `xraytransfer.Classifier.predict`; `decode` is that of
+        the settings where it is None.
         """
         if deadline is None:
             deadline = time.monotonic() + self._deadline_s
-        job = _Job(source, deadline, finish, any_modality, any_film)
+        job = _Job(source, deadline, finish, any_modality, any_film, decode or self._decode)
         with self._changed:
             if self._closed:
                 raise DrainingError
@@ -230,6 +234,7 @@ class Engine:
                 intensity=self.classifier.description.intensity,
                 any_modality=job.any_modality,
                 max_pixels=self._max_pixels,
+                reduced_to=min(self.classifier.description.resolution) if job.decode == "reduced" else None,
             )
             self.metrics.read_seconds.observe(time.monotonic() - started)
         finally:
@@ -277,5 +282,6 @@ class Engine:
     def _finish(job: _Job[T], radiograph: Radiograph, prediction: Prediction) -> None:
         gate = prediction.acceptance
         if gate is not None and not job.any_film and (refusal := gate.refusal(prediction.source)) is not None:
+            refusal.radiograph = prediction.radiograph
             raise refusal
         job.future.set_result(job.finish(radiograph, prediction))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from xraytransfer.constants import DEVICES
+from xraytransfer.constants import DECODING, DEVICES
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.options import FILE, option
 
@@ -136,6 +136,12 @@ class Settings:
     max_files: int = option("--max-files", 256, type=_COUNT, help="Films in one request.")
     max_pixels: int = option(
         "--max-pixels", 50_000_000, type=_COUNT, help="Pixels of one film, checked before it is decoded."
+    )
+    decode: str = option(
+        "--decode",
+        "full",
+        type=click.Choice(DECODING),
+        help="Resolution at which compressed films are decoded; reduced is faster and changes probabilities slightly.",
     )
     max_connections: int = 512
     idle_timeout_s: float = 10.0

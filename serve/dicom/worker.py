@@ -95,7 +95,9 @@ class Worker:
             return self._finish(film, radiograph, prediction)
 
         try:
-            future = self._engine.submit_with(str(film.path), finish, deadline=math.inf)
+            # a capture shows the film: it has full resolution
+            decode = "full" if self._settings.secondary_capture else None
+            future = self._engine.submit_with(str(film.path), finish, deadline=math.inf, decode=decode)
         except QueueFullError:
             self._leave()
             self._spool.release(film, 0.5, counts=False)

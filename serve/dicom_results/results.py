@@ -16,7 +16,7 @@ from xraytransfer.files import write_with
 from xraytransfer.serve.dicom_results.identity import UNREADABLE, identify
 from xraytransfer.serve.dicom_results.secondary_capture import secondary_capture
 from xraytransfer.serve.dicom_results.structured_report import structured_report
-from xraytransfer.serve.dicom_results.uids import instance_uid
+from xraytransfer.serve.dicom_results.uids import instance_uid, kind_of_result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +72,9 @@ def encode(dataset: Dataset) -> bytes:
 def film_uid(film: Dataset, prediction: Prediction) -> str:
     """Return the UID that stands for a film and a model, whichever results are made."""
     identity = identify(film)
-    return instance_uid(identity.study_uid, identity.sop_instance_uid, "film", prediction.model)
+    return instance_uid(
+        identity.study_uid, identity.sop_instance_uid, kind_of_result("film", prediction), prediction.model
+    )
 
 
 def make_results(

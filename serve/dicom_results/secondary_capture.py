@@ -26,7 +26,7 @@ from xraytransfer.overlay import overlay
 from xraytransfer.plural import counted
 from xraytransfer.serve.dicom_results.equipment import BANNER, MANUFACTURER, complete, parameters
 from xraytransfer.serve.dicom_results.identity import Identity, identify
-from xraytransfer.serve.dicom_results.uids import instance_uid, series_uid
+from xraytransfer.serve.dicom_results.uids import instance_uid, kind_of_result, series_uid
 
 if TYPE_CHECKING:
     from xraytransfer.prediction import Prediction
@@ -83,7 +83,9 @@ def secondary_capture(
         patient_orientation=("L", "F"),
         series_instance_uid=series_uid(identity.study_uid, "SC", model),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=instance_uid(identity.study_uid, identity.sop_instance_uid, "SC", model),
+        sop_instance_uid=instance_uid(
+            identity.study_uid, identity.sop_instance_uid, kind_of_result("SC", prediction), model
+        ),
         instance_number=identity.instance_number,
         manufacturer=MANUFACTURER,
         transfer_syntax_uid=ExplicitVRLittleEndian,

@@ -38,7 +38,7 @@ from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS, Observation
 from xraytransfer.serve.dicom_results.equipment import MANUFACTURER, complete, parameters, software_version
 from xraytransfer.serve.dicom_results.identity import Identity, identify
-from xraytransfer.serve.dicom_results.uids import device_uid, instance_uid, series_uid, tracking_uid
+from xraytransfer.serve.dicom_results.uids import device_uid, instance_uid, kind_of_result, series_uid, tracking_uid
 
 if TYPE_CHECKING:
     from xraytransfer.prediction import Prediction
@@ -101,7 +101,9 @@ def structured_report(dataset: Dataset, prediction: Prediction, created: datetim
         content=content,
         series_instance_uid=series_uid(identity.study_uid, "SR", model),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=instance_uid(identity.study_uid, identity.sop_instance_uid, "SR", model),
+        sop_instance_uid=instance_uid(
+            identity.study_uid, identity.sop_instance_uid, kind_of_result("SR", prediction), model
+        ),
         instance_number=identity.instance_number,
         manufacturer=MANUFACTURER,
         is_complete=True,

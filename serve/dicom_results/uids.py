@@ -14,9 +14,17 @@ import uuid
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xraytransfer.prediction import ModelIdentity
+    from xraytransfer.prediction import ModelIdentity, Prediction
 
-__all__ = ["IMPLEMENTATION_CLASS_UID", "derived_uid", "device_uid", "instance_uid", "series_uid", "tracking_uid"]
+__all__ = [
+    "IMPLEMENTATION_CLASS_UID",
+    "derived_uid",
+    "device_uid",
+    "instance_uid",
+    "kind_of_result",
+    "series_uid",
+    "tracking_uid",
+]
 
 _NAMESPACE = uuid.UUID("5b0f1d52-0c5e-4c43-9d5e-2b7f3f6a7c11")  # this project's own; never to be changed
 _LAYOUT = "1"  # raised when results change so much that old and new ones must be kept side by side
@@ -44,6 +52,15 @@ def series_uid(study_uid: str, kind: str, model: ModelIdentity) -> str:
 def instance_uid(study_uid: str, sop_instance_uid: str, kind: str, model: ModelIdentity) -> str:
     """Return the SOP Instance UID of a film's result of one kind (``SR``, ``SC``)."""
     return derived_uid("instance", _LAYOUT, kind, study_uid, sop_instance_uid, device_uid(model))
+
+
+def kind_of_result(kind: str, prediction: Prediction) -> str:
+    """Return the kind of a result, with the resolution at which the film was decoded where that was not the full one.
+
+    Reduced decoding changes the numbers, so results of both ways have UIDs of their own.
+    """
+    reduction = prediction.radiograph.get("reduction", 1)
+    return kind if reduction == 1 else f"{kind}, decoded at 1/{reduction}"
 
 
 def tracking_uid(sop_instance_uid: str, observation: str, model: ModelIdentity) -> str:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
-from xraytransfer.constants import RESEARCH_NOTICE
+from xraytransfer.constants import DECODING, RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.serve.web.problems import MEDIA_TYPE as PROBLEM_TYPE
 from xraytransfer.serve.web.problems import PROBLEMS
@@ -105,6 +105,12 @@ def _predict() -> dict[str, Any]:
             },
             _query("any_modality", "`true`: score a film that its header does not describe as a chest radiograph."),
             _query("any_film", "`true`: score a film that the model's quality gate refuses."),
+            {
+                **_query(
+                    "decode", "Resolution of decoding; the server's setting where absent, full with map or picture."
+                ),
+                "schema": {"enum": list(DECODING)},
+            },
         ],
         "requestBody": {
             "required": True,
@@ -151,6 +157,12 @@ def _structured_report() -> dict[str, Any]:
     }
 
 
+_FILM_RECORD = {
+    "radiograph": {"type": ["object", "null"], "description": "Of a refused film: what was read, as far as it came"},
+    "acceptance": {"type": ["object", "null"], "description": "Of a refused film: what the quality gate found"},
+}
+
+
 def _schemas() -> dict[str, Any]:
     refusal = {
         "index": {"type": "integer"},
@@ -168,11 +180,11 @@ def _schemas() -> dict[str, Any]:
     }
     return {
         "Prediction": _prediction(),
-        "Refusal": _object(refusal),
+        "Refusal": _object(refusal, _FILM_RECORD),
         "Predictions": _object(
             {"results": {"type": "array", "items": {"oneOf": [_ref("Prediction"), _ref("Refusal")]}}}
         ),
-        "Problem": {**_object(problem), "description": "RFC 9457"},
+        "Problem": {**_object(problem, _FILM_RECORD), "description": "RFC 9457"},
         "Model": _object(
             {
                 "model": {"type": "object", "description": "The model file's own metadata"},
@@ -223,6 +235,6 @@ def _prediction() -> dict[str, Any]:
     return {**_object(prediction), "properties": {**prediction, **extras}}
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
+def _object(properties: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return a schema in which every property is there."""
-    return {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "object", "properties": {**properties, **(optional or {})}, "required": list(properties)}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from xraytransfer.constants import DECODING
 from xraytransfer.errors import RadiographError
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.serve.engine import DeadlineError, QueueFullError
@@ -59,6 +60,8 @@ class Options:
         Whether to score a film that its header does not describe as a chest radiograph.
     any_film : bool
         Whether to score a film that the model's quality gate refuses.
+    decode : str or None
+        ``full`` or ``reduced``; None takes the server's setting. With a map or a picture always ``full``.
     """
 
     maps: tuple[str, ...] = ()
@@ -66,13 +69,16 @@ class Options:
     picture: int | None = None
     any_modality: bool = False
     any_film: bool = False
+    decode: str | None = None
 
     @classmethod
     def read(cls, query: QueryParams) -> Options:
         """Read a query, or raise `ProblemError` (``bad-request``) naming what is wrong with it."""
-        unknown = set(query) - {"map", "picture", "any_modality", "any_film"}
+        unknown = set(query) - {"map", "picture", "any_modality", "any_film", "decode"}
         if unknown:
-            raise ProblemError("bad-request", "unknown query parameter; known: map, picture, any_modality, any_film")
+            raise ProblemError(
+                "bad-request", "unknown query parameter; known: map, picture, any_modality, any_film, decode"
+            )
         known = [observation.identifier for observation in OBSERVATIONS]
         words = [word for word in query.get("map", "").split(",") if word]
         maps = known if "all" in words else [word for word in words if word != "values"]
@@ -84,12 +90,16 @@ class Options:
         for name in ("any_modality", "any_film"):
             if query.get(name, "false").lower() not in {"true", "false"}:
                 raise ProblemError("bad-request", f"{name}: expected true or false")
+        decode = query.get("decode")
+        if decode not in (None, *DECODING):
+            raise ProblemError("bad-request", f"decode: expected {' or '.join(DECODING)}")
         return cls(
             tuple(maps),
             "values" in words,
             int(side) if side else None,
             query.get("any_modality", "").lower() == "true",
             query.get("any_film", "").lower() == "true",
+            "full" if maps or side else decode,
         )
 
 
@@ -149,7 +159,7 @@ async def _score_body(
 
 def _submit(server: Server, data: bytes, finish: Finish, deadline: float, options: Options) -> Future[bytes]:
     return server.engine.submit_with(
-        data, finish, deadline, any_modality=options.any_modality, any_film=options.any_film
+        data, finish, deadline, any_modality=options.any_modality, any_film=options.any_film, decode=options.decode
     )
 
 
@@ -232,6 +242,7 @@ def _count_outcome(server: Server, index: int, outcome: bytes | BaseException) -
         "ok": False,
         "reason": problem.reason,
         "message": problem.detail,
+        **problem.members,
     }
     return json.dumps(refusal).encode()
 

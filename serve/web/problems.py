@@ -74,13 +74,22 @@ class ProblemError(Exception):
         What is wrong, what was expected, what to do. Holds no patient data.
     headers : dict, optional
         Headers that go with the answer, such as ``Retry-After``.
+    members : dict, optional
+        Further members of the document: what is known of a refused film.
     """
 
-    def __init__(self, reason: str, detail: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        members: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
         self.headers = headers or {}
+        self.members = members or {}
         self.status = PROBLEMS[reason].status
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,6 +100,7 @@ class ProblemError(Exception):
             "status": self.status,
             "detail": self.detail,
             "reason": self.reason,
+            **self.members,
         }
 
 
@@ -100,7 +110,10 @@ def as_problem(error: BaseException) -> ProblemError:
         case ProblemError():
             problem = error
         case RadiographError():
-            problem = ProblemError(error.reason, str(error).removeprefix("<bytes>: "))
+            # the source is the request's own body
+            record = error.radiograph and {name: value for name, value in error.radiograph.items() if name != "source"}
+            members = {"radiograph": record, "acceptance": error.acceptance}
+            problem = ProblemError(error.reason, str(error).removeprefix("<bytes>: "), members=members)
         case QueueFullError():
             problem = ProblemError("busy", str(error), {"Retry-After": str(error.retry_after)})
         case DrainingError():

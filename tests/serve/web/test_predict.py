@@ -182,3 +182,40 @@ def test_connections_are_kept_after_refusals(serve_http):
             assert client.post("/v1/predict", content=b"x" * 300_000, headers=DICOM).status_code == 415
             assert client.post("/v1/predict", content=picture(), headers=PNG).status_code == 200
         assert server.http.server_state.total_requests == 6
+
+
+def test_a_refused_film_carries_its_record(serve_http, gated_model):
+    from PIL import Image
+
+    bright = np.full((64, 50), 250, np.uint8)
+    bright[::2, ::2] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(bright).save(buffer, "PNG")
+    url = serve_http(model=gated_model).url
+    answer = httpx.post(f"{url}/v1/predict", content=buffer.getvalue(), headers={"Content-Type": "image/png"})
+    assert answer.status_code == 422
+    document = answer.json()
+    assert document["radiograph"]["window"] == "full-range"
+    assert document["acceptance"]["kind_probability"]["inverted"] > 0.5
+    many = httpx.post(f"{url}/v1/predict", files=[("film", ("a.png", buffer.getvalue(), "image/png"))])
+    assert many.json()["results"][0]["radiograph"]["window"] == "full-range"
+
+
+def test_reduced_decoding_is_asked_for(serve_http, toy_model):
+    from PIL import Image
+
+    level = (np.mgrid[0:2000, 0:1600][0] / 8).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(level).save(buffer, "JPEG", quality=95)
+    url = serve_http().url
+
+    def reduction(query: str) -> int:
+        headers = {"Content-Type": "image/jpeg"}
+        answer = httpx.post(f"{url}/v1/predict?{query}", content=buffer.getvalue(), headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["radiograph"]["reduction"]
+
+    assert reduction("") == reduction("decode=full") == reduction("decode=reduced&picture=64") == 1
+    assert reduction("decode=reduced") > 1
+    wrong = httpx.post(f"{url}/v1/predict?decode=half", content=b"x", headers={"Content-Type": "image/jpeg"})
+    assert wrong.status_code == 400
