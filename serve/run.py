@@ -54,7 +54,7 @@ class HttpServer(uvicorn.Server):
                 port=settings.port,
                 ssl_certfile=settings.tls_certificate,
                 ssl_keyfile=settings.tls_key,
-                http="h11",  # limits what is no body: heads, trailers, chunk extensions
+                http="h11",  # it bounds heads, trailers and chunk extensions, which httptools does not
                 h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
                 lifespan="off",
                 ws="none",

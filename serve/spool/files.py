@@ -71,10 +71,10 @@ class SpoolFiles:
         """Remove a file that no longer counts."""
         self.path(name).unlink(missing_ok=True)
 
-    def sweep(self, known: Collection[str]) -> None:
-        """Remove every file that the database does not refer to."""
+    def sweep(self, keep: Collection[str]) -> None:
+        """Remove every file that is not to be kept."""
         for path in self._live.iterdir():
-            if path.name not in known:
+            if path.name not in keep:
                 path.unlink()
 
     def bury(self, name: str, note: dict[str, object]) -> None:

@@ -79,11 +79,11 @@ class Options:
             raise ProblemError(
                 "bad-request", "unknown query parameter; known: map, picture, any_modality, any_film, decode"
             )
-        known = [observation.identifier for observation in OBSERVATIONS]
+        identifiers = [observation.identifier for observation in OBSERVATIONS]
         words = [word for word in query.get("map", "").split(",") if word]
-        maps = known if "all" in words else [word for word in words if word != "values"]
-        if not set(maps) <= set(known):
-            raise ProblemError("bad-request", f"map: expected all, values, or any of {', '.join(known)}")
+        maps = identifiers if "all" in words else [word for word in words if word != "values"]
+        if not set(maps) <= set(identifiers):
+            raise ProblemError("bad-request", f"map: expected all, values, or any of {', '.join(identifiers)}")
         side = query.get("picture")
         if side is not None and not (side.isdecimal() and len(side) < 6 and 64 <= int(side) <= 4096):
             raise ProblemError("bad-request", "picture: expected the longer side, 64 to 4096 pixels")

@@ -34,11 +34,11 @@ def media_type(value: str | None) -> str:
 
 def check_signature(data: bytes, declared: str) -> None:
     """Raise `ProblemError` (``unsupported-media-type``) if a film's first bytes contradict its media type."""
-    found = _TYPES.get(sniff(data[:132]) or "")
-    if found is None and declared != "application/dicom":
+    actual = _TYPES.get(sniff(data[:132]) or "")
+    if actual is None and declared != "application/dicom":
         raise ProblemError("unsupported-media-type", f"sent as {declared}, but the body begins like no such file")
-    if found is not None and declared != found:
-        raise ProblemError("unsupported-media-type", f"sent as {declared}, but the body is {found}: name what it is")
+    if actual is not None and declared != actual:
+        raise ProblemError("unsupported-media-type", f"sent as {declared}, but the body is {actual}: name what it is")
 
 
 async def read_body(request: Request, settings: Settings, share: Share) -> bytes:
