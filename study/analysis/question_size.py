@@ -124,8 +124,8 @@ def _sentence(split: VarianceSplit) -> str:
     parts = f"SD between families {split.family:.4f}, of sizes within a family {split.size:.4f}{seeds}"
     if math.isnan(split.share):
         return f"neither family nor size explains more than chance between seeds ({parts})."
-    held = f"{100 * split.share:.0f} % of their variance (95 % {100 * split.lower:.0f} to {100 * split.upper:.0f} %)"
-    share = f"family holds {held}"
+    interval = f"95 % {100 * split.lower:.0f} to {100 * split.upper:.0f} %"
+    share = f"family holds {100 * split.share:.0f} % of their variance ({interval})"
     if split.lower > 0.5 and split.p < 0.05:
         return f"family matters more: {share}; {parts}; {p_sentence(split.p)}."
     if split.upper < 0.5:

@@ -20,8 +20,7 @@ from xraytransfer.study.analysis.question_boost import pairs
 from xraytransfer.study.analysis.question_size import families
 from xraytransfer.study.analysis.question_truncation import series
 from xraytransfer.study.analysis.results_folder import read_curve
-from xraytransfer.study.analysis.subgroups import reference_table
-from xraytransfer.study.analysis.table import printed
+from xraytransfer.study.analysis.table import Table, printed
 from xraytransfer.study.report.figure_parts import (
     COLOURS,
     MARKERS,
@@ -153,9 +152,9 @@ def truncation_figure(scores: Scores) -> Figure | None:
 
 
 @styled
-def observations_figure(scores: Scores, cell: Cell) -> Figure:
-    """Draw one cell's AUROC of each observation: all films, PA, and AP."""
-    rows = reference_table(scores).rows
+def observations_figure(reference: Table, cell: Cell) -> Figure:
+    """Draw the AUROC of each observation, from `reference_table` and its cell: all films, PA, and AP."""
+    rows = reference.rows
     figure, (axis,) = panels(1, height=2.9)
     subsets = (("", "all films", "o"), ("PA_", "PA", "^"), ("AP_", "AP", "s"))
     for offset, (prefix, name, marker) in enumerate(subsets):

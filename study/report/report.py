@@ -171,15 +171,14 @@ def _questions(scores: Scores, answers: Sequence[QuestionAnswer]) -> list[Report
 
 def _reference(scores: Scores) -> list[ReportSection]:
     """Return the sections on the reference cell: its observations and its calibration."""
-    cell = reference_cell(scores)
-    published = published_table(scores)
+    cell, reference, published = reference_cell(scores), reference_table(scores), published_table(scores)
     return [
         ReportSection(
             "observations",
             "By observation and view",
             (),
-            _pictures("observations", observations_figure(scores, cell), f"AUROC of {cell.label}; {BARS}."),
-            [reference_table(scores), *([published] if published else [])],
+            _pictures("observations", observations_figure(reference, cell), f"AUROC of {cell.label}; {BARS}."),
+            [reference, *([published] if published else [])],
         ),
         ReportSection(
             "calibration",
