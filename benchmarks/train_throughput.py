@@ -80,7 +80,7 @@ def ours(training: TrainingStep, pixels: np.ndarray, label: np.ndarray, batch: i
     order = np.random.default_rng(0).permutation(len(pixels))
     for start in range(0, len(order) - batch + 1, batch):
         chosen = order[start : start + batch]
-        yield training.augmented(pixels[chosen], start), torch.from_numpy(label[chosen]).to(training.device)
+        yield training.make_batch(pixels[chosen], start), torch.from_numpy(label[chosen]).to(training.device)
 
 
 def image_folder(folder: Path, preset: Preset, device: str, workers: int) -> Batches:

@@ -88,10 +88,10 @@ class FilmMaker:
                 film = 255 - film
                 if generator.random() < 0.15:
                     turn = names[1 + generator.integers(3)]
-                    film = _turned(film, turn)
+                    film = _turn(film, turn)
                     target[names.index(turn)] = 0.5
             elif kind != "upright":
-                film = _turned(film, kind)
+                film = _turn(film, kind)
         target[names.index(kind)] = 1 - target.sum()
         return resize(film, (self.side, self.side)), target
 
@@ -102,10 +102,10 @@ class FilmMaker:
 
     def upright(self, film: Film, generator: np.random.Generator) -> Film:
         """Return a film as another X-ray room might have taken it: it may still be scored."""
-        film = _placed(film, generator, turn=12, zoom=(0.82, 1.22), shift=0.1)
-        return self.developed(film, generator)
+        film = _move(film, generator, turn=12, zoom=(0.82, 1.22), shift=0.1)
+        return self.vary_appearance(film, generator)
 
-    def developed(self, film: Film, generator: np.random.Generator) -> Film:
+    def vary_appearance(self, film: Film, generator: np.random.Generator) -> Film:
         """Return a film with other grey levels, sharpness, borders and markers."""
         if generator.random() < 0.2:
             film = equalise(film)
@@ -120,9 +120,9 @@ class FilmMaker:
             small = tuple(max(24, int(side / generator.uniform(1.2, 2.5))) for side in film.shape)
             film = resize(resize(film, (small[0], small[1])), (film.shape[0], film.shape[1]))
         if generator.random() < 0.3:
-            film = _marked(film, generator)
+            film = _add_marker(film, generator)
         if generator.random() < 0.25:
-            film = _framed(film, generator)
+            film = _add_borders(film, generator)
         return film
 
     def faulty(self, name: str, generator: np.random.Generator) -> Film:
@@ -131,19 +131,17 @@ class FilmMaker:
             film = FAULTS[name](self.real(generator), self.real, generator)
         else:
             pool = self.others[name]
-            film = _placed(pool[generator.integers(len(pool))], generator, turn=180, zoom=(0.8, 2.0), shift=0.2)
+            film = _move(pool[generator.integers(len(pool))], generator, turn=180, zoom=(0.8, 2.0), shift=0.2)
             film = film if generator.random() < 0.7 else 255 - film
-        return self.developed(film, generator)
+        return self.vary_appearance(film, generator)
 
 
-def _turned(film: Film, kind: str) -> Film:
+def _turn(film: Film, kind: str) -> Film:
     quarters = {"turned-clockwise": 3, "upside-down": 2, "turned-counterclockwise": 1}[kind]
     return np.ascontiguousarray(np.rot90(film, quarters))
 
 
-def _placed(
-    film: Film, generator: np.random.Generator, *, turn: float, zoom: tuple[float, float], shift: float
-) -> Film:
+def _move(film: Film, generator: np.random.Generator, *, turn: float, zoom: tuple[float, float], shift: float) -> Film:
     """Return a film turned, scaled and moved; what was outside the film is black, or as grey as its border."""
     rows, columns = film.shape
     angle = np.deg2rad(generator.uniform(-turn, turn))
@@ -161,7 +159,7 @@ def _placed(
     return np.asarray(moved)
 
 
-def _marked(film: Film, generator: np.random.Generator) -> Film:
+def _add_marker(film: Film, generator: np.random.Generator) -> Film:
     """Return a film with a burned-in marker near a corner."""
     image = Image.fromarray(film)
     rows, columns = film.shape
@@ -172,7 +170,7 @@ def _marked(film: Film, generator: np.random.Generator) -> Film:
     return np.asarray(image)
 
 
-def _framed(film: Film, generator: np.random.Generator) -> Film:
+def _add_borders(film: Film, generator: np.random.Generator) -> Film:
     """Return a film with black or white borders, as collimation leaves them."""
     framed: Film = film.copy()
     value = 0 if generator.random() < 0.8 else 255

@@ -131,7 +131,7 @@ def probe(run: GridRun, preset: Preset, outputs: int, device_name: str, seconds:
     rows = np.arange(preset.batch if on_cpu else EVALUATION_BATCH) % PICTURES
 
     def train() -> None:
-        x = training.augmented(pixels[random.integers(0, PICTURES, preset.batch)], seed=0)
+        x = training.make_batch(pixels[random.integers(0, PICTURES, preset.batch)], seed=0)
         training.learn(x, target, preset.learning_rate)
 
     def evaluate() -> None:

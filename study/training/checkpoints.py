@@ -80,13 +80,7 @@ def save_checkpoint(folder: Path, step: int, auroc: float, network: nn.Module) -
 
 
 def load_checkpoint(folder: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Read the weights of a checkpoint from ``checkpoints/``.
-
-    Raises
-    ------
-    StudyError
-        If the file is absent or damaged.
-    """
+    """Read the weights of a checkpoint from ``checkpoints/``; errors as in `load_tensors`."""
     return load_tensors(folder / checkpoint.file, checkpoint.sha256)
 
 

@@ -52,7 +52,7 @@ class TrainingStep:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self._forward: Callable[[Tensor], Tensor] = torch.compile(network) if preset.compile else network
 
-    def augmented(self, pixels: NDArray[np.uint8], seed: int) -> Tensor:
+    def make_batch(self, pixels: NDArray[np.uint8], seed: int) -> Tensor:
         """Return a batch on the device, augmented: float32 [n, 1, rows, columns], grey levels 0 to 255.
 
         The seed decides the augmentation, and the dropout of the `learn` that follows.
@@ -75,7 +75,7 @@ class TrainingStep:
         Parameters
         ----------
         x : Tensor
-            The batch, from `augmented`.
+            The batch, from `make_batch`.
         target : NDArray or Tensor
             float32, shape (n, outputs): labels; NaN is masked.
         rate : float

@@ -208,7 +208,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                 epoch, position = divmod(step, batches)
                 order = np.random.default_rng([seed, epoch]).permutation(len(train_rows))
                 chosen = order[position * preset.batch : (position + 1) * preset.batch]
-                x = training.augmented(data.pixels[train_rows[chosen]], seed * 1_000_003 + step)
+                x = training.make_batch(data.pixels[train_rows[chosen]], seed * 1_000_003 + step)
                 loss_now = training.learn(
                     x,
                     target[chosen],

@@ -57,18 +57,18 @@ def test_what_teachers_say_is_the_mean_of_their_soups_on_the_training_films(
     config = json.loads((pupil / "config.json").read_text())
     data = load_data(config)
     asked: list[str] = []
-    said = ask(pupil, config, data, asked)
+    probability = ask(pupil, config, data, asked)
     expected = []
     for run in (load_run(teacher), load_run(second)):
         own = load_data(run.config)
         pixels = torch.from_numpy(np.array(own.pixels[own.rows["train"]]))[:, None].float()
         with torch.no_grad():
             expected.append(run.load_soup()(pixels).sigmoid().numpy())
-    assert said.shape == (len(data.rows["train"]), 6)
-    np.testing.assert_allclose(said, np.mean(expected, axis=0), atol=1e-5)
+    assert probability.shape == (len(data.rows["train"]), 6)
+    np.testing.assert_allclose(probability, np.mean(expected, axis=0), atol=1e-5)
     assert len(asked) == 2
-    np.testing.assert_array_equal(said, ask(pupil, config, data, asked))
-    assert len(asked) == 2, "what was said is kept"
+    np.testing.assert_array_equal(probability, ask(pupil, config, data, asked))
+    assert len(asked) == 2, "what was predicted is kept"
 
 
 def test_a_pupil_comes_closer_to_its_teacher_than_a_run_without(place: Callable[..., Path], teacher: Path) -> None:
@@ -76,9 +76,9 @@ def test_a_pupil_comes_closer_to_its_teacher_than_a_run_without(place: Callable[
     alone, pupil = place(changes=changes), place(changes=changes, teachers=(teacher,), teacher_share=1.0)
     for folder in (alone, pupil):
         run_one(folder)
-    said = load_run(teacher).predictions("validation").ensemble()
+    probability = load_run(teacher).predictions("validation").ensemble()
     distance = {
-        folder: float(np.abs(load_run(folder).predictions("validation").ensemble() - said).mean())
+        folder: float(np.abs(load_run(folder).predictions("validation").ensemble() - probability).mean())
         for folder in (alone, pupil)
     }
     assert distance[pupil] < 0.7 * distance[alone]
@@ -203,8 +203,8 @@ def test_a_teacher_that_changed_since_and_a_damaged_file_are_refused(
         with pytest.raises(StudyError, match=r"0\.npz: damaged .*delete it"):
             run_one(pupil)
     with np.load(io.BytesIO(whole)) as file:
-        said, checkpoints = file["probability"], file["checkpoints"]
-    for wrong in ((said[:1], checkpoints), (said + 1, checkpoints), (said, checkpoints[:-1])):
+        probability, checkpoints = file["probability"], file["checkpoints"]
+    for wrong in ((probability[:1], checkpoints), (probability + 1, checkpoints), (probability, checkpoints[:-1])):
         np.savez(path, probability=wrong[0], checkpoints=wrong[1])
         with pytest.raises(StudyError, match=r"0\.npz: does not hold what the run's teacher says"):
             run_one(pupil)

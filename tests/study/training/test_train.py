@@ -91,22 +91,24 @@ def test_a_run_leaves_what_the_contract_says(whole: Path):
     assert not (whole / "predictions" / "parts").exists()
 
 
-def test_a_checkpoint_says_again_what_was_stored(whole: Path):
+def test_a_checkpoint_predicts_again_what_was_stored(whole: Path):
     run = load_run(whole)
     data = load_data(run.config)
     for member, checkpoint in enumerate(run.checkpoints):
-        said = predict_module.predict_rows(
+        probability = predict_module.predict_rows(
             run.load_network(checkpoint), data.pixels, data.rows["test"], torch.device("cpu"), lambda: None
         )
         # another memory layout, so other rounding
-        np.testing.assert_allclose(said, run.predictions("test").probability[:, member], atol=1e-6)
+        np.testing.assert_allclose(probability, run.predictions("test").probability[:, member], atol=1e-6)
     mixed = run.load_soup()
     assert not mixed.training
     for split in ("validation", "test"):
-        said = predict_module.predict_rows(mixed, data.pixels, data.rows[split], torch.device("cpu"), lambda: None)
+        probability = predict_module.predict_rows(
+            mixed, data.pixels, data.rows[split], torch.device("cpu"), lambda: None
+        )
         stored = run.predictions(split)
         assert stored.soup is not None
-        np.testing.assert_allclose(said, stored.soup, atol=1e-6)
+        np.testing.assert_allclose(probability, stored.soup, atol=1e-6)
         assert np.abs(stored.soup - stored.ensemble()).max() > 1e-5, "the soup is another network than the ensemble"
         assert run.done[f"soup_{split}_auroc"]["edema"] == pytest.approx(
             roc_auc_score(stored.label[:, 3], stored.soup[:, 3]), abs=1e-6
@@ -379,7 +381,7 @@ def test_data_that_changed_under_a_run_are_refused(place: Callable[..., Path], m
         run_one(folder)
 
 
-def test_no_positives_in_validation_is_said(place: Callable[..., Path], made_up_films: Path, tmp_path: Path):
+def test_no_positives_in_validation_is_reported(place: Callable[..., Path], made_up_films: Path, tmp_path: Path):
     films = tmp_path / "films"
     shutil.copytree(made_up_films, films)
     lines = (films / "Data_Entry.csv").read_text().splitlines()
@@ -404,7 +406,7 @@ def test_one_undefined_observation_is_null_and_not_zero(
         assert [row["auroc_edema"] for row in csv.DictReader(file)] == [""]
 
 
-def test_the_papers_head_trains_all_and_judges_six(place: Callable[..., Path]):
+def test_the_papers_head_trains_all_and_evaluates_six(place: Callable[..., Path]):
     folder = place(head="paper", changes={"epochs": 1, "evaluate_every": 1000, "ema": 0.0}, truncations=(1,))
     done = run_one(folder)
     assert set(done["test_auroc"]) == {
