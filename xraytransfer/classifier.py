@@ -1,4 +1,7 @@
-"""The classifier scores radiographs, one at a time or any number of them."""
+"""The classifier scores radiographs, one at a time or any number of them.
+
+The file is longer than others because it is one class, and each of its public methods documents its parameters.
+"""
 
 from __future__ import annotations
 

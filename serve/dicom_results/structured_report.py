@@ -85,7 +85,7 @@ def structured_report(dataset: Dataset, prediction: Prediction, created: datetim
     PS3.3 A.35.13; PS3.16 TID 1500, 1501, 4019; IHE RAD AI Results.
     """
     identity = identify(dataset)
-    model = prediction.model
+    model, kind = prediction.model, kind_of_result("SR", prediction)
     groups = [_group(observation, i, prediction, identity) for i, observation in enumerate(OBSERVATIONS)]
     content = MeasurementReport(
         observation_context=_observer(prediction),
@@ -101,9 +101,7 @@ def structured_report(dataset: Dataset, prediction: Prediction, created: datetim
         content=content,
         series_instance_uid=series_uid(identity.study_uid, "SR", model),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=instance_uid(
-            identity.study_uid, identity.sop_instance_uid, kind_of_result("SR", prediction), model
-        ),
+        sop_instance_uid=instance_uid(identity.study_uid, identity.sop_instance_uid, kind, model),
         instance_number=identity.instance_number,
         manufacturer=MANUFACTURER,
         is_complete=True,

@@ -157,19 +157,24 @@ def run(
         )
         outcomes = _with_progress(outcomes, paths, written, len(results.done))
         counts = _write_all(outcomes, drawn, results, outputs, frozenset(paths))
-        scored, refused = counts.scored, counts.refused
-        if scored:
+        if counts.scored:
             results.note(_footer(classifier))
+    _print_counts(counts, output, results)
+    if counts.scored + counts.refused + len(results.done) == 0:
+        raise OutputError(f"no films below {', '.join(paths)}" if paths else "no films to score")
+    return 1 if counts.refused or results.refused_before or counts.without_dicom else 0
+
+
+def _print_counts(counts: _Counts, output: Path | None, results: ResultsFile) -> None:
+    """Print on standard error how many films were scored and refused, and what was passed over."""
+    line = f"{counts.scored} scored, {counts.refused} refused"
     if output is not None:
-        click.echo(f"{output}: {scored} scored, {refused} refused{_before(results)}", err=True)
-    elif scored + refused > 1:
-        click.echo(f"{scored} scored, {refused} refused", err=True)
+        click.echo(f"{output}: {line}{_before(results)}", err=True)
+    elif counts.scored + counts.refused > 1:
+        click.echo(line, err=True)
     if counts.no_films:
         kinds = ", ".join(f"{number} {_NO_FILMS[reason]}" for reason, number in sorted(counts.no_films.items()))
         click.echo(f"passed over: {kinds}", err=True)
-    if scored + refused + len(results.done) == 0:
-        raise OutputError(f"no films below {', '.join(paths)}" if paths else "no films to score")
-    return 1 if refused or results.refused_before or counts.without_dicom else 0
 
 
 _NO_FILMS = {
