@@ -35,7 +35,8 @@ def quality_gate_section(document: Row) -> Section:
         f"{entry['minimum_probability']:.3f} and whose "
         f"features lie within a distance of {entry['maximum_distance']:.2f} of the training films' (a usual film: 1).",
         "Limits were set on validation patients, the table is of test patients. Wrong films were made of right ones; "
-        "side views were drawn, because no real ones were at hand; other things are the few pictures named, seen "
+        "side views were drawn, because no real ones were at hand: real side views may pass. Other things are the few "
+        "pictures named, seen "
         "while it learned unless it says never seen. A mirrored film is not noticed. Being accepted does not make a "
         "film fit to be read.",
     ]
