@@ -22,7 +22,7 @@ _BLOCK = 1 << 17
 
 
 # Shares of pixels are estimated from a grid of about so many.
-_GRID_PIXELS = 250_000
+_GRID_PIXELS = 65_536
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ Padding is outside of the film: it has no part in any of this and becomes black 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ from xraytransfer.errors import RadiographError
 from xraytransfer.reading.grey_rule import Rule, all_words, apply, blocks, grid, is_constant, look_up
 from xraytransfer.reading.own_range import extremes, own_range, stretch
 from xraytransfer.reading.pixel_format import PixelFormat, Words
-from xraytransfer.reading.transforms import LookupTable, Padding, Rescale, Values, Window
+from xraytransfer.reading.transforms import LookupTable, Padding, Rescale, Window
 
 __all__ = ["INTENSITIES", "Grey", "equalise", "grey_levels"]
 
@@ -112,7 +112,7 @@ def grey_levels(
     for offer in voi if recipe == "voi" else ():
         is_table = isinstance(offer, LookupTable)
         pixels = apply(words, rule, offer.shade)
-        if misfit := _misfit(pixels, words, rule, offer.shade):
+        if misfit := _misfit(pixels, words, rule):
             refused = f"fallback: the {'VOI LUT' if is_table else 'window'} leaves {misfit}; "
         else:
             return Grey(pixels, f"{refused}{'voi-lut' if is_table else 'window'}")
@@ -144,22 +144,22 @@ def equalise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(table, 0, 255).astype(np.uint8)[pixels])
 
 
-def _levels_in_use(words: Words, rule: Rule, shade: Callable[[Values], Values]) -> int:
+def _levels_in_use(levels: NDArray[np.uint8], padded: NDArray[np.bool_] | None) -> int:
     """Return the fewest grey levels that hold nearly all of the film."""
-    sample = grid(words).reshape(-1)
-    padded = rule.values(sample)[1]
-    counts = np.bincount(rule.levels(sample if padded is None else sample[~padded], shade), minlength=256)
+    counts = np.bincount(levels.reshape(-1) if padded is None else levels[~padded], minlength=256)
     return int(np.searchsorted(np.cumsum(np.sort(counts)[::-1]), _NEARLY_ALL * counts.sum())) + 1
 
 
-def _misfit(pixels: NDArray[np.uint8], words: Words, rule: Rule, shade: Callable[[Values], Values]) -> str:
+def _misfit(pixels: NDArray[np.uint8], words: Words, rule: Rule) -> str:
     """Return what a window leaves of the film where that is next to nothing; empty where it fits."""
     if is_constant(pixels, words, rule):
         return "one grey level"
-    levels = _levels_in_use(words, rule, shade)
+    sample = grid(words)
+    padded = None if rule.padding is None else rule.padding.covers(sample, rule.fmt.values(sample))
+    levels = _levels_in_use(grid(pixels), padded)
     if levels < _FEW_LEVELS:
         own = own_range(words, rule)
-        if _levels_in_use(words, rule, stretch(own.low, own.high)) >= 2 * levels:
+        if _levels_in_use(rule.levels(sample, stretch(own.low, own.high)), padded) >= 2 * levels:
             return f"nearly all of the film in {levels} grey levels"
     return ""
 

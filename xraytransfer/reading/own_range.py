@@ -54,8 +54,10 @@ def own_range(words: Words, rule: Rule) -> OwnRange:
     if values.size:
         first, last = np.quantile(values, [_OUTLIER_SHARE, 1 - _OUTLIER_SHARE])
         reach = _OUTLIER_DISTANCE * (last - first)
-        inner = extremes(words, rule, first - reach, last + reach) if reach > 0 else None
-        if inner is not None and inner != whole and inner[0] < inner[1]:
+        low, high = first - reach, last + reach
+        has_outliers = reach > 0 and (whole[0] < low or whole[1] > high)
+        inner = extremes(words, rule, low, high) if has_outliers else None
+        if inner is not None and inner[0] < inner[1]:
             note = (
                 f"values reach from {whole[0]:g} to {whole[1]:g}, nearly all lie from {inner[0]:g} to {inner[1]:g}: "
                 "the grey levels are stretched over these"

@@ -29,6 +29,8 @@ _FAR_OUT = 0.001
 _LOW_BITS_IN_USE = 0.25
 # How much closer neighbours must be for the header's sign to be overruled: it is rarely wrong.
 _FAR_LESS = 4
+_SIGN_PIXELS = 65_536
+_BLOCK_ROWS = 256
 
 
 def clip_overshoot(words: Words, fmt: PixelFormat, precision: int) -> tuple[Words, list[str]]:
@@ -55,7 +57,7 @@ def clip_overshoot(words: Words, fmt: PixelFormat, precision: int) -> tuple[Word
     """
     if precision <= fmt.bits_stored or fmt.shift:
         return words, []
-    values = words.astype(np.int64)
+    values = words.astype(np.int32 if words.itemsize <= 2 else np.int64)
     if fmt.signed:
         sign = 1 << (precision - 1)
         values = ((values & ((1 << precision) - 1)) ^ sign) - sign
@@ -143,18 +145,22 @@ def _wrong_sign(words: Words, fmt: PixelFormat) -> bool:
         inside &= ((first ^ second) >> fmt.high_bit) & 1 != 0
         return inside
 
-    other, as_said = _changes(words, replace(fmt, signed=not fmt.signed), fmt, telling)
+    # a part of the rows is enough: a sign is wrong everywhere
+    step = max(1, words.size // _SIGN_PIXELS)
+    other, as_said = _changes(words[::step], replace(fmt, signed=not fmt.signed), fmt, telling)
     return _FAR_LESS * other < as_said
 
 
 def _changes(
     words: Words, one: PixelFormat, other: PixelFormat, telling: Callable[[Words, Words], NDArray[np.bool_]]
 ) -> tuple[int, int]:
-    """Return by how much neighbours differ in two formats, summed over those pairs that tell the formats apart."""
+    """Return by how much neighbours in a row differ in two formats, summed over the pairs that tell them apart."""
     changes_one, changes_other = 0, 0
-    for first, second in ((words[:, :-1], words[:, 1:]), (words[:-1], words[1:])):
-        chosen = telling(first, second)
-        before, after = first[chosen], second[chosen]
+    for start in range(0, len(words), _BLOCK_ROWS):  # a block at a time, to need little memory
+        block = words[start : start + _BLOCK_ROWS]
+        first, second = block[:, :-1], block[:, 1:]
+        pairs = telling(first, second)
+        before, after = first[pairs], second[pairs]
         changes_one += int(np.abs(one.values(before) - one.values(after)).sum())
         changes_other += int(np.abs(other.values(before) - other.values(after)).sum())
     return changes_one, changes_other
