@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ import pytest
 @pytest.fixture(scope="session")
 def toy_run_placer(made_up_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function from changed settings and options of a grid to the folder of a toy run; all share a cache."""
-    from xraytransfer.study.runs.grid import Grid, place_runs
+    from xraytransfer.study.runs.grid import Grid
+    from xraytransfer.study.runs.grid_runs import place_runs
 
     cache = tmp_path_factory.mktemp("cache")
 
@@ -105,3 +108,24 @@ def _write_study_run(
     rows = [f"{n},{n * 16},{0.5 + skill * 0.1 * (1 - 1 / n):.4f}" for n in range(1, 6)]
     (folder / "metrics.csv").write_text("\n".join(["step,examples,validation_auroc", *rows]) + "\n")
     return folder
+
+
+@pytest.fixture
+def run_killed() -> Callable[[Path, ModuleType, str, int], None]:
+    """Return a function that trains a run until the n-th call of a module's function, which ends it as a kill would."""
+    from xraytransfer.study.training.run import run_one
+
+    def run(folder: Path, module: ModuleType, name: str, call: int) -> None:
+        real, calls = getattr(module, name), itertools.count(1)
+
+        def dying(*arguments: Any) -> Any:
+            if next(calls) == call:
+                raise SystemExit
+            return real(*arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, name, dying)
+            with pytest.raises(SystemExit):
+                run_one(folder)
+
+    return run

@@ -127,23 +127,14 @@ def test_the_same_run_twice_is_the_same(whole: Path, place: Callable[..., Path])
 
 @pytest.mark.parametrize("kills", [(1,), (4,), (2, 5, 7)], ids=str)
 def test_killed_anywhere_it_ends_with_the_same_bits(
-    whole: Path, place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, kills: tuple[int, ...]
+    whole: Path,
+    place: Callable[..., Path],
+    run_killed: Callable[..., None],
+    kills: tuple[int, ...],
 ):
     folder = place()
-    loss = step_module.masked_loss
     for kill in kills:
-        calls: list[int] = []
-
-        def dying(*arguments: Any, kill: int = kill, calls: list[int] = calls) -> Any:
-            calls.append(1)
-            if len(calls) == kill:
-                raise SystemExit
-            return loss(*arguments)
-
-        monkeypatch.setattr(step_module, "masked_loss", dying)
-        with pytest.raises(SystemExit):
-            run_one(folder)
-    monkeypatch.setattr(step_module, "masked_loss", loss)
+        run_killed(folder, step_module, "masked_loss", kill)
     run_one(folder)
     assert outcome(folder) == outcome(whole)
 
@@ -161,22 +152,14 @@ def test_killed_anywhere_it_ends_with_the_same_bits(
     ids=lambda value: value if isinstance(value, str) else value.__name__.rsplit(".", 1)[-1],
 )
 def test_killed_while_it_writes(
-    whole: Path, place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, module: ModuleType, where: str
+    whole: Path,
+    place: Callable[..., Path],
+    run_killed: Callable[..., None],
+    module: ModuleType,
+    where: str,
 ):
     folder = place()
-    calls: list[int] = []
-    write = getattr(module, where)
-
-    def dying(*arguments: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 2:
-            raise SystemExit
-        return write(*arguments)
-
-    monkeypatch.setattr(module, where, dying)
-    with pytest.raises(SystemExit):
-        run_one(folder)
-    monkeypatch.setattr(module, where, write)
+    run_killed(folder, module, where, 2)
     run_one(folder)
     assert outcome(folder) == outcome(whole)
 
@@ -219,25 +202,13 @@ def test_asked_to_stop_it_saves_the_very_step(
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_lower_precision_resumes_exactly_too(
-    place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, precision: str
+    place: Callable[..., Path], run_killed: Callable[..., None], precision: str
 ):
     changes = {"precision": precision, "epochs": 1}
     whole, folder = place(changes=changes), place(changes=changes)
     run_one(whole)
     assert json.loads((whole / "done.json").read_text())["precision"] == precision
-    loss = step_module.masked_loss
-    calls: list[int] = []
-
-    def dying(*arguments: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 5:
-            raise SystemExit
-        return loss(*arguments)
-
-    monkeypatch.setattr(step_module, "masked_loss", dying)
-    with pytest.raises(SystemExit):
-        run_one(folder)
-    monkeypatch.setattr(step_module, "masked_loss", loss)
+    run_killed(folder, step_module, "masked_loss", 5)
     run_one(folder)
     assert outcome(folder) == outcome(whole)
 
@@ -279,26 +250,14 @@ def left_out_runs(results: Path, whole: Path) -> tuple[tuple[str, str], ...]:
 
 
 def test_a_run_from_before_a_setting_existed_goes_on(
-    whole: Path, place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    whole: Path, place: Callable[..., Path], run_killed: Callable[..., None]
 ):
     folder = place()
     config = json.loads((folder / "config.json").read_text())
     for name in ("equalise", "levels"):
         del config["preset"][name]
     (folder / "config.json").write_text(json.dumps(config))
-    loss = step_module.masked_loss
-    calls: list[int] = []
-
-    def dying(*arguments: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 5:
-            raise SystemExit
-        return loss(*arguments)
-
-    monkeypatch.setattr(step_module, "masked_loss", dying)
-    with pytest.raises(SystemExit):
-        run_one(folder)
-    monkeypatch.setattr(step_module, "masked_loss", loss)
+    run_killed(folder, step_module, "masked_loss", 5)
     assert place(results=folder.parents[1]) == folder, "placing it again finds no difference"
     run_one(folder)
     assert outcome(folder) == outcome(whole)
