@@ -1,4 +1,4 @@
-"""Commands: ``xraytransfer study plan | cache | run | train | status | report | demo``.
+"""Commands: ``xraytransfer study plan | cache | run | train | status | test | relabel | thin | report | demo``.
 
 Light on purpose: everything heavy is imported inside the command bodies.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xraytransfer.errors import StudyError
+from xraytransfer.study.finished_runs.cli import relabel_command, test_command, thin_command
 from xraytransfer.study.quality_gate.cli import judge
 from xraytransfer.study.runs.grid_options import RESULTS, grid_options
 from xraytransfer.usage_errors import as_usage_error
@@ -30,7 +31,8 @@ def study() -> None:
     """Train and compare networks on a data set."""
 
 
-study.add_command(judge)
+for command in (judge, relabel_command, test_command, thin_command):
+    study.add_command(command)
 
 
 def _grid(options: dict[str, Any]) -> Grid:

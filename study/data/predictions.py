@@ -34,7 +34,7 @@ class Predictions:
     label : NDArray
         float32, shape (films, observations): 1, 0, or NaN where masked.
     probability : NDArray
-        float32, shape (films, members, observations), in [0, 1].
+        float32, shape (films, members, observations), in [0, 1]. No member where only the soup was asked.
     checkpoint_steps : NDArray
         int64, shape (members,); -1 for a member that is no checkpoint.
     soup : NDArray or None
@@ -55,7 +55,9 @@ class Predictions:
     soup: NDArray[np.float32] | None = None
 
     def ensemble(self) -> NDArray[np.float32]:
-        """Return the mean over the members: float32, shape (films, observations)."""
+        """Return the mean over the members: float32, shape (films, observations); StudyError if there is none."""
+        if not len(self.checkpoint_steps):
+            raise StudyError("these are predictions of a soup alone: there are no members to average")
         mean: NDArray[np.float32] = self.probability.mean(axis=1, dtype=np.float64).astype(np.float32)
         return mean
 

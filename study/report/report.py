@@ -29,6 +29,7 @@ from xraytransfer.study.analysis.subgroups import (
 )
 from xraytransfer.study.analysis.table import Answer
 from xraytransfer.study.report.page import Picture, Section, page_html
+from xraytransfer.study.training.kept_weights import WeightsGoneError
 
 __all__ = ["write_report"]
 
@@ -204,6 +205,8 @@ def _maps(scored: Scored, no_maps: str) -> Section:
         data, caption = draw_maps(scored, reference_cell(scored))
     except ImportError as error:
         return Section("maps", title, (f"Not drawn: {error.name} is not installed.",))
+    except WeightsGoneError as error:
+        return Section("maps", title, (f"Not drawn: {error.reason}.",))
     except StudyError:
         return Section("maps", title, ("Not drawn: the checkpoints, the data or the cache are not there any more.",))
     return Section("maps", title, (), [Picture("activation-maps.png", data, caption)])

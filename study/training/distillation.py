@@ -60,8 +60,9 @@ def describe_teachers(
     Raises
     ------
     StudyError
-        A teacher that is not finished, is given twice, lacks an observation, learned under another label policy, or
-        knows other patients: what it learned from the new run's validation or test patients would be handed on.
+        A teacher that is not finished, has no weights any more, is given twice, lacks an observation, learned under
+        another label policy, or knows other patients: what it learned from the new run's validation or test patients
+        would be handed on.
     """
     if not 0 < share <= 1:
         raise StudyError(f"the teachers' share must be above 0 and at most 1, found {share:g}")
@@ -70,6 +71,7 @@ def describe_teachers(
         raise StudyError(f"{twice[0]}: given twice as a teacher; it would count double")
     teachers = [load_run(place) for place in places]
     for teacher in teachers:
+        teacher.kept_weights.require_soup(teacher.folder)
         if teacher.config["split"]["sha256"] != split["sha256"]:
             raise StudyError(
                 f"{teacher.folder}: divided patients otherwise than the new run, so it may have learned from that "

@@ -4,9 +4,9 @@
 
     config.json               every setting
     metrics.csv, log.txt      what happened
-    checkpoints/              the best, with index.json
+    checkpoints/              the best, with index.json; thinned.json where they were deleted, soup.safetensors if kept
     last/                     resume state
-    predictions/              validation.npz, test.npz
+    predictions/              validation.npz, test.npz; external/ on other films or by other labels
     teacher/                  what teachers say of the training films, where there are teachers
     done.json                 written last; failed.json if the run failed
 """
@@ -22,6 +22,7 @@ from xraytransfer.errors import StudyError
 from xraytransfer.files import read_json, write_json
 from xraytransfer.study.data.predictions import Predictions, read_predictions
 from xraytransfer.study.networks.architectures import Architecture
+from xraytransfer.study.training.kept_weights import KeptWeights, read_kept_weights
 from xraytransfer.study.training.presets import Preset
 
 if TYPE_CHECKING:
@@ -72,16 +73,22 @@ class Run:
         """The row that was trained."""
         return Architecture.from_dict(self.config["row"])
 
+    @property
+    def kept_weights(self) -> KeptWeights:
+        """Which weights are there: those of the checkpoints, unless the run was thinned."""
+        return read_kept_weights(self.folder)
+
     def load_network(self, checkpoint: Checkpoint) -> Network:
         """Return the network with a checkpoint's weights, in evaluation mode.
 
         Raises
         ------
         StudyError
-            If the file is absent or damaged.
+            If the file is absent or damaged, or the run was thinned (`WeightsGoneError`).
         """
         from xraytransfer.study.training.checkpoints import load_tensors
 
+        self.kept_weights.require_checkpoints(self.folder)
         network = self.empty_network()
         network.load_state_dict(load_tensors(self.folder / "checkpoints" / checkpoint.file, checkpoint.sha256))
         return network.eval()
@@ -98,12 +105,22 @@ class Run:
         ).eval()
 
     def load_soup(self) -> Network:
-        """Return the network whose weights are the mean of all kept checkpoints', in evaluation mode."""
+        """Return the network whose weights are the mean of all kept checkpoints', in evaluation mode.
+
+        Raises
+        ------
+        StudyError
+            If a file is absent or damaged, or the run was thinned to less (`WeightsGoneError`).
+        """
         from xraytransfer.study.training.checkpoints import load_tensors, soup
 
-        files = [load_tensors(self.folder / "checkpoints" / c.file, c.sha256) for c in self.checkpoints]
+        kept = self.kept_weights
+        if kept.keep == "all":
+            weights = soup([load_tensors(self.folder / "checkpoints" / c.file, c.sha256) for c in self.checkpoints])
+        else:
+            weights = kept.load_soup(self.folder, tuple(checkpoint.step for checkpoint in self.checkpoints))
         network = self.empty_network()
-        network.load_state_dict(soup(files))
+        network.load_state_dict(weights)
         return network.eval()
 
     def predictions(self, split: str) -> Predictions:

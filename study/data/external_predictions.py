@@ -1,0 +1,152 @@
+"""Predictions of a finished run beside its own: on other films, or of known films by other labels.
+
+``predictions/external/NAME.npz`` has the form of the run's own ``test.npz``; ``NAME.json``, which is written last, says
+what the films are and holds the checksum of the npz file. A file of predictions without it does not count. Where a
+run had no single checkpoints any more, the file has the soup only: ``probability`` then has no member.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xraytransfer.errors import StudyError
+from xraytransfer.files import read_json, write_json
+from xraytransfer.study.data.predictions import Predictions, read_predictions, write_predictions
+
+__all__ = [
+    "ExternalPredictions",
+    "check_name",
+    "comparable_names",
+    "external_folder",
+    "external_names",
+    "films_sha256",
+    "labels_sha256",
+    "read_external",
+    "write_external",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class ExternalPredictions:
+    """What a run predicts for films that are judged apart from its own test.
+
+    Attributes
+    ----------
+    name : str
+        Of the test.
+    record : dict
+        NAME.json: data set, films, patients, what was left out and why, checksums.
+    predictions : Predictions
+        NAME.npz.
+    """
+
+    name: str
+    record: Mapping[str, Any]
+    predictions: Predictions
+
+
+def check_name(name: str) -> None:
+    """Raise `StudyError` unless a test may be called so: it becomes a file's name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name in ("validation", "test"):
+        raise StudyError(
+            f"{name!r} cannot be the name of an external test: up to 64 letters, digits, points, hyphens and "
+            "underscores, not validation and not test; take another --name"
+        )
+
+
+def external_folder(run: Path) -> Path:
+    """Return where a run's external predictions are."""
+    return run / "predictions" / "external"
+
+
+def external_names(run: Path) -> list[str]:
+    """Return the names of a run's external tests, sorted."""
+    return sorted(path.stem for path in external_folder(run).glob("*.json"))
+
+
+def read_external(run: Path, name: str) -> ExternalPredictions:
+    """Read a run's external predictions.
+
+    Raises
+    ------
+    StudyError
+        If they are absent or damaged, or the two files do not belong together.
+    """
+    folder = external_folder(run)
+    record = read_json(folder / f"{name}.json")
+    path = folder / f"{name}.npz"
+    if not isinstance(record, dict) or "predictions_sha256" not in record:
+        raise StudyError(f"{folder / name}.json: damaged; repeat the test with --again")
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != record["predictions_sha256"]:
+        raise StudyError(f"{path}: absent, or not what {name}.json describes; repeat the test with --again")
+    return ExternalPredictions(name, record, read_predictions(path))
+
+
+def write_external(run: Path, name: str, predictions: Predictions, record: Mapping[str, Any]) -> None:
+    """Write NAME.npz, then NAME.json, each in one step.
+
+    Whenever the process ends, either the new test is there as a whole, or none of this name is.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder.
+    name : str
+        Of the test.
+    predictions : Predictions
+        As they are stored.
+    record : mapping
+        What only the caller knows; counts, checksums, version and time are added.
+    """
+    folder = external_folder(run)
+    (folder / f"{name}.json").unlink(missing_ok=True)
+    write_predictions(folder / f"{name}.npz", predictions)
+    members = len(predictions.checkpoint_steps)
+    document = {
+        "schema": 1,
+        "name": name,
+        **record,
+        "films": len(predictions.image),
+        "patients": len(np.unique(predictions.patient)),
+        "observations": predictions.observations.tolist(),
+        "checkpoints": members,
+        "soup": predictions.soup is not None,
+        "films_sha256": films_sha256(predictions.image),
+        "labels_sha256": labels_sha256(predictions),
+        "predictions_sha256": hashlib.sha256((folder / f"{name}.npz").read_bytes()).hexdigest(),
+        "writer": f"xraytransfer {version('xraytransfer')}",
+        "written": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    write_json(folder / f"{name}.json", document)
+
+
+def films_sha256(images: Iterable[str]) -> str:
+    """Return the SHA-256 of a list of images' names, one a line, in their order."""
+    return hashlib.sha256("\n".join(images).encode()).hexdigest()
+
+
+def labels_sha256(predictions: Predictions) -> str:
+    """Return the SHA-256 of the observations and their labels, row by row."""
+    codes = np.nan_to_num(predictions.label, nan=-1.0).astype(np.int8)
+    names = ",".join(predictions.observations.tolist())
+    return hashlib.sha256(names.encode() + b"\n" + codes.tobytes()).hexdigest()
+
+
+def comparable_names(first: Iterable[str], second: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return two lists of images' names in one form: file names without folder and ending.
+
+    The folders stay where file names alone are not unique in either list, as in CheXpert.
+    """
+    one, two = [Path(name).with_suffix("") for name in first], [Path(name).with_suffix("") for name in second]
+    if all(len({path.name for path in paths}) == len(paths) for paths in (one, two)):
+        return [path.name for path in one], [path.name for path in two]
+    return [path.as_posix() for path in one], [path.as_posix() for path in two]
