@@ -34,6 +34,9 @@ __all__ = [
     "write_external",
 ]
 
+ENDING = r"\.(png|jpe?g|dcm|dicom)$"
+"""Of an image's name. Any other part after a point belongs to the name: DICOM's identifiers are full of points."""
+
 
 @dataclass(frozen=True, eq=False)
 class ExternalPredictions:
@@ -146,7 +149,8 @@ def comparable_names(first: Iterable[str], second: Iterable[str]) -> tuple[list[
 
     The folders stay where file names alone are not unique in either list, as in CheXpert.
     """
-    one, two = [Path(name).with_suffix("") for name in first], [Path(name).with_suffix("") for name in second]
-    if all(len({path.name for path in paths}) == len(paths) for paths in (one, two)):
-        return [path.name for path in one], [path.name for path in two]
-    return [path.as_posix() for path in one], [path.as_posix() for path in two]
+    one, two = ([re.sub(ENDING, "", name, flags=re.IGNORECASE) for name in names] for names in (first, second))
+    files = [[name.rpartition("/")[2] for name in names] for names in (one, two)]
+    if all(len(set(names)) == len(names) for names in files):
+        return files[0], files[1]
+    return one, two

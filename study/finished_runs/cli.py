@@ -147,7 +147,7 @@ def relabel_command(
     "--keep",
     type=click.Choice(["predictions", "soup", "all"]),
     required=True,
-    help="predictions: no weights; soup: one file, the mean of the checkpoints' weights; all: all but the resume state.",
+    help="predictions: no weights; soup: one file, the mean of the checkpoints' weights; all: no resume state.",
 )
 def thin_command(runs: tuple[Path, ...], keep: str) -> int:
     """Delete what finished runs need not keep.

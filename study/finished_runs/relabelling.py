@@ -173,7 +173,7 @@ def _relabelled(
     listed = row_of >= 0
     if not listed.any():
         raise StudyError(f"{run.folder}: none of its {len(listed)} films is among those with other labels")
-    columns = [names.index(one) for one in shared]
+    columns = np.array([names.index(one) for one in shared], np.intp)
     trained: list[str] = run.config["outputs"]
     policies = dict(zip(trained, parse_policy(run.config["label_policy"], trained), strict=True))
     raw = labels.label[row_of[listed]][:, [labels.observations.index(one) for one in shared]]
@@ -192,7 +192,7 @@ def _relabelled(
     return (new if correct else _narrowed(new.subset(listed), columns)), counts
 
 
-def _narrowed(films: Predictions, columns: list[int]) -> Predictions:
+def _narrowed(films: Predictions, columns: NDArray[np.intp]) -> Predictions:
     """Return predictions of some observations."""
     return replace(
         films,
