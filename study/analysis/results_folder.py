@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,30 +173,49 @@ def _read_run(folder: Path) -> RunResult:
     """Read one run, keeping of its members only what the report needs."""
     config, done = read_json(folder / "config.json"), read_json(folder / "done.json")
     predictions = read_predictions(folder / "predictions" / "test.npz")
+    test = reduce_to_six(predictions, folder.name)
+    return RunResult(folder.name, folder, config, done, test, predictions.probability.shape[1])
+
+
+def reduce_to_six(predictions: Predictions, name: str, *, by_soup: bool = False) -> Predictions:
+    """Return what the report needs of predictions: the six observations, and two members.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        As stored.
+    name : str
+        Of the run, for messages.
+    by_soup : bool
+        False: the members are the ensemble of the checkpoints and the best of them. True: both are the soup.
+
+    Raises
+    ------
+    StudyError
+        If none of the six is there, or a probability is NaN.
+    """
     columns = [
         column
         for observation in OBSERVATIONS
         for column in np.flatnonzero(predictions.observations == observation.identifier)
     ]
     if not columns:
-        raise StudyError(f"{folder.name}: none of the six observations was trained")
-    two = np.stack([predictions.ensemble()[:, columns], predictions.probability[:, 0][:, columns]], axis=1)
-    test = Predictions(
-        image=predictions.image,
-        patient=predictions.patient,
-        examination=predictions.examination,
-        view=predictions.view,
-        sex=predictions.sex,
-        age=predictions.age,
+        raise StudyError(f"{name}: none of the six observations was trained")
+    best = -1 if by_soup else predictions.checkpoint_steps[0]
+    first, second = (predictions.soup,) * 2 if by_soup else (predictions.ensemble(), predictions.probability[:, 0])
+    if first is None or second is None:
+        raise StudyError(f"{name}: no soup is stored")
+    test = replace(
+        predictions,
         observations=predictions.observations[columns],
         label=predictions.label[:, columns],
-        probability=two.astype(np.float32),
-        checkpoint_steps=np.array([-1, predictions.checkpoint_steps[0]]),
+        probability=np.stack([first[:, columns], second[:, columns]], axis=1).astype(np.float32),
+        checkpoint_steps=np.array([-1, best]),
         soup=None if predictions.soup is None else predictions.soup[:, columns],
     )
     if np.isnan(test.probability).any() or (test.soup is not None and np.isnan(test.soup).any()):
-        raise StudyError(f"{folder.name}: a probability is NaN")
-    return RunResult(folder.name, folder, config, done, test, predictions.probability.shape[1])
+        raise StudyError(f"{name}: a probability is NaN")
+    return test
 
 
 def _key(run: RunResult) -> str:

@@ -185,10 +185,13 @@ def _row_filter(conditions: tuple[str, ...]) -> RowFilter:
 def _films(data: str, folder: Path, mapping: Path | None, views: str, rows: RowFilter) -> ExternalFilms:
     """Read the table of the films, and what the record of a test says of it."""
     from xraytransfer.study.data.datasets import read_dataset
+    from xraytransfer.study.data.mapping_file import read_mapping
     from xraytransfer.study.finished_runs.external_test import ExternalFilms
     from xraytransfer.study.finished_runs.strangers import name_space
 
     table = read_dataset(data, folder, mapping=mapping, views=views, rows=rows)
+    if mapping:
+        rows = {**read_mapping(mapping).rows, **rows}
     source = {
         "data": table.name,
         "layout": data,

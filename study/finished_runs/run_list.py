@@ -53,6 +53,7 @@ def for_each_run(
         try:
             log(action(folder))
         except (StudyError, RuntimeError, OSError, MemoryError, SafetensorError) as error:
-            refuse(f"refused: {folder.name}: {explain(error)}")
+            reason = explain(error)
+            refuse(f"refused: {reason if folder.name in reason else f'{folder.name}: {reason}'}")
             refused += 1
     return refused

@@ -15,6 +15,12 @@ from xraytransfer.study.analysis.cells import Scored, score_results
 from xraytransfer.study.analysis.cost import Cost, measure_costs, read_costs
 from xraytransfer.study.analysis.data_summary import data_section_tables, headline, limits, settings_table
 from xraytransfer.study.analysis.ensembles import across_table, checkpoint_table, ensemble_verdicts
+from xraytransfer.study.analysis.external_tests import (
+    external_sentences,
+    external_tables,
+    read_external_tests,
+    run_table,
+)
 from xraytransfer.study.analysis.question_accuracy import accuracy_name, answer_accuracy
 from xraytransfer.study.analysis.question_boost import answer_boost
 from xraytransfer.study.analysis.question_size import answer_size
@@ -131,6 +137,12 @@ def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], no_maps: str, 
         for a, figure, caption in answers
     ]
     published = published_table(scored)
+    external = read_external_tests(scored.results)
+    if external:
+        tables = external_tables(scored, external, workers)
+        sections.append(
+            Section("external", "On other films, and by other labels", external_sentences(external), tables=tables)
+        )
     sections += [
         Section(
             "observations",
@@ -157,6 +169,7 @@ def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], no_maps: str, 
             (),
             drawn("curves", figures.curves_figure(scored), "Macro AUROC on the validation patients while training."),
         ),
+        Section("runs", "Every run", (), tables=[run_table(scored, external)], folded=True),
         Section(
             "cells", "Every cell", (), tables=[subset_table(scored), observation_table(scored), settings_table(scored)],
             folded=True,
