@@ -27,7 +27,14 @@ from xraytransfer.study.data.external_predictions import external_names, read_ex
 from xraytransfer.study.data.predictions import Predictions
 from xraytransfer.study.stats.auroc import auroc
 
-__all__ = ["ExternalTest", "external_sentences", "external_tables", "read_external_tests", "run_table"]
+__all__ = [
+    "ExternalTest",
+    "external_run_table",
+    "external_sentences",
+    "external_tables",
+    "read_external_tests",
+    "run_table",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +139,7 @@ def _sentence(test: ExternalTest) -> str:
 
 
 def external_tables(scored: Scored, tests: Sequence[ExternalTest], workers: int = 1) -> list[Table]:
-    """Return the tables of every external test: cells beside their own test, observations, and runs.
+    """Return the tables of every external test: cells beside their own test, and observations.
 
     Parameters
     ----------
@@ -147,7 +154,7 @@ def external_tables(scored: Scored, tests: Sequence[ExternalTest], workers: int 
     for test in tests:
         outside = _score(scored, test, workers)
         own = _own(scored, test, workers)
-        tables += [_cell_table(test, outside, own), _observation_table(test, outside), _run_observations(test, outside)]
+        tables += [_cell_table(test, outside, own), _observation_table(test, outside)]
     return tables
 
 
@@ -243,17 +250,20 @@ def _observation_column(name: str) -> Column:
     return Column(name.replace("_", " ").capitalize(), show)
 
 
-def _run_observations(test: ExternalTest, outside: Scored) -> Table:
+def external_run_table(scored: Scored, test: ExternalTest) -> Table:
     """Return one row per run and seed: AUROC of each observation on the external films."""
+    names = [str(name) for name in test.films.observations]
     rows = []
-    for run in outside.results.runs:
-        values = _each(run.test.label, run.test.probability[:, 0])
-        row = _run_row(run) | {"macro": _macro(values)}
-        rows.append(row | dict(zip(outside.results.observations, values, strict=True)))
+    for run in scored.results.runs:
+        if run.name not in test.stored:
+            continue
+        films = test.stored[run.name]
+        values = _each(films.label, films.probability[:, 0])
+        rows.append(_run_row(run) | {"macro": _macro(values)} | dict(zip(names, values, strict=True)))
     columns = [
         Column("Run", text("run"), right=False),
         Column("Macro", number("macro")),
-        *(Column(name.replace("_", " ").capitalize(), number(name)) for name in outside.results.observations),
+        *(Column(name.replace("_", " ").capitalize(), number(name)) for name in names),
     ]
     return Table(f"external_{test.name}_runs", f"{test.name}: AUROC of every run", columns, rows)
 

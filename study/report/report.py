@@ -16,6 +16,7 @@ from xraytransfer.study.analysis.cost import Cost, measure_costs, read_costs
 from xraytransfer.study.analysis.data_summary import data_section_tables, headline, limits, settings_table
 from xraytransfer.study.analysis.ensembles import across_table, checkpoint_table, ensemble_verdicts
 from xraytransfer.study.analysis.external_tests import (
+    external_run_table,
     external_sentences,
     external_tables,
     read_external_tests,
@@ -138,6 +139,7 @@ def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], no_maps: str, 
     ]
     published = published_table(scored)
     external = read_external_tests(scored.results)
+    run_tables = [run_table(scored, external), *(external_run_table(scored, test) for test in external)]
     if external:
         tables = external_tables(scored, external, workers)
         sections.append(
@@ -169,7 +171,7 @@ def _sections(scored: Scored, costs: dict[tuple[str, int], Cost], no_maps: str, 
             (),
             drawn("curves", figures.curves_figure(scored), "Macro AUROC on the validation patients while training."),
         ),
-        Section("runs", "Every run", (), tables=[run_table(scored, external)], folded=True),
+        Section("runs", "Every run", (), tables=run_tables, folded=True),
         Section(
             "cells", "Every cell", (), tables=[subset_table(scored), observation_table(scored), settings_table(scored)],
             folded=True,
