@@ -15,7 +15,8 @@ import pytest
 def toy_runs(made_up_films: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Return two finished run folders of timm's miniatures, with 3 and 2 checkpoints, on 300 made-up films."""
     pytest.importorskip("timm")
-    from xraytransfer.study.runs.grid import Grid, place_runs
+    from xraytransfer.study.runs.grid import Grid
+    from xraytransfer.study.runs.grid_runs import place_runs
     from xraytransfer.study.training.presets import parse_changes
 
     root = tmp_path_factory.mktemp("study")

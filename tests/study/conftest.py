@@ -14,7 +14,8 @@ import pytest
 @pytest.fixture(scope="session")
 def toy_run_placer(made_up_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function from changed settings and options of a grid to the folder of a toy run; all share a cache."""
-    from xraytransfer.study.runs.grid import Grid, place_runs
+    from xraytransfer.study.runs.grid import Grid
+    from xraytransfer.study.runs.grid_runs import place_runs
 
     cache = tmp_path_factory.mktemp("cache")
 
