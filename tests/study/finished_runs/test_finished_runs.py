@@ -126,7 +126,7 @@ def test_a_run_is_tested_on_other_films(run: Path, films: Path) -> None:
 
 
 def ask(network: Any, config: dict[str, Any], films: Path) -> np.ndarray:
-    """Return what a network says of the films, read by the code that prediction reads with."""
+    """Return the probabilities of a network for the films, read by the code that prediction reads with."""
     from xraytransfer.radiograph import read_radiograph
     from xraytransfer.resize import resize
 
