@@ -87,8 +87,8 @@ def choose_members(folders: Sequence[Path], checkpoints: str = "all", fuse: str 
     Raises
     ------
     ExportError
-        No runs, one given twice, a run without checkpoints, runs that do not fit together, or one that lacks an
-        observation.
+        No runs, one given twice, a run without checkpoints, a thinned run without the weights that are asked for, runs
+        that do not fit together, or one that lacks an observation.
     StudyError
         A folder that holds no finished run, or a damaged file. Weights are safetensors: nothing is unpickled.
     """
@@ -104,7 +104,7 @@ def choose_members(folders: Sequence[Path], checkpoints: str = "all", fuse: str 
     resolved = [folder.resolve() for folder in folders]
     if twice := [str(folder) for folder in folders if resolved.count(folder.resolve()) > 1]:
         raise ExportError(f"{twice[0]}: given twice; its members would count double")
-    runs = [_chosen(load_run(folder), checkpoints) for folder in folders]
+    runs = [_chosen(load_run(folder), checkpoints, fuse) for folder in folders]
     for run in runs[1:]:
         _check_same(runs[0], run)
     members = [member for run in runs for member in _members(run, fuse)]
@@ -122,10 +122,11 @@ def weights_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _chosen(run: Run, checkpoints: str) -> Run:
+def _chosen(run: Run, checkpoints: str, fuse: str) -> Run:
     """Return the run with the chosen checkpoints, best first."""
     if not run.checkpoints:
         raise ExportError(f"{run.folder}: the run keeps no checkpoints; train it again")
+    _check_weights(run, checkpoints, fuse)
     if "," in checkpoints:
         steps = _steps(checkpoints, run)
         return replace(run, checkpoints=[kept for kept in run.checkpoints if kept.step in steps])
@@ -142,6 +143,18 @@ def _chosen(run: Run, checkpoints: str) -> Run:
             f"(one step alone is written {count},)"
         )
     return replace(run, checkpoints=run.checkpoints[:count])
+
+
+def _check_weights(run: Run, checkpoints: str, fuse: str) -> None:
+    """Raise `ExportError` where a thinned run no longer has the weights that the options ask for."""
+    keep = run.kept_weights.keep
+    if keep == "predictions":
+        raise ExportError(f"{run.folder}: thinned to predictions: no weights are left to export; train it again")
+    if keep == "soup" and (fuse != "soup" or checkpoints != "all"):
+        raise ExportError(
+            f"{run.folder}: thinned to soup: its single checkpoints are gone; --fuse soup --checkpoints all exports "
+            f"the mean of their weights"
+        )
 
 
 def _steps(checkpoints: str, run: Run) -> list[int]:
@@ -188,7 +201,7 @@ def _check_same(first: Run, other: Run) -> None:
 
 
 def _members(run: Run, fuse: str) -> list[Member]:
-    if fuse == "soup" and len(run.checkpoints) > 1:
+    if fuse == "soup" and (len(run.checkpoints) > 1 or run.kept_weights.keep == "soup"):
         network = _six(run.load_soup(), run)
         return [Member(network, _describe(run, network, run.checkpoints, "soup"))]
     networks = [(_six(run.load_network(checkpoint), run), checkpoint) for checkpoint in run.checkpoints]

@@ -1,4 +1,7 @@
-"""Commands: ``xraytransfer study plan | cache | run | train | status | tensorboard | report | quality-gate | demo``.
+"""Commands: ``xraytransfer study plan | cache | run | train | status | tensorboard | report | demo``.
+
+The commands ``test``, ``relabel`` and ``thin`` are defined in `xraytransfer.study.finished_runs.cli`, and
+``quality-gate`` in `xraytransfer.study.quality_gate.cli`.
 
 The module is light: everything heavy is imported in the bodies of the commands.
 """
@@ -11,6 +14,7 @@ from typing import Any
 import click
 
 from xraytransfer.errors import StudyError
+from xraytransfer.study.finished_runs.cli import relabel, test, thin
 from xraytransfer.study.quality_gate.cli import judge, quality_gate
 from xraytransfer.study.runs.grid import RESULTS, Grid, grid_options
 from xraytransfer.usage_errors import as_usage_error
@@ -27,8 +31,8 @@ def study() -> None:
     """Train and compare networks on a data set."""
 
 
-study.add_command(quality_gate)
-study.add_command(judge)
+for command in (quality_gate, judge, test, relabel, thin):
+    study.add_command(command)
 
 
 def _grid(options: dict[str, Any]) -> Grid:

@@ -22,10 +22,11 @@ PHANTOMS = {"study/phantoms"}
 STATS = {"study/stats"}
 TRAINING = {"study/training"} | DATA | NETWORKS | STATS
 RUNS = {"study/runs"} | TRAINING
+FINISHED_RUNS = {"study/finished_runs"} | RUNS
 ANALYSIS = {"study/analysis"} | TRAINING | PHANTOMS
 REPORT = {"study/report"} | ANALYSIS
 QUALITY_GATE = {"study/quality_gate"} | RUNS | PHANTOMS
-STUDY = {"study"} | QUALITY_GATE | REPORT | {"study/demo"}
+STUDY = {"study"} | QUALITY_GATE | FINISHED_RUNS | REPORT | {"study/demo"}
 EXPORT = {"export", "export/graph", "export/checks", "export/card"}
 RESULTS = {"serve/dicom_results"}
 SERVE = {"serve", "serve/web", "serve/page", "serve/dicom", "serve/spool"} | RESULTS
@@ -44,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study/phantoms": CORE,
     "study/training": CORE | TRAINING,
     "study/runs": CORE | RUNS,
+    "study/finished_runs": CORE | FINISHED_RUNS,
     "study/analysis": CORE | ANALYSIS,
     "study/report": CORE | REPORT,
     "study/quality_gate": CORE | QUALITY_GATE,

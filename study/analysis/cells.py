@@ -34,7 +34,7 @@ from xraytransfer.study.stats.bootstrap import (
     resample_patients,
 )
 
-__all__ = ["INITIALISATIONS", "Cell", "Scores", "draw_seeds", "mean_over_seeds", "score_results"]
+__all__ = ["INITIALISATIONS", "Cell", "Scores", "draw_seeds", "mean_over_seeds", "score_cells", "score_results"]
 
 INITIALISATIONS = ("pretrained", "random")
 """In the order in which they are reported."""
@@ -177,18 +177,53 @@ def score_results(results: Results, *, replicates: int = 1000, seed: int = 0, wo
     Scores
     """
     weights = resample_patients(results.test.patient, replicates, np.random.default_rng([seed, 0]))
+    probabilities = [run.test.ensemble for run in results.runs]
+    cells = score_cells(results.runs, results.test.label, probabilities, weights, seed=seed, workers=workers)
+    return Scores(results, cells, weights, seed)
+
+
+def score_cells(
+    runs: Sequence[RunResult],
+    label: NDArray[np.float32],
+    probabilities: Sequence[NDArray[np.float32]],
+    weights: NDArray[np.uint16],
+    *,
+    seed: int,
+    workers: int = 1,
+) -> tuple[Cell, ...]:
+    """Return the cells of some runs, with their AUROCs on some films.
+
+    Parameters
+    ----------
+    runs : sequence of RunResult
+        The runs of all cells.
+    label : ndarray
+        float32, shape (films, observations): 1, 0, or NaN where masked.
+    probabilities : sequence of ndarray
+        For each run its probabilities of the films, float32, shape (films, observations).
+    weights : ndarray
+        uint16, shape (replicates, films): see `resample_patients`.
+    seed : int
+        Seed of the draws of seeds.
+    workers : int
+        Threads.
+
+    Returns
+    -------
+    tuple of Cell
+        By family, architecture, initialisation, truncation.
+    """
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        each = pool.map(lambda run: observation_replicates(run.test.label, run.test.ensemble, weights), results.runs)
-        scores = dict(zip((run.name for run in results.runs), each, strict=True))
+        each = pool.map(lambda probability: observation_replicates(label, probability, weights), probabilities)
+        scores = dict(zip((run.name for run in runs), each, strict=True))
     by_cell: dict[tuple[str, str, int], list[RunResult]] = {}
-    for run in results.runs:
+    for run in runs:
         by_cell.setdefault(run.cell, []).append(run)
     generator = np.random.default_rng([seed, 1])
     cells = [_cell(runs, [scores[run.name] for run in runs], generator) for runs in by_cell.values()]
-    ordered = sorted(
-        cells, key=lambda c: (c.family, _whole_size(c, cells), c.architecture, c.initialisation, c.truncation)
+    return tuple(
+        sorted(cells, key=lambda c: (c.family, _whole_size(c, cells), c.architecture, c.initialisation, c.truncation))
     )
-    return Scores(results, tuple(ordered), weights, seed)
 
 
 def _cell(runs: Sequence[RunResult], scores: Sequence[tuple[Floats, Floats]], generator: np.random.Generator) -> Cell:

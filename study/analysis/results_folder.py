@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from xraytransfer.errors import StudyError
 from xraytransfer.files import read_json
 from xraytransfer.observations import OBSERVATIONS
-from xraytransfer.study.data.predictions import LabelledFilms, read_predictions
+from xraytransfer.study.data.predictions import LabelledFilms, Predictions, read_predictions
 from xraytransfer.study.stats import Floats
 from xraytransfer.study.training.presets import Preset
 from xraytransfer.study.training.run_folder import list_runs
 
-__all__ = ["Results", "RunPredictions", "RunResult", "read_curve", "read_results"]
+__all__ = ["Results", "RunPredictions", "RunResult", "read_curve", "read_results", "select_six"]
 
 _VARIED = ("architecture", "timm", "family", "row", "initialisation", "truncation", "seed", "weights", "writer")
 """Settings that a grid varies, or that name places on disk."""
@@ -193,24 +193,35 @@ def _reason_against(folder: Path) -> str:
 def _read_run(folder: Path) -> RunResult:
     """Read one run, and keep of its checkpoints' probabilities only what the report needs."""
     config, done = read_json(folder / "config.json"), read_json(folder / "done.json")
-    stored = read_predictions(folder / "predictions" / "test.npz")
+    stored = select_six(read_predictions(folder / "predictions" / "test.npz"), folder.name)
+    test = RunPredictions(
+        **vars(stored.films()),
+        ensemble=stored.ensemble(),
+        best_checkpoint=stored.best_checkpoint(),
+        soup=stored.soup,
+    )
+    return RunResult(folder.name, folder, config, done, test, stored.probability.shape[1])
+
+
+def select_six(predictions: Predictions, run: str) -> Predictions:
+    """Return the predictions of those of the six observations that the run was trained for.
+
+    Raises
+    ------
+    StudyError
+        If the run was trained for none of the six, or a probability is NaN. The message starts with the name `run`.
+    """
     columns = [
         column
         for observation in OBSERVATIONS
-        for column in np.flatnonzero(stored.observations == observation.identifier)
+        for column in np.flatnonzero(predictions.observations == observation.identifier)
     ]
     if not columns:
-        raise StudyError(f"{folder.name}: none of the six observations was trained")
-    films = {field.name: getattr(stored, field.name) for field in fields(LabelledFilms)}
-    test = RunPredictions(
-        **films | {"observations": stored.observations[columns], "label": stored.label[:, columns]},
-        ensemble=stored.ensemble()[:, columns],
-        best_checkpoint=stored.best_checkpoint()[:, columns],
-        soup=None if stored.soup is None else stored.soup[:, columns],
-    )
-    if any(np.isnan(array).any() for array in (test.ensemble, test.best_checkpoint, test.soup) if array is not None):
-        raise StudyError(f"{folder.name}: a probability is NaN")
-    return RunResult(folder.name, folder, config, done, test, stored.probability.shape[1])
+        raise StudyError(f"{run}: none of the six observations was trained")
+    six = predictions.select(np.array(columns))
+    if np.isnan(six.probability).any() or (six.soup is not None and np.isnan(six.soup).any()):
+        raise StudyError(f"{run}: a probability is NaN")
+    return six
 
 
 def _comparison_key(run: RunResult) -> str:

@@ -7,7 +7,6 @@ Irvin et al., CheXpert, AAAI 2019. Wang et al., ChestX-ray8, CVPR 2017 (NIH Clin
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 
 from xraytransfer.errors import StudyError
 from xraytransfer.study.data.film_table import FilmTable, build_table, identifier, parse_age, parse_label, read_csv
+from xraytransfer.study.data.mapping_file import read_mapping
+from xraytransfer.study.data.row_filter import RowFilter, row_matches
 
 __all__ = ["CHEXPERT_OBSERVATIONS", "DATASETS", "NIH_OBSERVATIONS", "read_dataset"]
 
@@ -36,7 +37,9 @@ _SEX = {"m": "M", "male": "M", "f": "F", "female": "F"}
 _SPLITS = {"val": "validation", "valid": "validation"}
 
 
-def read_dataset(name: str, folder: Path, *, mapping: Path | None = None, views: str = "frontal") -> FilmTable:
+def read_dataset(
+    name: str, folder: Path, *, mapping: Path | None = None, views: str = "frontal", rows: RowFilter | None = None
+) -> FilmTable:
     """Read the table of a data set.
 
     Parameters
@@ -49,6 +52,8 @@ def read_dataset(name: str, folder: Path, *, mapping: Path | None = None, views:
         For ``csv``, the mapping file (see `read_mapped`).
     views : str
         ``frontal``, ``lateral`` or ``all``.
+    rows : RowFilter or None
+        Values that select rows of its tables; None for all rows.
 
     Raises
     ------
@@ -64,9 +69,9 @@ def read_dataset(name: str, folder: Path, *, mapping: Path | None = None, views:
     if name == "csv":
         if mapping is None:
             raise StudyError("a data set of kind csv needs a mapping file: --mapping FILE")
-        table = read_mapped(folder, mapping)
+        table = read_mapped(folder, mapping, rows or {})
     else:
-        table = DATASETS[name](folder)
+        table = DATASETS[name](folder, rows or {})
     if views != "all":
         lateral = table.view == "LATERAL"
         keep = lateral if views == "lateral" else ~lateral
@@ -77,7 +82,7 @@ def read_dataset(name: str, folder: Path, *, mapping: Path | None = None, views:
     return table
 
 
-def read_nih(folder: Path) -> FilmTable:
+def read_nih(folder: Path, row_filter: RowFilter) -> FilmTable:
     """Read ChestX-ray14 in its official layout: table, ``images*/`` folders, split lists.
 
     The table is the first file ``Data_Entry*.csv``. The official split is taken from a column ``Official Split``,
@@ -86,7 +91,7 @@ def read_nih(folder: Path) -> FilmTable:
     tables = sorted(folder.glob("Data_Entry*.csv"))
     if not tables:
         raise StudyError(f"{folder}: no Data_Entry*.csv; expected NIH's official layout")
-    rows = read_csv(tables[0], ("Image Index", "Finding Labels", "Patient ID"))
+    rows = read_csv(tables[0], ("Image Index", "Finding Labels", "Patient ID", *row_filter))
     files = {path.name: path for pattern in ("images*/*.png", "images*/images/*.png") for path in folder.glob(pattern)}
     lists: dict[str, str] = {}
     for split, name in (("train", "train_val_list.txt"), ("test", "test_list.txt")):
@@ -94,6 +99,8 @@ def read_nih(folder: Path) -> FilmTable:
             lists |= dict.fromkeys((folder / name).read_text(encoding="utf-8").split(), split)
     films = []
     for line, row in enumerate(rows, start=2):
+        if not row_matches(row, row_filter):
+            continue
         image = row["Image Index"]
         findings = set(row["Finding Labels"].split("|"))
         if unknown := sorted(findings - set(NIH_OBSERVATIONS)):
@@ -116,7 +123,7 @@ def read_nih(folder: Path) -> FilmTable:
     return build_table("nih", [_NIH_NAMES.get(name, identifier(name)) for name in NIH_OBSERVATIONS], films)
 
 
-def read_chexpert(folder: Path) -> FilmTable:
+def read_chexpert(folder: Path, row_filter: RowFilter) -> FilmTable:
     """Read CheXpert, v1.0 or -small: ``train.csv``, ``valid.csv`` and, where present, the released test labels.
 
     The test labels may be called ``test.csv``, ``test_labels.csv`` or ``groundtruth.csv``. They have no columns for
@@ -135,8 +142,9 @@ def read_chexpert(folder: Path) -> FilmTable:
                 raise StudyError(f"{folder}: no train.csv; expected CheXpert's own layout")
             notes.append(f"{name} is not there")
             continue
-        for line, row in enumerate(read_csv(folder / name, ("Path", *CHEXPERT_OBSERVATIONS)), start=2):
-            films.append(_chexpert_row(folder, row, split, f"{name} line {line}"))
+        for line, row in enumerate(read_csv(folder / name, ("Path", *CHEXPERT_OBSERVATIONS, *row_filter)), start=2):
+            if row_matches(row, row_filter):
+                films.append(_chexpert_row(folder, row, split, f"{name} line {line}"))
     return build_table("chexpert", [identifier(name) for name in CHEXPERT_OBSERVATIONS], films, notes)
 
 
@@ -161,55 +169,52 @@ def _chexpert_row(folder: Path, row: dict[str, str], split: str, where: str) -> 
     }
 
 
-def read_mapped(folder: Path, mapping: Path) -> FilmTable:
+def read_mapped(folder: Path, mapping: Path, row_filter: RowFilter) -> FilmTable:
     """Read any CSV through a mapping file.
 
     The mapping is a JSON object::
 
         {"name": "mine", "table": "films.csv", "image": "file", "patient": "pid", "examination": "accession",
          "view": "view", "sex": "sex", "age": "age", "split": "split",
-         "labels": {"edema": "Edema"}, "values": {"yes": 1, "no": 0, "unsure": -1}}
+         "images": "pictures", "patients": "nih", "rows": {"quality": ["good", "fair"]},
+         "labels": {"edema": "Edema", "consolidation": {"column": "Grade", "values": {"3": 1, "2": 1, "1": 0}}},
+         "values": {"yes": 1, "no": 0, "unsure": -1}}
 
-    ``name``, ``table``, ``image``, ``patient`` and ``labels`` are required. The other keys name columns and may be
-    absent. The column ``image`` holds paths below the folder. ``values`` translates words in label cells.
+    ``name``, ``table``, ``image``, ``patient`` and ``labels`` are required; the other keys may be absent.
+    ``examination``, ``view``, ``sex``, ``age`` and ``split`` name columns. The column ``image`` holds paths below the
+    folder, or below its subfolder ``images``. ``patients`` names the data set whose patient identifiers are used; if
+    it is absent, that is ``name``. ``rows`` gives for some columns the value, or the list of values, that a row must
+    have to be read. ``values`` translates words in label cells; a label may have ``values`` of its own.
     """
-    try:
-        plan = json.loads(mapping.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{mapping}: cannot be read as JSON: {error}") from error
-    needed = ("name", "table", "image", "patient", "labels")
-    if not isinstance(plan, dict) or any(key not in plan for key in needed) or not isinstance(plan["labels"], dict):
-        raise StudyError(f"{mapping}: must be a JSON object with {', '.join(needed)}")
-    optional = {key: plan.get(key) for key in ("examination", "view", "sex", "age", "split")}
-    columns = [plan["image"], plan["patient"], *plan["labels"].values(), *(c for c in optional.values() if c)]
-    values = {str(key): str(value) for key, value in plan.get("values", {}).items()}
+    plan = read_mapping(mapping)
     films = []
-    for line, row in enumerate(read_csv(folder / plan["table"], columns), start=2):
-        cell = {key: (row[column] or "").strip() if column else "" for key, column in optional.items()}
-        where = f"{plan['table']} line {line}"
-        labels = [row[column] or "" for column in plan["labels"].values()]
-        image = row[plan["image"]]
-        if not row[plan["patient"]]:
+    for line, row in enumerate(read_csv(folder / plan.table, [*plan.columns(), *row_filter]), start=2):
+        if not (row_matches(row, plan.rows) and row_matches(row, row_filter)):
+            continue
+        cell = {key: (row[column] or "").strip() if column else "" for key, column in plan.descriptions.items()}
+        where = f"{plan.table} line {line}"
+        image = row[plan.image]
+        if not row[plan.patient]:
             raise StudyError(f"{where}: no patient; a split by patient needs one")
         films.append(
             {
                 "image": image,
-                "path": folder / image,
-                "patient": row[plan["patient"]],
+                "path": folder / plan.images / image,
+                "patient": row[plan.patient],
                 "examination": cell["examination"] or image,
                 "view": cell["view"].upper(),
                 "sex": _SEX.get(cell["sex"].lower(), ""),
                 "age": parse_age(cell["age"]),
-                "label": [parse_label(values.get(text.strip(), text), where) for text in labels],
+                "label": plan.label(row, where),
                 "official_split": _SPLITS.get(cell["split"], cell["split"]),
             }
         )
-    return build_table(str(plan["name"]), list(plan["labels"]), films)
+    return build_table(plan.name, list(plan.labels), films)
 
 
-DATASETS: dict[str, Callable[[Path], FilmTable]] = {
+DATASETS: dict[str, Callable[[Path, RowFilter], FilmTable]] = {
     "chexpert": read_chexpert,
     "nih": read_nih,
-    "csv": lambda folder: read_mapped(folder, folder / "mapping.json"),
+    "csv": lambda folder, row_filter: read_mapped(folder, folder / "mapping.json", row_filter),
 }
 """Readers by name; ``csv`` is called with its mapping by `read_dataset`."""

@@ -79,7 +79,7 @@ class Predictions(LabelledFilms):
     ----------
     probability : NDArray
         float32, shape (films, members, observations), in [0, 1]. The members of a run are its kept checkpoints,
-        the one with the best validation AUROC first.
+        the one with the best validation AUROC first. There is no member where only the soup predicted.
     checkpoint_steps : NDArray
         int64, shape (members,); -1 for a member that is no checkpoint.
     soup : NDArray or None
@@ -92,8 +92,24 @@ class Predictions(LabelledFilms):
     checkpoint_steps: NDArray[np.int64]
     soup: NDArray[np.float32] | None = None
 
+    def films(self) -> LabelledFilms:
+        """Return the films and their labels, without the probabilities."""
+        return LabelledFilms(**{field.name: getattr(self, field.name) for field in fields(LabelledFilms)})
+
+    def select(self, columns: NDArray[np.intp]) -> Predictions:
+        """Return the predictions for the observations in these columns."""
+        return replace(
+            self,
+            observations=self.observations[columns],
+            label=self.label[:, columns],
+            probability=self.probability[:, :, columns],
+            soup=None if self.soup is None else self.soup[:, columns],
+        )
+
     def ensemble(self) -> NDArray[np.float32]:
-        """Return the mean over the members: float32, shape (films, observations)."""
+        """Return the mean over the members: float32, shape (films, observations); StudyError if there is no member."""
+        if not len(self.checkpoint_steps):
+            raise StudyError("these are predictions of a soup alone: there are no members to average")
         mean: NDArray[np.float32] = self.probability.mean(axis=1, dtype=np.float64).astype(np.float32)
         return mean
 

@@ -18,6 +18,8 @@ from xraytransfer.study.analysis.cells import Scores, score_results
 from xraytransfer.study.analysis.cost import Cost, measure_costs, read_costs
 from xraytransfer.study.analysis.data_summary import data_section_tables, headline, limits, settings_table
 from xraytransfer.study.analysis.ensembles import across_table, checkpoint_table, ensemble_verdicts
+from xraytransfer.study.analysis.external_tables import external_run_table, external_tables, run_table
+from xraytransfer.study.analysis.external_tests import ExternalTest, external_sentences, read_external_tests
 from xraytransfer.study.analysis.question_accuracy import accuracy_name, answer_accuracy
 from xraytransfer.study.analysis.question_boost import answer_boost
 from xraytransfer.study.analysis.question_size import answer_size
@@ -43,6 +45,7 @@ from xraytransfer.study.report.figures import (
     truncation_figure,
 )
 from xraytransfer.study.report.page import Picture, ReportSection, page_html
+from xraytransfer.study.training.kept_weights import WeightsGoneError
 
 __all__ = ["write_report"]
 
@@ -124,10 +127,12 @@ def _sections(scores: Scores, costs: dict[tuple[str, int], Cost], no_maps: str, 
         answer_size(scores),
         answer_truncation(scores, costs),
     ]
+    external = read_external_tests(scores.results)
     return [
         _summary(answers),
         ReportSection("data", "Films and runs", limits(scores), tables=data_section_tables(scores)),
         *_questions(scores, answers),
+        *_external(scores, external, workers),
         *_reference(scores),
         _ensembles(scores, workers),
         _maps(scores, no_maps),
@@ -137,6 +142,7 @@ def _sections(scores: Scores, costs: dict[tuple[str, int], Cost], no_maps: str, 
             (),
             _pictures("curves", curves_figure(scores), "Macro AUROC on the validation patients while training."),
         ),
+        _runs(scores, external),
         ReportSection(
             "cells",
             "Every cell",
@@ -218,6 +224,19 @@ def _summary(answers: Sequence[QuestionAnswer]) -> ReportSection:
     return ReportSection("summary", "In short", sentences)
 
 
+def _external(scores: Scores, tests: Sequence[ExternalTest], workers: int) -> list[ReportSection]:
+    """Return the section on external tests, if there is any."""
+    if not tests:
+        return []
+    title = "On other films, and with other labels"
+    return [ReportSection("external", title, external_sentences(tests), tables=external_tables(scores, tests, workers))]
+
+
+def _runs(scores: Scores, tests: Sequence[ExternalTest]) -> ReportSection:
+    tables = [run_table(scores, tests), *(external_run_table(scores, test) for test in tests)]
+    return ReportSection("runs", "Every run", (), tables=tables, folded=True)
+
+
 def _ensembles(scores: Scores, workers: int) -> ReportSection:
     inside, across = checkpoint_table(scores, workers), across_table(scores)
     tables = [table for table in (inside, across) if table is not None and table.rows]
@@ -232,6 +251,8 @@ def _maps(scores: Scores, no_maps: str) -> ReportSection:
         data, caption = draw_maps(scores, reference_cell(scores))
     except ImportError as error:
         return ReportSection("maps", title, (f"Not drawn: {error.name} is not installed.",))
+    except WeightsGoneError as error:
+        return ReportSection("maps", title, (f"Not drawn: {error.reason}.",))
     except StudyError:
         return ReportSection(
             "maps", title, ("Not drawn: the checkpoints, the data or the cache are not there any more.",)

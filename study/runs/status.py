@@ -13,6 +13,7 @@ from xraytransfer.errors import StudyError
 from xraytransfer.files import read_json
 from xraytransfer.folder_lock import is_locked
 from xraytransfer.plural import counted
+from xraytransfer.study.training.kept_weights import read_kept_weights
 
 __all__ = ["RunStatus", "run_status", "summary", "table"]
 
@@ -37,6 +38,8 @@ class RunStatus:
         Time of training that is left at that speed; 0 if the run is done.
     reason : str
         Why the run failed; empty if it did not.
+    keeps : str
+        The weights that the run has: ``all``, or after ``study thin`` ``soup`` or ``predictions``.
     """
 
     name: str
@@ -47,6 +50,7 @@ class RunStatus:
     images_per_second: float | None
     seconds_left: float | None
     reason: str = ""
+    keeps: str = "all"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for `json.dumps`."""
@@ -83,7 +87,8 @@ def run_status(folder: Path) -> RunStatus:
     elif step or (folder / "log.txt").is_file():
         state = "stopped"
     left = (steps - step) * int(preset["batch"]) / rate if rate else None
-    return RunStatus(folder.name, state, step, steps, best, rate, 0.0 if state == "done" else left, reason)
+    left = 0.0 if state == "done" else left
+    return RunStatus(folder.name, state, step, steps, best, rate, left, reason, read_kept_weights(folder).keep)
 
 
 def _metrics(path: Path) -> list[dict[str, str]]:
@@ -121,6 +126,8 @@ def table(runs: Sequence[RunStatus]) -> str:
         left = run.reason if run.state == "failed" else "-"
         if run.seconds_left is not None and run.state != "failed":
             left = _duration(run.seconds_left)
+        if run.keeps != "all":
+            left = f"thinned to {run.keeps}"
         lines.append(f"{run.name:{width}}  {run.state:7}  {f'{run.step}/{run.steps}':13}  {best:6}  {rate:>8}  {left}")
     running = max(1, sum(run.state == "running" for run in runs))
     return "\n".join([*lines, summary(runs, running)])

@@ -60,9 +60,9 @@ def describe_teachers(
     Raises
     ------
     StudyError
-        If a teacher is not finished, is given twice, lacks an observation, learned under another label policy, or was
-        trained on another split: it may have learned from the new run's validation or test patients, and would hand
-        that knowledge on.
+        If a teacher is not finished, has no weights any more, is given twice, lacks an observation, learned under
+        another label policy, or was trained on another split: it may have learned from the new run's validation or
+        test patients, and would hand that knowledge on.
     """
     if not 0 < share <= 1:
         raise StudyError(f"the teachers' share must be above 0 and at most 1, found {share:g}")
@@ -71,6 +71,7 @@ def describe_teachers(
         raise StudyError(f"{twice[0]}: given twice as a teacher; it would count double")
     teachers = [load_run(path) for path in paths]
     for teacher in teachers:
+        teacher.kept_weights.require_soup(teacher.folder)
         if teacher.config["split"]["sha256"] != split["sha256"]:
             raise StudyError(
                 f"{teacher.folder}: divided patients otherwise than the new run, so it may have learned from that "

@@ -4,9 +4,10 @@
 
     config.json               every setting
     metrics.csv, log.txt      the history of the run
-    checkpoints/              the best checkpoints, with index.json
+    checkpoints/              the best checkpoints, with index.json; after ``study thin`` thinned.json and, if kept,
+                              soup.safetensors
     last/                     the resume state
-    predictions/              validation.npz, test.npz
+    predictions/              validation.npz, test.npz; external/ for other films or other labels
     teacher/                  the teachers' probabilities of the training films, if there are teachers
     done.json                 written last; failed.json if the run failed
 """
@@ -22,6 +23,7 @@ from xraytransfer.errors import StudyError
 from xraytransfer.files import read_json, write_json
 from xraytransfer.study.data.predictions import Predictions, read_predictions
 from xraytransfer.study.networks.architectures import Architecture
+from xraytransfer.study.training.kept_weights import KeptWeights, read_kept_weights
 from xraytransfer.study.training.presets import Preset
 
 if TYPE_CHECKING:
@@ -72,16 +74,22 @@ class Run:
         """The architecture that was trained."""
         return Architecture.from_dict(self.config["row"])
 
+    @property
+    def kept_weights(self) -> KeptWeights:
+        """The weights that the folder still holds: those of all checkpoints, unless the run was thinned."""
+        return read_kept_weights(self.folder)
+
     def load_network(self, checkpoint: Checkpoint) -> Network:
         """Return the network with the weights of a checkpoint, in evaluation mode.
 
         Raises
         ------
         StudyError
-            If the file is absent or damaged.
+            If the file is absent or damaged, or the run was thinned (`WeightsGoneError`).
         """
         from xraytransfer.study.training.checkpoints import load_checkpoint
 
+        self.kept_weights.require_checkpoints(self.folder)
         network = self.empty_network()
         network.load_state_dict(load_checkpoint(self.folder / "checkpoints", checkpoint))
         return network.eval()
@@ -98,11 +106,22 @@ class Run:
         ).eval()
 
     def load_soup(self) -> Network:
-        """Return the network with the mean of the weights of all kept checkpoints, in evaluation mode."""
+        """Return the network with the mean of the weights of all kept checkpoints, in evaluation mode.
+
+        Raises
+        ------
+        StudyError
+            If a file is absent or damaged, or the run was thinned and has no soup (`WeightsGoneError`).
+        """
         from xraytransfer.study.training.checkpoints import load_checkpoint, soup
 
+        weights = self.kept_weights
+        if weights.keep == "all":
+            state = soup([load_checkpoint(self.folder / "checkpoints", kept) for kept in self.checkpoints])
+        else:
+            state = weights.load_soup(self.folder, tuple(kept.step for kept in self.checkpoints))
         network = self.empty_network()
-        network.load_state_dict(soup([load_checkpoint(self.folder / "checkpoints", kept) for kept in self.checkpoints]))
+        network.load_state_dict(state)
         return network.eval()
 
     def predictions(self, split: str) -> Predictions:
