@@ -196,12 +196,12 @@ def find_all_faults(
         pixels = CURES[results[-1].kind](pixels)
         results.append(evaluate(pixels))
         if results[-1].kind in [result.kind for result in results[:-1]]:
-            break  # no cure helps
+            return first  # no cure helps
     faults = [result for result in results if result.explanation is not None and not result.accepted]
     if len(faults) < 2:
         return first
     last = faults[-1]
     if last.reason == "not-accepted":
         return replace(first, reason=last.reason, explanation=f"{last.explanation}, also if it is turned or inverted")
-    texts = [KINDS[fault.kind][1].removesuffix(" and score it again") for fault in faults]
+    texts = [str(fault.explanation).removesuffix(" and score it again") for fault in faults]
     return replace(first, explanation=f"{'; then '.join(texts)}, and score it again")

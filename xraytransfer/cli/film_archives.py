@@ -8,6 +8,7 @@ DICOM PS3.3 annex F (media storage directory), PS3.12 (media formats).
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import zipfile
 import zlib
@@ -18,8 +19,21 @@ from xraytransfer.errors import XrayTransferError
 
 __all__ = ["files_of_dicomdir", "is_zip", "zip_members"]
 
+_LARGEST_DICOMDIR = 64 << 20
+_FIRST = 132
+"""Bytes that tell what a file is: what is no film is not read further."""
 # What zipfile raises on damaged and encrypted archives.
-_ZIP_FAILURES = (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError, ValueError, zlib.error)
+_ZIP_FAILURES = (
+    zipfile.BadZipFile,
+    RuntimeError,
+    NotImplementedError,
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+    MemoryError,
+)
 
 
 def files_of_dicomdir(path: str) -> Iterator[str]:
@@ -35,22 +49,28 @@ def files_of_dicomdir(path: str) -> Iterator[str]:
     XrayTransferError
         It cannot be read, or lists no image.
     """
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
     try:
-        records = dcmread(path).get("DirectoryRecordSequence") or []
-    except (OSError, InvalidDicomError, ValueError, KeyError, AttributeError) as error:
-        raise XrayTransferError(f"{path}: cannot be read as a DICOMDIR: {error}; name the folder instead") from error
-    folder, count = os.path.dirname(path), 0
-    for record in records:
-        name = record.get("ReferencedFileID")
-        if record.get("DirectoryRecordType") != "IMAGE" or not name:
-            continue
-        count += 1
-        yield _on_disk(folder, [name] if isinstance(name, str) else [str(part) for part in name])
-    if not count:
+        names = _names_in_dicomdir(path)
+    except Exception as error:
+        raise XrayTransferError(
+            f"{path}: cannot be read as a DICOMDIR ({type(error).__name__}); name the folder instead"
+        ) from error
+    if not names:
         raise XrayTransferError(f"{path}: lists no image; name the folder instead")
+    for parts in names:
+        yield _on_disk(os.path.dirname(path), parts)
+
+
+def _names_in_dicomdir(path: str) -> list[list[str]]:
+    """Return the parts of the name of every image file that a DICOMDIR lists."""
+    from pydicom import dcmread
+
+    if os.path.getsize(path) > _LARGEST_DICOMDIR:
+        raise ValueError("too large for a DICOMDIR")
+    records = dcmread(path).get("DirectoryRecordSequence") or []
+    images = [record for record in records if str(record.get("DirectoryRecordType")) == "IMAGE"]
+    names = [record.get("ReferencedFileID") for record in images]
+    return [[name] if isinstance(name, str) else [str(part) for part in name] for name in names if name]
 
 
 def _on_disk(folder: str, parts: list[str]) -> str:
@@ -104,7 +124,7 @@ def zip_members(path: str) -> Iterator[str | BinaryIO]:
     A member is read up to one byte more than the reader's limit, so that an archive of a few bytes cannot fill the
     memory; the reader then refuses it. An archive that cannot be opened is yielded itself, and refused.
     """
-    from xraytransfer.radiograph import MAX_PIXELS
+    from xraytransfer.radiograph import MAX_PIXELS, sniff
 
     limit = 4 * MAX_PIXELS + (64 << 20) + 1
     try:
@@ -114,13 +134,19 @@ def zip_members(path: str) -> Iterator[str | BinaryIO]:
         return
     with archive:
         for member in sorted(archive.infolist(), key=lambda member: member.filename):
-            if member.is_dir() or any(part.startswith(".") for part in member.filename.split("/")):
+            if member.is_dir() or any(_is_hidden(part) for part in member.filename.split("/")):
                 continue
             name = f"{path}/{member.filename}"
             try:
                 with archive.open(member) as file:
-                    data = file.read(limit)
+                    data = file.read(_FIRST)
+                    if sniff(data) is not None:
+                        data += file.read(limit - _FIRST)
             except _ZIP_FAILURES as error:
                 yield cast(BinaryIO, _Unreadable(error, name))
             else:
                 yield _Member(data, name)
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith(".") and part not in (".", "..")

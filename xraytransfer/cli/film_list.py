@@ -20,6 +20,8 @@ __all__ = ["STDIN", "films", "is_no_film", "sample_film"]
 
 STDIN = "-"
 
+# Files that viewers on discs leave empty.
+_EMPTY_ON_DISCS = frozenset({"LOCKFILE"})
 # A file of such a name that is no film is a damaged one.
 _FILM_ENDINGS = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".zip"})
 
@@ -83,9 +85,22 @@ def is_no_film(refusal: Refusal, named: Collection[str]) -> bool:
     """
     if refusal.source in named or refusal.source == _StandardInput.name:
         return False
+    if refusal.reason == "unsupported-format" and _is_empty_or_blank(refusal.source):
+        return os.path.basename(refusal.source) in _EMPTY_ON_DISCS
     if refusal.reason == "unsupported-format":
         return os.path.splitext(refusal.source)[1].lower() not in _FILM_ENDINGS
-    return refusal.reason in ("not-a-radiograph", "multi-frame")
+    if refusal.reason == "multi-frame":  # by the header: pixels that are too long for one frame are a damaged film
+        return ((refusal.radiograph or {}).get("frames") or 0) > 1
+    return refusal.reason == "not-a-radiograph"
+
+
+def _is_empty_or_blank(path: str) -> bool:
+    """Return whether a file holds nothing, or begins with zeros: what is left of a film that was not copied whole."""
+    try:
+        with open(path, "rb") as file:
+            return not file.read(132).strip(b"\0")
+    except OSError:
+        return False
 
 
 def _below(folder: str, left_out: set[str]) -> Iterator[str]:

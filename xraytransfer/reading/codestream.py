@@ -32,6 +32,7 @@ _JP2 = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 # A progressive JPEG of eight bits needs about ten scans; thousands are a way to keep a decoder busy.
 _MAX_SCANS = 100
 _MAX_FRAGMENTS = 100_000
+_MAX_BOXES = 1000
 _RLE_HEADER = 64
 """Bytes of the header of a run-length frame: a count and fifteen offsets."""
 
@@ -102,7 +103,11 @@ def frame(pixels: memoryview, *, delimited: bool = True) -> tuple[bytes, list[st
         notes.append(f"one run-length frame in {len(parts)} fragments")
     stream = parts[0] if len(parts) == 1 else b"".join(parts)
     # Padding after the end marker is no part of a codestream; in a run-length frame zeros may be data.
-    return (stream if run_length else stream.rstrip(b"\0")), notes
+    if run_length:
+        return stream, notes
+    # Decoders get the bare codestream: what its header says is then what they decode.
+    start = _start_in_jp2(stream) if stream[:12] == _JP2 else 0
+    return stream[start:].rstrip(b"\0"), notes
 
 
 def is_run_length(part: bytes) -> bool:
@@ -112,6 +117,24 @@ def is_run_length(part: bytes) -> bool:
     count, *offsets = struct.unpack_from("<16I", part)
     used, unused = offsets[:count], offsets[count:]
     return 1 <= count <= 15 and used[0] == _RLE_HEADER and used == sorted(used) and not any(unused)
+
+
+def _start_in_jp2(stream: bytes) -> int:
+    """Return where the codestream begins in a JP2 file: in the box ``jp2c`` (T.800 annex I.4)."""
+    at = 0
+    for _ in range(_MAX_BOXES):
+        if at + 8 > len(stream):
+            break
+        length, kind = struct.unpack_from(">I4s", stream, at)
+        start = at + (16 if length == 1 else 8)
+        if kind == b"jp2c":
+            return start
+        if length == 1 and start <= len(stream):
+            (length,) = struct.unpack_from(">Q", stream, at + 8)
+        if length < 8:
+            break
+        at += length
+    raise RadiographError("decode-failed", "a JP2 file without a codestream")
 
 
 def begins_codestream(part: bytes) -> bool:
@@ -165,7 +188,7 @@ def read_header(stream: bytes, *, whole: bool = True) -> StreamHeader:
         elif stream[:4] == _J2K:
             header = _j2k_header(stream, 0)
         elif stream[:12] == _JP2:
-            header = _j2k_header(stream, stream.index(_J2K))
+            header = _j2k_header(stream, _start_in_jp2(stream))
         else:
             raise RadiographError("decode-failed", "the compressed pixels begin with no known codestream")
     except (struct.error, ValueError, IndexError):

@@ -10,6 +10,7 @@ DICOM PS3.5 section 8 and annex A (transfer syntaxes).
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from xraytransfer.errors import RadiographError
@@ -26,6 +27,11 @@ __all__ = ["PixelData", "decode"]
 
 _UNNAMED = Syntax("absent")
 _JPEG_2000 = "1.2.840.10008.1.2.4.90"
+
+
+def _printable(syntax: str) -> str:
+    """Return a UID; anything else might be anything, such as a name."""
+    return repr(syntax) if re.fullmatch(r"[0-9.]{1,64}", syntax) else "(no UID)"
 
 
 def decode(pixels: PixelData, fmt: PixelFormat) -> tuple[Words, PixelFormat, list[str]]:
@@ -60,7 +66,7 @@ def decode(pixels: PixelData, fmt: PixelFormat) -> tuple[Words, PixelFormat, lis
     if known is None:
         raise RadiographError(
             "unsupported-transfer-syntax",
-            f"no decoder for the transfer syntax {syntax[:64]!r}; xraytransfer doctor lists those that are read",
+            f"no decoder for the transfer syntax {_printable(syntax)}; xraytransfer doctor lists those that are read",
         )
     if not pixels.encapsulated and not (known.coding != "native" and codestream.is_encapsulated(pixels.value)):
         words, notes = native_words(pixels, fmt, known)
@@ -111,8 +117,11 @@ def _grey(words: Words, fmt: PixelFormat, notes: list[str]) -> tuple[Words, Pixe
     if words.ndim == 2:
         located, found = locate_samples(words, fmt)
         return words, located, notes + found
-    grey, found = grey_of_components(words, fmt.bits_stored)
-    return grey, replace(fmt, high_bit=fmt.bits_stored - 1, signed=False), notes + found
+    located, bit_notes = locate_samples(words[..., 0], replace(fmt, signed=False))
+    if located.shift or located.bits_stored != 8 * words.itemsize:
+        words = located.values(words).astype(words.dtype)
+    grey, found = grey_of_components(words, located.bits_stored)
+    return grey, replace(located, high_bit=located.bits_stored - 1), [*notes, *bit_notes, *found]
 
 
 def _check_header(header: codestream.StreamHeader, fmt: PixelFormat) -> None:

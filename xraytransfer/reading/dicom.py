@@ -7,6 +7,8 @@ DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 (modality LUT), C.11.2 (VOI LUT), C.7.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from xraytransfer.errors import RadiographError
@@ -14,6 +16,7 @@ from xraytransfer.reading.colour import grey_of_components
 from xraytransfer.reading.decode import PixelData, decode
 from xraytransfer.reading.elements import Elements
 from xraytransfer.reading.grey_attributes import read_lookup_table, read_modality_lut, read_padding, read_voi
+from xraytransfer.reading.grey_rule import all_words, look_up
 from xraytransfer.reading.intensity import grey_levels
 from xraytransfer.reading.pixel_format import PixelFormat, Words, check_size
 from xraytransfer.reading.projection import check_projection, check_view
@@ -130,15 +133,17 @@ def _read(
 
 def _header_facts(header: Elements) -> dict[str, object]:
     """Return what a record says of a film that is refused: the header's own words, as far as they may be printed."""
+    uid = header.text("TransferSyntaxUID")
     return {
         "format": "dicom",
         "rows": header.integer("Rows"),
         "columns": header.integer("Columns"),
+        "frames": header.integer("NumberOfFrames"),
         "view_position": _printable(header.text("ViewPosition")),
         "modality": _printable(header.text("Modality")),
         "photometric_interpretation": _printable(header.text("PhotometricInterpretation")),
         "bits_stored": header.integer("BitsStored"),
-        "transfer_syntax": header.text("TransferSyntaxUID")[:64] or None,
+        "transfer_syntax": uid if re.fullmatch(r"[0-9.]{1,64}", uid) else None,
     }
 
 
@@ -170,7 +175,9 @@ def _words(
 
 def _through_palette(header: Elements, words: Words, fmt: PixelFormat) -> tuple[Words, PixelFormat, list[str]]:
     """Return the grey picture that a palette makes of the words (PS3.3 C.7.9)."""
-    channels, depths = [], []
+    if words.itemsize > 2:
+        raise RadiographError("invalid-attribute", "a PALETTE COLOR picture of more than 16 bits")
+    channels = []
     for colour in ("Red", "Green", "Blue"):
         parts = {
             "LUTDescriptor": header.get(f"{colour}PaletteColorLookupTableDescriptor"),
@@ -180,11 +187,11 @@ def _through_palette(header: Elements, words: Words, fmt: PixelFormat) -> tuple[
         table, _ = read_lookup_table(item, signed_input=fmt.signed)
         if table is None:
             raise RadiographError("invalid-attribute", f"the {colour} palette of a PALETTE COLOR picture is unusable")
-        channels.append(table(fmt.values(words)).astype(np.uint16))
-        depths.append(table.bits)
-    bits = max(depths)
-    grey, notes = grey_of_components(np.stack(channels, axis=2), bits)
-    return grey, PixelFormat(fmt.rows, fmt.columns, 16, bits, bits - 1, False), ["palette", *notes]
+        # one entry for each possible word, so that large pictures need no large numbers
+        channels.append(table(fmt.values(all_words(words))).astype(np.int64) >> max(table.bits - 8, 0))
+    eight = [look_up(channel.astype(np.uint8), words) for channel in channels]
+    grey, notes = grey_of_components(np.stack(eight, axis=2), 8)
+    return grey, PixelFormat(fmt.rows, fmt.columns, 8, 8, 7, False), ["palette", *notes]
 
 
 def _printable(text: str) -> str | None:

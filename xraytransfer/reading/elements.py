@@ -13,6 +13,7 @@ DICOM PS3.5 section 7 (data elements, sequences), PS3.10 section 7 (file meta in
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,10 @@ _MAX_ELEMENTS = 500_000
 _MAX_DEPTH = 64
 # Text longer than this is not decoded: the values that we read are codes of 16 and UIDs of 64 characters.
 _MAX_TEXT = 1024
+# More numbers than any attribute that is read has, but for the data of look-up tables, which are read as bytes.
+_MAX_NUMBERS = 65_536
+# Sequences that are read have a few items.
+_MAX_ITEMS = 100
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class Element:
         """
         if isinstance(self.value, memoryview) and self.vr in _BINARY:
             code = _BINARY[self.vr]
-            count = len(self.value) // struct.calcsize(code)
+            count = min(len(self.value) // struct.calcsize(code), _MAX_NUMBERS)
             order = "<" if self.little else ">"
             numbers = struct.unpack_from(f"{order}{count}{code}", self.value)
             return [number if abs(number) < float("inf") else None for number in numbers]
@@ -104,7 +109,7 @@ class Element:
     def items(self) -> list[Elements]:
         """Return the items of a sequence; none if the value is no sequence."""
         if isinstance(self.value, memoryview):
-            return list(_each_item(self))
+            return list(itertools.islice(_each_item(self), _MAX_ITEMS))
         if not isinstance(self.value, str | bytes) and hasattr(self.value, "__iter__"):
             return [from_dataset(item) for item in self.value if hasattr(item, "get_item")]
         return []
@@ -116,7 +121,7 @@ class Elements(dict[str, Element]):
     def integer(self, keyword: str) -> int | None:
         """Return the first value as an integer; None if it is absent, empty or no whole number."""
         number = self.decimal(keyword)
-        return int(number) if number is not None and number == int(number) else None
+        return int(number) if number is not None and abs(number) <= 0xFFFFFFFF and number == int(number) else None
 
     def decimal(self, keyword: str) -> float | int | None:
         """Return the first value as a finite number; None if it is absent, empty or no number."""
@@ -147,7 +152,7 @@ def from_dataset(dataset: pydicom.Dataset) -> Elements:
     """Return the elements of a pydicom data set, without decoding what pydicom has not yet decoded."""
     elements = Elements()
     little = dataset.original_encoding[1] is not False
-    parts = [dataset, *([dataset.file_meta] if hasattr(dataset, "file_meta") else [])]
+    parts = [dataset, *([dataset.file_meta] if getattr(dataset, "file_meta", None) is not None else [])]
     for part in parts:
         for keyword, (tag, vr) in ATTRIBUTES.items():
             if keyword in elements or tag not in part:

@@ -18,6 +18,7 @@ __all__ = ["read_lookup_table", "read_modality_lut", "read_padding", "read_voi"]
 
 # Entries that leave two bits or more unused reach a quarter of the declared white at most.
 _CLEARLY_FEWER_BITS = 2
+_MOST_OFFERS = 16
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -77,14 +78,15 @@ def read_voi(
         signed = fmt.signed and not isinstance(modality, LookupTable)
         if isinstance(modality, Rescale):
             signed = signed or modality.intercept < 0
-        for item in header.sequence("VOILUTSequence"):
+        for item in header.sequence("VOILUTSequence")[:_MOST_OFFERS]:
             table, found = read_lookup_table(item, signed_input=signed)
             offers += [] if table is None else [table]
             notes += found
         if not offers:
             notes.append("the VOI LUT is unusable")
     windows, found = _windows(header)
-    return offers + windows, notes + found
+    # files offer a few; each that does not fit costs time
+    return (offers + windows)[:_MOST_OFFERS], list(dict.fromkeys(notes + found))
 
 
 def _windows(header: Elements) -> tuple[list[Window | LookupTable], list[str]]:
@@ -129,7 +131,12 @@ def read_lookup_table(item: Elements, *, signed_input: bool) -> tuple[LookupTabl
     else:
         values = [number for number in data.numbers() if number is not None]
         entries = np.array(values, np.int64)[:count]
-    if not 1 <= bits <= 16 or len(entries) != count or entries.min() == entries.max():
+    if (
+        not 1 <= bits <= 16
+        or not -0x10000 <= first <= 0xFFFF
+        or len(entries) != count
+        or entries.min() == entries.max()
+    ):
         return None, []
     used = int(entries.max()).bit_length()
     # A descriptor that promises fewer bits than the data use would clip, one that promises clearly more would darken.

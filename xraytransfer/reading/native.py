@@ -74,7 +74,9 @@ def native_words(pixels: PixelData, fmt: PixelFormat, known: Syntax) -> tuple[Wo
                 f"long as uncompressed pixels: {len(value):,} bytes, {expected:,} expected",
             )
         notes.append(f"the transfer syntax is {known.name}, but the pixels are not compressed: read as they are")
-    _check_length(len(value), expected, fmt)
+    _check_length(
+        len(value) if bytes(value[expected:]).lstrip(b"\0") else min(len(value), expected), expected, fmt, len(value)
+    )
     if len(value) > expected + expected % 2:
         notes.append(f"{len(value) - expected} bytes after the pixels")
     if size == 1 and pixels.swapped_bytes:
@@ -101,13 +103,13 @@ def _full_chroma(words: Words, fmt: PixelFormat) -> Words:
     return np.stack([luma, np.repeat(pairs[..., 2], 2, axis=1), np.repeat(pairs[..., 3], 2, axis=1)], axis=2)
 
 
-def _check_length(length: int, expected: int, fmt: PixelFormat) -> None:
-    """Refuse pixel data of another length than the header says; a little padding after them is allowed."""
+def _check_length(length: int, expected: int, fmt: PixelFormat, whole: int) -> None:
+    """Refuse pixel data of another length than the header says; padding with zeros after them is allowed."""
     if length < expected:
         raise RadiographError("truncated-pixels", f"{length:,} bytes of pixel data, {expected:,} expected")
-    if length >= 2 * expected:
+    if whole >= 2 * expected:
         raise RadiographError(
-            "multi-frame", f"{length:,} bytes of pixel data, {expected:,} expected: more than one frame"
+            "multi-frame", f"{whole:,} bytes of pixel data, {expected:,} expected: more than one frame"
         )
     row = expected // fmt.rows
     if length - expected >= row + row % 2:

@@ -71,9 +71,9 @@ _NOT_CHEST = re.compile(
 )
 
 # Defined terms of PS3.3 C.8.7.3.1.1 and C.8.11.5.1, and words of other languages and data sets for a side view.
-_LATERAL = frozenset(
-    {"LL", "RL", "LAT", "LA", "L", "LLAT", "RLAT", "LATL", "LATR", "LLATERAL", "RLATERAL", "ML", "LM", "LLD LAT"}
-)
+_LATERAL = frozenset({"LL", "RL", "LAT", "LLAT", "RLAT", "LATL", "LATR", "LLATERAL", "RLATERAL", "ML", "LM", "LLD LAT"})
+# Beside other letters these are the marker of a side.
+_LATERAL_ALONE = frozenset({"L", "LA"})
 _LATERAL_WORD = re.compile(
     r"^LATE?R"  # lateral, laterale, latéral (its accent may be lost), latero-lateral
     r"|^PROFIL|^PROFI$|^PERFIL|^PERF$"  # French and German, Italian, Spanish and Portuguese
@@ -152,9 +152,11 @@ def check_view(header: Elements) -> tuple[str | None, list[str]]:
     written = header.text("ViewPosition")
     view = _view(written)
     source = "ViewPosition"
-    if view is None:
-        source = "the view code"
-        view = next((coded for item in header.sequence("ViewCodeSequence") if (coded := _coded_view(item))), None)
+    if view not in ("PA", "AP", "LATERAL", "OBLIQUE"):
+        codes = (coded for item in header.sequence("ViewCodeSequence") if (coded := _coded_view(item)))
+        coded_view = next(codes, None)
+        if coded_view is not None:
+            source, view = "the view code", coded_view
     if view in ("LATERAL", "OBLIQUE") or (view or "").split(" ")[0] in _LATERAL | _OBLIQUE:
         raise RadiographError("not-frontal", f"{source} says {_code(written) or view}; only frontal films are scored")
     directions = [_code(text) for text in header.texts("PatientOrientation")]
@@ -201,12 +203,14 @@ def _view(text: str) -> str | None:
     words = re.split(r"[ _/.-]+", code)
     if code not in _FRONTAL and any(word in _LATERAL or _LATERAL_WORD.search(word) for word in words):
         return "LATERAL"
+    if code in _LATERAL_ALONE:
+        return "LATERAL"
     if any(word in _OBLIQUE for word in words):
         return "OBLIQUE"
     for word in [code, *words]:
         if word in _FRONTAL:
             return _FRONTAL[word]
-    return code or None
+    return _code(code) or None
 
 
 def _coded_view(item: Elements) -> str | None:

@@ -36,6 +36,7 @@ _TRANSPOSES = {
 }
 # PNG colour types (ISO/IEC 15948, 11.2.2) that Pillow reduces to eight bits: RGB, grey with alpha, RGB with alpha.
 _PNG_COLOUR_OR_ALPHA = (2, 4, 6)
+_BLOCK_ROWS = 256
 
 
 def read_raster(
@@ -133,12 +134,21 @@ def _deep_grey(data: bytes) -> tuple[NDArray[Any], list[str]]:
         if (alpha == 65535).all():
             notes.append("opaque alpha channel dropped")
         else:
-            channels = (channels * (alpha[..., None] / 65535)).round().astype(np.uint16)
+            channels = _on_black(channels, alpha)
             notes.append("transparent pixels laid on black")
     if channels.shape[2] == 1:
         return channels[..., 0], notes
     grey, colour_notes = grey_of_components(channels, 16)
     return grey, notes + colour_notes
+
+
+def _on_black(channels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+    """Return 16-bit channels laid on black, a few rows at a time to need little memory."""
+    out = np.empty(channels.shape, np.uint16)
+    for start in range(0, len(channels), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        out[rows] = (channels[rows] * (alpha[rows][..., None] / 65535)).round()
+    return out
 
 
 def _grey(image: Image.Image) -> tuple[NDArray[Any], list[str]]:

@@ -27,8 +27,11 @@ _OVERSHOOT = 0.25
 _FAR_OUT = 0.001
 # Noise sets the lowest bit of a sample in about half of the pixels; overlays and markers cover less than this.
 _LOW_BITS_IN_USE = 0.25
-# How much closer neighbours must be for the header's sign to be overruled: it is rarely wrong.
+# How much closer neighbours must be for the header to be overruled: it is rarely wrong.
 _FAR_LESS = 4
+# Steps of a film between pixels that tell are like its other steps, and there are some dozens of them.
+_LIKE_THE_FILM = 4
+_FEWEST_PAIRS = 32
 _SIGN_PIXELS = 65_536
 _BLOCK_ROWS = 256
 
@@ -57,18 +60,22 @@ def clip_overshoot(words: Words, fmt: PixelFormat, precision: int) -> tuple[Word
     """
     if precision <= fmt.bits_stored or fmt.shift:
         return words, []
-    values = words.astype(np.int32 if words.itemsize <= 2 else np.int64)
-    if fmt.signed:
-        sign = 1 << (precision - 1)
-        values = ((values & ((1 << precision) - 1)) ^ sign) - sign
     low, high = fmt.sample_range
-    outside = (values < low) | (values > high)
     margin = _OVERSHOOT * (high - low)
-    if not outside.any() or ((values < low - margin) | (values > high + margin)).mean() > _FAR_OUT:
+    outside = far_out = 0
+    clipped = np.empty_like(words)
+    for start in range(0, len(words), _BLOCK_ROWS):
+        values = words[start : start + _BLOCK_ROWS].astype(np.int64)
+        if fmt.signed:
+            sign = 1 << (precision - 1)
+            values = ((values & ((1 << precision) - 1)) ^ sign) - sign
+        outside += int(((values < low) | (values > high)).sum())
+        far_out += int(((values < low - margin) | (values > high + margin)).sum())
+        clipped[start : start + _BLOCK_ROWS] = np.clip(values, low, high).astype(words.dtype)
+    if not outside or far_out > _FAR_OUT * words.size:
         return words, []
-    clipped = np.clip(values, low, high).astype(f"i{words.itemsize}" if fmt.signed else words.dtype)
-    return clipped.view(words.dtype), [
-        f"{int(outside.sum()):,} samples of the lossy codestream lay outside of {fmt.bits_stored} stored bits: clipped"
+    return clipped, [
+        f"{outside:,} samples of the lossy codestream lay outside of {fmt.bits_stored} stored bits: clipped"
     ]
 
 
@@ -111,8 +118,7 @@ def _locate_bits(words: Words, fmt: PixelFormat) -> tuple[PixelFormat, list[str]
     if used >> (fmt.high_bit + 1):
         wide = _with_upper_bits(fmt, used)
         top = fmt.high_bit + 1
-        one, other = _changes(words, wide, fmt, lambda first, second: ((first ^ second) >> top) != 0)
-        if 2 * one < other:
+        if _keeps_neighbours_close(words, wide, fmt, lambda first, second: ((first ^ second) >> top) != 0):
             notes.append(
                 f"samples use {wide.bits_stored} bits, Bits Stored is {fmt.bits_stored}: read with {wide.bits_stored}"
             )
@@ -131,36 +137,45 @@ def _with_upper_bits(fmt: PixelFormat, used: int) -> PixelFormat:
 
 
 def _wrong_sign(words: Words, fmt: PixelFormat) -> bool:
-    """Return whether neighbours differ by far less with the other sign.
+    """Return whether neighbours stay close with the other sign only.
 
-    Only neighbours with different topmost bits tell, and of these not the ones at an end of the range: a black border
-    beside saturated air would be a small step of signed samples.
+    Only neighbours with different topmost bits tell, and of these not the ones at an end of either range: there lie
+    borders and saturated pixels.
     """
     ones = ((1 << fmt.bits_stored) - 1) << fmt.shift
+    top = 1 << fmt.high_bit
+    ends = np.array([0, ones, top, ones ^ top])
 
     def telling(first: Words, second: Words) -> NDArray[np.bool_]:
-        inside: NDArray[np.bool_] = (
-            ((first & ones) != 0) & ((second & ones) != 0) & ((first & ones) != ones) & ((second & ones) != ones)
-        )
-        inside &= ((first ^ second) >> fmt.high_bit) & 1 != 0
-        return inside
+        pairs: NDArray[np.bool_] = ((first ^ second) & top) != 0
+        pairs[pairs] = ~np.isin(first[pairs] & ones, ends) & ~np.isin(second[pairs] & ones, ends)
+        return pairs
 
     # a part of the rows is enough: a sign is wrong everywhere
     step = max(1, words.size // _SIGN_PIXELS)
-    other, as_said = _changes(words[::step], replace(fmt, signed=not fmt.signed), fmt, telling)
-    return _FAR_LESS * other < as_said
+    return _keeps_neighbours_close(words[::step], replace(fmt, signed=not fmt.signed), fmt, telling)
 
 
-def _changes(
-    words: Words, one: PixelFormat, other: PixelFormat, telling: Callable[[Words, Words], NDArray[np.bool_]]
-) -> tuple[int, int]:
-    """Return by how much neighbours in a row differ in two formats, summed over the pairs that tell them apart."""
-    changes_one, changes_other = 0, 0
+def _keeps_neighbours_close(
+    words: Words, other: PixelFormat, fmt: PixelFormat, telling: Callable[[Words, Words], NDArray[np.bool_]]
+) -> bool:
+    """Return whether neighbours in a row stay close in another format, and are far apart in the header's.
+
+    Medians are compared, over the pairs that tell the formats apart and over all others that differ: the edges of a
+    border, of an overlay or of a defective pixel are steps that no film makes, and must not outvote the film.
+    """
+    steps: dict[str, list[NDArray[np.int64]]] = {"usual": [], "other": [], "as said": []}
     for start in range(0, len(words), _BLOCK_ROWS):  # a block at a time, to need little memory
         block = words[start : start + _BLOCK_ROWS]
         first, second = block[:, :-1], block[:, 1:]
         pairs = telling(first, second)
-        before, after = first[pairs], second[pairs]
-        changes_one += int(np.abs(one.values(before) - one.values(after)).sum())
-        changes_other += int(np.abs(other.values(before) - other.values(after)).sum())
-    return changes_one, changes_other
+        usual = ~pairs & (first != second)
+        usual[:, ::2] = False  # half of them are enough
+        for name, mask, reading in (("usual", usual, fmt), ("other", pairs, other), ("as said", pairs, fmt)):
+            steps[name].append(np.abs(reading.values(first[mask]) - reading.values(second[mask])))
+    usual_step, other_step, step = (np.concatenate(steps[name]) for name in ("usual", "other", "as said"))
+    if len(step) < _FEWEST_PAIRS:
+        return False
+    film = max(float(np.median(usual_step)) if len(usual_step) else 1.0, 1.0)
+    near, far = float(np.median(other_step)), float(np.median(step))
+    return near <= _LIKE_THE_FILM * film and _FAR_LESS * near < far
