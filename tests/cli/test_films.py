@@ -130,6 +130,28 @@ def test_films_in_a_zip_archive(toy_model: Path, dicom_film: Film, tmp_path: Pat
     assert len(inside.stdout.splitlines()) == 2
 
 
+def test_names_in_an_archive_that_begin_with_a_dot(toy_model: Path, dicom_film: Film, tmp_path: Path) -> None:
+    path = archive(tmp_path / "export.zip", {"./a.dcm": dicom_film(PIXELS, BitsStored=12)})
+    assert predict(path, "--model", toy_model, folder=tmp_path).returncode == 0
+
+
+def test_what_is_left_of_a_film_is_no_other_file(disc: Path, toy_model: Path, tmp_path: Path) -> None:
+    (disc / "IM0001").write_bytes(b"")
+    (disc / "IM0002").write_bytes(bytes(5000))
+    result = predict(disc, "--model", toy_model, folder=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.count("refused (unsupported-format)") == 2
+
+
+def test_a_damaged_dicomdir_is_one_line(disc: Path, toy_model: Path, tmp_path: Path) -> None:
+    data = bytearray((disc / "DICOMDIR").read_bytes())
+    data[-60:-30] = b"\xff" * 30
+    (disc / "DICOMDIR").write_bytes(data)
+    result = predict(disc / "DICOMDIR", "--model", toy_model, folder=tmp_path)
+    assert "Traceback" not in result.stderr
+    assert result.returncode in (0, 1, 3)
+
+
 def test_a_damaged_archive_loses_no_other_film(toy_model: Path, dicom_film: Film, tmp_path: Path) -> None:
     film = dicom_film(PIXELS, BitsStored=12)
     folder = tmp_path / "in"

@@ -155,6 +155,39 @@ def test_a_codestream_knows_its_sign(dicom_film: Film) -> None:
     assert any("read as signed" in note for note in film.notes)
 
 
+@pytest.mark.parametrize("border", [0, 1, 7, 30, 4090, 4095])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(("low", "high"), [(0, 4095), (1000, 4000), (2100, 4090), (0, 1900)])
+def test_a_border_does_not_overrule_a_right_sign(
+    dicom_film: Film, border: int, signed: bool, low: int, high: int
+) -> None:
+    film = (low + PIXELS.astype(int) * (high - low) // 4095).clip(0, 4095)
+    film[:20] = film[-20:] = border
+    film[60, 60] = 3  # a dead pixel
+    stored = (film - 2048).astype(np.int16) if signed else film.astype(np.uint16)
+    found = read_radiograph(dicom_film(stored, BitsStored=12, WindowCenter=0 if signed else 2048, WindowWidth=4096))
+    assert not any("Pixel Representation" in note for note in found.notes)
+    assert found.window == "window"
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_sign_that_the_samples_contradict(dicom_film: Film, signed: bool) -> None:
+    film = PIXELS.astype(int)
+    stored = film.astype(np.uint16) if signed else ((film - 2048) & 0xFFF).astype(np.uint16)
+    found = read_radiograph(dicom_film(stored, BitsStored=12, PixelRepresentation=int(signed)))
+    assert furthest(found, read_radiograph(dicom_film(PIXELS, BitsStored=12))) <= 1
+    assert any("Pixel Representation contradicts the samples" in note for note in found.notes)
+
+
+def test_an_overlay_over_a_border_is_masked(dicom_film: Film) -> None:
+    film = (2600 + PIXELS.astype(int) * 1400 // 4095).astype(np.uint16)
+    film[:30] = 0
+    overlaid = film.copy()
+    overlaid[5:20, 10:100] |= 0x1000
+    found = read_radiograph(dicom_film(overlaid, **window()))
+    assert furthest(found, read_radiograph(dicom_film(film, **window()))) == 0
+
+
 # ------------------------------------------------------------------------------ grey range
 
 
@@ -341,6 +374,14 @@ def test_a_colour_picture_is_refused(dicom_film: Film) -> None:
         assert caught.value.reason == "colour"
 
 
+def test_the_bits_of_colour_are_those_of_its_grey_twin(dicom_film: Film) -> None:
+    for film, header in ((PIXELS << 4, {"BitsStored": 12, "HighBit": 15}), (PIXELS << 3, {"BitsStored": 12})):
+        rgb = np.dstack([film] * 3)
+        grey = read_radiograph(dicom_film(film, **header))
+        found = read_radiograph(colour_film(dicom_film, rgb, **{**header, "BitsAllocated": 16}))
+        assert furthest(found, grey) <= 1
+
+
 @pytest.mark.parametrize("channels", ["RGB", "RGBA", "LA"])
 def test_sixteen_bit_png_in_colour_or_with_alpha_keeps_its_bits(channels: str) -> None:
     opaque = np.full(PIXELS.shape, 65535, np.uint16)
@@ -390,6 +431,27 @@ def test_zeros_after_the_end_marker(dicom_film: Film, zeros: int) -> None:
     stream = even(imagecodecs.jpeg2k_encode(PIXELS, level=0, reversible=True, codecformat="j2k", bitspersample=12))
     film = jpeg_2000_film(dicom_film, items(stream + bytes(zeros)))
     assert furthest(film, read_radiograph(dicom_film(PIXELS, **window()))) == 0
+
+
+def test_zeros_after_native_pixels_are_padding(dicom_film: Film) -> None:
+    eight = (PIXELS >> 4).astype(np.uint8)
+    padded = np.vstack([eight, np.zeros((3, eight.shape[1]), np.uint8)])
+    found = read_radiograph(dicom_film(padded, Rows=len(eight)))
+    assert (found.pixels == eight).all()
+    assert found.notes == ("384 bytes after the pixels",)
+
+
+def test_a_header_of_absurd_numbers(dicom_film: Film) -> None:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "FD", [256.0, 1e300, 16.0])
+    item.add_new("LUTData", "OW", bytes(512))
+    assert read_radiograph(dicom_film(PIXELS, BitsStored=12, VOILUTSequence=[item])).window.startswith("fallback")
+
+
+def test_many_luts_take_no_time(dicom_film: Film) -> None:
+    useless = [one for _ in range(300) for one in lut(60000, np.arange(16), 12)]
+    found = read_radiograph(dicom_film(PIXELS, BitsStored=12, VOILUTSequence=useless))
+    assert len(found.notes) <= 2
 
 
 def test_rows_too_few(dicom_film: Film) -> None:
