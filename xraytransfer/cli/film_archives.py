@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 
 from xraytransfer.errors import XrayTransferError
 
-__all__ = ["files_of_dicomdir", "is_zip", "zip_members"]
+__all__ = ["files_of_dicomdir", "zip_members"]
 
 _LARGEST_DICOMDIR = 64 << 20
 _FIRST = 132
@@ -84,17 +84,6 @@ def _on_disk(folder: str, parts: list[str]) -> str:
             direct = os.path.join(folder, same[0]) if same else direct
         folder = direct
     return folder
-
-
-def is_zip(path: str) -> bool:
-    """Return whether a file is a zip archive, by its name and its first bytes."""
-    if not path.lower().endswith(".zip"):
-        return False
-    try:
-        with open(path, "rb") as file:
-            return file.read(4) in (b"PK\3\4", b"PK\5\6")
-    except OSError:
-        return False  # reading it says what is wrong
 
 
 class _Member(io.BytesIO):

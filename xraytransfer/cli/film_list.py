@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from xraytransfer.cli.film_archives import files_of_dicomdir, is_zip, zip_members
 from xraytransfer.errors import MissingExtraError, XrayTransferError
 
 if TYPE_CHECKING:
@@ -68,13 +67,33 @@ def films(paths: Iterable[str], *, without: Collection[str | os.PathLike[str]] =
             yield _StandardInput()
         elif os.path.isdir(path):
             for file in _below(path, left_out):
-                yield from zip_members(file) if is_zip(file) else (file,)
+                yield from _members(file) if _is_zip(file) else (file,)
         elif os.path.basename(path).upper() == "DICOMDIR":
+            from xraytransfer.cli.film_archives import files_of_dicomdir
+
             yield from files_of_dicomdir(path)
-        elif is_zip(path):
-            yield from zip_members(path)
+        elif _is_zip(path):
+            yield from _members(path)
         else:
             yield path
+
+
+def _members(archive: str) -> Iterator[str | BinaryIO]:
+    """Yield the files of a zip archive; what that needs is imported only where there is one."""
+    from xraytransfer.cli.film_archives import zip_members
+
+    yield from zip_members(archive)
+
+
+def _is_zip(path: str) -> bool:
+    """Return whether a file is a zip archive, by its name and its first bytes."""
+    if not path.lower().endswith(".zip"):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) in (b"PK\3\4", b"PK\5\6")
+    except OSError:
+        return False  # reading it says what is wrong
 
 
 def is_no_film(refusal: Refusal, named: Collection[str]) -> bool:

@@ -12,14 +12,13 @@ import numpy as np
 from xraytransfer.errors import RadiographError
 from xraytransfer.reading.elements import Elements
 from xraytransfer.reading.pixel_format import PixelFormat
-from xraytransfer.reading.transforms import LookupTable, Padding, Rescale, Window
+from xraytransfer.reading.transforms import VOI_FUNCTIONS, LookupTable, Padding, Rescale, Window
 
 __all__ = ["read_lookup_table", "read_modality_lut", "read_padding", "read_voi"]
 
 # Entries that leave two bits or more unused reach a quarter of the declared white at most.
 _CLEARLY_FEWER_BITS = 2
 _MOST_OFFERS = 16
-_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
 def read_padding(header: Elements, fmt: PixelFormat) -> Padding | None:
@@ -95,7 +94,7 @@ def _windows(header: Elements) -> tuple[list[Window | LookupTable], list[str]]:
         return [], []
     notes: list[str] = []
     function = header.text("VOILUTFunction").upper() or "LINEAR"
-    if function not in _FUNCTIONS:
+    if function not in VOI_FUNCTIONS:
         notes.append("the VOI LUT Function is unknown: taken for LINEAR")
         function = "LINEAR"
     windows: list[Window | LookupTable] = []

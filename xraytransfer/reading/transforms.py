@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from xraytransfer.reading.pixel_format import Words
 
-__all__ = ["LookupTable", "Padding", "Rescale", "Window"]
+__all__ = ["VOI_FUNCTIONS", "LookupTable", "Padding", "Rescale", "Window"]
 
 Values = NDArray[Any]
 
@@ -59,6 +59,10 @@ class LookupTable:
         return self(values) / float((1 << self.bits) - 1)
 
 
+VOI_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+"""The VOI LUT functions that `Window.shade` computes (PS3.3 C.11.2.1.3)."""
+
+
 @dataclass(frozen=True)
 class Window:
     """A grey window (PS3.3 C.11.2.1.2 and C.11.2.1.3).
@@ -68,7 +72,7 @@ class Window:
     center, width : float
         In units of the modality LUT's output.
     function : str
-        ``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID``.
+        One of `VOI_FUNCTIONS`.
     """
 
     center: float
