@@ -21,7 +21,7 @@ from xraytransfer.model_file import shipped_models
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 MODULES = EXAMPLES / "node_modules"
-HEADERS = Path(__file__).parent / "c_headers" / "node_modules" / "com.github.asus4.onnxruntime"
+HEADERS = Path(__file__).parent / "node_peers" / "node_modules" / "com.github.asus4.onnxruntime"
 TOLERANCE = 1e-5
 PATIENCE = 60
 
@@ -136,7 +136,7 @@ def c_include():
     packaged = next(HEADERS.glob("**/*simulator/onnxruntime.framework/Headers"), None)
     places = [os.environ.get("ONNXRUNTIME_INCLUDE"), packaged, "/usr/include/onnxruntime"]
     found = [Path(place) for place in places if place and (Path(place) / "onnxruntime_c_api.h").is_file()]
-    return found[0] if found else pytest.skip("ONNX Runtime's C headers are not here: npm ci in tests/c_headers/")
+    return found[0] if found else pytest.skip("ONNX Runtime's C headers are not here: npm ci in tests/node_peers/")
 
 
 @pytest.fixture(scope="module")

@@ -128,6 +128,20 @@ def test_mypy_sees_every_file_through_the_links():
     )
 
 
+@pytest.mark.slow
+def test_pyright_finds_the_parts_through_the_links():
+    pyright = ROOT / "tests" / "node_peers" / "node_modules" / "pyright" / "index.js"
+    if not pyright.is_file() or shutil.which("node") is None:
+        pytest.skip("pyright is not here: npm ci --ignore-scripts in tests/node_peers/")
+    files = [ROOT / part / "cli.py" for part in PARTS] + [ROOT / "xraytransfer" / "cli" / "entry.py"]
+    command = ["node", pyright, "--pythonpath", sys.executable, "--outputjson", *files]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    document = json.loads(done.stdout)
+    assert document["summary"]["filesAnalyzed"] == len(files), done.stdout
+    rules = {"reportMissingImports", "reportAttributeAccessIssue"}
+    assert [row for row in document["generalDiagnostics"] if row.get("rule") in rules] == []
+
+
 def test_links_show_the_parts_to_editors():
     for part in PARTS:
         link = ROOT / "xraytransfer" / part
