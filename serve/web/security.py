@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -32,6 +33,7 @@ _HEADERS = {
     "cache-control": "no-store",  # answers describe patients
 }
 _SOON = {"Retry-After": "2"}
+_HOST = re.compile(r"([^\s@/?#\\:\[\]]*|\[[0-9a-f:.]+\])(:[0-9]*)?")  # RFC 9110 section 7.2: no user, no path
 _PROBES = frozenset({"/healthz", "/readyz"})
 
 
@@ -92,6 +94,8 @@ class Guard:
 
     def _check(self, method: str, path: str, headers: Headers) -> None:
         host = headers.get("host", "").lower()
+        if not _HOST.fullmatch(host):
+            raise ProblemError("wrong-host", "the Host header is no host name with an optional port")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         # Load balancers and containers probe by address; the answers reveal nothing.
         if "*" not in self._hosts and name not in self._hosts and path not in _PROBES:
