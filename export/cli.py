@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from xraytransfer.constants import DEVICES
+from xraytransfer.film_privacy import keep_films_private
 
 __all__ = ["calibrate", "export"]
 
@@ -119,4 +120,5 @@ def calibrate(model: str, labelled: Path, output: Path, **options: Any) -> None:
     """
     from xraytransfer.export.site_calibration import calibrate_site
 
+    keep_films_private()
     calibrate_site(model, labelled, output, log=click.echo, **options)

@@ -14,6 +14,7 @@ import click
 from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import OutputError, ServeError
 from xraytransfer.files import write_with
+from xraytransfer.film_privacy import printable_line
 from xraytransfer.observations import OBSERVATIONS
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class FilmOutputs:
                 return True
             except ServeError as error:
                 problem = str(error)
-        click.echo(f"no DICOM result: {outcome.source}: {problem}", err=True)
+        click.echo(printable_line(f"no DICOM result: {outcome.source}: {problem}"), err=True)
         return False
 
     def _write_overlays(self, outcome: Prediction) -> None:

@@ -18,6 +18,7 @@ from xraytransfer.cli.film_list import STDIN, films, is_no_film, sample_film
 from xraytransfer.cli.film_outputs import FilmOutputs
 from xraytransfer.constants import DECODING, DEVICES, FORMATS, RESEARCH_NOTICE, RESUMABLE
 from xraytransfer.errors import OutputError
+from xraytransfer.film_privacy import keep_films_private
 from xraytransfer.observations import OBSERVATIONS
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
     or - for one film on standard input. One line on standard error for each film that is refused; what is found in a
     folder or an archive and is plainly no film is counted.
     """
+    keep_films_private()
     options["form"] = options["form"] or _form_of(options["output"])
     _check_usage(bool(paths or sample), options)
     if sample:
