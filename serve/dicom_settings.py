@@ -215,6 +215,11 @@ class DicomSettings:
         """Whether only this machine can reach the server."""
         return is_loopback(self.host)
 
+    @property
+    def longest_wait_s(self) -> float:
+        """The longest time that a film or a result is put off for, in seconds; waits vary by a fifth."""
+        return 1.2 * max(self.retry_max_s, self.confirm_after_s or 0.0) + 1.0
+
     def back_off(self, failures: int) -> float:
         """Return how long to wait after this many failures in a row, in seconds."""
         return float(min(self.retry_max_s, self.retry_base_s * 2 ** min(max(failures - 1, 0), 30)))
