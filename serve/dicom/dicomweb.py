@@ -278,7 +278,7 @@ def probe_web(destination: Destination, settings: DicomSettings) -> str:
         try:
             client.search_for_studies(search_filters={"StudyInstanceUID": generate_uid(prefix=None)}, limit=1)
         except requests.HTTPError as error:
-            code = error.response.status_code
+            code = error.response.status_code if error.response is not None else 0
             hint = _LATER.get(code) or "it cannot be searched"
             return f"answers a search (QIDO-RS) with HTTP status {code}: {hint}; the first result will tell"
         except _NOT_DICOMWEB:  # before the next one: broken JSON is a RequestException too
