@@ -85,6 +85,8 @@ class SpoolDatabase:
     Parameters
     ----------
     folder : Path
+    longest_wait_s : float
+        No row is ever put off for longer, so one that is due later was written under a wrong clock, and is due now.
 
     Raises
     ------
@@ -92,7 +94,8 @@ class SpoolDatabase:
         Another process uses it, or it cannot be opened.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, longest_wait_s: float) -> None:
+        self._longest_wait_s = longest_wait_s
         self._connection = sqlite3.connect(
             folder / DATABASE, timeout=0.5, isolation_level=None, check_same_thread=False
         )
@@ -154,7 +157,8 @@ class SpoolDatabase:
     def due_films(self) -> sqlite3.Cursor:
         """Return rows (id, file, attempts) of the films to be scored now, oldest first."""
         return self._execute(
-            "SELECT id, file, attempts FROM film WHERE state = 'received' AND due <= ? ORDER BY id", time.time()
+            "SELECT id, file, attempts FROM film WHERE state = 'received' AND NOT (due > ? AND due <= ?) ORDER BY id",
+            *self._not_yet(),
         )
 
     def set_attempts(self, film: int, attempts: int, delay_s: float = 0.0) -> None:
@@ -180,9 +184,18 @@ class SpoolDatabase:
         """Return a destination's due rows, oldest first: those of `Delivery`, with a file's name for its path."""
         return self._execute(
             "SELECT id, file, sop_class_uid, sop_instance_uid, destination, state, attempts FROM delivery "
-            "WHERE destination = ? AND due <= ? ORDER BY id LIMIT ?",
-            *(destination, time.time(), limit),
+            "WHERE destination = ? AND NOT (due > ? AND due <= ?) ORDER BY id LIMIT ?",
+            *(destination, *self._not_yet(), limit),
         ).fetchall()
+
+    def _not_yet(self) -> tuple[float, float]:
+        """Return the times between which a row's turn has not come."""
+        now = time.time()
+        return now, now + self._longest_wait_s
+
+    def results_by_destination(self) -> dict[str, int]:
+        """Return how many results wait for each destination, whether it is still sent to or not."""
+        return dict(self._execute("SELECT destination, count(*) FROM delivery GROUP BY destination ORDER BY 1"))
 
     def postpone_delivery(self, delivery: Delivery, state: str, attempts: int, delay_s: float) -> None:
         """Note a delivery's state, the number of its failures, and when it is due next."""

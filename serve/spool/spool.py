@@ -56,6 +56,9 @@ class Spool:
         Most films that are received and not yet sent.
     min_free_bytes : int
         Room that must be left on the disk.
+    longest_wait_s : float
+        The longest time that anything here is put off for. What is due later was put off under a wrong clock, and is
+        due now.
 
     Attributes
     ----------
@@ -70,7 +73,14 @@ class Spool:
         The folder cannot be used, or another process uses it.
     """
 
-    def __init__(self, folder: Path, *, capacity: int = 10_000, min_free_bytes: int = 512 * 2**20) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        capacity: int = 10_000,
+        min_free_bytes: int = 512 * 2**20,
+        longest_wait_s: float = 86_400.0,
+    ) -> None:
         self.folder = folder
         self._capacity, self._min_free_bytes = capacity, min_free_bytes
         self._lock = threading.RLock()
@@ -80,7 +90,7 @@ class Spool:
         with ExitStack() as undo:
             try:
                 self._files = SpoolFiles(folder)
-                self._database = SpoolDatabase(folder)
+                self._database = SpoolDatabase(folder, longest_wait_s)
                 undo.callback(self._database.close)
                 self._files.sweep(self._database.files())
                 self._database.forget_dates()
@@ -263,3 +273,8 @@ class Spool:
         """Return how many films wait for scoring and results for sending, and the totals since the spool began."""
         with self._lock:
             return self._database.counts()
+
+    def results_by_destination(self) -> dict[str, int]:
+        """Return how many results wait for each destination, whether it is still sent to or not."""
+        with self._lock:
+            return self._database.results_by_destination()

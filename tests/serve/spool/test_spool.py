@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,24 @@ def test_a_postponed_result_waits_and_counts(spool: Spool) -> None:
     spool.postpone(delivery, 3600)
     assert spool.due("A") == []
     assert spool.counts()["results_waiting"] == 1
+
+
+def test_a_clock_that_was_wrong_holds_nothing_up(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 400 * 86_400)
+    for data in (b"scored", b"put back"):
+        spool.receive(data)
+    film, another = spool.claim(), spool.claim()
+    assert film is not None
+    assert another is not None
+    spool.score(film, RESULTS[:1], ["A"])
+    spool.postpone(spool.due("A")[0], 600)
+    spool.release(another, 600, counts=True)
+    assert spool.due("A") == []
+    assert spool.claim() is None
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert len(spool.due("A")) == 1
+    assert spool.claim() is not None
 
 
 def test_a_buried_result_lies_beside_its_reason(spool: Spool) -> None:
