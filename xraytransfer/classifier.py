@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from xraytransfer import model_file, runtime
 from xraytransfer.constants import DECODING
-from xraytransfer.errors import DeviceError, RadiographError
+from xraytransfer.errors import DeviceError, ModelFileError, RadiographError
 from xraytransfer.ordered_threads import in_order
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
 from xraytransfer.quality_gate import CURES, QUALITY_GATE_OUTPUTS, QualityGateResult, find_all_faults
@@ -32,6 +32,7 @@ __all__ = ["Classifier", "load"]
 
 CPU_PROVIDER = "CPUExecutionProvider"
 DEFAULT_BATCH = 16
+_CALIBRATION_TOLERANCE = 1e-3  # the graph computes in float32
 
 
 def load(model: str | os.PathLike[str] = "default", *, device: str = "auto", threads: int | None = None) -> Classifier:
@@ -88,6 +89,7 @@ class Classifier:
         self._narrow_session = self._session if self._threads == 1 else None
         self._lock = Lock()
         self._quality_gate = self.description.quality_gate
+        self._calibration = self.description.calibration
         self._thresholds = tuple(self.description.thresholds())
         self._identity = ModelIdentity(self.description.name, self.description.version, self.description.sha256)
         runtime.check_outputs(self._session, self.description)
@@ -164,6 +166,8 @@ class Classifier:
             The film is refused; ``.reason`` says why, for programs.
         DeviceError
             The device fails, as for want of memory.
+        ModelFileError
+            The model file contradicts itself: its description states another calibration than its graph holds.
         """
         decode = "full" if keep_pixels else decode
         film = self.read(source, any_modality=any_modality, decode=decode, threads=self._threads)
@@ -272,12 +276,14 @@ class Classifier:
             return self._narrow_session
 
     def _score(self, session: Any, films: Sequence[Radiograph], keep_pixels: bool) -> list[Prediction]:
-        probability, members, maps, *gate_outputs = self._run(session, self.description.outputs, films)
+        probability, raw_members, maps, *gate_outputs = self._run(session, self.description.outputs, films)
+        members = self._calibrated(raw_members, probability)
         return [
             Prediction(
                 source=film.source,
                 probability=probability[i],
                 member_probability=members[i],
+                raw_member_probability=raw_members[i],
                 activation_map=maps[i],
                 thresholds=self._thresholds,
                 operating_point=self.description.document.get("default_operating_point"),
@@ -289,6 +295,18 @@ class Classifier:
             )
             for i, film in enumerate(films)
         ]
+
+    def _calibrated(self, members: NDArray[np.float32], probability: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the members on the scale of `probability`; refuse a description that its own graph contradicts."""
+        if self._calibration is None:
+            return members
+        expected = self._calibration.apply(members.mean(axis=1, dtype=np.float64))
+        if not np.allclose(expected, probability, rtol=0, atol=_CALIBRATION_TOLERANCE):
+            raise ModelFileError(
+                f"{self.description.path}: the calibration that its description states is not the one in its graph; "
+                "export or calibrate the model again"
+            )
+        return self._calibration.apply(members)
 
     def _run(self, session: Any, outputs: Sequence[str], films: Sequence[Radiograph]) -> list[Any]:
         """Return some outputs of the graph for a batch."""

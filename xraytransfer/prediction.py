@@ -25,7 +25,8 @@ class ModelIdentity:
     name, version : str
         The model's own, as in its file.
     sha256 : str
-        Checksum of graph and weights.
+        The model's checksum: over its graph, calibration, thresholds, limits and input
+        (`xraytransfer.model_identity`).
     """
 
     name: str
@@ -46,7 +47,7 @@ class Prediction:
     probability : ndarray
         float32, shape (6,), in [0, 1]: the ensemble's calibrated probability.
     member_probability : ndarray
-        float32, shape (members, 6), in [0, 1]: each member's own, not calibrated.
+        float32, shape (members, 6), in [0, 1]: each member's own, through the same calibration as `probability`.
     activation_map : ndarray
         float32, shape (6, h, w): class activation maps (Zhou et al. 2016), mean over members, in
         logits; low resolution, to be laid over the whole film.
@@ -60,6 +61,8 @@ class Prediction:
     model : ModelIdentity
     provider : str
         The execution provider that ran, such as ``CPUExecutionProvider``.
+    raw_member_probability : ndarray
+        float32, shape (members, 6), in [0, 1]: each member's own before calibration, as the graph gives it.
     pixels : ndarray or None
         uint8, shape (rows, columns): the film as it was read; None unless the caller asked to keep it.
     acceptance : QualityGateResult or None
@@ -75,6 +78,7 @@ class Prediction:
     radiograph: dict[str, Any]
     model: ModelIdentity
     provider: str
+    raw_member_probability: NDArray[np.float32]
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
     acceptance: QualityGateResult | None = None
 
@@ -83,14 +87,19 @@ class Prediction:
     @property
     def raw_probability(self) -> NDArray[np.float32]:
         """Return the plain mean over members, float32 (6,), before calibration."""
-        mean: NDArray[np.float32] = self.member_probability.mean(axis=0)
+        mean: NDArray[np.float32] = self.raw_member_probability.mean(axis=0)
         return mean
 
     @property
     def spread(self) -> NDArray[np.float32]:
-        """Return the standard deviation over members, float32 (6,): the ensemble's disagreement."""
+        """Return the standard deviation over calibrated members, float32 (6,): the ensemble's disagreement."""
         deviation: NDArray[np.float32] = self.member_probability.std(axis=0)
         return deviation
+
+    @property
+    def full_scale(self) -> float:
+        """Return the largest value of the six activation maps, in logits: the brightest colour of all of them."""
+        return float(self.activation_map.max())
 
     @property
     def decision(self) -> tuple[bool | None, ...]:

@@ -23,7 +23,10 @@ from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 
 from xraytransfer.errors import ServeError
 
-__all__ = ["UNREADABLE", "Identity", "identify"]
+__all__ = ["UNKNOWN_MOMENT", "UNREADABLE", "Identity", "identify"]
+
+UNKNOWN_MOMENT = ("19000101", "000000")
+"""Date and time of results on a film without a date: the attributes must have a value (PS3.3 C.17.2)."""
 
 UNREADABLE = (
     AttributeError,
@@ -80,6 +83,8 @@ class Identity:
     values : dict
         Keyword -> text of the patient's and the examination's attributes; empty where the film has
         none or breaks the attribute's rule.
+    moment : tuple of str
+        Date (DA) and time (TM) of the film, in its own time zone: `UNKNOWN_MOMENT` where it tells none.
     """
 
     study_uid: str
@@ -88,6 +93,7 @@ class Identity:
     sop_class_uid: str
     instance_number: int
     values: dict[str, str]
+    moment: tuple[str, str]
 
     def evidence(self) -> Dataset:
         """Return a film without pixels and patient, for libraries that need a film to refer to."""
@@ -148,7 +154,22 @@ def identify(dataset: Dataset) -> Identity:
         sop_class_uid=uids["SOPClassUID"],
         instance_number=_instance_number(_text(dataset, "InstanceNumber").strip(" \0")),
         values=values,
+        moment=_moment(dataset),
     )
+
+
+def _moment(dataset: Dataset) -> tuple[str, str]:
+    """Return the film's date and time: of acquisition, else of content, series or examination."""
+    stamp = _text(dataset, "AcquisitionDateTime").strip(" \0")
+    pairs = [(stamp[:8], stamp[8:14])]
+    pairs += [
+        (_text(dataset, f"{kind}Date").strip(" \0"), _text(dataset, f"{kind}Time").strip(" \0"))
+        for kind in ("Acquisition", "Content", "Series", "Study")
+    ]
+    for date, time in pairs:
+        if _DATE.fullmatch(date) and _is_date(date):
+            return date, (time[:6].ljust(6, "0") if _TIME.fullmatch(time) else "000000")
+    return UNKNOWN_MOMENT
 
 
 def _is_date(digits: str) -> bool:

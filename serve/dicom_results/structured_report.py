@@ -10,7 +10,6 @@ PS3.16 CID 241; the report's comment says that it rules nothing out.
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -57,7 +56,7 @@ COMMENT = (
 )
 
 
-def structured_report(dataset: Dataset, prediction: Prediction, created: datetime | None = None) -> Dataset:
+def structured_report(dataset: Dataset, prediction: Prediction) -> Dataset:
     """Return a prediction as a DICOM structured report in the film's examination.
 
     Parameters
@@ -66,14 +65,12 @@ def structured_report(dataset: Dataset, prediction: Prediction, created: datetim
         The film; pixels are not needed. Patient and examination are copied from it.
     prediction : Prediction
         The model's prediction for it.
-    created : datetime, optional
-        When the film was first scored, with a time zone; now where absent.
 
     Returns
     -------
     pydicom.Dataset
         A Comprehensive 3D SR with file meta information, Explicit VR Little Endian, complete, preliminary,
-        UNVERIFIED. The same film, model and `created` give the same object, byte for byte.
+        UNVERIFIED. The same film and model give the same object, byte for byte.
 
     Raises
     ------
@@ -114,7 +111,7 @@ def structured_report(dataset: Dataset, prediction: Prediction, created: datetim
             )
         ],
     )
-    complete(report, identity, prediction, created or datetime.now(timezone.utc), "Chest observations")
+    complete(report, identity, prediction, "Chest observations")
     return report
 
 
