@@ -21,6 +21,7 @@ from xraytransfer.observations import OBSERVATIONS
 
 __all__ = ["Calibration"]
 
+_TOLERANCE = 1e-3  # the graph computes in float32
 _CLIP = 1e-7  # as in the graph, so that logarithms of a saturated member stay finite
 
 
@@ -57,6 +58,28 @@ class Calibration:
         if any(row.shape != (len(OBSERVATIONS),) or not np.isfinite(row).all() for row in rows):
             raise ModelFileError(f"metadata: calibration parameters a, b and c are not {len(OBSERVATIONS)} numbers each")
         return cls(*rows)
+
+    def check(self, member_probability: NDArray[np.float32], probability: NDArray[np.float32], name: str) -> None:
+        """Refuse a description that its own graph contradicts.
+
+        Parameters
+        ----------
+        member_probability, probability : ndarray
+            float32, shapes (films, members, 6) and (films, 6): what the graph answered.
+        name : str
+            Names the model file in the message.
+
+        Raises
+        ------
+        ModelFileError
+            The graph's probability is not its members' mean through this curve.
+        """
+        expected = self.apply(member_probability.mean(axis=1, dtype=np.float64))
+        if not np.allclose(expected, probability, rtol=0, atol=_TOLERANCE):
+            raise ModelFileError(
+                f"{name}: the calibration that its description states is not the one in its graph; "
+                "export or calibrate the model again"
+            )
 
     def apply(self, probability: ArrayLike) -> NDArray[np.float32]:
         """Return calibrated probabilities.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from xraytransfer import model_file, runtime
 from xraytransfer.constants import DECODING
-from xraytransfer.errors import DeviceError, ModelFileError, RadiographError
+from xraytransfer.errors import DeviceError, RadiographError
 from xraytransfer.ordered_threads import in_order
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
 from xraytransfer.quality_gate import CURES, QUALITY_GATE_OUTPUTS, QualityGateResult, find_all_faults
@@ -32,7 +32,6 @@ __all__ = ["Classifier", "load"]
 
 CPU_PROVIDER = "CPUExecutionProvider"
 DEFAULT_BATCH = 16
-_CALIBRATION_TOLERANCE = 1e-3  # the graph computes in float32
 
 
 def load(model: str | os.PathLike[str] = "default", *, device: str = "auto", threads: int | None = None) -> Classifier:
@@ -300,12 +299,7 @@ class Classifier:
         """Return the members on the scale of `probability`; refuse a description that its own graph contradicts."""
         if self._calibration is None:
             return members
-        expected = self._calibration.apply(members.mean(axis=1, dtype=np.float64))
-        if not np.allclose(expected, probability, rtol=0, atol=_CALIBRATION_TOLERANCE):
-            raise ModelFileError(
-                f"{self.description.path}: the calibration that its description states is not the one in its graph; "
-                "export or calibrate the model again"
-            )
+        self._calibration.check(members, probability, str(self.description.path))
         return self._calibration.apply(members)
 
     def _run(self, session: Any, outputs: Sequence[str], films: Sequence[Radiograph]) -> list[Any]:

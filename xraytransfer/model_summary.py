@@ -109,5 +109,7 @@ def verified(model: str | os.PathLike[str], device: str = "auto") -> str:
         raise ModelFileError(f"{description.path}: its answers are not finite numbers")
     if min(probability.min(), members.min()) < 0 or max(probability.max(), members.max()) > 1:
         raise ModelFileError(f"{description.path}: its answers are no probabilities")
+    if description.calibration is not None:
+        description.calibration.check(members, probability, str(description.path))
     line = f"{description.path}: metadata, checksum {description.sha256[:12]} and answers are right, on {provider}"
     return "; but ".join([line, *failed_gates(description.document)])
