@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from xraytransfer.constants import DECODING, DEVICES
+from xraytransfer.constants import DECODING, DEVICES, UNINTENDED_FILMS
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.options import FILE, option
 
@@ -142,6 +142,12 @@ class Settings:
         "full",
         type=click.Choice(DECODING),
         help="Resolution at which compressed films are decoded; reduced is faster and changes probabilities slightly.",
+    )
+    unintended_films: str = option(
+        "--unintended-films",
+        "note",
+        type=click.Choice(UNINTENDED_FILMS),
+        help="Films of patients under 18 and of animals, by the header: score them with a note, or refuse them.",
     )
     max_connections: int = 512
     idle_timeout_s: float = 10.0

@@ -56,7 +56,9 @@ class Calibration:
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError("metadata: calibration parameters are not the numbers a, b and c") from error
         if any(row.shape != (len(OBSERVATIONS),) or not np.isfinite(row).all() for row in rows):
-            raise ModelFileError(f"metadata: calibration parameters a, b and c are not {len(OBSERVATIONS)} numbers each")
+            raise ModelFileError(
+                f"metadata: calibration parameters a, b and c are not {len(OBSERVATIONS)} numbers each"
+            )
         return cls(*rows)
 
     def check(self, member_probability: NDArray[np.float32], probability: NDArray[np.float32], name: str) -> None:

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer import model_file, runtime
-from xraytransfer.constants import DECODING
+from xraytransfer.constants import DECODING, UNINTENDED_FILMS
 from xraytransfer.errors import DeviceError, RadiographError
 from xraytransfer.ordered_threads import in_order
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
 from xraytransfer.quality_gate import CURES, QUALITY_GATE_OUTPUTS, QualityGateResult, find_all_faults
+from xraytransfer.reading.patient import ANIMAL, UNDER_18
 
 if TYPE_CHECKING:  # the reader is loaded beside the model, not before it
     from pydicom import Dataset
@@ -34,7 +35,13 @@ CPU_PROVIDER = "CPUExecutionProvider"
 DEFAULT_BATCH = 16
 
 
-def load(model: str | os.PathLike[str] = "default", *, device: str = "auto", threads: int | None = None) -> Classifier:
+def load(
+    model: str | os.PathLike[str] = "default",
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    unintended_films: str = "note",
+) -> Classifier:
     """Load a model.
 
     Parameters
@@ -45,6 +52,9 @@ def load(model: str | os.PathLike[str] = "default", *, device: str = "auto", thr
         Where to score; ``auto`` takes CUDA if a session really runs on it, else the CPU.
     threads : int, optional
         Threads on the CPU; the cores that this process may use where absent.
+    unintended_films : {'note', 'refuse'}
+        What to do with films whose header says that the patient is under 18 or an animal: score them with a note in
+        every form of the result, or refuse them (``unintended-film``).
 
     Returns
     -------
@@ -57,7 +67,7 @@ def load(model: str | os.PathLike[str] = "default", *, device: str = "auto", thr
     DeviceError
         The device asked for does not run here.
     """
-    return Classifier(model, device=device, threads=threads)
+    return Classifier(model, device=device, threads=threads, unintended_films=unintended_films)
 
 
 class Classifier:
@@ -65,7 +75,7 @@ class Classifier:
 
     Parameters
     ----------
-    model, device, threads
+    model, device, threads, unintended_films
         As for `load`.
 
     Attributes
@@ -77,8 +87,16 @@ class Classifier:
     """
 
     def __init__(
-        self, model: str | os.PathLike[str] = "default", *, device: str = "auto", threads: int | None = None
+        self,
+        model: str | os.PathLike[str] = "default",
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        unintended_films: str = "note",
     ) -> None:
+        if unintended_films not in UNINTENDED_FILMS:
+            raise ValueError(f"unintended_films is {unintended_films!r}; expected {' or '.join(UNINTENDED_FILMS)}")
+        self._unintended_films = unintended_films
         if threads is not None and threads < 1:
             raise DeviceError(f"threads is {threads}, expected at least 1")
         self.description, data = model_file.read(model, verify=True)
@@ -117,13 +135,14 @@ class Classifier:
         if decode not in DECODING:
             raise ValueError(f"decode is {decode!r}; expected {' or '.join(DECODING)}")
         if not isinstance(source, Radiograph):
-            return read_radiograph(
+            source = read_radiograph(
                 source,
                 intensity=self.description.intensity,
                 any_modality=any_modality,
                 reduced_to=min(self.description.resolution) if decode == "reduced" else None,
                 threads=threads,
             )
+        self.check_intended(source)
         if source.intensity != self.description.intensity:
             raise RadiographError(
                 "invalid-attribute",
@@ -131,6 +150,23 @@ class Classifier:
                 f"{self.description.name} expects {self.description.intensity!r}: read it with Classifier.read",
             )
         return source
+
+    def check_intended(self, film: Radiograph) -> None:
+        """Refuse a film whose patient models are not meant for, where `unintended_films` asks for that.
+
+        Raises
+        ------
+        RadiographError
+            ``unintended-film``.
+        """
+        found = [note for note in film.notes if note in (UNDER_18, ANIMAL)]
+        if found and self._unintended_films == "refuse":
+            raise RadiographError(
+                "unintended-film",
+                f"{film.source}: {'; '.join(found)}. To score it all the same: --unintended-films note, in Python "
+                "unintended_films='note'",
+                radiograph=film.provenance(),
+            )
 
     def predict(
         self,

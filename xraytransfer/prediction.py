@@ -12,6 +12,7 @@ from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import RadiographError
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.quality_gate import QualityGateResult
+from xraytransfer.reading.patient import ANIMAL, UNDER_18
 
 __all__ = ["RESEARCH_NOTICE", "ModelIdentity", "Prediction", "Refusal"]
 
@@ -118,6 +119,17 @@ class Prediction:
             f"The model's quality gate refused this film ({self.acceptance.reason}); it was scored because a user "
             "asked for any film: the values may mean nothing."
         )
+
+    @property
+    def unintended(self) -> tuple[str, ...]:
+        """Return the notes that say that models are not meant for the film's patient; empty for a human adult."""
+        return tuple(note for note in self.radiograph.get("notes") or () if note in (UNDER_18, ANIMAL))
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Return the sentences that must stand beside the numbers wherever a person reads them."""
+        notes = tuple(f"Outside the intended use: {note}." for note in self.unintended)
+        return notes if self.doubt is None else (self.doubt, *notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the arrays of pixels and maps, ready for `json.dumps`."""

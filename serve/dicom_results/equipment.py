@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import highdicom as hd
@@ -10,7 +9,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
-from xraytransfer.serve.dicom_results.uids import IMPLEMENTATION_CLASS_UID, device_uid
+from xraytransfer.serve.dicom_results.uids import IMPLEMENTATION_CLASS_UID, device_uid, package_version
 
 if TYPE_CHECKING:
     from xraytransfer.prediction import ModelIdentity, Prediction
@@ -34,7 +33,7 @@ _TIMES_OF_MAKING = {
 
 def software_version() -> str:
     """Return this package's name and version."""
-    return f"xraytransfer {version('xraytransfer')}"
+    return f"xraytransfer {package_version()}"
 
 
 def implementation_version() -> str:

@@ -19,11 +19,12 @@ from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.tag import Tag
+from pydicom.uid import ComputedRadiographyImageStorage
 from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 
 from xraytransfer.errors import ServeError
 
-__all__ = ["UNKNOWN_MOMENT", "UNREADABLE", "Identity", "identify"]
+__all__ = ["NO_FILM", "UNKNOWN_MOMENT", "UNREADABLE", "Identity", "identify"]
 
 UNKNOWN_MOMENT = ("19000101", "000000")
 """Date and time of results on a film without a date: the attributes must have a value (PS3.3 C.17.2)."""
@@ -121,6 +122,18 @@ class Identity:
                 # Not validated: an identifier that breaks a rule must still be the same identifier.
                 result.add(DataElement(Tag(keyword), dictionary_VR(Tag(keyword)), value, validation_mode=config.IGNORE))
         result.SpecificCharacterSet = _character_set("".join(self.values.values()))
+
+
+NO_FILM = Identity(
+    study_uid="1.2.1",
+    series_uid="1.2.2",
+    sop_instance_uid="1.2.3",
+    sop_class_uid=str(ComputedRadiographyImageStorage),
+    instance_number=1,
+    values=dict.fromkeys(_COPIED, ""),
+    moment=UNKNOWN_MOMENT,
+)
+"""The identity in templates: nobody's, so that nothing of one film can stand in the results of another."""
 
 
 def identify(dataset: Dataset) -> Identity:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,6 +12,7 @@ from pydicom import Dataset, dcmread
 from xraytransfer.errors import OutputError, ServeError
 from xraytransfer.files import write_with
 from xraytransfer.serve.dicom_results.identity import UNREADABLE
+from xraytransfer.serve.dicom_results.report_template import encode
 from xraytransfer.serve.dicom_results.secondary_capture import secondary_capture
 from xraytransfer.serve.dicom_results.structured_report import structured_report
 
@@ -58,13 +58,6 @@ class ResultFolders:
 
     sr: Path | None = None
     sc: Path | None = None
-
-
-def encode(dataset: Dataset) -> bytes:
-    """Return an object as a DICOM file (PS3.10)."""
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def make_results(

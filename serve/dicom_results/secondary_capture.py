@@ -23,6 +23,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.overlay import overlay
 from xraytransfer.plural import counted
+from xraytransfer.reading.patient import ANIMAL, UNDER_18
 from xraytransfer.serve.dicom_results.equipment import BANNER, MANUFACTURER, complete, parameters
 from xraytransfer.serve.dicom_results.identity import Identity, identify
 from xraytransfer.serve.dicom_results.uids import instance_uid, kind_of_result, series_uid
@@ -101,7 +102,7 @@ def _describe(capture: Dataset, film: Dataset, identity: Identity, prediction: P
     capture.SecondaryCaptureDeviceManufacturer = MANUFACTURER
     capture.SecondaryCaptureDeviceManufacturerModelName = prediction.model.name[:64]
     maps = f"{BANNER}. Maps explain a probability; they do not locate findings."
-    capture.ImageComments = " ".join(filter(None, (prediction.doubt, maps)))
+    capture.ImageComments = " ".join((*prediction.cautions, maps))
     derivation = f"Class activation maps over the film; model {prediction.model.name} {prediction.model.version}; "
     capture.DerivationDescription = (derivation + "; ".join(parameters(prediction)))[:1024]
     source = Dataset()
@@ -148,16 +149,23 @@ def picture(pixels: NDArray[np.uint8], prediction: Prediction) -> Image.Image:
         if position == len(OBSERVATIONS) + 1:
             _legend(draw, (left, top + _CAPTION), cell, prediction)
             continue
-        panel = film if position == 0 else overlay(film, prediction.activation_map[position - 1], size=None, full_scale=brightest)
+        panel = (
+            film
+            if position == 0
+            else overlay(film, prediction.activation_map[position - 1], size=None, full_scale=brightest)
+        )
         canvas.paste(Image.fromarray(np.asarray(panel)).convert("RGB"), (left, top + _CAPTION))
         _caption(draw, (left, top), cell, position - 1, prediction)
-    _banner(
-        draw,
-        (0, 0, size[0], _BANNER),
-        BANNER if prediction.doubt is None else f"{BANNER}. Film refused, scored on demand",
-    )
+    _banner(draw, (0, 0, size[0], _BANNER), ". ".join((BANNER, *_warnings(prediction))))
     _banner(draw, (0, size[1] - _BANNER, size[0], size[1]), BANNER)
     return canvas
+
+
+def _warnings(prediction: Prediction) -> list[str]:
+    """Return what the upper banner says beside the research notice."""
+    words = {UNDER_18: "Patient under 18: outside the intended use", ANIMAL: "Animal: outside the intended use"}
+    refused = [] if prediction.doubt is None else ["Film refused, scored on demand"]
+    return [*refused, *(words[note] for note in prediction.unintended)]
 
 
 def _caption(

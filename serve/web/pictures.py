@@ -58,9 +58,7 @@ def map_pictures(
     rows = {observation.identifier: row for row, observation in enumerate(OBSERVATIONS)}
     brightest = float(activation_map.max())  # one scale for all six, chosen or not: weak evidence looks weak
     return {
-        identifier: _png(
-            overlay(pixels, activation_map[rows[identifier]], size=_OVERLAY_SIDE, full_scale=brightest)
-        )
+        identifier: _png(overlay(pixels, activation_map[rows[identifier]], size=_OVERLAY_SIDE, full_scale=brightest))
         for identifier in identifiers
     }
 

@@ -115,6 +115,8 @@ def _caption(outcome: Prediction, i: int) -> list[str]:
     limit = "" if threshold is None else f" (threshold {threshold:.3f})"
     return [
         f"{OBSERVATIONS[i].name}: probability {outcome.probability[i]:.3f}{limit}",
-        f"Model {outcome.model.name} {outcome.model.version} ({outcome.model.sha256[:12]}). Colour: where evidence lies, no outline of a finding.",
+        f"Model {outcome.model.name} {outcome.model.version} ({outcome.model.sha256[:12]}).",
+        "Colour: where evidence lies, no outline of a finding.",
+        *outcome.cautions,
         RESEARCH_NOTICE,
     ]

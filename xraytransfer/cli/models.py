@@ -50,7 +50,9 @@ def show(model: str, as_json: bool, as_html: bool) -> None:
             raise ModelFileError(f"{page}: no such file; `xraytransfer export` writes it beside the model")
         click.echo(page.read_text("utf-8"))
     else:
-        click.echo(f"{card.read_text('utf-8')}\n{checksum_line(description)}" if card.is_file() else summary(description))
+        click.echo(
+            f"{card.read_text('utf-8')}\n{checksum_line(description)}" if card.is_file() else summary(description)
+        )
 
 
 @models.command()

@@ -83,7 +83,7 @@ def test_settings() -> None:
 
 def test_codes_of_the_findings() -> None:
     assert table("findings") == [[row.name, row.code.value, row.code.scheme, row.code.meaning] for row in OBSERVATIONS]
-    for code in (sr.CHEST_RADIOGRAPHY, sr.MEMBER_SPREAD):
+    for code in (sr.CHEST_RADIOGRAPHY, sr.MEMBER_SPREAD, sr.REPORT_NAMES_A_FINDING):
         words = f"({code.value}, {code.scheme_designator}, {code.meaning})"
         assert words in " ".join(STATEMENT.split())
 

@@ -20,6 +20,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from results import MODEL, make_film, make_prediction
 from xraytransfer.errors import ServeError
 from xraytransfer.quality_gate import QualityGateResult
+from xraytransfer.reading.patient import ANIMAL, UNDER_18
 from xraytransfer.serve.dicom_results.results import encode
 from xraytransfer.serve.dicom_results.secondary_capture import picture, secondary_capture
 
@@ -71,6 +72,26 @@ def test_a_film_that_was_refused_and_scored_all_the_same_says_so_in_the_picture(
     band, usual = forced.pixel_array[:40], capture.pixel_array[:40]
     assert (band < 80).all(axis=2).sum() > 1.3 * (usual < 80).all(axis=2).sum()  # more letters
     assert np.array_equal(forced.pixel_array[-40:], capture.pixel_array[-40:])
+
+
+@pytest.mark.parametrize("note", [UNDER_18, ANIMAL])
+def test_a_patient_that_models_are_not_meant_for_is_told_in_the_picture(note: str, capture: Dataset) -> None:
+    told = secondary_capture(make_film(), FILM, make_prediction(radiograph={"notes": [note]}))
+    assert told.ImageComments.startswith(f"Outside the intended use: {note}.")
+    band, usual = told.pixel_array[:40], capture.pixel_array[:40]
+    assert (band < 80).all(axis=2).sum() > 1.3 * (usual < 80).all(axis=2).sum()  # more letters
+
+
+def test_one_colour_scale_for_all_maps() -> None:
+    """Weak evidence looks weak: a map that is a tenth of another's gets a tenth of its colour."""
+    maps = np.zeros((6, 4, 4), np.float32)
+    maps[0], maps[3] = 1.0, 0.1
+    shown = np.asarray(picture(FILM, make_prediction(activation_map=maps))).astype(int)
+    plain = np.asarray(picture(FILM, make_prediction(activation_map=np.zeros((6, 4, 4), np.float32)))).astype(int)
+    change = np.abs(shown - plain).sum(axis=2)
+    height, width = change.shape[0] // 2, change.shape[1] // 4
+    strong, weak = change[:height, width : 2 * width].sum(), change[height:, :width].sum()
+    assert 0 < weak < strong / 2
 
 
 def test_each_observation_has_its_own_map() -> None:

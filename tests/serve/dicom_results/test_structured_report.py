@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,15 +22,15 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID, Comprehensive3DSRStorage
 
 from results import MODEL, make_film, make_prediction
-from xraytransfer.constants import RESEARCH_NOTICE
+from xraytransfer.constants import NOT_INTENDED_USE, RESEARCH_NOTICE
 from xraytransfer.errors import OutputError, ServeError
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.quality_gate import QualityGateResult
+from xraytransfer.reading.patient import ANIMAL, UNDER_18
 from xraytransfer.serve.dicom_results import uids
 from xraytransfer.serve.dicom_results.identity import UNKNOWN_MOMENT, identify
 from xraytransfer.serve.dicom_results.results import ResultFolders, encode, write_results
-from xraytransfer.serve.dicom_results.structured_report import COMMENT, structured_report
-
+from xraytransfer.serve.dicom_results.structured_report import COMMENT, REPORT_NAMES_A_FINDING, structured_report
 
 
 def reread(dataset: Dataset) -> Dataset:
@@ -93,6 +94,26 @@ def test_a_film_that_was_refused_and_scored_all_the_same_is_told_from_others() -
     report = reread(structured_report(make_film(), make_prediction(acceptance=accepted)))
     assert children(report, "Comment")[0].TextValue == COMMENT
     assert "film=accepted" in {child.TextValue for child in children(groups(report)[0], "Algorithm Parameters")}
+
+
+@pytest.mark.parametrize(("threshold", "answer"), [(0.0, codes.SCT.No), (1.0, codes.SCT.Yes)])
+def test_no_finding_is_told_without_a_double_negative(threshold: float, answer: Any) -> None:
+    position = [row.identifier for row in OBSERVATIONS].index("no_finding")
+    thresholds = tuple(threshold if i == position else 0.5 for i in range(len(OBSERVATIONS)))
+    report = reread(structured_report(make_film(), make_prediction(thresholds=thresholds)))
+    read = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    assert [
+        (row.name, row.value) for row in read[position].get_qualitative_evaluations(name=REPORT_NAMES_A_FINDING)
+    ] == [(REPORT_NAMES_A_FINDING, answer)]
+    assert len(read[0].get_qualitative_evaluations(name=codes.DCM.PresenceOfProperty)) == 1
+
+
+@pytest.mark.parametrize("note", [UNDER_18, ANIMAL])
+def test_a_patient_that_models_are_not_meant_for_is_told(note: str) -> None:
+    report = reread(structured_report(make_film(), make_prediction(radiograph={"notes": [note]})))
+    (comment,) = children(report, "Comment")
+    assert comment.TextValue.startswith(f"Outside the intended use: {note}.")
+    assert NOT_INTENDED_USE in comment.TextValue
 
 
 def test_the_groups_are_flat_and_name_algorithm_and_film(report: Dataset) -> None:
