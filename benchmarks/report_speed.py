@@ -71,9 +71,7 @@ def main() -> None:
         filled_ms.append(filled[0])
         built_ms.append(built[0])
     ratio = statistics.median(one / other for one, other in zip(filled_ms, built_ms, strict=True))
-    print(
-        f"from a template {statistics.median(filled_ms):.1f} ms, built {statistics.median(built_ms):.1f} ms of processor"
-    )
+    print(f"processor time: template {statistics.median(filled_ms):.1f} ms, built {statistics.median(built_ms):.1f} ms")
     print(f"ratio {ratio:.2f} (median of {options.rounds} turns); {options.films} reports a turn, equal bytes")
 
 

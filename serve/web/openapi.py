@@ -188,6 +188,7 @@ def _schemas() -> dict[str, Any]:
         "Model": _object(
             {
                 "model": {"type": "object", "description": "The model file's own metadata"},
+                "sha256": {"type": "string", "description": "Checksum of all that a result depends on"},
                 "provider": {"type": "string"},
                 "media_types": {"type": "array", "items": {"type": "string"}},
                 "limits": {"type": "object", "additionalProperties": {"type": "number"}},
