@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from pydicom import Dataset
 
 import xraytransfer
+from xraytransfer.cli.entry import cli
 from xraytransfer.errors import RadiographError
 from xraytransfer.radiograph import read_radiograph
 from xraytransfer.reading.patient import ANIMAL, UNDER_18
@@ -64,3 +66,16 @@ def test_a_policy_refuses_them(dicom_film, toy_model):
     assert strict.predict(film(dicom_film)).unintended == ()
     with pytest.raises(ValueError, match="expected note or refuse"):
         xraytransfer.load(toy_model, device="cpu", unintended_films="maybe")
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "jsonl"])
+def test_every_form_of_predict_tells_it_and_an_option_refuses(dicom_film, toy_model, tmp_path, form):
+    path = tmp_path / "child.dcm"
+    path.write_bytes(film(dicom_film, PatientAge="004Y"))
+    options = ["predict", str(path), "--model", str(toy_model), "--device", "cpu", "--format", form]
+    scored = CliRunner().invoke(cli, options)
+    assert (scored.exit_code, UNDER_18 in scored.stdout) == (0, True)
+    refused = CliRunner().invoke(cli, [*options, "--unintended-films", "refuse"])
+    assert refused.exit_code == 1
+    assert "refused (unintended-film)" in refused.stderr
+    assert "004Y" not in scored.output + refused.output
