@@ -119,9 +119,8 @@ class Engine:
         self._film_s = 0.2  # moving average of one film's time in a worker
         self._readers = ThreadPoolExecutor(self.workers, thread_name_prefix="film")
         self._gatherer: threading.Thread | None = None
-        # results are made in threads of their own, so that scoring does not wait for them
-        self._finishers = ThreadPoolExecutor(self.workers, thread_name_prefix="finish")
         if self.batch_size > 1:
+            self._finishers = ThreadPoolExecutor(self.workers, thread_name_prefix="finish")
             self._scorer = ThreadPoolExecutor(1, thread_name_prefix="score")
             self._gatherer = threading.Thread(target=self._gather, name="gather", daemon=True)
             self._gatherer.start()
@@ -207,7 +206,7 @@ class Engine:
         if self._gatherer is not None:
             self._gatherer.join()
             self._scorer.shutdown(wait=True)
-        self._finishers.shutdown(wait=True)
+            self._finishers.shutdown(wait=True)
 
     def _release(self, job: _Job[T], _: Future[T]) -> None:
         job.source = None  # frees a cancelled film's bytes now, not when its turn would have come
@@ -247,7 +246,7 @@ class Engine:
                 self._changed.notify_all()
         if self.batch_size == 1:
             (prediction,) = self._score([radiograph])
-            self._hand_on(job, radiograph, prediction)
+            self._finish(job, radiograph, prediction)
         self._film_s += 0.1 * (time.monotonic() - started - self._film_s)
 
     def _score(self, radiographs: list[Radiograph]) -> list[Prediction]:
@@ -267,7 +266,8 @@ class Engine:
                     job.future.set_exception(error)
                 continue
             for (job, radiograph), prediction in zip(batch, scoring.result(), strict=True):
-                self._hand_on(job, radiograph, prediction)
+                finishing = self._finishers.submit(self._finish, job, radiograph, prediction)
+                finishing.add_done_callback(partial(self._settle, job))
 
     def _next_batch(self) -> list[tuple[_Job[object], Radiograph]]:
         """Wait for films and return up to a batch of them; none when the engine is closed and empty."""
@@ -278,11 +278,6 @@ class Engine:
                 lambda: len(self._ready) >= self.batch_size or not self._unread, timeout=self._batch_wait_s
             )
             return [self._ready.popleft() for _ in range(min(self.batch_size, len(self._ready)))]
-
-    def _hand_on(self, job: _Job[T], radiograph: Radiograph, prediction: Prediction) -> None:
-        """Have a film's result made in another thread."""
-        finishing = self._finishers.submit(self._finish, job, radiograph, prediction)
-        finishing.add_done_callback(partial(self._settle, job))
 
     @staticmethod
     def _finish(job: _Job[T], radiograph: Radiograph, prediction: Prediction) -> None:
