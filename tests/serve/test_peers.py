@@ -277,7 +277,7 @@ def test_a_recalibrated_model_beside_the_shipped_one(
 ) -> None:
     """Two decisions on one film are two objects; and a file of `predict` is what the server sends."""
     need("storescu")
-    study_uid = "1.2.826.0.1.3680043.10.5"
+    study_uid = "1.2.826.0.1.3680043.10.9"
     (film,) = another_examination(films, tmp_path, study_uid, count=1)
     recalibrated = tmp_path / "site.onnx"
     document = describe(toy_model).document
