@@ -110,6 +110,7 @@ def export(runs: tuple[Path, ...], output: Path, triton: Path | None, judge: Pat
     help="auto takes the method with the least calibration error on patients left out.",
 )
 @click.option("--name", help="Name of the copy.  [default: the model's]")
+@click.option("--version", help="Version of the copy.  [default: the model's, +site. and digits of the checksum]")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where films are scored.")
 @click.option("--overwrite", is_flag=True, help="Replace the copy if it exists.")
 def calibrate(model: str, labelled: Path, output: Path, **options: Any) -> None:

@@ -121,7 +121,7 @@ def run(settings: Settings, dicom: DicomSettings | None = None) -> None:
     raise_open_files(settings.max_connections + _OTHER_FILES)
     metrics = Metrics()
     # One thread within a run: films run side by side on the CPU, and a GPU does not use them.
-    classifier = load(settings.model, device=settings.device, threads=1)
+    classifier = load(settings.model, device=settings.device, threads=1, unintended_films=settings.unintended_films)
     with ExitStack() as last, ExitStack() as stack:
         engine = stack.enter_context(closing(Engine(classifier, settings, metrics)))
         server = HttpServer(engine, settings, metrics)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from xraytransfer.constants import DECODING, DEVICES
+from xraytransfer.constants import DECODING, DEVICES, UNINTENDED_FILMS
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.options import FILE, option
 
@@ -147,6 +147,12 @@ class Settings:
     )
     max_requests: int = 512
     max_connections: int = 8192
+    unintended_films: str = option(
+        "--unintended-films",
+        "note",
+        type=click.Choice(UNINTENDED_FILMS),
+        help="Films of patients under 18 and of animals, by the header: score them with a note, or refuse them.",
+    )
     idle_timeout_s: float = 10.0
     min_upload_rate: int = 16 * 1024
     ready_film: Path | None = option(

@@ -28,6 +28,7 @@ REASONS: dict[str, str] = {
     "decode-failed": "the compressed pixels cannot be decoded",
     "invalid-attribute": "an attribute that the picture depends on is absent or invalid",
     "not-a-radiograph": "not a projection radiograph",
+    "unintended-film": "the header says that models are not meant for the patient",
     "not-frontal": "not a frontal view",
     "colour": "a colour picture",
     "multi-frame": "more than one frame",

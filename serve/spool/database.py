@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "QueuedFilm", "SpoolDatabase"]
 
-_REMEMBERED = timedelta(days=400)  # a film that comes again later gets a new date in its results
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS film (
     id INTEGER PRIMARY KEY, file TEXT NOT NULL, digest TEXT NOT NULL, state TEXT NOT NULL,
@@ -30,7 +28,6 @@ CREATE TABLE IF NOT EXISTS delivery (
     sop_class_uid TEXT NOT NULL, sop_instance_uid TEXT NOT NULL, destination TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'waiting', attempts INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS undelivered ON delivery (destination, due);
-CREATE TABLE IF NOT EXISTS first_scored (uid TEXT PRIMARY KEY, at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS total (name TEXT PRIMARY KEY, films INTEGER NOT NULL);
 """
 _TOTALS = ("received", "scored", "sent", "refused", "dead")
@@ -212,15 +209,3 @@ class SpoolDatabase:
             self.remove_film(film)
             self.count("sent")
         return self._execute("SELECT 1 FROM delivery WHERE file = ?", delivery.path.name).fetchone() is not None
-
-    def first_scored(self, uid: str) -> datetime:
-        """Return when the result of this UID was first made: now if it never was, which is then remembered."""
-        now = datetime.now(timezone.utc).replace(microsecond=0).isoformat()
-        self._execute("INSERT OR IGNORE INTO first_scored VALUES (?, ?)", uid, now)
-        (at,) = self._execute("SELECT at FROM first_scored WHERE uid = ?", uid).fetchone()
-        return datetime.fromisoformat(at)
-
-    def forget_dates(self) -> None:
-        """Forget the dates in `first_scored` that are too old to matter."""
-        old = (datetime.now(timezone.utc) - _REMEMBERED).isoformat()
-        self._execute("DELETE FROM first_scored WHERE at < ?", old)

@@ -23,7 +23,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,7 +92,6 @@ class Spool:
                 self._database = SpoolDatabase(folder, longest_wait_s)
                 undo.callback(self._database.close)
                 self._files.sweep(self._database.files())
-                self._database.forget_dates()
             except (OSError, sqlite3.Error) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise ServeError(f"the spool {folder} cannot be used: {reason}") from error
@@ -189,11 +187,6 @@ class Spool:
         with self._transaction() as database:
             self._claimed.discard(film.id)
             database.set_attempts(film.id, film.attempts if counts else film.attempts - 1, delay_s)
-
-    def first_scored(self, uid: str) -> datetime:
-        """Return when the result of this UID was first made: now if it never was, which is then remembered."""
-        with self._transaction() as database:
-            return database.first_scored(uid)
 
     def score(self, film: QueuedFilm, results: Sequence[Result], destinations: Sequence[str]) -> None:
         """Replace a claimed film by its results, to be sent to each destination."""

@@ -118,6 +118,7 @@ async def _model(request: Request) -> Response:
     return JSONResponse(
         {
             "model": description.document,
+            "sha256": description.sha256,
             "provider": server.engine.classifier.provider,
             "media_types": MEDIA_TYPES,
             "limits": limits,

@@ -282,15 +282,6 @@ def test_a_buried_result_lies_beside_its_reason(spool: Spool) -> None:
     assert spool.counts()["dead_total"] == spool.counts()["sent_total"] == 1
 
 
-def test_the_first_moment_is_remembered(spool: Spool) -> None:
-    first = spool.first_scored("2.25.9")
-    folder = spool.folder
-    spool.close()
-    spool.__init__(folder, min_free_bytes=0)  # type: ignore[misc]
-    assert spool.first_scored("2.25.9") == first
-    assert first.tzinfo is not None
-
-
 def test_a_full_spool_says_so(tmp_path: Path) -> None:
     small = Spool(tmp_path / "spool", capacity=1, min_free_bytes=0)
     assert small.receive(b"film")
