@@ -52,7 +52,7 @@ function handTools(film) {
     button("Turn right", () => change(film, { turn: (turn + 1) % 4, invert })),
     button("Invert", () => change(film, { turn, invert: !invert })),
     // the file, or the changed picture instead of it; the quality gate judges it anew
-    Object.assign(button("Score again", () => again(film, { body: bodyOf(film), anyFilm: false }), "primary"), { disabled: !settled(film) }),
+    Object.assign(button("Score again", () => again(film, { body: bodyOf(film), anyFilm: false }), "primary"), { disabled: !changed(film) || !settled(film) }),
   ];
 }
 
