@@ -1,9 +1,8 @@
 // The saved picture: the film as it is on the screen, with notice, warnings, observation and probability burned in.
 
 import { $ } from "./element.js";
-import { changed } from "./films.js";
 import { percent, times } from "./numbers.js";
-import { changeWords, warnings } from "./summary.js";
+import { warnings } from "./summary.js";
 
 const AMBER = "#ffbe3c";
 const RED = "#ff8f7d";
@@ -46,7 +45,7 @@ function captions(film, chosen, mapWords) {
     [`${row.name}: ${percent(row.probability)}${against}${verdict}`, 1.2],
     [observations.map(({ name, probability }) => `${name} ${percent(probability)}`).join("  ·  "), 0.9],
     [mapWords, 0.9],
-    [`Model ${model.name} ${model.version}, ${model.sha256.slice(0, 12)}${changed(film) ? `; film ${changeWords(film.change)} by hand` : ""}`, 0.9],
+    [`Model ${model.name} ${model.version}, ${model.sha256.slice(0, 12)}`, 0.9],
   ];
 }
 
