@@ -108,5 +108,8 @@ function set(node, property, value) {
 }
 
 $("scroller").addEventListener("scroll", renderRows, { passive: true });
-across.addEventListener("change", renderList);
+across.addEventListener("change", () => {
+  renderList();
+  followCurrent();
+});
 new ResizeObserver(renderRows).observe($("scroller"));

@@ -3,7 +3,7 @@
 import { $, button, element } from "./element.js";
 import { films } from "./films.js";
 import { again, queue } from "./queue.js";
-import { remedies } from "./refusal.js";
+import { remedies, standing } from "./refusal.js";
 import { askToken } from "./token.js";
 
 let said = null; // what the nodes say; they are kept while it stays the same, so that no click is lost
@@ -11,7 +11,7 @@ let said = null; // what the nodes say; they are kept while it stays the same, s
 /** Say where the current film stands; nothing where it is scored. */
 export function renderMessage() {
   const film = films.current;
-  const facts = film && [films.all.indexOf(film), film.state, film.problem, film.change, queue.locked, Boolean(film.original), film.picture?.change];
+  const facts = film && [films.all.indexOf(film), film.state, film.problem, film.change, queue.locked, standing(film)];
   if (said === JSON.stringify(facts)) return;
   said = JSON.stringify(facts);
   const parts = film && film.state !== "scored" ? partsOf(film) : [];

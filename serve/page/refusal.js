@@ -26,12 +26,15 @@ export async function fetchPicture(film) {
   films.change();
 }
 
-/** What can be done about a refused film, as buttons. */
+/** What the buttons of a refused film depend on, beside the refusal itself. */
+export const standing = (film) => (GATE.includes(film.problem?.reason) ? [Boolean(film.original), settled(film)] : []);
+
+/** What can be done about a refused film, as buttons; changes by hand once its picture is there. */
 export function remedies(film) {
   const { reason } = film.problem;
   const buttons = [];
   if (GATE.includes(reason)) {
-    if (film.original) buttons.push(...handTools(film));
+    buttons.push(...handTools(film));
     const anyway = button("Score it anyway", () => again(film, { body: bodyOf(film), anyFilm: true }));
     anyway.disabled = !settled(film);
     buttons.push(anyway);
@@ -47,12 +50,15 @@ const bodyOf = (film) => (changed(film) ? film.picture.blob : film.file);
 
 function handTools(film) {
   const { turn, invert } = film.change;
+  const tool = (text, changes) => Object.assign(button(text, () => change(film, changes)), { disabled: !film.original });
+  // the file, or the changed picture instead of it; the quality gate judges it anew
+  const scoreAgain = button("Score again", () => again(film, { body: bodyOf(film), anyFilm: false }), "primary");
+  scoreAgain.disabled = !changed(film) || !settled(film);
   return [
-    button("Turn left", () => change(film, { turn: (turn + 3) % 4, invert })),
-    button("Turn right", () => change(film, { turn: (turn + 1) % 4, invert })),
-    button("Invert", () => change(film, { turn, invert: !invert })),
-    // the file, or the changed picture instead of it; the quality gate judges it anew
-    Object.assign(button("Score again", () => again(film, { body: bodyOf(film), anyFilm: false }), "primary"), { disabled: !changed(film) || !settled(film) }),
+    tool("Turn left", { turn: (turn + 3) % 4, invert }),
+    tool("Turn right", { turn: (turn + 1) % 4, invert }),
+    tool("Invert", { turn, invert: !invert }),
+    scoreAgain,
   ];
 }
 

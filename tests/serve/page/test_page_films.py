@@ -131,6 +131,8 @@ def test_a_film_scored_against_advice_says_so_everywhere(gated_page, bright_film
 def test_a_film_that_is_inverted_by_hand_says_so(gated_page, bright_film):
     choose(gated_page, bright_film)
     until(gated_page, lambda: "Invert" in texts(gated_page, "#message button"))
+    until(gated_page, lambda: gated_page.find_element(By.ID, "picture").get_property("naturalWidth") == 64)
+    until(gated_page, lambda: gated_page.find_element(By.CSS_SELECTOR, "#message button").is_enabled())
     click(gated_page, "#message button", "Turn right")
     click(gated_page, "#message button", "Invert")
     until(gated_page, lambda: gated_page.find_element(By.ID, "picture").get_property("naturalWidth") == 96)
