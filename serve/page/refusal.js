@@ -15,15 +15,22 @@ export async function fetchPicture(film) {
   if (film.state !== "refused" || film.seen || film.picture || ![...HEADER, ...GATE].includes(film.problem.reason)) return;
   film.seen = true;
   try {
-    const { value, problem } = await look(film.file);
+    const { value, problem, retryAfter } = await look(film.file);
     if (value && !film.removed) {
       film.original = { ...unpacked(value), change: film.change };
       await show(film, film.original);
-    } else if (problem?.status === 503 || problem?.reason === "unreachable") film.seen = false;
+    } else if (problem?.status === 503 || problem?.reason === "unreachable") lookLater(film, retryAfter);
   } catch {
-    film.seen = false; // the next look tries again
+    lookLater(film); // without its picture the refusal and its reason are still told
   }
   films.change();
+}
+
+function lookLater(film, seconds = 5) {
+  setTimeout(() => {
+    film.seen = false;
+    films.change();
+  }, 1000 * seconds);
 }
 
 /** What the buttons of a refused film depend on, beside the refusal itself. */

@@ -217,3 +217,49 @@ def test_screen_readers_hear_of_a_film_and_there_is_one_heading(page, film):
     assert len(page.find_elements(By.TAG_NAME, "h1")) == 1
     outside = page.execute_script("return document.getElementById('notice').closest('header, main, aside') === null")
     assert not outside
+
+
+def test_numbers_keep_digits_where_they_matter(page):
+    script = """
+        const done = arguments[arguments.length - 1];
+        import("/numbers.js").then(({ apart, percent, place, times }) => done({
+            percents: [0, 0.000001, 0.00004, 0.0004, 0.0123, 0.0999, 0.42, 1].map((value) => percent(value)),
+            apart: [apart(0.0691, 0.0694), apart(0.42, 0.421)],
+            places: [place(0.07, 0.07), place(0.56, 0.07), place(1, 0.01), place(0, 0.01), place(0.3, null)],
+            times: [times(0.0691, 0.0694), times(0.5, 0.01), times(0.1, 0.05)],
+        }), (error) => done(String(error)));
+    """
+    assert page.execute_async_script(script) == {
+        "percents": ["0.0 %", "< 0.001 %", "0.004 %", "0.04 %", "1.2 %", "10 %", "42 %", "100 %"],
+        "apart": [["6.91 %", "6.94 %"], ["42.0 %", "42.1 %"]],
+        "places": [50, 100, 100, 0, 30],
+        "times": ["0.996", "50", "2.0"],
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("ISO_IR 192", "Müller^Änne", "Müller, Änne"),
+        ("ISO_IR 100", "Müller^Änne", "Müller, Änne"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎", "Yamada, Tarou = 山田, 太郎"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞", "Hong, Gildong = 洪, 吉洞"),
+        ("GB18030", "Wang^XiaoDong=王^小东", "Wang, XiaoDong = 王, 小东"),
+        ("ISO_IR 144", "Люкceмбypг", "Люкceмбypг"),
+    ],
+)
+@pytest.mark.parametrize("syntax", [pydicom.uid.ImplicitVRLittleEndian, pydicom.uid.ExplicitVRLittleEndian])
+def test_patients_names_in_their_own_letters(page, tmp_path, case, syntax):
+    charset, name, spoken = case
+    film = pydicom.dcmread(io.BytesIO(phantom()))
+    film.SpecificCharacterSet = charset
+    film.PatientName = name
+    source = pydicom.Dataset()
+    source.ReferencedSOPInstanceUID = "1.2.3"
+    film.ReferencedStudySequence = [source]  # group 0008: is read over, defined length or not
+    film["ReferencedStudySequence"].is_undefined_length = charset == "GB18030"
+    film.file_meta.TransferSyntaxUID = syntax
+    film.save_as(tmp_path / "named.dcm", implicit_vr=syntax.is_implicit_VR, little_endian=True)
+    choose(page, tmp_path / "named.dcm")
+    click(page, "#patients")
+    until(page, lambda: texts(page, "#films .patient") == [spoken])
