@@ -5,7 +5,7 @@ import { films } from "./films.js";
 import { patientLine } from "./patient_view.js";
 import { summary } from "./summary.js";
 
-const ROW = { height: 70, width: 184 }; // pixels; page.css has the same
+const ROW = { height: 70, width: 200 }; // pixels; page.css has the same
 const BEYOND = 3; // rows on each side of what can be seen
 
 const across = matchMedia("(max-width: 1080px)");

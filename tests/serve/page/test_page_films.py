@@ -263,3 +263,19 @@ def test_patients_names_in_their_own_letters(page, tmp_path, case, syntax):
     choose(page, tmp_path / "named.dcm")
     click(page, "#patients")
     until(page, lambda: texts(page, "#films .patient") == [spoken])
+
+
+def test_a_file_that_is_gone_hangs_nothing(browser, serve_http, film, tmp_path):
+    server = serve_http(token="open-sesame-open")
+    gone = tmp_path / "gone.dcm"
+    gone.write_bytes(phantom())
+    browser.get(server.url)
+    choose(browser, film, gone)
+    field = browser.find_element(By.ID, "token-value")
+    until(browser, field.is_displayed)
+    gone.unlink()
+    field.send_keys("open-sesame-open", Keys.ENTER)
+    until(browser, lambda: settled(browser) and len(texts(browser, ".row")) == 6)
+    assert texts(browser, ".films .state")[1] == "not scored"
+    press(browser, Keys.ARROW_RIGHT)
+    assert "cannot be read" in text(browser, "#message")
