@@ -25,7 +25,7 @@ OPEN = [
     "/",
     "/page.css",
     "/page.js",
-    "/page_client.js",
+    "/client.js",
     "/icon.svg",
     "/reference",
     "/openapi.json",
