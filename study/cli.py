@@ -46,10 +46,16 @@ def _grid(options: dict[str, Any]) -> Grid:
     return grid
 
 
+SHOWN = 20
+"""Films that `study cache` names on the terminal; its file names all."""
 SLOTS = click.option("--slots", type=click.IntRange(1), help="Runs side by side. [default: one per GPU, or per core]")
 THREADS = click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each run on the CPU."
 )
+
+
+def _warn(line: str) -> None:
+    click.echo(f"warning: {line}", err=True)
 
 
 def _show_progress(done: int, films: int) -> None:
@@ -89,10 +95,12 @@ def cache(workers: int | None, **options: Any) -> None:
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.runs.grid_runs import build_grid_cache
 
-    built = build_grid_cache(_grid(options), workers=workers or cpu_limit(), progress=_show_progress)
+    built = build_grid_cache(_grid(options), workers=workers or cpu_limit(), progress=_show_progress, warn=_warn)
     click.echo(f"{built.folder}: {int(built.done.sum())} films")
-    for image, reason in built.refused.items():
+    for image, reason in list(built.refused.items())[:SHOWN]:
         click.echo(f"left out: {image}: {reason}", err=True)
+    if len(built.refused) > SHOWN:
+        click.echo(f"and {len(built.refused) - SHOWN:,} more; {built.folder / 'refused.csv'} lists all", err=True)
 
 
 @study.command()
@@ -110,7 +118,7 @@ def run(device: str, slots: int | None, threads: int, workers: int | None, **opt
     from xraytransfer.study.runs.grid_runs import place_runs
     from xraytransfer.study.runs.scheduler import local_slots, run_all
 
-    folders = place_runs(_grid(options), workers=workers or cpu_limit(), progress=_show_progress)
+    folders = place_runs(_grid(options), workers=workers or cpu_limit(), progress=_show_progress, warn=_warn)
     failed = run_all(folders, local_slots(device, slots, threads), click.echo)
     return 1 if failed else 0
 

@@ -92,6 +92,11 @@ class Grid:
         flag="--weights-dir",
         type=click.Path(exists=True, path_type=Path),
     )
+    allow_missing: float = option(
+        "Share of films that may be missing or unreadable, of all and of each official split.",
+        0.01,
+        type=click.FloatRange(0, 1),
+    )
     keep_test: bool = option("Predict nothing for the test patients, as long as settings are compared.", False)
     teachers: tuple[Path, ...] = option(
         "Folder of a finished run on the same data and split, to learn from; may be given several times.",

@@ -5,16 +5,16 @@ Several grids may share a results folder: each adds its runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from xraytransfer.errors import StudyError
-from xraytransfer.study.data.cache import FilmCache, Progress, build_cache
+from xraytransfer.study.data.cache import FilmCache, Progress
 from xraytransfer.study.data.labels import parse_policy, read_policy
-from xraytransfer.study.data.run_data import describe_data, read_table
+from xraytransfer.study.data.run_data import build_checked_cache, describe_data, read_table
 from xraytransfer.study.data.split import check_fractions
 from xraytransfer.study.networks.architectures import (
     ARCHITECTURES,
@@ -137,14 +137,29 @@ def grid_teachers(grid: Grid, outputs: Sequence[str], split: Mapping[str, Any]) 
     return describe_teachers(grid.teachers, share, outputs, split, grid.label_policy)
 
 
-def build_grid_cache(grid: Grid, *, workers: int = 1, progress: Progress | None = None) -> FilmCache:
-    """Build or repair the cache that the runs of a grid share."""
+def build_grid_cache(
+    grid: Grid,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] = lambda line: None,
+) -> FilmCache:
+    """Build or repair the cache that the runs of a grid share; arguments and errors as `build_checked_cache`."""
     side = grid.training().resolution
     table = read_table(grid.data_source())
-    return build_cache(grid.cache_root(), table, (side, side), grid.intensity, workers=workers, progress=progress)
+    return build_checked_cache(
+        grid.cache_root(), table, (side, side), grid.intensity,
+        workers=workers, progress=progress, allow_missing=grid.allow_missing, warn=warn,
+    )  # fmt: skip
 
 
-def place_runs(grid: Grid, *, workers: int = 1, progress: Progress | None = None) -> list[Path]:
+def place_runs(
+    grid: Grid,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] = lambda line: None,
+) -> list[Path]:
     """Build the cache and write config.json of each run; return the run folders.
 
     Raises
@@ -155,8 +170,9 @@ def place_runs(grid: Grid, *, workers: int = 1, progress: Progress | None = None
     check_grid(grid)
     side = grid.training().resolution
     table, data, split = describe_data(
-        grid.data_source(), grid.division(), (side, side), grid.intensity, workers=workers, progress=progress
-    )
+        grid.data_source(), grid.division(), (side, side), grid.intensity,
+        workers=workers, progress=progress, allow_missing=grid.allow_missing, warn=warn,
+    )  # fmt: skip
     outputs = table.outputs(grid.head)
     parse_policy(grid.label_policy, outputs)
     folders = []

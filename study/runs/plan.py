@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from xraytransfer.plural import counted
-from xraytransfer.study.data.cache import cache_bytes
+from xraytransfer.study.data.cache import cache_bytes, cache_folder, cached_films
+from xraytransfer.study.data.film_table import FilmTable
+from xraytransfer.study.data.missing_films import missing_films
 from xraytransfer.study.data.run_data import read_table
 from xraytransfer.study.data.split import SPLITS, split_films
 from xraytransfer.study.networks.network import build_network
@@ -68,6 +71,8 @@ class Plan:
         Number of runs side by side; the total time assumes it.
     teachers : int
         Number of teachers whose probabilities each run computes first; the times do not include that.
+    missing : str
+        A line that counts the films that are not on the disk; empty if there are none.
     """
 
     runs: list[RunPlan]
@@ -75,6 +80,7 @@ class Plan:
     cache: int
     slots: int
     teachers: int = 0
+    missing: str = ""
 
     def table(self) -> str:
         """Return the plan as text."""
@@ -99,6 +105,8 @@ class Plan:
                 f"each run first asks {self.teachers} teachers about {self.films['train']:,} films, "
                 "which the time does not count"
             )
+        if self.missing:
+            lines.append(f"{self.missing}; the counts above include them")
         return "\n".join(lines)
 
 
@@ -179,6 +187,7 @@ def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: flo
     """
     preset, runs = grid.training(), grid_runs(grid)
     table = read_table(grid.data_source())
+    missing = missing_films(table, cached_films(_cache_folder(grid, table), len(table)))
     split = split_films(table, **grid.division())
     films = {name: len(split.rows(name)) for name in SPLITS}
     predicted = {**films, "test": 0} if grid.keep_test else films
@@ -206,7 +215,11 @@ def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: flo
         parameters, needed = measured[run.architecture.name, run.truncation]
         rows.append(RunPlan(run.name, parameters, 4 * parameters * (preset.keep + 1 + states), needed))
     cache = cache_bytes(len(table), (preset.resolution,) * 2)
-    return Plan(rows, films, cache, slots, len(teachers.get("runs", [])))
+    return Plan(rows, films, cache, slots, len(teachers.get("runs", [])), missing.line())
+
+
+def _cache_folder(grid: Grid, table: FilmTable) -> Path:
+    return cache_folder(grid.cache_root(), table, (grid.training().resolution,) * 2, grid.intensity)
 
 
 def seconds_needed(preset: Preset, films: dict[str, int], training: float, evaluation: float) -> float:
