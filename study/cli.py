@@ -1,4 +1,4 @@
-"""Commands: ``xraytransfer study plan | cache | run | train | status | tensorboard | report | demo``.
+"""Commands: ``xraytransfer study plan | cache | prepare | run | train | status | tensorboard | report | demo``.
 
 The commands ``test``, ``relabel`` and ``thin`` are defined in `xraytransfer.study.finished_runs.cli`, and
 ``quality-gate`` in `xraytransfer.study.quality_gate.cli`.
@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from xraytransfer.errors import StudyError
+from xraytransfer.errors import BusyError, StudyError
 from xraytransfer.study.finished_runs.cli import relabel, test, thin
 from xraytransfer.study.quality_gate.cli import judge, quality_gate
 from xraytransfer.study.runs.grid import RESULTS, Grid, grid_options
@@ -105,22 +105,56 @@ def cache(workers: int | None, **options: Any) -> None:
 
 @study.command()
 @grid_options
+def prepare(workers: int | None, **options: Any) -> None:
+    """Build the cache and the run folders of a grid; train nothing.
+
+    The run folders are printed, one a line, for `study train FOLDER` wherever it is to run.
+    """
+    from xraytransfer.runtime import cpu_limit
+    from xraytransfer.study.runs.grid_runs import place_runs
+
+    def progress(done: int, films: int) -> None:
+        if done == films or done % 1024 == 0:
+            click.echo(f"{done} of {films} films in the cache", err=True)
+
+    for folder in place_runs(_grid(options), workers=workers or cpu_limit(), progress=progress, warn=_warn):
+        click.echo(folder)
+
+
+@study.command()
+@grid_options
 @DEVICE
 @SLOTS
 @THREADS
-def run(device: str, slots: int | None, threads: int, workers: int | None, **options: Any) -> int:
+@click.option(
+    "--retries", type=click.IntRange(0), default=0, show_default=True,
+    help="How often a run that fails is started again; failed.json keeps every reason.",
+)  # fmt: skip
+def run(device: str, slots: int | None, threads: int, workers: int | None, retries: int, **options: Any) -> int:
     """Train every run of a grid that is not done.
 
-    Interrupt and repeat it as you like. If a run fails, its folder holds the reason, the others go on, and the exit
-    code is 1.
+    Interrupt and repeat it as you like; several of these commands may share a results folder. If a run fails, its
+    folder holds the reason, the others go on, and the exit code is 1. After SIGTERM or SIGUSR1 it is 75.
     """
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.runs.grid_runs import place_runs
     from xraytransfer.study.runs.scheduler import local_slots, run_all
+    from xraytransfer.study.training.interrupts import Preempted
 
     folders = place_runs(_grid(options), workers=workers or cpu_limit(), progress=_show_progress, warn=_warn)
-    failed = run_all(folders, local_slots(device, slots, threads), click.echo)
+    try:
+        failed = run_all(folders, local_slots(device, slots, threads), click.echo, retries=retries)
+    except Preempted:
+        return _requeue()
     return 1 if failed else 0
+
+
+def _requeue() -> int:
+    """Say that a command stopped before its end, as the system asked, and return its exit code."""
+    from xraytransfer.study.training.interrupts import EXIT_REQUEUE
+
+    click.echo("stopped as the system asked; what was done is kept, the same command goes on", err=True)
+    return EXIT_REQUEUE
 
 
 @study.command()
@@ -156,14 +190,26 @@ def tensorboard(results: Path, logs: Path) -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @DEVICE
 @THREADS
-def train(folder: Path, device: str, threads: int) -> None:
+@click.option("--own-output", is_flag=True, hidden=True, help="Write the output to output.txt in FOLDER.")
+def train(folder: Path, device: str, threads: int, own_output: bool) -> int:
     """Start or resume the one run in FOLDER.
 
-    FOLDER is RESULTS/runs/NAME.
+    FOLDER is RESULTS/runs/NAME; `study prepare` makes it. After SIGUSR1 or SIGTERM the run saves its state and ends
+    with exit code 75: start it again, it goes on. It is 75 also if another process works in FOLDER.
     """
-    from xraytransfer.study.training.run import run_one
+    from xraytransfer.study.training.interrupts import EXIT_REQUEUE, Preempted, preemptible
 
-    run_one(folder, device=device, threads=threads, log=click.echo)
+    try:
+        with preemptible():
+            from xraytransfer.study.training.run import run_one
+
+            run_one(folder, device=device, threads=threads, log=click.echo, own_output=own_output)
+    except Preempted:
+        return _requeue()
+    except BusyError as error:
+        click.echo(f"error: {error}", err=True)
+        return EXIT_REQUEUE
+    return 0
 
 
 @study.command()
