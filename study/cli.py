@@ -35,14 +35,14 @@ for command in (quality_gate, judge, test, relabel, thin):
     study.add_command(command)
 
 
-def _grid(options: dict[str, Any]) -> Grid:
+def _grid(options: dict[str, Any], *, without_runs: bool = False) -> Grid:
     """Return the grid of some options; senseless ones are wrong usage, before any data set is read."""
     from xraytransfer.study.runs.grid_runs import check_grid
     from xraytransfer.study.training.presets import parse_changes
 
     with as_usage_error():
         grid = Grid(**{**options, "changes": parse_changes(options["changes"])})
-        check_grid(grid)
+        check_grid(grid, without_runs=without_runs)
     return grid
 
 
@@ -81,7 +81,10 @@ def plan(device: str, slots: int | None, threads: int, seconds: float, workers: 
     from xraytransfer.study.runs.scheduler import local_slots
 
     free = local_slots(device, slots, threads)
-    made = make_plan(_grid(options), device=free[0].device, slots=len(free), threads=threads, seconds=seconds)
+    made = make_plan(
+        _grid(options), device=free[0].device, slots=len(free), threads=threads, seconds=seconds,
+        log=lambda line: click.echo(line, err=True),
+    )  # fmt: skip
     click.echo(made.table())
 
 
@@ -90,12 +93,14 @@ def plan(device: str, slots: int | None, threads: int, seconds: float, workers: 
 def cache(workers: int | None, **options: Any) -> None:
     """Read every film once into a cache.
 
-    A damaged cache is repaired. `run` builds the cache by itself.
+    A damaged cache is repaired. `run` builds the cache by itself. No architecture has to be named.
     """
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.runs.grid_runs import build_grid_cache
 
-    built = build_grid_cache(_grid(options), workers=workers or cpu_limit(), progress=_show_progress, warn=_warn)
+    built = build_grid_cache(
+        _grid(options, without_runs=True), workers=workers or cpu_limit(), progress=_show_progress, warn=_warn
+    )
     click.echo(f"{built.folder}: {int(built.done.sum())} films")
     for image, reason in list(built.refused.items())[:SHOWN]:
         click.echo(f"left out: {image}: {reason}", err=True)
@@ -241,7 +246,10 @@ def report(results: Path, out: Path | None, **options: Any) -> None:
 
 
 @study.command()
-@RESULTS
+@click.option(
+    "--results", type=click.Path(file_okay=False, path_type=Path), default=Path("xraytransfer-demo"), show_default=True,
+    help="Folder of everything that the demo makes.",
+)  # fmt: skip
 @click.option("--patients", type=click.IntRange(40), default=320, show_default=True, help="Phantom patients drawn.")
 @click.option("--slots", type=click.IntRange(1), help="Runs side by side. [default: one per core]")
 def demo(results: Path, patients: int, slots: int | None) -> None:

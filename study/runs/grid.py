@@ -42,8 +42,8 @@ class Grid:
     cache: Path | None = option("Folder of caches. [default: RESULTS/cache]", None, type=FOLDER)
     architectures: tuple[str, ...] = option(
         "Name of an architecture, or 'study' for the sixteen; may be given several times.",
+        (),
         flag="--architecture",
-        multiple=True,
     )
     architecture_file: Path | None = option("CSV file with architectures of your own.", None, type=EXISTING_FILE)
     initialisations: tuple[str, ...] = option(

@@ -18,7 +18,7 @@ from xraytransfer.study.data.run_data import read_table
 from xraytransfer.study.data.split import SPLITS, split_films
 from xraytransfer.study.networks.network import build_network
 from xraytransfer.study.runs.grid import Grid
-from xraytransfer.study.runs.grid_runs import GridRun, grid_runs, grid_teachers
+from xraytransfer.study.runs.grid_runs import GridRun, check_networks, grid_runs, grid_teachers
 from xraytransfer.study.training.predict import EVALUATION_BATCH, predict_rows
 from xraytransfer.study.training.presets import Preset
 from xraytransfer.study.training.run import prepare_device, resolve_device
@@ -169,7 +169,15 @@ def _batches_per_second(work: Callable[[], None], device: torch.device, seconds:
     return count / (time.perf_counter() - start)
 
 
-def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: float = 2.0) -> Plan:
+def make_plan(
+    grid: Grid,
+    *,
+    device: str,
+    slots: int,
+    threads: int,
+    seconds: float = 2.0,
+    log: Callable[[str], None] = lambda line: None,
+) -> Plan:
     """Return what a grid will cost.
 
     Parameters
@@ -184,8 +192,11 @@ def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: flo
         Threads of each run on the CPU; the measurement uses as many.
     seconds : float
         See `probe`; 0 measures nothing. Networks that differ only in initialisation and seed are measured once.
+    log : callable
+        Is called with a line before each network is measured.
     """
     preset, runs = grid.training(), grid_runs(grid)
+    check_networks(grid)
     table = read_table(grid.data_source())
     missing = missing_films(table, cached_films(_cache_folder(grid, table), len(table)))
     split = split_films(table, **grid.division())
@@ -197,9 +208,14 @@ def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: flo
     resolved = resolve_device(device)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
+    networks = len({(run.architecture.name, run.truncation) for run in runs})
     for run in runs:
         key = (run.architecture.name, run.truncation)
         if key not in measured:
+            if seconds:
+                log(
+                    f"measuring {run.architecture.name}, truncation {run.truncation}: {len(measured) + 1} of {networks}"
+                )
             network = build_network(
                 run.architecture, outputs=len(outputs), truncation=run.truncation, initialisation="random"
             )
