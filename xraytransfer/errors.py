@@ -6,6 +6,7 @@ from typing import Any
 
 __all__ = [
     "REASONS",
+    "BusyError",
     "DeviceError",
     "ExportError",
     "MissingExtraError",
@@ -92,6 +93,10 @@ class OutputError(XrayTransferError):
 
 class StudyError(XrayTransferError):
     """A study's data, configuration or run folder does not allow the operation."""
+
+
+class BusyError(StudyError):
+    """Another process works in the folder; the same command can be tried again later."""
 
 
 class ExportError(XrayTransferError):
