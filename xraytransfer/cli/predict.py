@@ -218,7 +218,7 @@ def _write_all(
     for outcome in outcomes:
         film = drawn.popleft()
         if isinstance(outcome, Refusal):
-            if is_no_film(outcome, named):
+            if is_no_film(outcome, film, named):
                 counts.no_films[outcome.reason] += 1
                 continue
             counts.refused += 1

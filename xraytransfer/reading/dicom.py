@@ -191,7 +191,7 @@ def _through_palette(header: Elements, words: Words, fmt: PixelFormat) -> tuple[
         # one entry for each possible word, so that large pictures need no large numbers
         channels.append(table(fmt.values(all_words(words))).astype(np.int64) >> max(table.bits - 8, 0))
     eight = [look_up(channel.astype(np.uint8), words) for channel in channels]
-    grey, notes = grey_of_components(np.stack(eight, axis=2), 8)
+    grey, notes = grey_of_components(np.stack(eight, axis=2), 8, may_be_ybr=False)
     return grey, PixelFormat(fmt.rows, fmt.columns, 8, 8, 7, False), ["palette", *notes]
 
 
