@@ -11,7 +11,7 @@ export function ordered(result) {
 }
 
 /** Each member's calibrated probability, where the server gives it; members before calibration are on another scale. */
-const membersOf = (observation) => observation.calibrated_member_probability ?? observation.member_probability_calibrated ?? [];
+const membersOf = (observation) => observation.member_probability ?? [];
 
 export function showBars(result, chosen, choose) {
   const rows = ordered(result);
