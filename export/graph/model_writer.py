@@ -7,15 +7,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
-from torch import nn
 
 from xraytransfer.errors import ExportError
 from xraytransfer.model_file import MAX_BYTES, METADATA_KEY, graph_sha256
 from xraytransfer.model_metadata import SCHEMA_VERSION, check_metadata
 from xraytransfer.observations import OBSERVATIONS
+
+if TYPE_CHECKING:  # files are also rewritten where there is no torch
+    from torch import nn
 
 __all__ = ["check_size", "observation_rows", "serialise", "writer"]
 
