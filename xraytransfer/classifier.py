@@ -325,15 +325,16 @@ class Classifier:
 
         return find_all_faults(result, film.pixels, evaluate)
 
-    def _batch(self, films: Sequence[Radiograph]) -> NDArray[np.uint8]:
-        """Return uint8 (films, 1, rows, columns) at the model's resolution.
+    def _batch(self, films: Sequence[Radiograph]) -> NDArray[np.uint8 | np.float32]:
+        """Return (films, 1, rows, columns) at the model's resolution, of the type that the graph takes.
 
-        The graph resizes too, with the same result. Films are resized here so that films of different sizes can
-        share a batch.
+        The graph of an input of any size resizes too, with the same result. Films are resized here so that films of
+        different sizes can share a batch.
         """
         from xraytransfer.resize import resize
 
-        return np.stack([resize(film.pixels, self.description.resolution) for film in films])[:, None]
+        pixels = np.stack([resize(film.pixels, self.description.resolution) for film in films])[:, None]
+        return pixels.astype(self.description.document["input"].get("type", "uint8"), copy=False)
 
 
 def _refused(prediction: Prediction, any_film: bool) -> RadiographError | None:
