@@ -91,6 +91,25 @@ class Classifier:
         self._thresholds = tuple(self.description.thresholds())
         self._identity = ModelIdentity(self.description.name, self.description.version, self.description.sha256)
         runtime.check_outputs(self._session, self.description)
+        if self.provider != CPU_PROVIDER:  # where kernels and their precision are the provider's own
+            self.self_test()
+
+    def self_test(self) -> float | None:
+        """Score the model file's made picture, and compare with the probabilities that the file states for it.
+
+        Returns
+        -------
+        float or None
+            The largest difference, within the file's tolerance; None where the file has no self-test, as those of
+            version 0.1.
+
+        Raises
+        ------
+        DeviceError
+            This runtime computes something else.
+        """
+        test = self.description.self_test
+        return None if test is None else test.require(self._session, f"{self.description.path} on {self.provider}")
 
     def read(self, source: Source, *, any_modality: bool = False, decode: str = "full", threads: int = 1) -> Radiograph:
         """Read a radiograph with the intensity recipe that the model was trained with.
