@@ -39,8 +39,8 @@ export async function checkRuntime(session, ort, { input, self_test }) {
   const { rows, columns, detail, probability, tolerance } = self_test;
   const stripes = Uint8Array.from({ length: rows * columns }, (_, i) => {
     const column = i % columns, row = (i - column) / columns;
-    const ground = 150 - Math.floor((450 * column * (columns - 1 - column)) / (columns * columns));
-    return ground + 64 * (Math.floor((row + column) / detail) % 2);
+    const ground = 160 - Math.floor((600 * column * (columns - 1 - column)) / (columns * columns));
+    return ground + 48 * (Math.floor((row + column) / detail) % 2);
   });
   const image = new ort.Tensor("uint8", stripes, [1, 1, rows, columns]);
   const { data } = (await session.run({ image }, ["probability"])).probability;

@@ -77,8 +77,8 @@ static void check_runtime(OrtSession *session, OrtMemoryInfo *memory, const char
   if (pixels == NULL) exit(3);
   for (int64_t row = 0; row < rows; row++) {
     for (int64_t column = 0; column < columns; column++) {
-      int64_t ground = 150 - 450 * column * (columns - 1 - column) / (columns * columns);
-      pixels[row * columns + column] = (unsigned char)(ground + 64 * ((row + column) / detail % 2));
+      int64_t ground = 160 - 600 * column * (columns - 1 - column) / (columns * columns);
+      pixels[row * columns + column] = (unsigned char)(ground + 48 * ((row + column) / detail % 2));
     }
   }
   const char *inputs[] = {"image"}, *outputs[] = {"probability"};

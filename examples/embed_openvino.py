@@ -36,8 +36,8 @@ def check_runtime(known: dict) -> None:
     if test is None or known["input"].get("size") == "fixed":
         sys.exit(f"{model}: no file of any size with a self-test; make one with: xraytransfer models renew")
     row, column = np.arange(test["rows"])[:, None], np.arange(test["columns"])
-    ground = 150 - 450 * column * (test["columns"] - 1 - column) // test["columns"] ** 2
-    stripes = (ground + 64 * ((row + column) // test["detail"] % 2)).astype(np.uint8)
+    ground = 160 - 600 * column * (test["columns"] - 1 - column) // test["columns"] ** 2
+    stripes = (ground + 48 * ((row + column) // test["detail"] % 2)).astype(np.uint8)
     difference = np.abs(compiled({"image": stripes[None, None]})["probability"][0] - test["probability"]).max()
     if not difference <= test["tolerance"]:
         sys.exit(f"{model}: this runtime computes something else: the self-test differs by {difference:.3f}")

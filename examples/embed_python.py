@@ -20,8 +20,8 @@ if description["input"].get("size") == "fixed":
 test = description.get("self_test")
 if test is not None:
     row, column = np.arange(test["rows"])[:, None], np.arange(test["columns"])
-    ground = 150 - 450 * column * (test["columns"] - 1 - column) // test["columns"] ** 2
-    stripes = (ground + 64 * ((row + column) // test["detail"] % 2)).astype(np.uint8)
+    ground = 160 - 600 * column * (test["columns"] - 1 - column) // test["columns"] ** 2
+    stripes = (ground + 48 * ((row + column) // test["detail"] % 2)).astype(np.uint8)
     (probability,) = session.run(["probability"], {"image": stripes[None, None]})
     difference = np.abs(probability[0] - test["probability"]).max()
     if not difference <= test["tolerance"]:

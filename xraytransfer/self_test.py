@@ -4,8 +4,8 @@ A runtime that leaves out a part of the graph, or computes it too coarsely, give
 The picture is fine stripes on a smooth ground, much finer than the model's pixels, so that what a runtime passes over
 shows. It is made by a formula of whole numbers, which any language computes alike in a few lines::
 
-    pixel(row, column) = 150 - 450 * column * (columns - 1 - column) // (columns * columns)
-                         + 64 * ((row + column) // detail % 2)            (//: division without remainder)
+    pixel(row, column) = 160 - 600 * column * (columns - 1 - column) // (columns * columns)
+                         + 48 * ((row + column) // detail % 2)            (//: division without remainder)
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def made_picture(rows: int, columns: int, detail: int) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray
-        uint8, shape (rows, columns), 38 to 214.
+        uint8, shape (rows, columns), 10 to 208.
     """
-    row, column = np.arange(rows)[:, None], np.arange(columns)
-    ground = 150 - 450 * column * (columns - 1 - column) // (columns * columns)
-    return (ground + 64 * ((row + column) // detail % 2)).astype(np.uint8)
+    row, column = np.arange(rows, dtype=np.int64)[:, None], np.arange(columns, dtype=np.int64)
+    ground = 160 - 600 * column * (columns - 1 - column) // (columns * columns)
+    return (ground + 48 * ((row + column) // detail % 2)).astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ __all__ = ["NOTICEABLE", "TOLERANCES", "measure_self_test", "sampled"]
 
 TOLERANCES = {"float32": 0.003, "float16-weights": 0.003, "float16": 0.01, "int8": 0.01}
 """Largest difference of a probability in a runtime that computes rightly. float32 arithmetic moves one by 1e-6 and
-TF32 by 1e-3, bfloat16 by 0.005 and more; int8 is rounded otherwise by each runtime, which moves one by up to 0.008."""
+TF32 by 1e-3, bfloat16 by 0.005 and more; int8 is rounded otherwise by each runtime: by up to 0.007 here."""
 NOTICEABLE = 0.05
 """How far a probability has to move where a film is sampled and not averaged, so that nothing else explains it."""
 _ROWS, _COLUMNS = 700, 600

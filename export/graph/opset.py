@@ -3,8 +3,8 @@
 Conventions
 -----------
 torch writes opset 18 and higher. The operators whose form changed since opset 13 are written in their older form, which
-means the same: reductions take their axes as an attribute, ``Shape`` gives the whole shape. Then the opset is the
-lowest one, from 13, at which ONNX's full checker accepts the graph.
+means the same: reductions take their axes as an attribute, ``Shape`` gives the whole shape. ``Mean``, which ncnn
+lacks, becomes additions. Then the opset is the lowest one, from 13, at which ONNX's full checker accepts the graph.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ def _older(node: onnx.NodeProto, graph: onnx.GraphProto, known: dict[str, np.nda
         **dict.fromkeys(_REDUCTIONS, _reduction),
         "Shape": _shape,
         "HardSwish": _hard_swish,
+        "Mean": _mean,
     }.get(node.op_type)
     return [node] if rewrite is None else rewrite(node, graph, known)
 
@@ -121,3 +122,14 @@ def _hard_swish(node: onnx.NodeProto, _: onnx.GraphProto, __: dict[str, np.ndarr
         helper.make_node("HardSigmoid", node.input, [gate], f"{node.name}/gate", alpha=1 / 6, beta=0.5),
         helper.make_node("Mul", [node.input[0], gate], node.output, node.name),
     ]
+
+
+def _mean(node: onnx.NodeProto, graph: onnx.GraphProto, _: dict[str, np.ndarray]) -> list[onnx.NodeProto]:
+    sums, total = [], node.input[0]
+    for index, name in enumerate(node.input[1:]):
+        added = f"{node.output[0]}/sum{index}"
+        sums.append(helper.make_node("Add", [total, name], [added], added))
+        total = added
+    count = f"{node.output[0]}/count"
+    graph.initializer.append(numpy_helper.from_array(np.array(len(node.input), np.float32), count))
+    return [*sums, helper.make_node("Div", [total, count], node.output, node.name)]

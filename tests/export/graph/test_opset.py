@@ -30,6 +30,10 @@ def answer(model):
 
 NODES = {
     "mean": ([helper.make_node("ReduceMean", ["x", "axes"], ["y"], keepdims=1)], [("axes", [1])], ("batch", 1, 4)),
+    "means": (
+        [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Mean", ["x", "r", "x"], ["y"], "y")],
+        [],
+    ),
     "swish": ([helper.make_node("HardSwish", ["x"], ["y"], "swish")], []),
     "shape": (
         [
