@@ -30,3 +30,22 @@ export function refusal(rule, film_kind, film_distance) {
 export function bits(bytes) {
   return bytes[0] === 0x89 ? bytes[24] : 8;
 }
+
+// The file's self-test: fine stripes, of which a runtime that leaves out a part of the graph says something else.
+// Call it before the first film; it throws where this runtime does not compute what the model computes.
+export async function checkRuntime(session, ort, { input, self_test }) {
+  if (input.size === "fixed") throw new Error("the model takes films of its own resolution alone; use one of any size");
+  if (!self_test) return;
+  const { rows, columns, detail, probability, tolerance } = self_test;
+  const stripes = Uint8Array.from({ length: rows * columns }, (_, i) => {
+    const column = i % columns, row = (i - column) / columns;
+    const ground = 160 - Math.floor((600 * column * (columns - 1 - column)) / (columns * columns));
+    return ground + 48 * (Math.floor((row + column) / detail) % 2);
+  });
+  const image = new ort.Tensor("uint8", stripes, [1, 1, rows, columns]);
+  const { data } = (await session.run({ image }, ["probability"])).probability;
+  const difference = Math.max(...probability.map((value, i) => Math.abs(value - data[i])));
+  if (!(difference <= tolerance)) {
+    throw new Error(`this runtime computes something else: the self-test differs by ${difference.toFixed(3)}`);
+  }
+}

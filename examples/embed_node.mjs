@@ -1,12 +1,12 @@
-// Score a grey PNG of 8 bits in Node: npm ci, then  node embed_node.mjs model.onnx film.png
+// Score a grey PNG of 8 bits in Node: npm ci --ignore-scripts, then  node embed_node.mjs model.onnx film.png
 import { readFileSync } from "node:fs";
 import ort from "onnxruntime-node";
 import { PNG } from "pngjs";
-import { bits, description, refusal } from "./description.mjs";
+import { bits, checkRuntime, description, refusal } from "./description.mjs";
 
 const [model, film] = process.argv.slice(2);
 const bytes = readFileSync(model), picture = readFileSync(film);
-const { observations, acceptance } = description(bytes);
+const known = description(bytes), { observations, acceptance } = known;
 const stop = (reason) => {
   console.error(`${film}: ${reason}`);
   process.exit(1);
@@ -14,6 +14,10 @@ const stop = (reason) => {
 if (bits(picture) > 8) stop("more than 8 bits: convert it to 8 bits first, from its smallest value to its largest");
 
 const session = await ort.InferenceSession.create(bytes);
+await checkRuntime(session, ort, known).catch((error) => {
+  console.error(`${model}: ${error.message}`);
+  process.exit(3);
+});
 const { width, height, data } = PNG.sync.read(picture); // red, green, blue, alpha
 const grey = Uint8Array.from({ length: width * height }, (_, i) => data[4 * i]);
 const image = new ort.Tensor("uint8", grey, [1, 1, height, width]); // any size: the graph resizes

@@ -13,6 +13,19 @@ from PIL import Image
 model, film = sys.argv[1:3]
 session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 description = json.loads(session.get_modelmeta().custom_metadata_map["xraytransfer"])
+if description["input"].get("size") == "fixed":
+    sys.exit(f"{model}: takes films of its own resolution alone; this program is for a file of any size")
+
+# the file's self-test: fine stripes, of which a runtime that leaves out a part of the graph says something else
+test = description.get("self_test")
+if test is not None:
+    row, column = np.arange(test["rows"])[:, None], np.arange(test["columns"])
+    ground = 160 - 600 * column * (test["columns"] - 1 - column) // test["columns"] ** 2
+    stripes = (ground + 48 * ((row + column) // test["detail"] % 2)).astype(np.uint8)
+    (probability,) = session.run(["probability"], {"image": stripes[None, None]})
+    difference = np.abs(probability[0] - test["probability"]).max()
+    if not difference <= test["tolerance"]:
+        sys.exit(f"{model}: this runtime computes something else: the self-test differs by {difference:.3f}")
 
 # any size: the graph resizes; air must be dark and bone bright (MONOCHROME2)
 picture = Image.open(film)

@@ -58,6 +58,20 @@ def _deprecated(_: click.Context, __: click.Parameter, folder: Path | None) -> P
     help="In an int8 file, leave members of this architecture in float16-weights; may be given several times.",
 )
 @click.option(
+    "--input",
+    type=click.Choice(["any", "fixed"]),
+    default="any",
+    show_default=True,
+    help="any: films of any size; fixed: at the model's resolution alone, for runtimes without shape arithmetic.",
+)
+@click.option(
+    "--input-type",
+    type=click.Choice(["uint8", "float32"]),
+    default="uint8",
+    show_default=True,
+    help="Of a fixed input: grey levels of 0 to 255 in either case.",
+)
+@click.option(
     "--calibration",
     type=click.Choice(["auto", "none", "temperature", "platt", "beta"]),
     default="auto",

@@ -158,7 +158,7 @@ def describe_calibrated_copy(
     dict
         The original's description with new numbers for the observations that were fitted.
     """
-    document = {key: value for key, value in original.document.items() if key != "created"}
+    document = {key: value for key, value in original.document.items() if key not in ("created", "schema_version")}
     data = f"{table}: {len(scored.image)} films of {len(np.unique(scored.patient))} patients"
     probability = calibration.apply(scored.ensemble())
     names = [str(name) for name in scored.observations]

@@ -20,10 +20,12 @@ from xraytransfer.export.checks.gates import Gate, accuracy_gate, parity_gate
 from xraytransfer.export.checks.predictions_file import write_test_predictions
 from xraytransfer.export.checks.quality_gate_parity import load_matching_quality_gate, quality_gate_parity
 from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness
+from xraytransfer.export.checks.self_test import NOTICEABLE, measure_self_test
 from xraytransfer.export.description import Measurements, describe_for_scoring, describe_model
 from xraytransfer.export.graph.int8 import calibration_films
 from xraytransfer.export.graph.model_writer import check_size, serialise
 from xraytransfer.export.graph.precision import lower
+from xraytransfer.export.graph.rewriting import with_fixed_input
 from xraytransfer.export.graph.to_onnx import build_graph
 from xraytransfer.export.members import Ensemble, choose_members
 from xraytransfer.export.options import ExportOptions
@@ -88,7 +90,12 @@ def export_runs(
     if options.robustness:
         scorable = serialise(model, describe_for_scoring(ensemble, options, measurements))
         robustness = _robustness(scorable, data, measurements.test, options.device, log)
-    document = describe_model(ensemble, options, measurements, robustness)
+    if options.input == "fixed":
+        model = with_fixed_input(model, ensemble.resolution, kind=options.input_type)
+    test = measure_self_test(model, ensemble.resolution, options.precision, fixed=options.input == "fixed")
+    _report_self_test(test, log)
+    document = {**describe_model(ensemble, options, measurements, robustness), "self_test": test}
+    document["input"] |= {"size": options.input, "type": options.input_type}
     file = serialise(model, document)
     write_bytes(out, file, error=ExportError)
     write_test_predictions(out, measurements.test, measurements.calibration.apply(measurements.test.ensemble()))
@@ -127,6 +134,14 @@ def _build_and_measure(
     calibration = _fit_calibration(validation, options.calibration)
     set_calibration(model, calibration)
     return model, Measurements(validation, test, calibration, parity, accuracy, {}, gate_document)
+
+
+def _report_self_test(test: Mapping[str, Any], log: Callable[[str], None]) -> None:
+    """Log how well the self-test tells a runtime that resizes wrongly."""
+    moved = test["without_antialiasing"]
+    if moved is not None:
+        line = f"self-test: a film that is sampled and not averaged moves a probability by {moved:.3f}"
+        log(line if moved >= NOTICEABLE else f"{line}: too little to notice it (expected {NOTICEABLE})")
 
 
 def _fit_calibration(validation: Predictions, method: str) -> Calibration:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xraytransfer.errors import ExportError
+from xraytransfer.model_metadata import INPUT_SIZES, INPUT_TYPES
 from xraytransfer.runtime import check_device
 
 __all__ = ["CARDS", "PRECISIONS", "ExportOptions", "check_output"]
@@ -49,6 +50,10 @@ class ExportOptions:
         Architectures whose members stay float16-weights in an int8 file.
     calibration : str
         ``auto`` or a method of `xraytransfer.export.calibration`.
+    input : {'any', 'fixed'}
+        Whether the graph takes films of any size, or at the model's resolution alone.
+    input_type : {'uint8', 'float32'}
+        Of a fixed input.
     margin : float or None
         AUROC that the precision may cost; the precision's own where None.
     device : str
@@ -74,6 +79,8 @@ class ExportOptions:
     precision: str = "float32"
     int8_except: tuple[str, ...] = ()
     calibration: str = "auto"
+    input: str = "any"
+    input_type: str = "uint8"
     margin: float | None = None
     device: str = "auto"
     folder: Path | None = None
@@ -113,5 +120,9 @@ class ExportOptions:
             raise ExportError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
         if self.int8_except and self.precision != "int8":
             raise ExportError(f"--int8-except {self.int8_except[0]}: means something with --precision int8 alone")
+        if self.input not in INPUT_SIZES or self.input_type not in INPUT_TYPES:
+            raise ExportError(f"unknown input {self.input!r} of {self.input_type!r}")
+        if self.input_type != "uint8" and self.input == "any":
+            raise ExportError(f"--input-type {self.input_type}: means something with --input fixed alone")
         check_device(self.device)
         check_output(out, overwrite=self.overwrite)

@@ -25,6 +25,7 @@ import xraytransfer
 from xraytransfer.errors import ExportError
 from xraytransfer.export.calibration import Calibration, fit
 from xraytransfer.export.card.files import write_cards
+from xraytransfer.export.checks.self_test import measure_self_test
 from xraytransfer.export.description import describe_calibrated_copy
 from xraytransfer.export.graph.model_writer import serialise
 from xraytransfer.export.graph.to_onnx import CALIBRATION_INITIALISERS
@@ -155,6 +156,8 @@ def calibrate_site(
         raise ExportError(f"{table}: no observation has 5 films with it and 5 without: nothing to calibrate on")
     set_calibration(graph, calibration)
     document = describe_calibrated_copy(description, scored, calibration, table.name, name)
+    precision = str(description.document["precision"])
+    document["self_test"] = measure_self_test(graph, description.resolution, precision, fixed=description.fixed_input)
     document["version"] = version or _site_version(description, parse(serialise(graph, document), out))
     write_bytes(out, serialise(graph, document), error=ExportError)
     write_cards(out)

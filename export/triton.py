@@ -89,7 +89,7 @@ name: "{name}"
 platform: "onnxruntime_onnx"
 max_batch_size: {_LARGEST_BATCH}
 input [
-  {{ name: "{INPUT}" data_type: TYPE_UINT8 dims: [ 1, -1, -1 ] }}
+  {{ name: "{INPUT}" data_type: {_input_type(description)} dims: {_input_dims(description)} }}
 ]
 output [
   {{ name: "probability" data_type: TYPE_FP32 dims: [ {observations} ] label_filename: "observations.txt" }},
@@ -102,3 +102,12 @@ dynamic_batching {{
 }}
 version_policy: {{ latest: {{ num_versions: 1 }} }}
 """
+
+
+def _input_type(description: ModelDescription) -> str:
+    return "TYPE_FP32" if description.document["input"].get("type") == "float32" else "TYPE_UINT8"
+
+
+def _input_dims(description: ModelDescription) -> str:
+    rows, columns = description.resolution if description.fixed_input else (-1, -1)
+    return f"[ 1, {rows}, {columns} ]"

@@ -115,13 +115,14 @@ def run(settings: Settings, dicom: DicomSettings | None = None) -> None:
     ServeError
         The model does not score a film, the address is taken, or the DICOM side cannot start.
     ModelFileError, DeviceError
-        As `xraytransfer.load`.
+        As `xraytransfer.load`; also where the model file's self-test fails.
     """
     _check_tls(settings)
     raise_open_files(settings.max_connections + _OTHER_FILES)
     metrics = Metrics()
     # One thread within a run: films run side by side on the CPU, and a GPU does not use them.
     classifier = load(settings.model, device=settings.device, threads=1, unintended_films=settings.unintended_films)
+    classifier.self_test()
     with ExitStack() as last, ExitStack() as stack:
         engine = stack.enter_context(closing(Engine(classifier, settings, metrics)))
         server = HttpServer(engine, settings, metrics)

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import xraytransfer
-from xraytransfer.model_file import shipped_models
+from xraytransfer import model_file
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 MODULES = EXAMPLES / "node_modules"
@@ -35,10 +35,40 @@ def film(sample_film, tmp_path_factory):
     return path
 
 
+def renewed(name, folder):
+    """Return a shipped model in today's form; one that has it already is only copied."""
+    pytest.importorskip("onnx")
+    from xraytransfer.export.file_copies import renewed_copy
+
+    return renewed_copy(name, folder / f"{name}.onnx")
+
+
 @pytest.fixture(scope="module")
-def model():
+def model(tmp_path_factory):
     """Return the model that ships."""
-    return shipped_models()["default"]
+    return renewed("default", tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def fixed_model(tmp_path_factory):
+    """Return the model that ships, for films of its own resolution alone."""
+    pytest.importorskip("onnx")
+    from xraytransfer.export.file_copies import fixed_copy
+
+    return fixed_copy("default", tmp_path_factory.mktemp("fixed") / "fixed.onnx")
+
+
+@pytest.fixture(scope="module")
+def wrong_model(model):
+    """Return the model with a self-test that no runtime passes: as a runtime sees it that computes something else."""
+    onnx = pytest.importorskip("onnx")
+    from xraytransfer.export.graph.model_writer import serialise
+
+    document = model_file.describe(model).document
+    test = {**document["self_test"], "probability": [value + 0.01 for value in document["self_test"]["probability"]]}
+    path = model.with_name("wrong.onnx")
+    path.write_bytes(serialise(onnx.load(model), {**document, "self_test": test}))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +96,9 @@ def wrong_film(film):
     return path
 
 
-def assert_refused(*command, reason="not scored"):
+def assert_refused(*command, reason="not scored", code=1):
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (code, "")
     assert reason in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
@@ -94,13 +124,42 @@ def test_python_obeys_the_judge_and_refuses_more_than_8_bits(example, film, wron
     assert_refused(sys.executable, EXAMPLES / example, model, sixteen_bits(film, tmp_path), reason="more than 8 bits")
 
 
-def test_openvino_rounds_int8_otherwise(film):
+def test_openvino_rounds_int8_otherwise(film, tmp_path):
     pytest.importorskip("openvino")
-    small = shipped_models()["default-small"]
+    small = renewed("default-small", tmp_path)
     text = run(sys.executable, EXAMPLES / "embed_openvino.py", small, film)
     found = [float(line.split()[1]) for line in text.strip().splitlines()]
     expected = xraytransfer.load(small, device="cpu").predict(film).probability
     np.testing.assert_allclose(found, expected, atol=0.005)
+
+
+@pytest.mark.parametrize("example", ["embed_python.py", "embed_openvino.py"])
+def test_python_stops_where_the_runtime_computes_something_else(example, film, wrong_model):
+    if "openvino" in example:
+        pytest.importorskip("openvino")
+    assert_refused(sys.executable, EXAMPLES / example, wrong_model, film, reason="self-test differs by 0.010")
+
+
+def test_openvino_in_bfloat16_is_stopped(film, model):
+    openvino = pytest.importorskip("openvino")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor has no bfloat16")
+    assert_refused(sys.executable, EXAMPLES / "embed_openvino.py", model, film, "bf16", reason="self-test differs by")
+
+
+def test_openvino_refuses_files_of_version_0_1(film, model, tmp_path):
+    pytest.importorskip("openvino")
+    onnx = pytest.importorskip("onnx")
+    from xraytransfer.export.graph.model_writer import serialise
+
+    document = {key: value for key, value in model_file.describe(model).document.items() if key != "self_test"}
+    (tmp_path / "old.onnx").write_bytes(serialise(onnx.load(model), document))
+    command = (sys.executable, EXAMPLES / "embed_openvino.py", tmp_path / "old.onnx", film)
+    assert_refused(*command, reason="xraytransfer models renew")
+
+
+def test_a_file_of_a_fixed_input_is_refused(film, fixed_model):
+    assert_refused(sys.executable, EXAMPLES / "embed_python.py", fixed_model, film, reason="own resolution alone")
 
 
 def sixteen_bits(film, folder):
@@ -129,6 +188,13 @@ def test_node_obeys_the_judge_and_refuses_more_than_8_bits(film, wrong_film, mod
     assert_refused(node, EXAMPLES / "embed_node.mjs", model, wrong_film)
     deep = sixteen_bits(film, tmp_path)
     assert_refused(node, EXAMPLES / "embed_node.mjs", model, deep, reason="more than 8 bits")
+
+
+def test_node_stops_where_the_runtime_computes_something_else(film, wrong_model, fixed_model):
+    need_modules()
+    node = shutil.which("node") or pytest.skip("node is not installed")
+    for path, reason in ((wrong_model, "self-test differs by 0.010"), (fixed_model, "own resolution alone")):
+        assert_refused(node, EXAMPLES / "embed_node.mjs", path, film, reason=reason, code=3)
 
 
 def c_include():
@@ -165,6 +231,11 @@ def test_c_obeys_the_judge(embed_c, wrong_film, model, tmp_path):
     assert_refused(embed_c, model, tmp_path / "turned.pgm")
 
 
+def test_c_stops_where_the_runtime_computes_something_else(embed_c, film, wrong_model, tmp_path):
+    Image.open(film).save(tmp_path / "film.pgm")
+    assert_refused(embed_c, wrong_model, tmp_path / "film.pgm", reason="self-test differs", code=3)
+
+
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Keep the test's output clean."""
@@ -188,25 +259,50 @@ def static_site(model, tmp_path):
         thread.join()
 
 
-@pytest.mark.peer
-def test_web_page_in_a_real_browser(static_site, film, wrong_film, expected, tmp_path):
+def open_page(static_site, profile):
     pytest.importorskip("selenium")
     from selenium import webdriver
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import WebDriverWait
 
     binary, service = shutil.which("chromium"), shutil.which("chromedriver")
     if binary is None or service is None:
         pytest.skip("chromium and chromedriver are not installed")
     options = webdriver.ChromeOptions()
     options.binary_location = binary
-    for flag in ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"):
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"):
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(service))
+    driver.get(static_site)
+    return driver
+
+
+def wait_for_state(driver, holds):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    state = driver.find_element(By.ID, "state")
+    WebDriverWait(driver, PATIENCE).until(lambda _: holds(state.text))
+    return state
+
+
+@pytest.mark.peer
+def test_the_web_page_stops_where_the_runtime_computes_something_else(static_site, wrong_model, tmp_path):
+    shutil.copyfile(wrong_model, tmp_path / "site" / "web" / "wrong.onnx")
+    driver = open_page(f"{static_site}?model=wrong.onnx", tmp_path / "profile")
     try:
-        driver.get(static_site)
-        state = driver.find_element(By.ID, "state")
-        WebDriverWait(driver, PATIENCE).until(lambda _: "Loading" not in state.text)
+        state = wait_for_state(driver, lambda text: "Loading" not in text)
+        assert "self-test differs by 0.010" in state.text
+    finally:
+        driver.quit()
+
+
+@pytest.mark.peer
+def test_web_page_in_a_real_browser(static_site, film, wrong_film, expected, tmp_path):
+    driver = open_page(static_site, tmp_path / "profile")
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    try:
+        state = wait_for_state(driver, lambda text: "Loading" not in text)
         assert state.text == "Choose a film."
         driver.find_element(By.ID, "film").send_keys(str(film))
         WebDriverWait(driver, PATIENCE).until(lambda _: "Scored" in state.text or "cannot" in state.text)

@@ -110,6 +110,25 @@ class Classifier:
         self._thresholds = tuple(self.description.thresholds())
         self._identity = ModelIdentity(self.description.name, self.description.version, self.description.sha256)
         runtime.check_outputs(self._session, self.description)
+        if self.provider != CPU_PROVIDER:  # where kernels and their precision are the provider's own
+            self.self_test()
+
+    def self_test(self) -> float | None:
+        """Score the model file's made picture, and compare with the probabilities that the file states for it.
+
+        Returns
+        -------
+        float or None
+            The largest difference, within the file's tolerance; None where the file has no self-test, as those of
+            version 0.1.
+
+        Raises
+        ------
+        DeviceError
+            This runtime computes something else.
+        """
+        test = self.description.self_test
+        return None if test is None else test.require(self._session, f"{self.description.path} on {self.provider}")
 
     def read(self, source: Source, *, any_modality: bool = False, decode: str = "full", threads: int = 1) -> Radiograph:
         """Read a radiograph with the intensity recipe that the model was trained with.
@@ -373,15 +392,16 @@ class Classifier:
 
         return find_all_faults(result, film.pixels, evaluate)
 
-    def _batch(self, films: Sequence[Radiograph]) -> NDArray[np.uint8]:
-        """Return uint8 (films, 1, rows, columns) at the model's resolution.
+    def _batch(self, films: Sequence[Radiograph]) -> NDArray[np.uint8 | np.float32]:
+        """Return (films, 1, rows, columns) at the model's resolution, of the type that the graph takes.
 
-        The graph resizes too, with the same result. Films are resized here so that films of different sizes can
-        share a batch.
+        The graph of an input of any size resizes too, with the same result. Films are resized here so that films of
+        different sizes can share a batch.
         """
         from xraytransfer.resize import resize
 
-        return np.stack([resize(film.pixels, self.description.resolution) for film in films])[:, None]
+        pixels = np.stack([resize(film.pixels, self.description.resolution) for film in films])[:, None]
+        return pixels.astype(self.description.document["input"].get("type", "uint8"), copy=False)
 
 
 def _refused(prediction: Prediction, any_film: bool) -> RadiographError | None:

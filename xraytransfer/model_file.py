@@ -24,6 +24,7 @@ from xraytransfer.errors import ModelFileError
 from xraytransfer.model_identity import model_sha256
 from xraytransfer.model_metadata import check_metadata
 from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS, QualityGateLimits
+from xraytransfer.self_test import SelfTest
 
 __all__ = [
     "INPUT",
@@ -99,6 +100,16 @@ class ModelDescription:
     def intensity(self) -> str:
         """Return the intensity recipe that the model was trained with."""
         return str(self.document["input"]["intensity"])
+
+    @property
+    def fixed_input(self) -> bool:
+        """Return whether the graph takes films at `resolution` alone; others are resized before."""
+        return bool(self.document["input"].get("size", "any") == "fixed")
+
+    @property
+    def self_test(self) -> SelfTest | None:
+        """Return the self-test, None in files of schema versions 1 and 2."""
+        return SelfTest.from_document(self.document)
 
     @property
     def members(self) -> list[dict[str, Any]]:
@@ -211,10 +222,7 @@ def parse(data: bytes, path: Path, *, verify: bool = False) -> ModelDescription:
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from error
     if verify and graph_sha256(data) != document["graph_sha256"]:
-        raise ModelFileError(
-            f"{path}: damaged: graph and weights have the checksum {graph_sha256(data)[:12]}..., "
-            f"the file states {document['graph_sha256'][:12]}...; fetch or export it again"
-        )
+        raise ModelFileError(f"{path}: {_changed(data, document)}")
     return ModelDescription(path, document)
 
 
@@ -238,6 +246,25 @@ def graph_sha256(data: bytes | memoryview) -> str:
         `data` is not an ONNX file.
     """
     return onnx_bytes.sha256_without_metadata(data)
+
+
+def _changed(data: bytes, document: dict[str, Any]) -> str:
+    """Return what happened to a file whose checksum is another one, and what to do.
+
+    Damage keeps the number of bytes; a file that is cut short is no ONNX file any more.
+    """
+    checksums = (
+        f"graph and weights have the checksum {graph_sha256(data)[:12]}..., the file states "
+        f"{document['graph_sha256'][:12]}..."
+    )
+    again = "fetch or export it again"
+    seal = "`xraytransfer models seal` compares it with its original and seals it again"
+    stated, size = document.get("graph_bytes"), onnx_bytes.size_without_metadata(data)
+    if stated == size:
+        return f"damaged: {checksums}; {again}"
+    if stated is None:  # schema versions 1 and 2
+        return f"damaged, or rewritten by another program: {checksums}; {again}; if a program rewrote it, {seal}"
+    return f"rewritten by another program ({stated} bytes became {size}): {checksums}; {seal}"
 
 
 def _metadata_document(data: bytes) -> dict[str, Any]:

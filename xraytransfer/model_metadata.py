@@ -15,11 +15,15 @@ from xraytransfer.errors import ModelFileError
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.quality_gate import QualityGateLimits
 from xraytransfer.reading.intensity import INTENSITIES
+from xraytransfer.self_test import SelfTest
 
-__all__ = ["SCHEMA_VERSION", "check_metadata", "schema"]
+__all__ = ["INPUT_SIZES", "INPUT_TYPES", "SCHEMA_VERSION", "check_metadata", "schema"]
 
-SCHEMA_VERSION = 2
-"""Version 2 allows a quality gate (``acceptance``) in the graph. Files of version 1 are still read."""
+SCHEMA_VERSION = 3
+"""Version 3 adds the self-test and files of a fixed input, version 2 the quality gate (``acceptance``) in the graph.
+Files of the earlier versions are still read."""
+INPUT_SIZES = ("any", "fixed")
+INPUT_TYPES = ("uint8", "float32")
 
 
 def schema() -> dict[str, Any]:
@@ -62,6 +66,7 @@ def check_metadata(document: dict[str, Any]) -> None:
         raise ModelFileError(f"metadata: graph_sha256 is {_short(sha256)}, expected 64 hexadecimal digits")
     QualityGateLimits.from_document(document)
     Calibration.from_document(document)
+    SelfTest.from_document(document)
     for row in _rows(document, "metrics"):
         if not {"data", "subset", "observation", "metric", "value"} <= set(row):
             raise ModelFileError(f"metadata: metric {_short(row)} lacks data, subset, observation, metric or value")
@@ -120,6 +125,9 @@ def _check_input(entry: dict[str, Any]) -> None:
         raise ModelFileError(
             f"metadata: intensity recipe {_short(entry.get('intensity'))} is unknown; known: {', '.join(INTENSITIES)}"
         )
+    for key, known in (("size", INPUT_SIZES), ("type", INPUT_TYPES)):
+        if entry.get(key, known[0]) not in known:
+            raise ModelFileError(f"metadata: input {key} is {_short(entry[key])}, expected {' or '.join(known)}")
 
 
 def _short(value: object) -> str:

@@ -93,12 +93,12 @@ def verified(model: str | os.PathLike[str], device: str = "auto") -> str:
     ModelFileError
         The file is damaged, newer than this version reads, or its outputs are no probabilities.
     DeviceError
-        The device asked for does not run.
+        The device asked for does not run, or computes something else than the file's self-test states.
     """
     description, data = model_file.read(model, verify=True)
     session, provider = runtime.open_session(data, device)
-    ramp = np.linspace(0, 255, 300 * 200).reshape(1, 1, 300, 200).astype(np.uint8)
-    probability, members, maps = session.run(list(model_file.OUTPUTS), {model_file.INPUT: ramp})
+    runtime.check_outputs(session, description)
+    probability, members, maps = session.run(list(model_file.OUTPUTS), {model_file.INPUT: runtime.ramp(session)})
     count = len(description.observations)
     if probability.shape != (1, count) or members.shape != (1, len(description.members), count):
         raise ModelFileError(
@@ -112,4 +112,10 @@ def verified(model: str | os.PathLike[str], device: str = "auto") -> str:
     if description.calibration is not None:
         description.calibration.check(members, probability, str(description.path))
     line = f"{description.path}: metadata, checksum {description.sha256[:12]} and answers are right, on {provider}"
+    test = description.self_test
+    if test is None:
+        line += "; it has no self-test (schema version 2 or earlier)"
+    else:
+        difference = test.require(session, f"{description.path} on {provider}")
+        line += f"; self-test: {difference:.1e} (allowed {test.tolerance})"
     return "; but ".join([line, *failed_gates(description.document)])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-__all__ = ["metadata", "sha256_without_metadata"]
+__all__ = ["metadata", "sha256_without_metadata", "size_without_metadata"]
 
 _METADATA_PROPS = 14
 
@@ -48,6 +48,17 @@ def sha256_without_metadata(data: bytes | memoryview) -> str:
         if field != _METADATA_PROPS:
             digest.update(view[start:end])
     return digest.hexdigest()
+
+
+def size_without_metadata(data: bytes | memoryview) -> int:
+    """Return the number of bytes that `sha256_without_metadata` covers.
+
+    Raises
+    ------
+    ValueError
+        `data` is not a protobuf message, or is cut short.
+    """
+    return sum(end - start for field, start, _, end in _fields(memoryview(data)) if field != _METADATA_PROPS)
 
 
 def _fields(view: memoryview) -> Iterator[tuple[int, int, int, int]]:

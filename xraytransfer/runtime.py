@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from xraytransfer.constants import DEVICES
 from xraytransfer.errors import DeviceError, ModelFileError
 from xraytransfer.model_file import INPUT, OUTPUTS, ModelDescription
 from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS
 
-__all__ = ["check_device", "check_outputs", "cpu_limit", "gpu_problem", "open_session"]
+__all__ = ["check_device", "check_outputs", "cpu_limit", "gpu_problem", "open_session", "ramp"]
 
 _CPU = "CPUExecutionProvider"
 _CUDA: tuple[str, dict[str, str]] = (
@@ -137,7 +138,7 @@ def _open_on_gpu(
         running = session.get_providers()[0]
         if running == name:
             _checked(session)
-            session.run(None, {INPUT: np.zeros((1, 1, 64, 64), np.uint8)})
+            session.run(None, {INPUT: ramp(session)})
             return session, name
     except ModelFileError:
         raise
@@ -179,21 +180,42 @@ def _checked(session: ort.InferenceSession) -> ort.InferenceSession:
     """Refuse a graph whose inputs and outputs are not those of a model file."""
     inputs = {value.name: value.type for value in session.get_inputs()}
     outputs = {value.name: value.type for value in session.get_outputs()}
-    if inputs != {INPUT: "tensor(uint8)"}:
-        raise ModelFileError(f"the graph's inputs are {inputs}, expected {INPUT} of uint8 alone")
+    if inputs not in ({INPUT: "tensor(uint8)"}, {INPUT: "tensor(float)"}):
+        raise ModelFileError(f"the graph's inputs are {inputs}, expected {INPUT} of uint8, or float32 if fixed, alone")
     missing = [name for name in OUTPUTS if outputs.get(name) != "tensor(float)"]
     if missing:
         raise ModelFileError(f"the graph lacks the float32 output {missing[0]}; it has {', '.join(outputs) or 'none'}")
     return session
 
 
+def _blank(session: ort.InferenceSession) -> NDArray[Any]:
+    """Return a black film that the graph takes."""
+    (entry,) = session.get_inputs()
+    sides = [side if isinstance(side, int) else 64 for side in entry.shape[2:]]
+    return np.zeros((1, 1, *sides), np.float32 if entry.type == "tensor(float)" else np.uint8)
+
+
+def ramp(session: ort.InferenceSession) -> NDArray[Any]:
+    """Return a film that a graph takes, from black to white: 300 x 200 pixels where it takes any size.
+
+    Returns
+    -------
+    ndarray
+        uint8 or float32, shape (1, 1, rows, columns).
+    """
+    (entry,) = session.get_inputs()
+    rows, columns = (side if isinstance(side, int) else 300 - 100 * axis for axis, side in enumerate(entry.shape[2:]))
+    levels = np.linspace(0, 255, rows * columns).reshape(1, 1, rows, columns).astype(np.uint8)
+    return levels.astype(np.float32) if entry.type == "tensor(float)" else levels
+
+
 def check_outputs(session: ort.InferenceSession, description: ModelDescription) -> None:
-    """Refuse a graph whose outputs are not those that its description names.
+    """Refuse a graph whose input or outputs are not those that its description names.
 
     Raises
     ------
     ModelFileError
-        An output is absent, or does not hold one number for each observation and member.
+        The input is of another size, an output is absent, or does not hold one number for each observation and member.
     """
     count, members, gate = len(description.observations), len(description.members), description.quality_gate
     sizes = {
@@ -202,18 +224,27 @@ def check_outputs(session: ort.InferenceSession, description: ModelDescription) 
         "activation_map": {1: count},
         QUALITY_GATE_OUTPUTS[0]: {1: len(gate.kinds)} if gate else {},
     }
+    (entry,) = session.get_inputs()
+    _check_input(entry, description)
     outputs = session.get_outputs()
     names = {output.name for output in outputs}
     if missing := [name for name in description.outputs if name not in names]:
         raise ModelFileError(f"{description.path}: its description names {missing[0]}, its graph lacks it")
     for output in outputs:
-        for axis, expected in sizes.get(output.name, {}).items():
+        for axis, count in sizes.get(output.name, {}).items():
             size = output.shape[axis] if len(output.shape) > axis else None
-            if size != expected and not isinstance(size, str):  # a name: only known when it runs
+            if size != count and not isinstance(size, str):  # a name: only known when it runs
                 raise ModelFileError(
                     f"{description.path}: output {output.name} has shape {output.shape}, "
-                    f"expected {expected} along axis {axis}"
+                    f"expected {count} along axis {axis}"
                 )
+
+
+def _check_input(entry: ort.NodeArg, description: ModelDescription) -> None:
+    sides, resolution = list(entry.shape[2:]), list(description.resolution)
+    if sides != resolution if description.fixed_input else any(isinstance(side, int) for side in sides):
+        expected = f"of {resolution} alone" if description.fixed_input else "of any size"
+        raise ModelFileError(f"{description.path}: its description names an input {expected}, its graph one of {sides}")
 
 
 def gpu_problem() -> str | None:

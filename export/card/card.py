@@ -91,7 +91,8 @@ def _data(document: Row) -> Section:
         f"{training.get('label_policy', 'unknown')}. Initial weights: {training.get('initial_weights', 'unknown')}.",
         f"Patients were divided by {split.get('method', 'an unknown method')}; no patient is in two parts.",
         f"Input: grey levels after the intensity recipe {document['input']['intensity']}, stretched to "
-        f"{document['input']['resolution'][0]} x {document['input']['resolution'][1]} inside the file.",
+        f"{document['input']['resolution'][0]} x {document['input']['resolution'][1]} "
+        f"{'before it is given' if document['input'].get('size') == 'fixed' else 'inside the file'}.",
     ]
     if isinstance(preset, Mapping):
         whose = "Training" if len(document["members"]) == 1 else "Training of the first member (others may differ)"

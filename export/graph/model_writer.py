@@ -7,15 +7,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
-from torch import nn
 
 from xraytransfer.errors import ExportError
 from xraytransfer.model_file import MAX_BYTES, METADATA_KEY, graph_sha256
 from xraytransfer.model_metadata import SCHEMA_VERSION, check_metadata
 from xraytransfer.observations import OBSERVATIONS
+
+if TYPE_CHECKING:  # files are also rewritten where there is no torch
+    from torch import nn
 
 __all__ = ["check_size", "observation_rows", "serialise", "writer"]
 
@@ -85,8 +87,8 @@ def serialise(model: onnx.ModelProto, document: Mapping[str, Any]) -> bytes:
     model : onnx.ModelProto
         The graph; metadata that it already holds are replaced.
     document : mapping
-        The description; ``schema_version``, ``writer``, ``created`` and ``graph_sha256`` are filled in,
-        numbers that are not finite become null.
+        The description; ``schema_version``, ``writer``, ``created``, ``graph_sha256`` and ``graph_bytes`` are filled
+        in, numbers that are not finite become null.
 
     Returns
     -------
@@ -104,13 +106,15 @@ def serialise(model: onnx.ModelProto, document: Mapping[str, Any]) -> bytes:
     del bare.metadata_props[:]
     if bare.ByteSize() > MAX_BYTES:
         raise ExportError(f"the graph takes {bare.ByteSize() / 1e9:.1f} GB, an ONNX file holds 2.1 GB")
+    graph = bare.SerializeToString(deterministic=True)
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     complete = {
         "schema_version": SCHEMA_VERSION,
         "created": now,
         **_finite(dict(document)),
         "writer": writer(),
-        "graph_sha256": graph_sha256(bare.SerializeToString(deterministic=True)),
+        "graph_sha256": graph_sha256(graph),
+        "graph_bytes": len(graph),
     }
     check_metadata(complete)
     bare.metadata_props.add(key=METADATA_KEY, value=json.dumps(complete, allow_nan=False, ensure_ascii=False))

@@ -19,8 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from xraytransfer.errors import ExportError
 from xraytransfer.export.graph.int8 import int8_graph
+from xraytransfer.export.graph.resizing import PIXELS
 from xraytransfer.export.graph.to_onnx import QUALITY_GATE_PREFIX, inside_member, member_prefix
-from xraytransfer.export.graph.tracing import PIXELS
 from xraytransfer.export.options import PRECISIONS
 from xraytransfer.radiograph import Film
 

@@ -7,13 +7,11 @@ model's resolution, to logits [n, k] and class activation map [n, k, h', w'].
 
 The graph::
 
-    image -> Resize (uint8, antialiased) -> Cast -> members -> Sigmoid -> member_probability
-                                                    |                     `- mean -> calibration -> probability
-                                                    `- maps -> mean -> activation_map
+    image -> resize (two matrix products) -> pixels -> members -> Sigmoid -> member_probability
+                                                         |                     `- mean -> calibration -> probability
+                                                         `- maps -> mean -> activation_map
 
-The resize runs on uint8 with the border weights renormalised (``exclude_outside``): ONNX Runtime's kernel
-is then Pillow's BILINEAR within one grey level, and for films of usual shape in all but a few pixels bit for
-bit. Without ``exclude_outside`` the outermost rows and columns are wrong by up to 29 grey levels.
+No ``Resize`` node stands in the graph: `xraytransfer.export.graph.resizing` says why and what is there instead.
 
 The calibration is ``sigmoid(a * ln p - b * ln(1 - p) + c)`` for each observation, with p the members' mean
 probability (beta calibration, Kull et al. 2017). ``a = b = 1, c = 0`` is no calibration, ``a = b`` Platt's on
@@ -21,7 +19,7 @@ the logit; a, b >= 0 keeps the order of films, and so every AUROC.
 
 A quality gate (`xraytransfer.study.quality_gate.network`) takes the resized film, resized once more to its own side::
 
-    Resize -> Resize -> Cast -> quality gate -> film_kind, film_distance
+    pixels -> resize -> quality gate -> film_kind, film_distance
 """
 
 from __future__ import annotations
@@ -33,39 +31,39 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from xraytransfer.errors import ExportError
-from xraytransfer.export.graph.tracing import OPSET, PIXELS, structure, trace, with_weights
-from xraytransfer.model_file import INPUT, OUTPUTS
+from xraytransfer.export.graph.opset import lower_opset
+from xraytransfer.export.graph.resizing import (
+    GATE_PIXELS,
+    PIXELS,
+    add_any_input,
+    add_constant,
+    add_fixed_resize,
+)
+from xraytransfer.export.graph.tracing import OPSET, structure, trace, with_weights
+from xraytransfer.model_file import OUTPUTS
 from xraytransfer.quality_gate import KINDS, QUALITY_GATE_OUTPUTS
 from xraytransfer.study.quality_gate.network import QualityGateNetwork
 
 __all__ = [
     "CALIBRATION_INITIALISERS",
-    "IR_VERSION",
     "QUALITY_GATE_PREFIX",
     "build_graph",
     "inside_member",
     "member_prefix",
 ]
 
-IR_VERSION = 10
-"""The lowest that goes with opset 20: older runtimes refuse newer ones."""
 CALIBRATION_INITIALISERS = ("calibration_a", "calibration_b", "calibration_c")
 """float32 [k] each, so that a site's own calibration replaces numbers and not nodes."""
 
 QUALITY_GATE_PREFIX = "judge/"
 """What the names of the quality gate's nodes and weights begin with; the same in every file since version 0.1."""
 
-_GATE_PIXELS = "judge_pixels"
-
 _MEMBER_NAME = re.compile(r"member\d+/")
 _SMALLEST = np.float32(1e-7)  # 1 - 1e-7 is still below 1 in float32: logarithms stay finite
-_ALIGNMENT = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
-_SHRINK: dict[str, Any] = {"antialias": 1, "exclude_outside": 1, **_ALIGNMENT}
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def build_graph(
         raise ExportError("an ensemble needs at least one network")
     traces: dict[str, onnx.ModelProto] = {}
     graph = helper.make_graph([], "xraytransfer", [], [])
-    _front(graph, resolution)
+    add_any_input(graph, resolution)
     members = []
     for index, network in enumerate(networks):
         key = structure(network)
@@ -118,14 +116,13 @@ def build_graph(
         raise ExportError(f"members answer for different numbers of observations: {sorted(outputs)}")
     _back(graph, members)
     if quality_gate is not None:
-        _add_quality_gate(graph, quality_gate)
+        _add_quality_gate(graph, quality_gate, resolution)
     model = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
         producer_name="xraytransfer",
     )
-    onnx.checker.check_model(model)
+    lower_opset(model)
     return model
 
 
@@ -139,35 +136,11 @@ def member_prefix(index: int) -> str:
     return f"member{index}/"
 
 
-def _front(graph: onnx.GraphProto, resolution: tuple[int, int]) -> None:
-    """Add the input, and its resize to `PIXELS`."""
-    image = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", 1, "height", "width"])
-    graph.input.append(image)
-    _constant(graph, "resolution", np.array(resolution, np.int64))
-    graph.node.extend(
-        [
-            helper.make_node("Shape", [INPUT], ["image_batch"], "image_batch", start=0, end=2),
-            helper.make_node("Concat", ["image_batch", "resolution"], ["resized_shape"], "resized_shape", axis=0),
-            helper.make_node("Resize", [INPUT, "", "", "resized_shape"], ["resized"], "resize", **_SHRINK),
-            helper.make_node("Cast", ["resized"], [PIXELS], PIXELS, to=TensorProto.FLOAT),
-        ]
-    )
-
-
-def _add_quality_gate(graph: onnx.GraphProto, gate: QualityGateNetwork) -> None:
+def _add_quality_gate(graph: onnx.GraphProto, gate: QualityGateNetwork, resolution: tuple[int, int]) -> None:
     """Add the quality gate and its two outputs."""
     side = (gate.side, gate.side)
-    _constant(graph, "judge_resolution", np.array(side, np.int64))
-    graph.node.extend(
-        [
-            helper.make_node("Concat", ["image_batch", "judge_resolution"], ["judge_shape"], "judge_shape", axis=0),
-            helper.make_node(
-                "Resize", ["resized", "", "", "judge_shape"], ["judge_resized"], "judge_resize", **_SHRINK
-            ),
-            helper.make_node("Cast", ["judge_resized"], [_GATE_PIXELS], _GATE_PIXELS, to=TensorProto.FLOAT),
-        ]
-    )
-    answers = _append_nodes(graph, with_weights(trace(gate, side), gate), QUALITY_GATE_PREFIX, _GATE_PIXELS)
+    add_fixed_resize(graph, PIXELS, (resolution, side), GATE_PIXELS, rounded=True)
+    answers = _append_nodes(graph, with_weights(trace(gate, side), gate), QUALITY_GATE_PREFIX, GATE_PIXELS)
     shapes: tuple[list[str | int], ...] = (["batch", len(KINDS)], ["batch"])
     for name, answer, shape in zip(QUALITY_GATE_OUTPUTS, answers, shapes, strict=True):
         graph.node.append(helper.make_node("Identity", [answer], [name], name))
@@ -209,11 +182,11 @@ def _back(graph: onnx.GraphProto, members: Sequence[_Outputs]) -> None:
     """Add the mean over members, the calibration, and the outputs."""
     observations = members[0].observations
     for name, value in zip(CALIBRATION_INITIALISERS, (1, 1, 0), strict=True):
-        _constant(graph, name, np.full(observations, value, np.float32))
-    _constant(graph, "member_axis", np.array([1], np.int64))
-    _constant(graph, "smallest", np.array(_SMALLEST))
-    _constant(graph, "largest", np.array(1 - _SMALLEST))
-    _constant(graph, "one", np.array(1, np.float32))
+        add_constant(graph, name, np.full(observations, value, np.float32))
+    add_constant(graph, "member_axis", np.array([1], np.int64))
+    add_constant(graph, "smallest", np.array(_SMALLEST))
+    add_constant(graph, "largest", np.array(1 - _SMALLEST))
+    add_constant(graph, "one", np.array(1, np.float32))
 
     def add(operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         graph.node.append(helper.make_node(operator, list(inputs), [output], output, **attributes))
@@ -237,14 +210,9 @@ def _back(graph: onnx.GraphProto, members: Sequence[_Outputs]) -> None:
     maps = [member.activation_map for member in members]
     if any(member.size != size for member in members):
         # members of different strides: every map at the finest one's size
-        _constant(graph, "map_size", np.array(size, np.int64))
-        add("Shape", [INPUT], "map_batch", start=0, end=1)
-        _constant(graph, "map_observations", np.array([observations], np.int64))
-        add("Concat", ["map_batch", "map_observations", "map_size"], "map_shape", axis=0)
-        maps = [
-            add("Resize", [name, "", "", "map_shape"], f"resized_map{index}", **_ALIGNMENT)
-            for index, name in enumerate(maps)
-        ]
+        for index, member in enumerate(members):
+            maps[index] = f"resized_map{index}"
+            add_fixed_resize(graph, member.activation_map, (member.size, size), maps[index], rounded=False)
     add("Mean" if len(maps) > 1 else "Identity", maps, "activation_map")
     kinds: tuple[list[str | int], ...] = (
         ["batch", observations],
@@ -253,7 +221,3 @@ def _back(graph: onnx.GraphProto, members: Sequence[_Outputs]) -> None:
     )
     for name, shape in zip(OUTPUTS, kinds, strict=True):
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-
-
-def _constant(graph: onnx.GraphProto, name: str, values: NDArray[Any]) -> None:
-    graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))

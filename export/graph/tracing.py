@@ -19,12 +19,12 @@ from onnxscript import optimizer
 from torch import nn
 
 from xraytransfer.errors import ExportError
+from xraytransfer.export.graph.resizing import PIXELS
 
-__all__ = ["OPSET", "PIXELS", "structure", "trace", "with_weights"]
+__all__ = ["OPSET", "structure", "trace", "with_weights"]
 
 OPSET = 20
-PIXELS = "pixels"
-"""float32 [batch, 1, rows, columns], 0 to 255: what every member takes."""
+"""What torch writes; `xraytransfer.export.graph.opset` lowers it."""
 
 
 class _TwoOutputs(nn.Module):

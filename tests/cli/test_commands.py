@@ -193,6 +193,27 @@ def test_models_and_doctor(toy_model):
     assert "JPEG 2000" in page.stdout
 
 
+def test_doctor_compares_a_gpu_with_the_cpu(monkeypatch):
+    from xraytransfer import model_file, runtime
+    from xraytransfer.cli import doctor
+
+    real = runtime.open_session
+
+    def opened(data, device="auto", threads=None):
+        return real(data, "cpu", threads)[0], "CPUExecutionProvider" if device == "cpu" else "CUDAExecutionProvider"
+
+    small = model_file.shipped_models()["default-small"]
+    monkeypatch.setattr(model_file, "shipped_models", lambda: {"default-small": small})
+    monkeypatch.setattr(runtime, "gpu_problem", lambda: None)
+    monkeypatch.setattr(runtime, "open_session", opened)
+    lines = doctor._devices()
+    assert "--device cpu: works (CPUExecutionProvider)" in lines
+    expected = (
+        "works (CUDAExecutionProvider); a probability of a film of 2500 x 2048 pixels differs from the CPU's by 0.0"
+    )
+    assert any(expected in line for line in lines)
+
+
 def test_missing_extra_names_the_pip_command(tmp_path):
     """A package that is absent from the interpreter, as in a plain installation."""
     code = (

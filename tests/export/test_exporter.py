@@ -23,6 +23,7 @@ from xraytransfer.export.cli import export
 from xraytransfer.export.exporter import export_runs
 from xraytransfer.export.graph import model_writer
 from xraytransfer.export.options import ExportOptions
+from xraytransfer.export.triton import config_text
 from xraytransfer.model_file import INPUT, OUTPUTS, describe, read
 from xraytransfer.model_metadata import check_metadata, schema
 from xraytransfer.model_summary import summary, verified
@@ -55,6 +56,37 @@ def test_two_architectures_make_one_file_that_fulfils_the_contract(exported):
         assert maps.shape[:2] == (shape[0], 6)
     assert any("parity float32" in line for line in said)
     assert describe(path).document["parity"]["passed"]
+
+
+def test_a_fixed_input(exported, toy_runs, tmp_path):
+    path = tmp_path / "fixed.onnx"
+    options = ExportOptions(name="toys", device="cpu", input="fixed", input_type="float32")
+    export_runs(toy_runs, path, options, lambda line: None)
+    description = read(path, verify=True)[0]
+    assert description.fixed_input
+    assert description.document["input"]["type"] == "float32"
+    assert (description.self_test.rows, description.self_test.columns) == description.resolution
+    assert "self-test: " in verified(path, "cpu")
+    film = np.random.default_rng(0).integers(0, 256, (200, 160), dtype=np.uint8)
+    Image.fromarray(film).save(tmp_path / "film.png")
+    found, expected = (
+        xraytransfer.load(each, device="cpu").predict(tmp_path / "film.png", any_film=True)
+        for each in (path, exported[0])
+    )
+    np.testing.assert_allclose(found.probability, expected.probability, atol=1e-6)
+    assert "TYPE_FP32 dims: [ 1, 64, 64 ]" in config_text(description)
+    assert "before it is given" in path.with_suffix(".md").read_text()
+
+
+def test_every_export_has_a_self_test(exported):
+    path, said = exported
+    assert describe(path).self_test.tolerance == 0.003
+    assert any(line.startswith("self-test: a film that is sampled and not averaged") for line in said)
+
+
+def test_a_type_of_a_fixed_input_means_nothing_for_any_size(tmp_path):
+    with pytest.raises(ExportError, match="--input-type float32: means something with --input fixed alone"):
+        ExportOptions(input_type="float32").check(tmp_path / "model.onnx")
 
 
 def test_a_run_that_kept_its_test_patients_is_exported_and_judged_on_them(exported, toy_runs, tmp_path):

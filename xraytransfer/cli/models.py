@@ -1,9 +1,10 @@
-"""``xraytransfer models``: list, show and verify model files."""
+"""``xraytransfer models``: list, show, verify and copy model files."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,7 +16,7 @@ __all__ = ["models"]
 
 @click.group()
 def models() -> None:
-    """List, show and verify model files."""
+    """List, show, verify and copy model files."""
 
 
 @models.command("list")
@@ -80,3 +81,61 @@ def verify(model: str, device: str, metrics: str | None) -> None:
         from xraytransfer.export.checks.metrics_check import verify_metrics
 
         verify_metrics(model, Path(metrics) if metrics else None, device=device, log=click.echo)
+
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@models.command()
+@click.argument("model")
+@click.option("-o", "--output", type=FILE, required=True, help="The copy.")
+@click.option("--type", "kind", type=click.Choice(["uint8", "float32"]), default="uint8", show_default=True,
+              help="Of the input: grey levels of 0 to 255 in either case.")  # fmt: skip
+@click.option("--float32-weights", is_flag=True, help="Store float16 weights as float32: twice the size.")
+@click.option("--overwrite", is_flag=True, help="Replace the copy if it exists.")
+def fixed(model: str, output: Path, **options: Any) -> None:
+    """Write a copy of MODEL that takes films at the model's resolution alone.
+
+    It has no shape arithmetic: for ncnn, OpenCV, CoreML and programs that resize films themselves.
+    """
+    _require_onnx()
+    from xraytransfer.export.file_copies import fixed_copy
+
+    fixed_copy(model, output, log=click.echo, **options)
+
+
+@models.command()
+@click.argument("model")
+@click.option("-o", "--output", type=FILE, required=True, help="The copy.")
+@click.option("--overwrite", is_flag=True, help="Replace the copy if it exists.")
+def renew(model: str, output: Path, overwrite: bool) -> None:
+    """Write a copy of MODEL, a file of version 0.1, in today's form.
+
+    Its resize is then right in every runtime, and it has a self-test.
+    """
+    _require_onnx()
+    from xraytransfer.export.file_copies import renewed_copy
+
+    renewed_copy(model, output, overwrite=overwrite, log=click.echo)
+
+
+@models.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--original", help="The model that FILE was made of.  [default: the shipped one that it names]")
+@click.option("-o", "--output", type=FILE, help="Where the sealed file is written.  [default: FILE is replaced]")
+def seal(file: Path, original: str | None, output: Path | None) -> None:
+    """Seal FILE again, which a graph tool rewrote, if it still answers as the original does."""
+    _require_onnx()
+    from xraytransfer.export.file_copies import seal as seal_file
+
+    seal_file(file, original=original, out=output, log=click.echo)
+
+
+def _require_onnx() -> None:
+    """Refuse with the pip command where the package onnx is absent."""
+    from importlib.util import find_spec
+
+    from xraytransfer.errors import MissingExtraError
+
+    if find_spec("onnx") is None:
+        raise MissingExtraError("onnx", "onnx")

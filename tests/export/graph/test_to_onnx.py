@@ -12,13 +12,12 @@ from torch import nn
 from xraytransfer.errors import ExportError
 from xraytransfer.export.calibration import Calibration
 from xraytransfer.export.checks.parity import measure_parity, random_films
-from xraytransfer.export.graph import to_onnx
 from xraytransfer.export.graph.to_onnx import build_graph
 from xraytransfer.export.graph.tracing import trace
 from xraytransfer.export.scoring import set_calibration
-from xraytransfer.resize import resize
 from xraytransfer.study.networks.architectures import find_architecture
 from xraytransfer.study.networks.network import build_network
+from xraytransfer.study.quality_gate.network import empty_quality_gate
 
 pytestmark = pytest.mark.usefixtures("remembered_traces")
 
@@ -78,21 +77,6 @@ def test_map_of_the_finest_member_where_sizes_differ():
     assert measure_parity(networks, session, [], film, (32, 32), tolerance=1e-4).passed
 
 
-@pytest.mark.parametrize("size", [(64, 64), (200, 160), (333, 64), (31, 90), (1, 1), (2500, 2048)])
-def test_resize_in_the_graph_is_pillows_within_one_grey_level(size):
-    graph = onnx.helper.make_graph([], "front", [], [])
-    to_onnx._front(graph, (64, 64))
-    graph.output.append(onnx.helper.make_tensor_value_info("pixels", 1, None))
-    opset = [onnx.helper.make_opsetid("", 20)]
-    session = session_of(onnx.helper.make_model(graph, opset_imports=opset, ir_version=to_onnx.IR_VERSION))
-    (film,) = films_of([size])
-    found = session.run(None, {"image": film[None, None]})[0][0, 0]
-    difference = np.abs(found - resize(film, (64, 64)).astype(float))
-    assert difference.max() <= 1
-    if size[0] == size[1] == 64:
-        assert difference.max() == 0
-
-
 def test_batch_equals_singles():
     session = session_of(build_graph([Plain()], (32, 32)))
     films = np.stack(films_of([(50, 70)] * 5))[:, None]
@@ -120,6 +104,14 @@ def test_saturated_members_stay_finite():
     probability = session_of(build_graph([network], (32, 32))).run(None, {"image": np.zeros((1, 1, 9, 9), np.uint8)})[0]
     assert np.isfinite(probability).all()
     assert (probability > 0.999).all()
+
+
+def test_the_graph_has_no_resize_and_the_lowest_opset():
+    gate = empty_quality_gate(find_architecture("toy_resnet"), 1, 48).eval()
+    model = build_graph([Plain(stride=8), Plain(stride=4)], (32, 32), quality_gate=gate)
+    assert "Resize" not in {node.op_type for node in model.graph.node}
+    assert (model.opset_import[0].version, model.ir_version) == (13, 7)
+    onnx.checker.check_model(model, full_check=True)
 
 
 def test_no_paths_or_stack_traces_in_the_graph():

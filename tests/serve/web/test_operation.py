@@ -279,6 +279,13 @@ def test_the_command_says_what_stands_in_the_way(tmp_path, toy_model):
     assert "--token-file" in result.output
 
 
+def test_a_model_whose_self_test_fails_is_not_served(toy_model_writer, tmp_path):
+    test = {"rows": 70, "columns": 60, "detail": 2, "probability": [0.5] * 6, "tolerance": 0.003}
+    toy_model_writer(tmp_path / "toy.onnx", self_test=test)
+    result = CliRunner().invoke(serve, ["--model", str(tmp_path / "toy.onnx"), "--device", "cpu", "--port", "0"])
+    assert "the self-test fails" in str(result.exception)
+
+
 def test_a_taken_port_is_an_error(serve_http, toy_model):
     server = serve_http()
     command = ["serve", "--model", str(toy_model), "--device", "cpu", "--port", str(server.port)]
