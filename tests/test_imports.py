@@ -37,7 +37,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "xraytransfer": {"xraytransfer/reading", "xraytransfer/models"},
     "xraytransfer/reading": {"xraytransfer/errors"},
     "xraytransfer/models": set(),
-    "xraytransfer/cli": CORE | STUDY | EXPORT | SERVE,  # the roof: inside function bodies, see below
+    "xraytransfer/archives": CORE,
+    "xraytransfer/cli": CORE
+    | {"xraytransfer/archives"}
+    | STUDY
+    | EXPORT
+    | SERVE,  # the roof: inside function bodies, see below
     "xraytransfer/__main__": {"xraytransfer/cli"},  # the door under the roof: python -m xraytransfer
     "study/stats": {"xraytransfer/errors"},
     "study/data": CORE,
@@ -63,7 +68,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serve": CORE | SERVE,
 }
 # Libraries that a part never imports, not even inside a function.
-NEVER = dict.fromkeys(("xraytransfer", "xraytransfer/reading"), HEAVY) | dict.fromkeys(SERVE, ("torch", "timm"))
+NEVER = dict.fromkeys(("xraytransfer", "xraytransfer/reading", "xraytransfer/archives"), HEAVY) | dict.fromkeys(
+    SERVE, ("torch", "timm")
+)
 
 
 def module_files() -> dict[str, Path]:

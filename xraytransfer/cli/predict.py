@@ -14,6 +14,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from xraytransfer.cli.archive_commands import (
+    ARCHIVE_OPTIONS,
+    SHARED_OPTIONS,
+    archive_options,
+    check_archive_usage,
+    print_status,
+    score_archive,
+)
 from xraytransfer.cli.film_list import STDIN, films, is_no_film, sample_film
 from xraytransfer.cli.film_outputs import FilmOutputs
 from xraytransfer.constants import DECODING, DEVICES, FORMATS, RESEARCH_NOTICE, RESUMABLE
@@ -43,9 +51,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     type=click.Choice(FORMATS),
     help="Form of the results. Default: what the output file's name ends in, else a table.",
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write results here as they come."
-)
+@click.option("-o", "--output", help="Write results here as they come: a file; with --manifest a folder or a URL.")
 @click.option("--resume", is_flag=True, help="Skip the films that the output file (jsonl or csv) already holds.")
 @click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
 @click.option("--overlay", type=_FOLDER, help="Write film plus activation map as PNG into this folder.")
@@ -70,6 +76,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--dicomweb", metavar="URL", help="Also score an examination of this DICOMweb service.")
 @click.option("--study-uid", help="Study Instance UID of that examination.")
 @click.option("--dicomweb-token", envvar="XRAYTRANSFER_DICOMWEB_TOKEN", help="Bearer token of that service.")
+@archive_options
 def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
     """Score chest radiographs.
 
@@ -77,12 +84,33 @@ def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
     or - for one film on standard input. One line on standard error for each film that is refused; what is found in a
     folder or an archive and is plainly no film is counted.
     """
+    archive = {name: options.pop(name) for name in ARCHIVE_OPTIONS}
+    if (status := archive.pop("status")) is not None:
+        click.get_current_context().exit(print_status(status))
+    check_archive_usage(archive, options["output"], {"PATH": paths, "--sample": sample} | _beside_a_manifest(options))
+    if archive["manifest"] is not None:
+        shared = {name: options[name] for name in SHARED_OPTIONS}
+        click.get_current_context().exit(score_archive(**archive, **shared))
+    options["output"] = _output_file(options["output"])
     options["form"] = options["form"] or _form_of(options["output"])
     _check_usage(bool(paths or sample), options)
     if sample:
         paths = (*paths, sample_film())
     outputs = FilmOutputs(**{name: options.pop(name) for name in ("overlay", "observations", "sr", "sc")})
     click.get_current_context().exit(run(paths, outputs, **options))
+
+
+def _beside_a_manifest(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that scoring a manifest does not know, as they are written, with their values."""
+    return {
+        f"--{name}".replace("_", "-"): value for name, value in options.items() if name not in {*SHARED_OPTIONS, "form"}
+    }
+
+
+def _output_file(output: str | None) -> Path | None:
+    if output is not None and os.path.isdir(output):
+        raise click.UsageError(f"-o {output}: is a folder, expected a file")
+    return None if output is None else Path(output)
 
 
 def _check_usage(has_paths: bool, options: dict[str, Any]) -> None:
