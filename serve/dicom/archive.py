@@ -1,8 +1,9 @@
-"""The radiographs of a whole DICOMweb service: listed examination by examination (QIDO-RS), fetched one by one (WADO-RS).
+"""The radiographs of a whole DICOMweb service: listed by examination (QIDO-RS), fetched one by one (WADO-RS).
 
 Conventions
 -----------
-The address of a film is its WADO-RS address, ``<root>/studies/<UID>/series/<UID>/instances/<UID>`` (PS3.18 section 10.4).
+The address of a film is its WADO-RS address (PS3.18 section 10.4):
+``<root>/studies/<UID>/series/<UID>/instances/<UID>``.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def _list_store(source: str, after: Position) -> Iterator[tuple[Position, list[E
         yield from _list_csv(store, after) if source.lower().endswith(".csv") else iter([(1, [entry])])
         return
     found = entry is not None
-    for names, entries in _walk(store, (), tuple(after or ())):
+    for names, entries in _walk(store, (), None if after is None else tuple(after)):
         found = True
         yield list(names), entries
     if not found:
@@ -147,7 +147,7 @@ def _list_csv(store: Store, after: Position) -> Iterator[tuple[int, list[Entry]]
 
 
 def _walk(
-    store: Store, names: tuple[str, ...], after: tuple[str, ...]
+    store: Store, names: tuple[str, ...], after: tuple[str, ...] | None
 ) -> Iterator[tuple[tuple[str, ...], list[Entry]]]:
     """Yield each folder's films, a folder before what is below it, names sorted: the order of tuples of names.
 
@@ -155,13 +155,13 @@ def _walk(
     """
     with store_errors(store.address):
         entries = [entry for entry in store.entries() if not _name(entry).startswith(".")]
-    if not after or names > after:
+    if after is None or names > after:
         films = [entry for entry in entries if not entry.is_folder]
         if films:
             yield names, films
     for entry in entries:
         below = (*names, _name(entry))
-        if entry.is_folder and below >= after[: len(below)]:
+        if entry.is_folder and (after is None or below >= after[: len(below)]):
             yield from _walk(store.below(_name(entry)), below, after)
 
 

@@ -244,9 +244,7 @@ def open_archive(archive: Archive) -> None:
         with store_errors(archive.folder.address):
             archive.folder.file_system.makedirs(archive.folder.path, exist_ok=True)
     document, file = archive.document(), archive.folder.below(ARCHIVE_FILE)
-    if not file.exists():
-        file.write_bytes(json.dumps(document, indent=1).encode() + b"\n")
-    before = read_archive_file(archive.folder)
+    before = read_archive_file(archive.folder) if file.exists() else document
     different = [key for key in document if before.get(key) != document[key]]
     if different:
         raise OutputError(
@@ -254,6 +252,7 @@ def open_archive(archive: Archive) -> None:
             + ", ".join(f"{key} ({before.get(key)}, not {document[key]})" for key in different)
             + "; name the same ones, or another folder with -o"
         )
+    file.write_bytes(json.dumps(document, indent=1).encode() + b"\n")  # also a proof that parts can be written
 
 
 def read_archive_file(folder: Store) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``xraytransfer manifest``, ``xraytransfer collect``, and the options of ``predict`` that score an archive by shards."""
+"""``xraytransfer manifest`` and ``collect``, and the options of ``predict`` that score an archive by shards."""
 
 from __future__ import annotations
 
