@@ -36,6 +36,12 @@ def toy_classifier(toy_model: Path) -> Classifier:
     return load(toy_model, device="cpu", threads=1)
 
 
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try films again at once."""
+    monkeypatch.setattr("xraytransfer.archives.shards.FIRST_PAUSE_SECONDS", 0.0)
+
+
 @pytest.fixture
 def films(tmp_path: Path) -> Path:
     """Return a folder of 20 films."""

@@ -127,7 +127,8 @@ class Manifest:
             count = self._file.metadata.row_group(number).num_rows
             begin, end = max(start - first, 0), min(stop - first, count)
             if begin < end:
-                piece = self._file.read_row_group(number).slice(begin, end - begin)
+                # one thread: those of pyarrow that hold Python's file may abort the process when it ends at once
+                piece = self._file.read_row_group(number, use_threads=False).slice(begin, end - begin)
                 columns = (piece.column(name).to_pylist() for name in ("address", "size", "version"))
                 yield from (Entry(*row) for row in zip(*columns, strict=True))
             first += count
@@ -146,7 +147,7 @@ def open_manifest(address: str) -> Manifest:
     if not store.exists():
         raise XrayTransferError(f"{address}: no such file; write it with: xraytransfer manifest SOURCE... -o {address}")
     try:
-        file = pa.parquet.ParquetFile(store.open())
+        file = pa.parquet.ParquetFile(store.open(), pre_buffer=False)
     except pa.ArrowInvalid as error:
         raise XrayTransferError(
             f"{address}: no Parquet file, or one that is cut short; write the manifest again"

@@ -134,7 +134,7 @@ def read_part(store: Store) -> tuple[PartDescription, Any]:
     with store_errors(store.address):
         data = store.read_bytes()
     try:
-        table = pa.parquet.read_table(io.BytesIO(data))
+        table = pa.parquet.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
         document = json.loads(table.schema.metadata[KEY])
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
         raise OutputError(f"{store.address}: no part of an archive's results, or damaged; delete it") from error

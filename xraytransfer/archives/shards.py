@@ -35,8 +35,8 @@ __all__ = ["Archive", "ShardOptions", "ShardResult", "open_archive"]
 
 ARCHIVE_FILE = "archive.json"
 FORMAT = 1
-PAUSES_SECONDS = (2.0, 10.0, 30.0)
-"""Pauses before films that were refused for a passing reason are tried again."""
+FIRST_PAUSE_SECONDS = 2.0
+"""Pause before films that were refused for a passing reason are tried again; each further one is four times as long."""
 STORE_IS_DOWN = 100
 """So many films in a row that the store does not give end the shard: each may wait for a time-out of a minute."""
 
@@ -98,8 +98,8 @@ class Archive:
         Threads that fetch films.
     fetchers : dict
         Scheme -> function that fetches a film, for schemes that fsspec does not know.
-    pauses : sequence of float
-        Seconds before each further try of films that were refused for a passing reason.
+    retries : int
+        How often films that were refused for a passing reason are tried again.
     """
 
     manifest: Manifest
@@ -109,7 +109,7 @@ class Archive:
     options: ShardOptions = field(default_factory=ShardOptions)
     readers: int = 16
     fetchers: dict[str, Fetcher] = field(default_factory=dict)
-    pauses: Sequence[float] = PAUSES_SECONDS
+    retries: int = 3
 
     def document(self) -> dict[str, Any]:
         """Return what all parts have in common, as it stands in ``archive.json``."""
@@ -179,16 +179,16 @@ class Archive:
     def _score_rows(
         self, entries: Sequence[Entry], rows: list[dict[str, Any] | None], report: Callable[[int], None]
     ) -> list[dict[str, Any]]:
-        """Score the films whose row is None; those refused for a passing reason again after each pause."""
-        for pause in (0.0, *self.pauses):
+        """Score the films whose row is None; those refused for a passing reason again, after a pause."""
+        for attempt in range(self.retries + 1):
             left = [number for number, row in enumerate(rows) if row is None or is_passing(row)]
             if not left:
                 break
-            time.sleep(pause)
+            time.sleep(FIRST_PAUSE_SECONDS * 4 ** (attempt - 1) if attempt else 0)
             results = _until_store_is_down(self._predict([entries[number] for number in left]))
             for number, result in zip(left, results, strict=True):
                 rows[number] = self._row(entries[number], result)
-                report(1 if pause == 0.0 else 0)
+                report(0 if attempt else 1)
         return [row for row in rows if row is not None]
 
     def _predict(self, entries: Sequence[Entry]) -> Iterator[Prediction | Refusal]:

@@ -26,7 +26,7 @@ __all__ = [
     "score_archive",
 ]
 
-ARCHIVE_OPTIONS = ("manifest", "shard", "shards", "retry_passing", "keep_names", "readers", "status")
+ARCHIVE_OPTIONS = ("manifest", "shard", "shards", "retry_passing", "keep_names", "readers", "retries", "status")
 """The options of `predict` that `archive_options` adds."""
 
 SHARED_OPTIONS = ("output", "model", "device", "threads", "any_modality", "any_film", "decode", "dicomweb_token")
@@ -129,6 +129,13 @@ def archive_options(command: Command) -> Command:
             click.option(
                 "--readers", type=click.IntRange(1), default=16, show_default=True, help="Threads that fetch films."
             ),
+            click.option(
+                "--retries",
+                type=click.IntRange(0),
+                default=3,
+                show_default=True,
+                help="How often films that their store does not give are tried again.",
+            ),
             click.option("--status", metavar="FOLDER", help="Say how far the parts in this folder are, and end."),
         )
     ):
@@ -144,6 +151,7 @@ def score_archive(
     retry_passing: bool,
     keep_names: bool,
     readers: int,
+    retries: int,
     output: str,
     model: str,
     device: str,
@@ -172,6 +180,7 @@ def score_archive(
         classifier=load(model, device=device, threads=threads),
         options=ShardOptions(any_modality, any_film, decode, keep_names),
         readers=readers,
+        retries=retries,
         fetchers=fetchers(dicomweb_token),
     )
     open_archive(archive)
