@@ -68,7 +68,7 @@ def make_archive(toy_classifier: Classifier, manifest: Path, tmp_path: Path) -> 
             toy_classifier,
             ShardOptions(),
             readers=2,
-            pauses=(0.0,),
+            retries=1,
         )
         archive = dataclasses.replace(archive, **changes)
         open_archive(archive)
