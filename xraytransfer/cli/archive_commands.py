@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from xraytransfer.cli.archive_work import FILMS_IN_SHARD, progress_bar
+from xraytransfer.clusters.demand import CLUSTER_OPTIONS, cluster_options
+
 if TYPE_CHECKING:
     from xraytransfer.archives.collection import ArchiveStatus
-    from xraytransfer.archives.shards import Archive, ShardResult
 
 __all__ = [
     "ARCHIVE_OPTIONS",
@@ -23,19 +22,25 @@ __all__ = [
     "collect",
     "manifest",
     "print_status",
-    "score_archive",
 ]
 
-ARCHIVE_OPTIONS = ("manifest", "shard", "shards", "retry_passing", "keep_names", "readers", "retries", "status")
+ARCHIVE_OPTIONS = (
+    "manifest",
+    "shard",
+    "shards",
+    "retry_passing",
+    "keep_names",
+    "readers",
+    "retries",
+    "status",
+    *CLUSTER_OPTIONS,
+)
 """The options of `predict` that `archive_options` adds."""
 
 SHARED_OPTIONS = ("output", "model", "device", "threads", "any_modality", "any_film", "decode", "dicomweb_token")
 """The other options of `predict` that scoring a manifest knows."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-FILMS_IN_SHARD = 2000
-"""About half a minute of work for one core."""
 
 
 @click.command(epilog="Exit code: 0 written, 2 wrong usage, 3 not written, 130 interrupted: the same command goes on.")
@@ -94,7 +99,7 @@ def collect(folder: str, output: Path, manifest_address: str | None, allow_gaps:
         raise click.UsageError(f"-o {output}: the name of a collection ends in .parquet or .csv")
     store = open_store(folder)
     films = int(read_status(store).document["rows"])
-    with _progress(films, "collecting") as report:
+    with progress_bar(films, "collecting") as report:
         counts = write_collection(
             store,
             output,
@@ -115,12 +120,17 @@ def _counts(counts: dict[str, int]) -> str:
 
 def archive_options(command: Command) -> Command:
     """Add the options of `predict` that are about archives."""
+    command = cluster_options(command)
     for option in reversed(
         (
             click.option(
                 "--manifest", metavar="FILE", help="Score the films of a manifest; -o is then a folder or URL."
             ),
-            click.option("--shard", metavar="K/N", help="Score only the K-th of N shards of the manifest, from 1."),
+            click.option(
+                "--shard",
+                metavar="K/N",
+                help="Score only the K-th of N shards of the manifest, from 1; J-K/N for several.",
+            ),
             click.option(
                 "--shards", type=click.IntRange(1), help=f"Number of shards. Default: one for {FILMS_IN_SHARD} films."
             ),
@@ -141,81 +151,6 @@ def archive_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
-
-
-def score_archive(
-    *,
-    manifest: str,
-    shard: str | None,
-    shards: int | None,
-    retry_passing: bool,
-    keep_names: bool,
-    readers: int,
-    retries: int,
-    output: str,
-    model: str,
-    device: str,
-    threads: int | None,
-    any_modality: bool,
-    any_film: bool,
-    decode: str,
-    dicomweb_token: str | None,
-) -> int:
-    """Score one shard of a manifest, or all that are not done; return the exit code.
-
-    The parameters are options of `predict`.
-    """
-    from xraytransfer.archives.manifest import open_manifest
-    from xraytransfer.archives.shards import Archive, ShardOptions, open_archive
-    from xraytransfer.archives.stores import open_store
-    from xraytransfer.classifier import load
-    from xraytransfer.cli.dicomweb_films import fetchers
-
-    listed = open_manifest(manifest)
-    number, total = (None, shards or -(-listed.rows // FILMS_IN_SHARD)) if shard is None else _shard(shard)
-    archive = Archive(
-        manifest=listed,
-        folder=open_store(output),
-        shards=total,
-        classifier=load(model, device=device, threads=threads),
-        options=ShardOptions(any_modality, any_film, decode, keep_names),
-        readers=readers,
-        retries=retries,
-        fetchers=fetchers(dicomweb_token),
-    )
-    open_archive(archive)
-    return _score_shards(archive, range(1, total + 1) if number is None else [number], retry_passing)
-
-
-def _score_shards(archive: Archive, numbers: Any, retry_passing: bool) -> int:
-    """Score shards one after the other; return 1 where films are left to be tried again, else 0."""
-    left = 0
-    films = sum(archive.films(number) for number in numbers)
-    with _progress(films, "scoring") as report:
-        for number in numbers:
-            result = archive.score(number, retry_passing=retry_passing, report=report)
-            left += result.passing
-            if len(numbers) == 1 or result.state == "pending":
-                click.echo(_shard_line(result, archive.shards), err=True)
-    if left:
-        click.echo(f"{left} films were not given by their store; try them again with --retry-passing", err=True)
-    return 1 if left else 0
-
-
-def _shard_line(result: ShardResult, shards: int) -> str:
-    name = f"shard {result.shard}/{shards}"
-    if result.state == "there":
-        return f"{name}: done before"
-    passing = f", {result.passing} to be tried again" if result.passing else ""
-    return f"{name}: {result.scored} scored, {result.refused} refused{passing}"
-
-
-def _shard(text: str) -> tuple[int, int]:
-    """Return K and N of ``K/N``."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise click.UsageError(f"--shard {text}: expected K/N, K from 1 to N, such as 17/4000")
-    return int(match[1]), int(match[2])
 
 
 def print_status(folder: str) -> int:
@@ -240,16 +175,6 @@ def _status_lines(status: ArchiveStatus) -> Iterator[str]:
     yield f"model {status.document['model']} ({status.document['model_sha256'][:12]})"
 
 
-@contextmanager
-def _progress(films: int, label: str) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal; elsewhere nothing."""
-    if not sys.stderr.isatty():
-        yield lambda number: None
-        return
-    with click.progressbar(length=films, label=label, file=sys.stderr) as bar:
-        yield bar.update
-
-
 def check_archive_usage(options: dict[str, Any], output: str | None, other: dict[str, Any]) -> None:
     """Refuse options that do not go together with `--manifest`, or need it.
 
@@ -263,12 +188,16 @@ def check_archive_usage(options: dict[str, Any], output: str | None, other: dict
         Name -> value of the options that only scoring without a manifest knows; true values are refused.
     """
     if options["manifest"] is None:
-        alone = [name for name in ("shard", "shards", "retry_passing", "keep_names") if options[name]]
+        alone = [name for name in ("shard", "shards", "retry_passing", "keep_names", "on") if options[name]]
         if alone:
             raise click.UsageError(f"--{alone[0].replace('_', '-')} goes with --manifest")
         return
     if output is None:
         raise click.UsageError("--manifest needs -o FOLDER: where the parts are written, on a disk or in a store")
+    if options["print_script"] and options["on"] != "slurm":
+        raise click.UsageError("--print goes with --on slurm")
+    if options["shard"] and options["on"]:
+        raise click.UsageError("--on places all shards: it does not go with --shard")
     if options["shard"] and options["shards"]:
         raise click.UsageError("--shard K/N names the number of shards already; leave out --shards")
     wrong = [name for name, value in other.items() if value]

@@ -20,8 +20,8 @@ from xraytransfer.cli.archive_commands import (
     archive_options,
     check_archive_usage,
     print_status,
-    score_archive,
 )
+from xraytransfer.cli.archive_work import score_archive
 from xraytransfer.cli.film_list import STDIN, films, is_no_film, sample_film
 from xraytransfer.cli.film_outputs import FilmOutputs
 from xraytransfer.constants import DECODING, DEVICES, FORMATS, RESEARCH_NOTICE, RESUMABLE
