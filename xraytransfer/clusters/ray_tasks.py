@@ -10,6 +10,7 @@ Ray counts as lost. If this process ends, its tasks end; what they finished stan
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -50,6 +51,8 @@ def cluster() -> Iterator[Any]:
     os.environ.setdefault("RAY_worker_niceness", "0")
     ray = _ray()
     address = os.environ.get("RAY_ADDRESS")
+    if address:
+        _see_that_it_answers(address)
     alone = {} if address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level="warning", **alone)
@@ -59,6 +62,17 @@ def cluster() -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _see_that_it_answers(address: str) -> None:
+    """Refuse an address of which nothing answers: Ray itself would end the process, after a minute."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdigit():
+        return  # such as "auto": Ray finds the cluster by itself
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise XrayTransferError(f"RAY_ADDRESS: Ray at {address} does not answer: {error}") from error
 
 
 def run_tasks(
