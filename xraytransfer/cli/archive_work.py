@@ -118,10 +118,23 @@ def _score_shards(work: ArchiveWork, numbers: range) -> int:
     """Score shards one after the other; return 1 where films are left to be tried again, else 0."""
     archive = work.open()
     summary = _Summary(work.shards, one_by_one=len(numbers) == 1)
-    with progress_bar(sum(archive.films(number) for number in numbers), "scoring") as report:
-        for number in numbers:
+    left = _left(archive, numbers, summary)
+    with progress_bar(sum(map(archive.films, left)), "scoring") as report:
+        for number in left:
             summary.add(archive.score(number, retry_passing=work.retry_passing, report=report))
     return summary.end()
+
+
+def _left(archive: Archive, numbers: range, summary: _Summary) -> list[int]:
+    """Return the shards that are not done, by the names of the parts alone: fast with millions of films, too."""
+    from xraytransfer.archives.collection import read_status
+
+    if len(numbers) == 1:
+        return list(numbers)
+    done = read_status(archive.folder).done
+    left = [number for number in numbers if number not in done]
+    summary.there += len(numbers) - len(left)
+    return left
 
 
 def _on_slurm(work: ArchiveWork, demand: Demand, print_script: bool) -> int:
@@ -145,13 +158,11 @@ def _on_slurm(work: ArchiveWork, demand: Demand, print_script: bool) -> int:
 
 def _on_ray(work: ArchiveWork, demand: Demand, numbers: range) -> int:
     """Score shards as tasks of a Ray cluster."""
-    from xraytransfer.archives.collection import read_status
     from xraytransfer.clusters.ray_tasks import cluster, run_tasks
 
     archive = work.open()
-    done = read_status(archive.folder).done
-    left = [number for number in numbers if number not in done]
     summary = _Summary(work.shards, one_by_one=False)
+    left = _left(archive, numbers, summary)
     with cluster(), progress_bar(sum(map(archive.films, left)), "scoring") as report:
 
         def finished(piece: tuple[ArchiveWork, int], result: ShardResult) -> None:
