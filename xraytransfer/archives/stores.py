@@ -99,7 +99,7 @@ class Store:
     def _entry(self, row: dict[str, Any]) -> Entry:
         address = str(row["name"])
         if not is_local(self.address):
-            address = self.file_system.unstrip_protocol(address)
+            address = f"{self.address.partition('://')[0]}://{address}"
         else:
             row = {**row, "mtime_ns": os.stat(address).st_mtime_ns} if row["type"] == "file" else row
         return Entry(address, row.get("size"), version_of(row), row["type"] == "directory")
