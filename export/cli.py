@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from xraytransfer.constants import DEVICES
+from xraytransfer.film_privacy import keep_films_private
 
 __all__ = ["calibrate", "export"]
 
@@ -109,6 +110,7 @@ def export(runs: tuple[Path, ...], output: Path, triton: Path | None, judge: Pat
     help="auto takes the method with the least calibration error on patients left out.",
 )
 @click.option("--name", help="Name of the copy.  [default: the model's]")
+@click.option("--version", help="Version of the copy.  [default: the model's, +site. and digits of the checksum]")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where films are scored.")
 @click.option("--overwrite", is_flag=True, help="Replace the copy if it exists.")
 def calibrate(model: str, labelled: Path, output: Path, **options: Any) -> None:
@@ -119,4 +121,5 @@ def calibrate(model: str, labelled: Path, output: Path, **options: Any) -> None:
     """
     from xraytransfer.export.site_calibration import calibrate_site
 
+    keep_films_private()
     calibrate_site(model, labelled, output, log=click.echo, **options)

@@ -181,7 +181,13 @@ def describe_calibrated_copy(
             **(calibration.to_dict(data) if changed else document.get("calibration") or {}),
             "reliability": reliability_rows(scored, probability, data),
         },
-        "calibrated_from": {"graph_sha256": original.sha256, "calibration": document.get("calibration")},
+        "calibrated_from": {
+            "name": original.name,
+            "version": original.version,
+            "sha256": original.sha256,
+            "graph_sha256": original.graph_sha256,
+            "calibration": document.get("calibration"),
+        },
     }
 
 

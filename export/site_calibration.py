@@ -31,7 +31,7 @@ from xraytransfer.export.graph.to_onnx import CALIBRATION_INITIALISERS
 from xraytransfer.export.options import check_output
 from xraytransfer.export.scoring import set_calibration
 from xraytransfer.files import write_bytes
-from xraytransfer.model_file import read
+from xraytransfer.model_file import ModelDescription, describe, parse, read
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.study.data.predictions import Predictions
 
@@ -102,6 +102,7 @@ def calibrate_site(
     *,
     method: str = "auto",
     name: str | None = None,
+    version: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
     log: Callable[[str], None] = lambda _: None,
@@ -120,6 +121,9 @@ def calibrate_site(
         ``auto`` or a method of `xraytransfer.export.calibration`.
     name : str, optional
         The copy's name; the model's where absent.
+    version : str, optional
+        The copy's version; the model's with ``+site.`` and the first digits of the copy's checksum where absent, so
+        that results of the two can be told apart.
     device : str
         As `xraytransfer.load`.
     overwrite : bool
@@ -151,10 +155,16 @@ def calibrate_site(
         raise ExportError(f"{table}: no observation has 5 films with it and 5 without: nothing to calibrate on")
     set_calibration(graph, calibration)
     document = describe_calibrated_copy(description, scored, calibration, table.name, name)
+    document["version"] = version or _site_version(description, parse(serialise(graph, document), out))
     write_bytes(out, serialise(graph, document), error=ExportError)
     write_cards(out)
     _report(out, calibration, len(scored.image), log)
     return document
+
+
+def _site_version(original: ModelDescription, copy: ModelDescription) -> str:
+    """Return a version that names the copy's numbers; a copy of a copy carries the last one's alone."""
+    return f"{original.version.partition('+site.')[0]}+site.{copy.sha256[:8]}"
 
 
 def _report(out: Path, calibration: Calibration, films: int, log: Callable[[str], None]) -> None:
@@ -163,6 +173,8 @@ def _report(out: Path, calibration: Calibration, films: int, log: Callable[[str]
     left = [row.identifier for row in OBSERVATIONS if row.identifier not in fitted]
     kept = calibration.method == "none"
     method = "the model's own calibration kept, none is better" if kept else f"{calibration.method} calibration"
+    copy = describe(out)
+    log(f"{out}: {copy.name} {copy.version}, checksum of the model {copy.sha256}")
     log(f"{out}: {method}; thresholds of {', '.join(fitted)} found on {films} films")
     if left:
         log(f"left as they were (fewer than 5 films with or without): {', '.join(left)}")
@@ -183,7 +195,7 @@ def _score(model: str | Path, films: LabelledFilms, device: str, log: Callable[[
     for index, outcome in enumerate(xraytransfer.load(model, device=device).predict_many(films.path)):
         if isinstance(outcome, xraytransfer.Prediction):
             kept.append(index)
-            answers.append(outcome.member_probability)
+            answers.append(outcome.raw_member_probability)
         else:
             refused += 1
             if refused <= _REFUSALS_SHOWN:

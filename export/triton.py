@@ -84,7 +84,7 @@ def config_text(description: ModelDescription) -> str:
         gate_outputs = f""",
   {{ name: "{kinds}" data_type: TYPE_FP32 dims: [ {len(description.quality_gate.kinds)} ] }},
   {{ name: "{distance}" data_type: TYPE_FP32 dims: [ 1 ] reshape: {{ shape: [ ] }} }}"""
-    return f"""# written by {description.document["writer"]}; graph and weights {description.sha256}
+    return f"""# written by {description.document["writer"]}; graph and weights {description.graph_sha256}
 name: "{name}"
 platform: "onnxruntime_onnx"
 max_batch_size: {_LARGEST_BATCH}

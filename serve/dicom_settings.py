@@ -158,15 +158,53 @@ class DicomSettings:
     secondary_capture: bool = option(
         "--no-sc", True, is_flag=True, convert=operator.not_, help="Send no secondary captures."
     )
-    max_object_bytes: int = 128 * 2**20
-    max_associations: int = 16
-    idle_timeout_s: float = 30.0
-    capacity: int = 10_000
-    min_free_bytes: int = 512 * 2**20
-    answer_timeout_s: float = 30.0
-    retry_base_s: float = 5.0
-    retry_max_s: float = 600.0
-    max_attempts: int = 8
+    max_object_bytes: int = option(
+        "--dicom-max-mb",
+        128 * 2**20,
+        type=click.IntRange(1),
+        scale=2**20,
+        help="Largest object received, in MiB.",
+    )
+    max_associations: int = option(
+        "--dicom-associations", 16, type=click.IntRange(1), help="Associations at once; more are rejected."
+    )
+    idle_timeout_s: float = option(
+        "--dicom-idle-timeout",
+        30.0,
+        type=click.FloatRange(0, min_open=True),
+        help="Seconds without data after which an association is ended.",
+    )
+    capacity: int = option(
+        "--dicom-queue-size", 10_000, type=click.IntRange(1), help="Films received and not yet sent; more are refused."
+    )
+    min_free_bytes: int = option(
+        "--dicom-min-free-mb",
+        512 * 2**20,
+        type=click.IntRange(0),
+        scale=2**20,
+        help="MiB that must stay free on the spool's disk.",
+    )
+    answer_timeout_s: float = option(
+        "--dicom-answer-timeout",
+        30.0,
+        type=click.FloatRange(0, min_open=True),
+        help="Seconds to wait for a destination's answer.",
+    )
+    retry_base_s: float = option(
+        "--retry-after",
+        5.0,
+        type=click.FloatRange(0, min_open=True),
+        help="Seconds until a destination is tried again; the wait doubles each time.",
+    )
+    retry_max_s: float = option(
+        "--retry-at-most", 600.0, type=click.FloatRange(0, min_open=True), help="Longest such wait, in seconds."
+    )
+    max_attempts: int = option(
+        "--max-refusals",
+        8,
+        type=click.IntRange(1),
+        help="Refusals of one result by a destination before it is put into the folder dead.",
+    )
     confirm_after_s: float | None = option(
         "--confirm-after",
         None,
@@ -214,6 +252,11 @@ class DicomSettings:
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return is_loopback(self.host)
+
+    @property
+    def longest_wait_s(self) -> float:
+        """The longest time that a film or a result is put off for, in seconds; waits vary by a fifth."""
+        return 1.2 * max(self.retry_max_s, self.confirm_after_s or 0.0) + 1.0
 
     def back_off(self, failures: int) -> float:
         """Return how long to wait after this many failures in a row, in seconds."""

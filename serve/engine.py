@@ -236,6 +236,7 @@ class Engine:
                 max_pixels=self._max_pixels,
                 reduced_to=min(self.classifier.description.resolution) if job.decode == "reduced" else None,
             )
+            self.classifier.check_intended(radiograph)
             self.metrics.read_seconds.observe(time.monotonic() - started)
         finally:
             with self._changed:

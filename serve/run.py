@@ -17,8 +17,9 @@ from xraytransfer.errors import RadiographError, ServeError
 from xraytransfer.serve.engine import Engine
 from xraytransfer.serve.log import log
 from xraytransfer.serve.metrics import Metrics
+from xraytransfer.serve.spool_room import spool_problem
 from xraytransfer.serve.web.app import create_app
-from xraytransfer.serve.web.connections import watch_connections
+from xraytransfer.serve.web.connections import raise_open_files, watch_connections
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -30,6 +31,7 @@ __all__ = ["HttpServer", "run"]
 
 _BACKLOG = 1024  # connections that wait to be accepted
 _MAX_HEAD_BYTES = 64 * 1024
+_OTHER_FILES = 512  # the model, the spool, the DICOM side's associations
 
 
 class HttpServer(uvicorn.Server):
@@ -44,7 +46,7 @@ class HttpServer(uvicorn.Server):
     """
 
     def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
-        self._idle_s = settings.idle_timeout_s
+        self._idle_s, self._max_connections = settings.idle_timeout_s, settings.max_connections
         app = create_app(engine, settings, metrics)
         self.readiness = app.state.server.readiness
         super().__init__(
@@ -63,7 +65,6 @@ class HttpServer(uvicorn.Server):
                 server_header=False,
                 # client addresses are not used, so no proxy needs to be trusted
                 proxy_headers=False,
-                limit_concurrency=settings.max_connections,
                 timeout_keep_alive=max(1, int(settings.idle_timeout_s)),
                 timeout_graceful_shutdown=settings.drain_s,
             )
@@ -71,7 +72,7 @@ class HttpServer(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until `should_exit` is set; then answer the accepted requests."""
-        watching = asyncio.create_task(watch_connections(self, self._idle_s))
+        watching = asyncio.create_task(watch_connections(self, self._idle_s, self._max_connections))
         try:
             await super().serve(sockets)
         finally:
@@ -117,9 +118,10 @@ def run(settings: Settings, dicom: DicomSettings | None = None) -> None:
         As `xraytransfer.load`.
     """
     _check_tls(settings)
+    raise_open_files(settings.max_connections + _OTHER_FILES)
     metrics = Metrics()
     # One thread within a run: films run side by side on the CPU, and a GPU does not use them.
-    classifier = load(settings.model, device=settings.device, threads=1)
+    classifier = load(settings.model, device=settings.device, threads=1, unintended_films=settings.unintended_films)
     with ExitStack() as last, ExitStack() as stack:
         engine = stack.enter_context(closing(Engine(classifier, settings, metrics)))
         server = HttpServer(engine, settings, metrics)
@@ -136,6 +138,7 @@ def run(settings: Settings, dicom: DicomSettings | None = None) -> None:
 
             service = stack.enter_context(closing(DicomService(dicom, engine, metrics)))
             service.start()
+            server.readiness.checks.append(lambda: spool_problem(dicom, service.counts()))
         listener = stack.enter_context(_listen(settings))
         log.info(
             "%s on %s, %d side by side, batches of %d; listening on %s://%s:%d",

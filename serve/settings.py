@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from xraytransfer.constants import DECODING, DEVICES
+from xraytransfer.constants import DECODING, DEVICES, UNINTENDED_FILMS
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.options import FILE, option
 
@@ -77,8 +77,10 @@ class Settings:
         Origins whose scripts may call. Empty: none but the server's own page.
     batch_wait_s : float
         Longest wait for a batch to fill, in seconds, while more films are being decoded.
+    max_requests : int
+        Requests answered at once; more are answered 503, but for the probes.
     max_connections : int
-        Open connections; more are answered 503.
+        Open connections. Beyond it those are ended on which no request is being answered, the oldest first.
     idle_timeout_s : float
         A connection on which nothing arrives (in the head or in the body of a request) is ended after this time.
     min_upload_rate : int
@@ -143,7 +145,14 @@ class Settings:
         type=click.Choice(DECODING),
         help="Resolution at which compressed films are decoded; reduced is faster and changes probabilities slightly.",
     )
-    max_connections: int = 512
+    max_requests: int = 512
+    max_connections: int = 8192
+    unintended_films: str = option(
+        "--unintended-films",
+        "note",
+        type=click.Choice(UNINTENDED_FILMS),
+        help="Films of patients under 18 and of animals, by the header: score them with a note, or refuse them.",
+    )
     idle_timeout_s: float = 10.0
     min_upload_rate: int = 16 * 1024
     ready_film: Path | None = option(
@@ -153,7 +162,9 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ServeError(f"port {self.port}: expected 0 to 65535")
-        check_at_least_one(self, "queue_size", "max_files", "max_pixels", "max_connections", "min_upload_rate")
+        check_at_least_one(
+            self, "queue_size", "max_files", "max_pixels", "max_requests", "max_connections", "min_upload_rate"
+        )
         check_at_least_one(self, "workers", "batch_size")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ServeError("TLS needs both a certificate and a key: --tls-certificate and --tls-key")

@@ -1,4 +1,4 @@
-"""Commands: ``xraytransfer study plan | cache | run | train | status | tensorboard | report | demo``.
+"""Commands: ``xraytransfer study plan | cache | prepare | run | train | status | tensorboard | report | demo``.
 
 The commands ``test``, ``relabel`` and ``thin`` are defined in `xraytransfer.study.finished_runs.cli`, and
 ``quality-gate`` in `xraytransfer.study.quality_gate.cli`.
@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from xraytransfer.errors import StudyError
+from xraytransfer.errors import BusyError, StudyError
 from xraytransfer.study.finished_runs.cli import relabel, test, thin
 from xraytransfer.study.quality_gate.cli import judge, quality_gate
 from xraytransfer.study.runs.grid import RESULTS, Grid, grid_options
@@ -35,21 +35,27 @@ for command in (quality_gate, judge, test, relabel, thin):
     study.add_command(command)
 
 
-def _grid(options: dict[str, Any]) -> Grid:
+def _grid(options: dict[str, Any], *, without_runs: bool = False) -> Grid:
     """Return the grid of some options; senseless ones are wrong usage, before any data set is read."""
     from xraytransfer.study.runs.grid_runs import check_grid
     from xraytransfer.study.training.presets import parse_changes
 
     with as_usage_error():
         grid = Grid(**{**options, "changes": parse_changes(options["changes"])})
-        check_grid(grid)
+        check_grid(grid, without_runs=without_runs)
     return grid
 
 
+SHOWN = 20
+"""Films that `study cache` names on the terminal; its file names all."""
 SLOTS = click.option("--slots", type=click.IntRange(1), help="Runs side by side. [default: one per GPU, or per core]")
 THREADS = click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each run on the CPU."
 )
+
+
+def _warn(line: str) -> None:
+    click.echo(f"warning: {line}", err=True)
 
 
 def _show_progress(done: int, films: int) -> None:
@@ -75,7 +81,10 @@ def plan(device: str, slots: int | None, threads: int, seconds: float, workers: 
     from xraytransfer.study.runs.scheduler import local_slots
 
     free = local_slots(device, slots, threads)
-    made = make_plan(_grid(options), device=free[0].device, slots=len(free), threads=threads, seconds=seconds)
+    made = make_plan(
+        _grid(options), device=free[0].device, slots=len(free), threads=threads, seconds=seconds,
+        log=lambda line: click.echo(line, err=True),
+    )  # fmt: skip
     click.echo(made.table())
 
 
@@ -84,15 +93,37 @@ def plan(device: str, slots: int | None, threads: int, seconds: float, workers: 
 def cache(workers: int | None, **options: Any) -> None:
     """Read every film once into a cache.
 
-    A damaged cache is repaired. `run` builds the cache by itself.
+    A damaged cache is repaired. `run` builds the cache by itself. No architecture has to be named.
     """
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.runs.grid_runs import build_grid_cache
 
-    built = build_grid_cache(_grid(options), workers=workers or cpu_limit(), progress=_show_progress)
+    built = build_grid_cache(
+        _grid(options, without_runs=True), workers=workers or cpu_limit(), progress=_show_progress, warn=_warn
+    )
     click.echo(f"{built.folder}: {int(built.done.sum())} films")
-    for image, reason in built.refused.items():
+    for image, reason in list(built.refused.items())[:SHOWN]:
         click.echo(f"left out: {image}: {reason}", err=True)
+    if len(built.refused) > SHOWN:
+        click.echo(f"and {len(built.refused) - SHOWN:,} more; {built.folder / 'refused.csv'} lists all", err=True)
+
+
+@study.command()
+@grid_options
+def prepare(workers: int | None, **options: Any) -> None:
+    """Build the cache and the run folders of a grid; train nothing.
+
+    The run folders are printed, one a line, for `study train FOLDER` wherever it is to run.
+    """
+    from xraytransfer.runtime import cpu_limit
+    from xraytransfer.study.runs.grid_runs import place_runs
+
+    def progress(done: int, films: int) -> None:
+        if done == films or done % 1024 == 0:
+            click.echo(f"{done} of {films} films in the cache", err=True)
+
+    for folder in place_runs(_grid(options), workers=workers or cpu_limit(), progress=progress, warn=_warn):
+        click.echo(folder)
 
 
 @study.command()
@@ -100,19 +131,35 @@ def cache(workers: int | None, **options: Any) -> None:
 @DEVICE
 @SLOTS
 @THREADS
-def run(device: str, slots: int | None, threads: int, workers: int | None, **options: Any) -> int:
+@click.option(
+    "--retries", type=click.IntRange(0), default=0, show_default=True,
+    help="How often a run that fails is started again; failed.json keeps every reason.",
+)  # fmt: skip
+def run(device: str, slots: int | None, threads: int, workers: int | None, retries: int, **options: Any) -> int:
     """Train every run of a grid that is not done.
 
-    Interrupt and repeat it as you like. If a run fails, its folder holds the reason, the others go on, and the exit
-    code is 1.
+    Interrupt and repeat it as you like; several of these commands may share a results folder. If a run fails, its
+    folder holds the reason, the others go on, and the exit code is 1. After SIGTERM or SIGUSR1 it is 75.
     """
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.runs.grid_runs import place_runs
     from xraytransfer.study.runs.scheduler import local_slots, run_all
+    from xraytransfer.study.training.interrupts import Preempted
 
-    folders = place_runs(_grid(options), workers=workers or cpu_limit(), progress=_show_progress)
-    failed = run_all(folders, local_slots(device, slots, threads), click.echo)
+    folders = place_runs(_grid(options), workers=workers or cpu_limit(), progress=_show_progress, warn=_warn)
+    try:
+        failed = run_all(folders, local_slots(device, slots, threads), click.echo, retries=retries)
+    except Preempted:
+        return _requeue()
     return 1 if failed else 0
+
+
+def _requeue() -> int:
+    """Say that a command stopped before its end, as the system asked, and return its exit code."""
+    from xraytransfer.study.training.interrupts import EXIT_REQUEUE
+
+    click.echo("stopped as the system asked; what was done is kept, the same command goes on", err=True)
+    return EXIT_REQUEUE
 
 
 @study.command()
@@ -148,14 +195,26 @@ def tensorboard(results: Path, logs: Path) -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @DEVICE
 @THREADS
-def train(folder: Path, device: str, threads: int) -> None:
+@click.option("--own-output", is_flag=True, hidden=True, help="Write the output to output.txt in FOLDER.")
+def train(folder: Path, device: str, threads: int, own_output: bool) -> int:
     """Start or resume the one run in FOLDER.
 
-    FOLDER is RESULTS/runs/NAME.
+    FOLDER is RESULTS/runs/NAME; `study prepare` makes it. After SIGUSR1 or SIGTERM the run saves its state and ends
+    with exit code 75: start it again, it goes on. It is 75 also if another process works in FOLDER.
     """
-    from xraytransfer.study.training.run import run_one
+    from xraytransfer.study.training.interrupts import EXIT_REQUEUE, Preempted, preemptible
 
-    run_one(folder, device=device, threads=threads, log=click.echo)
+    try:
+        with preemptible():
+            from xraytransfer.study.training.run import run_one
+
+            run_one(folder, device=device, threads=threads, log=click.echo, own_output=own_output)
+    except Preempted:
+        return _requeue()
+    except BusyError as error:
+        click.echo(f"error: {error}", err=True)
+        return EXIT_REQUEUE
+    return 0
 
 
 @study.command()
@@ -187,7 +246,10 @@ def report(results: Path, out: Path | None, **options: Any) -> None:
 
 
 @study.command()
-@RESULTS
+@click.option(
+    "--results", type=click.Path(file_okay=False, path_type=Path), default=Path("xraytransfer-demo"), show_default=True,
+    help="Folder of everything that the demo makes.",
+)  # fmt: skip
 @click.option("--patients", type=click.IntRange(40), default=320, show_default=True, help="Phantom patients drawn.")
 @click.option("--slots", type=click.IntRange(1), help="Runs side by side. [default: one per core]")
 def demo(results: Path, patients: int, slots: int | None) -> None:

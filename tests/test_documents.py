@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from xraytransfer.constants import INTENDED_USE, NOT_INTENDED_USE
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FILE = re.compile(
@@ -20,3 +22,8 @@ def test_files_and_links_of_a_page_exist(page):
     text = page.read_text("utf-8")
     assert not [name for name in FILE.findall(text) if not (ROOT / name).exists()]
     assert not [link for link in LINK.findall(text) if not (page.parent / link).exists()]
+
+
+def test_the_limits_of_use_are_told_in_the_same_words():
+    told = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert f"{INTENDED_USE} {NOT_INTENDED_USE}" in told

@@ -19,7 +19,7 @@ def test_description_and_checksum(toy_model):
     assert description.observations[-1] == "pleural_effusion"
     assert description.thresholds()[0] == pytest.approx(0.4)
     assert description.thresholds("unknown") == [None] * 6
-    assert model_file.graph_sha256(data) == description.sha256
+    assert model_file.graph_sha256(data) == description.graph_sha256
 
 
 def test_checksum_covers_everything_but_the_metadata(toy_model, tmp_path):

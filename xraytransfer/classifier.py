@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer import model_file, runtime
-from xraytransfer.constants import DECODING
+from xraytransfer.constants import DECODING, UNINTENDED_FILMS
 from xraytransfer.errors import DeviceError, RadiographError
 from xraytransfer.ordered_threads import in_order
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
 from xraytransfer.quality_gate import CURES, QUALITY_GATE_OUTPUTS, QualityGateResult, find_all_faults
+from xraytransfer.reading.patient import ANIMAL, UNDER_18
 
 if TYPE_CHECKING:  # the reader is loaded beside the model, not before it
     from pydicom import Dataset
@@ -34,7 +35,13 @@ CPU_PROVIDER = "CPUExecutionProvider"
 DEFAULT_BATCH = 16
 
 
-def load(model: str | os.PathLike[str] = "default", *, device: str = "auto", threads: int | None = None) -> Classifier:
+def load(
+    model: str | os.PathLike[str] = "default",
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    unintended_films: str = "note",
+) -> Classifier:
     """Load a model.
 
     Parameters
@@ -45,6 +52,9 @@ def load(model: str | os.PathLike[str] = "default", *, device: str = "auto", thr
         Where to score; ``auto`` takes CUDA if a session really runs on it, else the CPU.
     threads : int, optional
         Threads on the CPU; the cores that this process may use where absent.
+    unintended_films : {'note', 'refuse'}
+        What to do with films whose header says that the patient is under 18 or an animal: score them with a note in
+        every form of the result, or refuse them (``unintended-film``).
 
     Returns
     -------
@@ -57,7 +67,7 @@ def load(model: str | os.PathLike[str] = "default", *, device: str = "auto", thr
     DeviceError
         The device asked for does not run here.
     """
-    return Classifier(model, device=device, threads=threads)
+    return Classifier(model, device=device, threads=threads, unintended_films=unintended_films)
 
 
 class Classifier:
@@ -65,7 +75,7 @@ class Classifier:
 
     Parameters
     ----------
-    model, device, threads
+    model, device, threads, unintended_films
         As for `load`.
 
     Attributes
@@ -77,8 +87,16 @@ class Classifier:
     """
 
     def __init__(
-        self, model: str | os.PathLike[str] = "default", *, device: str = "auto", threads: int | None = None
+        self,
+        model: str | os.PathLike[str] = "default",
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        unintended_films: str = "note",
     ) -> None:
+        if unintended_films not in UNINTENDED_FILMS:
+            raise ValueError(f"unintended_films is {unintended_films!r}; expected {' or '.join(UNINTENDED_FILMS)}")
+        self._unintended_films = unintended_films
         if threads is not None and threads < 1:
             raise DeviceError(f"threads is {threads}, expected at least 1")
         self.description, data = model_file.read(model, verify=True)
@@ -88,6 +106,7 @@ class Classifier:
         self._narrow_session = self._session if self._threads == 1 else None
         self._lock = Lock()
         self._quality_gate = self.description.quality_gate
+        self._calibration = self.description.calibration
         self._thresholds = tuple(self.description.thresholds())
         self._identity = ModelIdentity(self.description.name, self.description.version, self.description.sha256)
         runtime.check_outputs(self._session, self.description)
@@ -116,13 +135,14 @@ class Classifier:
         if decode not in DECODING:
             raise ValueError(f"decode is {decode!r}; expected {' or '.join(DECODING)}")
         if not isinstance(source, Radiograph):
-            return read_radiograph(
+            source = read_radiograph(
                 source,
                 intensity=self.description.intensity,
                 any_modality=any_modality,
                 reduced_to=min(self.description.resolution) if decode == "reduced" else None,
                 threads=threads,
             )
+        self.check_intended(source)
         if source.intensity != self.description.intensity:
             raise RadiographError(
                 "invalid-attribute",
@@ -130,6 +150,23 @@ class Classifier:
                 f"{self.description.name} expects {self.description.intensity!r}: read it with Classifier.read",
             )
         return source
+
+    def check_intended(self, film: Radiograph) -> None:
+        """Refuse a film whose patient models are not meant for, where `unintended_films` asks for that.
+
+        Raises
+        ------
+        RadiographError
+            ``unintended-film``.
+        """
+        found = [note for note in film.notes if note in (UNDER_18, ANIMAL)]
+        if found and self._unintended_films == "refuse":
+            raise RadiographError(
+                "unintended-film",
+                f"{film.source}: {'; '.join(found)}. To score it all the same: --unintended-films note, in Python "
+                "unintended_films='note'",
+                radiograph=film.provenance(),
+            )
 
     def predict(
         self,
@@ -164,6 +201,8 @@ class Classifier:
             The film is refused; ``.reason`` says why, for programs.
         DeviceError
             The device fails, as for want of memory.
+        ModelFileError
+            The model file contradicts itself: its description states another calibration than its graph holds.
         """
         decode = "full" if keep_pixels else decode
         film = self.read(source, any_modality=any_modality, decode=decode, threads=self._threads)
@@ -272,12 +311,14 @@ class Classifier:
             return self._narrow_session
 
     def _score(self, session: Any, films: Sequence[Radiograph], keep_pixels: bool) -> list[Prediction]:
-        probability, members, maps, *gate_outputs = self._run(session, self.description.outputs, films)
+        probability, raw_members, maps, *gate_outputs = self._run(session, self.description.outputs, films)
+        members = self._calibrated(raw_members, probability)
         return [
             Prediction(
                 source=film.source,
                 probability=probability[i],
                 member_probability=members[i],
+                raw_member_probability=raw_members[i],
                 activation_map=maps[i],
                 thresholds=self._thresholds,
                 operating_point=self.description.document.get("default_operating_point"),
@@ -289,6 +330,13 @@ class Classifier:
             )
             for i, film in enumerate(films)
         ]
+
+    def _calibrated(self, members: NDArray[np.float32], probability: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the members on the scale of `probability`; refuse a description that its own graph contradicts."""
+        if self._calibration is None:
+            return members
+        self._calibration.check(members, probability, str(self.description.path))
+        return self._calibration.apply(members)
 
     def _run(self, session: Any, outputs: Sequence[str], films: Sequence[Radiograph]) -> list[Any]:
         """Return some outputs of the graph for a batch."""

@@ -7,6 +7,7 @@ from typing import Any
 __all__ = [
     "PASSING",
     "REASONS",
+    "BusyError",
     "DeviceError",
     "ExportError",
     "MissingExtraError",
@@ -31,6 +32,7 @@ REASONS: dict[str, str] = {
     "decode-failed": "the compressed pixels cannot be decoded",
     "invalid-attribute": "an attribute that the picture depends on is absent or invalid",
     "not-a-radiograph": "not a projection radiograph",
+    "unintended-film": "the header says that models are not meant for the patient",
     "not-frontal": "not a frontal view",
     "colour": "a colour picture",
     "multi-frame": "more than one frame",
@@ -98,6 +100,10 @@ class OutputError(XrayTransferError):
 
 class StudyError(XrayTransferError):
     """A study's data, configuration or run folder does not allow the operation."""
+
+
+class BusyError(StudyError):
+    """Another process works in the folder; the same command can be tried again later."""
 
 
 class ExportError(XrayTransferError):

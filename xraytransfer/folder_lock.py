@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from xraytransfer.errors import StudyError
+from xraytransfer.errors import BusyError, StudyError
 
 __all__ = ["FolderLock", "is_locked", "try_lock"]
 
@@ -33,8 +33,10 @@ class FolderLock:
 
     Raises
     ------
+    BusyError
+        On entering, if another process holds the lock and `wait` is false.
     StudyError
-        On entering, if another process holds the lock and `wait` is false, or the file system refuses to lock.
+        On entering, if the file system refuses to lock.
 
     Notes
     -----
@@ -64,7 +66,7 @@ class FolderLock:
         deadline = math.inf if self.wait else time.monotonic() + _PATIENCE_SECONDS
         while not _try_lock_or_refuse(file, self.path):
             if time.monotonic() > deadline:
-                raise StudyError(f"{self.path.parent}: another process works in this folder; wait for it, or end it")
+                raise BusyError(f"{self.path.parent}: another process works in this folder; wait for it, or end it")
             time.sleep(_PAUSE_SECONDS)
 
     def __exit__(

@@ -14,11 +14,14 @@ import importlib.resources
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from xraytransfer import onnx_bytes
+from xraytransfer.calibration import Calibration
 from xraytransfer.errors import ModelFileError
+from xraytransfer.model_identity import model_sha256
 from xraytransfer.model_metadata import check_metadata
 from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS, QualityGateLimits
 
@@ -66,10 +69,20 @@ class ModelDescription:
         """Return the model's own version, not this package's."""
         return str(self.document["version"])
 
-    @property
+    @cached_property
     def sha256(self) -> str:
-        """Return the checksum of graph and weights, 64 hexadecimal digits."""
+        """Return the model's checksum, 64 hexadecimal digits: graph, calibration, thresholds, limits and input."""
+        return model_sha256(self.document)
+
+    @property
+    def graph_sha256(self) -> str:
+        """Return the checksum of graph and weights alone, 64 hexadecimal digits."""
         return str(self.document["graph_sha256"])
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Return the numbers of the calibration, None where the file holds none."""
+        return Calibration.from_document(self.document)
 
     @property
     def observations(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import importlib.resources
 import json
 from typing import Any
 
+from xraytransfer.calibration import Calibration
 from xraytransfer.errors import ModelFileError
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.quality_gate import QualityGateLimits
@@ -60,6 +61,7 @@ def check_metadata(document: dict[str, Any]) -> None:
     if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
         raise ModelFileError(f"metadata: graph_sha256 is {_short(sha256)}, expected 64 hexadecimal digits")
     QualityGateLimits.from_document(document)
+    Calibration.from_document(document)
     for row in _rows(document, "metrics"):
         if not {"data", "subset", "observation", "metric", "value"} <= set(row):
             raise ModelFileError(f"metadata: metric {_short(row)} lacks data, subset, observation, metric or value")

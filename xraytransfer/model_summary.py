@@ -12,7 +12,7 @@ from xraytransfer import model_file, runtime
 from xraytransfer.errors import ModelFileError
 from xraytransfer.model_file import ModelDescription
 
-__all__ = ["failed_gates", "summary", "verified"]
+__all__ = ["checksum_line", "failed_gates", "summary", "verified"]
 
 
 def summary(model: ModelDescription) -> str:
@@ -30,7 +30,8 @@ def summary(model: ModelDescription) -> str:
     rows, columns = model.resolution
     lines = [
         f"{model.name}, version {model.version}, written by {model.document['writer']}",
-        f"checksum of graph and weights: {model.sha256}",
+        checksum_line(model),
+        f"checksum of graph and weights alone: {model.graph_sha256}",
         f"input: {rows} x {columns}, intensity recipe {model.intensity}; precision {model.document['precision']}",
         f"licence: {model.document['licence']}",
         f"members: {len(model.members)}",
@@ -41,6 +42,11 @@ def summary(model: ModelDescription) -> str:
         for row in model.metrics
     ]
     return "\n".join(lines + [f"PROBLEM: {problem}" for problem in failed_gates(model.document)])
+
+
+def checksum_line(model: ModelDescription) -> str:
+    """Return the line that names a model's checksum, by which its results are told from those of other models."""
+    return f"checksum of the model (graph, calibration, thresholds, limits and input): {model.sha256}"
 
 
 def failed_gates(document: Mapping[str, Any]) -> list[str]:
@@ -103,5 +109,7 @@ def verified(model: str | os.PathLike[str], device: str = "auto") -> str:
         raise ModelFileError(f"{description.path}: its answers are not finite numbers")
     if min(probability.min(), members.min()) < 0 or max(probability.max(), members.max()) > 1:
         raise ModelFileError(f"{description.path}: its answers are no probabilities")
+    if description.calibration is not None:
+        description.calibration.check(members, probability, str(description.path))
     line = f"{description.path}: metadata, checksum {description.sha256[:12]} and answers are right, on {provider}"
     return "; but ".join([line, *failed_gates(description.document)])

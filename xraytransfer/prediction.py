@@ -12,6 +12,7 @@ from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import RadiographError
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.quality_gate import QualityGateResult
+from xraytransfer.reading.patient import ANIMAL, UNDER_18
 
 __all__ = ["RESEARCH_NOTICE", "ModelIdentity", "Prediction", "Refusal"]
 
@@ -25,7 +26,8 @@ class ModelIdentity:
     name, version : str
         The model's own, as in its file.
     sha256 : str
-        Checksum of graph and weights.
+        The model's checksum: over its graph, calibration, thresholds, limits and input
+        (`xraytransfer.model_identity`).
     """
 
     name: str
@@ -46,7 +48,7 @@ class Prediction:
     probability : ndarray
         float32, shape (6,), in [0, 1]: the ensemble's calibrated probability.
     member_probability : ndarray
-        float32, shape (members, 6), in [0, 1]: each member's own, not calibrated.
+        float32, shape (members, 6), in [0, 1]: each member's own, through the same calibration as `probability`.
     activation_map : ndarray
         float32, shape (6, h, w): class activation maps (Zhou et al. 2016), mean over members, in
         logits; low resolution, to be laid over the whole film.
@@ -60,6 +62,8 @@ class Prediction:
     model : ModelIdentity
     provider : str
         The execution provider that ran, such as ``CPUExecutionProvider``.
+    raw_member_probability : ndarray
+        float32, shape (members, 6), in [0, 1]: each member's own before calibration, as the graph gives it.
     pixels : ndarray or None
         uint8, shape (rows, columns): the film as it was read; None unless the caller asked to keep it.
     acceptance : QualityGateResult or None
@@ -75,6 +79,7 @@ class Prediction:
     radiograph: dict[str, Any]
     model: ModelIdentity
     provider: str
+    raw_member_probability: NDArray[np.float32]
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
     acceptance: QualityGateResult | None = None
 
@@ -83,14 +88,19 @@ class Prediction:
     @property
     def raw_probability(self) -> NDArray[np.float32]:
         """Return the plain mean over members, float32 (6,), before calibration."""
-        mean: NDArray[np.float32] = self.member_probability.mean(axis=0)
+        mean: NDArray[np.float32] = self.raw_member_probability.mean(axis=0)
         return mean
 
     @property
     def spread(self) -> NDArray[np.float32]:
-        """Return the standard deviation over members, float32 (6,): the ensemble's disagreement."""
+        """Return the standard deviation over calibrated members, float32 (6,): the ensemble's disagreement."""
         deviation: NDArray[np.float32] = self.member_probability.std(axis=0)
         return deviation
+
+    @property
+    def full_scale(self) -> float:
+        """Return the largest value of the six activation maps, in logits: the brightest colour of all of them."""
+        return float(self.activation_map.max())
 
     @property
     def decision(self) -> tuple[bool | None, ...]:
@@ -109,6 +119,17 @@ class Prediction:
             f"The model's quality gate refused this film ({self.acceptance.reason}); it was scored because a user "
             "asked for any film: the values may mean nothing."
         )
+
+    @property
+    def unintended(self) -> tuple[str, ...]:
+        """Return the notes that say that models are not meant for the film's patient; empty for a human adult."""
+        return tuple(note for note in self.radiograph.get("notes") or () if note in (UNDER_18, ANIMAL))
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Return the sentences that must stand beside the numbers wherever a person reads them."""
+        notes = tuple(f"Outside the intended use: {note}." for note in self.unintended)
+        return notes if self.doubt is None else (self.doubt, *notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the arrays of pixels and maps, ready for `json.dumps`."""

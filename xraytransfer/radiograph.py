@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
@@ -34,6 +35,8 @@ MAX_PIXELS = 100_000_000
 
 _HEADROOM = 64 << 20
 _PIECE = 16 << 20
+_FIRST = 132
+"""Bytes that tell the format of a file."""
 
 
 def read_radiograph(
@@ -153,17 +156,20 @@ def _read(source: Source, limit: int) -> bytes | memoryview:
 
 def _read_file(file: BinaryIO, limit: int) -> bytes:
     """Return what a file object holds from where it stands, and one byte more than the limit at most."""
-    parts: list[bytes] = []
+    whole = io.BytesIO()
     left = limit + 1
     # In pieces: asking for the limit at once would set that much memory aside for every file.
     while left and (part := _read_piece(file, min(left, _PIECE))):
         if not isinstance(part, bytes):
             raise TypeError("expected a file opened in binary mode")
-        parts.append(part)
+        # what is no film is not read to its end
+        if not whole.tell() and len(part) >= _FIRST and sniff(part) is None:
+            raise _unsupported(part)
+        whole.write(part)
         left -= len(part)
-    if not parts and _position(file):
+    if not whole.tell() and _position(file):
         raise RadiographError("unreadable", "the file object stands at its end: go back to its start with seek(0)")
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return whole.getvalue()
 
 
 def _read_piece(file: BinaryIO, size: int) -> bytes:
@@ -193,7 +199,7 @@ def _read_path(path: Path, limit: int) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise RadiographError("unreadable", _folder(path) if stat.S_ISDIR(status.st_mode) else "not a regular file")
         with path.open("rb") as file:
-            first = file.read(132)
+            first = file.read(_FIRST)
             if sniff(first) is None:
                 raise _unsupported(first)
             file.seek(0)

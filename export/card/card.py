@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xraytransfer.constants import RESEARCH_NOTICE
+from xraytransfer.constants import INTENDED_USE, NOT_INTENDED_USE, RESEARCH_NOTICE
 from xraytransfer.export.card.films import quality_gate_section, robustness_section
 from xraytransfer.export.card.published_numbers import acknowledgement, published_section
 from xraytransfer.export.card.section import Section
@@ -22,10 +22,8 @@ from xraytransfer.model_summary import failed_gates
 __all__ = ["markdown_card", "sections", "title"]
 
 _INTENDED = (
-    "Intended use: research on frontal (PA or AP) chest radiographs of adults: comparing methods, triage "
-    "simulations, teaching, and as a component to be validated on a site's own films.",
-    "Not intended for: diagnosis or treatment, children, lateral views, ruling anything out, or any use in "
-    "which a person is not reading the film. A negative answer never excludes a finding.",
+    INTENDED_USE,
+    NOT_INTENDED_USE,
     "The activation map says what moved the number. It is an explanation of the model, no finding, and it "
     "points at no lesion.",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom import Dataset, dcmread
+from pydicom.uid import generate_uid
 
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.dicom.connection import Answer, UnreachableError
@@ -25,14 +26,29 @@ __all__ = [
     "NamedFilm",
     "films_of_examination",
     "open_client",
+    "probe_web",
     "search_examination",
     "service_errors",
     "web_connection",
 ]
 
 
-_LATER = (401, 403, 404, 408, 413, 425, 429, 507)  # the reason may go away: a new token, a moved service, a busy moment
-_DUPLICATE = 0x0111
+_WRONG_ADDRESS = "perhaps a wrong address, or the login page of a proxy"
+_LATER = {  # the reason may go away
+    401: "the token is missing or wrong",
+    403: "the token is missing or wrong",
+    404: _WRONG_ADDRESS,
+    405: _WRONG_ADDRESS,
+    408: "",
+    409: "",
+    413: "",
+    425: "",
+    429: "",
+    507: "",
+}
+_DUPLICATE = 0x0111  # PS3.7 annex C.5.6
+_PROCESSING_FAILURE = 0x0110  # Google's Healthcare API says so, with status 409, of what it has already
+_NOT_DICOMWEB = (AttributeError, KeyError, TypeError, ValueError, SyntaxError)  # SyntaxError: of broken XML
 _TIMEOUT_S = 60.0
 
 
@@ -74,12 +90,20 @@ def open_client(url: str, token: str | None = None, timeout_s: float = _TIMEOUT_
     logging.getLogger("dicomweb_client").setLevel(logging.ERROR)
     headers = {"Authorization": f"Bearer {token}"} if token else None
     with requests.Session() as session:
+        session.hooks["response"].append(_without_parameters)
         try:
             client = DICOMwebClient(url, session=session, headers=headers, permissive_uid=True, timeout=timeout_s)
         except (ValueError, TypeError) as error:
             raise ServeError(f"{url}: not the URL of a DICOMweb service") from error
         client.set_http_retry_params(retry=False)
         yield client
+
+
+def _without_parameters(response: requests.Response, *_: Any, **__: Any) -> None:
+    """Cut ``; charset=utf-8`` from a media type: the client compares it as a whole and would ignore the answer."""
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind.endswith(("json", "xml")):
+        response.headers["Content-Type"] = kind
 
 
 def films_of_examination(url: str, study_uid: str, token: str | None = None) -> Iterator[NamedFilm]:
@@ -164,19 +188,45 @@ class _WebConnection:
         self._client = client
 
     def store(self, delivery: Delivery) -> tuple[Answer, str]:
-        """Send one result by STOW-RS (PS3.18 section 10.5)."""
+        """Send one result by STOW-RS (PS3.18 section 10.5).
+
+        It counts as taken where the answer's Referenced SOP Sequence holds it, or where a search finds it after an
+        answer that proves nothing.
+        """
         result = dcmread(delivery.path)
         try:
             answer = self._client.store_instances([result], study_instance_uid=result.StudyInstanceUID)
         except requests.HTTPError as error:
-            return _answer_of_error(error)
-        except ValueError as error:  # an answer that is no JSON
-            raise UnreachableError("the answer is not DICOMweb's") from error
+            answer, status = _dataset_of_error(error)
+            if not answer:
+                return status
+        except _NOT_DICOMWEB:  # before the next one: broken JSON is a RequestException too
+            answer = Dataset()
         except requests.RequestException as error:
             raise UnreachableError(f"no answer ({type(error).__name__})") from error
-        failed = answer.get("FailedSOPSequence")
-        reason = failed[0].get("FailureReason", 0) if failed else None
-        return _answer_of_reason(reason) if reason is not None else (Answer.TAKEN, "stored")
+        return self._judge(answer, delivery)
+
+    def _judge(self, answer: Dataset, delivery: Delivery) -> tuple[Answer, str]:
+        """Return what a Store Instances Response (PS3.18 table I.1-1) says of a result."""
+        if _item_of(answer.get("ReferencedSOPSequence"), delivery) is not None:
+            return Answer.TAKEN, "stored"
+        failed = _item_of(answer.get("FailedSOPSequence"), delivery)
+        reason = failed.get("FailureReason") if failed is not None else None
+        if isinstance(reason, int) and reason != _PROCESSING_FAILURE:
+            return _answer_of_reason(reason)
+        if self._finds(delivery):
+            return Answer.TAKEN, "there already"
+        if reason == _PROCESSING_FAILURE:
+            return _answer_of_reason(_PROCESSING_FAILURE)
+        if len(answer) == 0:
+            raise UnreachableError(f"the answer to STOW-RS is not DICOMweb's ({_WRONG_ADDRESS})")
+        return Answer.LATER, "the answer to STOW-RS does not name the result, so nothing proves that it is there"
+
+    def _finds(self, delivery: Delivery) -> bool:
+        try:
+            return bool(self.holds(delivery))
+        except UnreachableError:
+            return False
 
     def holds(self, delivery: Delivery) -> bool | None:
         """Query for one result by QIDO-RS; None if the service does not support that."""
@@ -191,33 +241,59 @@ class _WebConnection:
             if error.response is not None and error.response.status_code < 500:
                 return None
             raise UnreachableError("no answer to a search (HTTP status 5xx)") from error
-        except (requests.RequestException, ValueError) as error:
+        except (requests.RequestException, *_NOT_DICOMWEB) as error:
             raise UnreachableError(f"no answer to a search ({type(error).__name__})") from error
         return any(Dataset.from_json(row).get("SOPInstanceUID") == delivery.sop_instance_uid for row in rows)
 
 
-def _answer_of_error(error: requests.HTTPError) -> tuple[Answer, str]:
-    """Return the answer that an HTTP error to STOW-RS stands for."""
+def _item_of(sequence: Any, delivery: Delivery) -> Dataset | None:
+    """Return the item of a sequence that refers to a result, None where there is none."""
+    items = sequence if isinstance(sequence, Sequence) else ()
+    return next((item for item in items if item.get("ReferencedSOPInstanceUID") == delivery.sop_instance_uid), None)
+
+
+def _dataset_of_error(error: requests.HTTPError) -> tuple[Dataset, tuple[Answer, str]]:
+    """Return the module that a conflict's body holds, empty where it holds none, and what the HTTP status means."""
     response: Any = error.response
     code = response.status_code if response is not None else 0
     if code >= 500 and code != 507:
         raise UnreachableError(f"HTTP status {code}") from error
-    if code == 409:  # conflict: the body gives each instance's reason
-        try:
-            failed = Dataset.from_json(response.json()).get("FailedSOPSequence")
-        except (KeyError, TypeError, ValueError):
-            failed = None
-        if failed:
-            return _answer_of_reason(int(failed[0].get("FailureReason", 0)))
-    return (Answer.LATER if code in _LATER or code == 409 else Answer.NEVER), f"HTTP status {code}"
+    words = f"HTTP status {code}" + (f": {_LATER[code]}" if _LATER.get(code) else "")
+    status = Answer.LATER if code in _LATER else Answer.NEVER, words
+    try:
+        return (Dataset.from_json(response.json()) if code == 409 else Dataset()), status
+    except _NOT_DICOMWEB:
+        return Dataset(), status
 
 
 def _answer_of_reason(reason: int) -> tuple[Answer, str]:
-    """Return the answer that a Failure Reason (0008,1197) stands for (PS3.18 table I.2-2)."""
+    """Return the answer that a Failure Reason (0008,1197) of our own object stands for (PS3.18 table I.2-2)."""
     if reason == _DUPLICATE:
         return Answer.TAKEN, "there already"
     never = reason in (0x0122, 0x0124) or reason >> 8 == 0xA9
     return (Answer.NEVER if never else Answer.LATER), f"failure reason {reason:04X}"
+
+
+def probe_web(destination: Destination, settings: DicomSettings) -> str:
+    """Ask a DICOMweb service for an examination that cannot exist, and return what that tells, for the log.
+
+    Raises
+    ------
+    UnreachableError
+        Nothing answers.
+    """
+    with open_client(destination.url, settings.dicomweb_token, settings.answer_timeout_s) as client:
+        try:
+            client.search_for_studies(search_filters={"StudyInstanceUID": generate_uid(prefix=None)}, limit=1)
+        except requests.HTTPError as error:
+            code = error.response.status_code if error.response is not None else 0
+            hint = _LATER.get(code) or "it cannot be searched"
+            return f"answers a search (QIDO-RS) with HTTP status {code}: {hint}; the first result will tell"
+        except _NOT_DICOMWEB:  # before the next one: broken JSON is a RequestException too
+            return f"answers a search (QIDO-RS) with something else than DICOMweb: {_WRONG_ADDRESS}"
+        except requests.RequestException as error:
+            raise UnreachableError(f"does not answer ({type(error).__name__})") from error
+    return "answers a search (QIDO-RS)"
 
 
 @contextmanager

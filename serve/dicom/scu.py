@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
+    UID,
     Comprehensive3DSRStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     SecondaryCaptureImageStorage,
 )
+from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find  # type: ignore[attr-defined]
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from xraytransfer.serve.dicom.connection import Answer, UnreachableError
 from xraytransfer.serve.dicom.scp import application_entity
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
     from xraytransfer.serve.spool.database import Delivery
 
-__all__ = ["SOP_CLASSES", "TRANSFER_SYNTAXES", "classify", "node_connection"]
+__all__ = ["SOP_CLASSES", "TRANSFER_SYNTAXES", "classify", "node_connection", "probe_node"]
 
 SOP_CLASSES = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
 """Storage SOP classes proposed; an association proposes only those of the results that wait."""
@@ -64,6 +67,9 @@ class _NodeConnection:
             raise UnreachableError("the association was ended by the node") from error
         if "Status" not in status:
             raise UnreachableError("no answer came to a C-STORE")
+        named = status.get("AffectedSOPInstanceUID") or delivery.sop_instance_uid
+        if status.Status == _DUPLICATE and named != delivery.sop_instance_uid:
+            return Answer.LATER, "status 0111 (duplicate) for another object than the one sent"
         return classify(status.Status), f"status {status.Status:04X}"
 
     def holds(self, delivery: Delivery) -> bool | None:
@@ -87,6 +93,28 @@ class _NodeConnection:
         return held
 
 
+def probe_node(destination: Destination, settings: DicomSettings) -> str:
+    """Associate with a node, ask by C-ECHO, and return what was found, for the log.
+
+    Raises
+    ------
+    UnreachableError
+        The node does not answer, rejects or aborts the association, or accepts no context.
+    """
+    entity = application_entity(settings)
+    entity.add_requested_context(Verification, list(TRANSFER_SYNTAXES))
+    for sop_class in SOP_CLASSES:
+        entity.add_requested_context(sop_class, list(TRANSFER_SYNTAXES))
+    with _associated(entity, destination, settings) as association:
+        accepted = {context.abstract_syntax for context in association.accepted_contexts}
+        echo = "does not take C-ECHO"
+        if Verification in accepted:
+            status = association.send_c_echo().get("Status")
+            echo = "answers C-ECHO" if status == 0x0000 else "answers C-ECHO with an error"
+    refused = [UID(sop_class).name for sop_class in SOP_CLASSES if sop_class not in accepted]
+    return f"{echo}; " + (f"does not accept {' nor '.join(refused)}" if refused else "accepts our results")
+
+
 @contextmanager
 def node_connection(
     destination: Destination, settings: DicomSettings, deliveries: Sequence[Delivery]
@@ -104,6 +132,13 @@ def node_connection(
             entity.add_requested_context(sop_class, list(TRANSFER_SYNTAXES))
     if any(delivery.state == "accepted" for delivery in deliveries):
         entity.add_requested_context(Find, list(TRANSFER_SYNTAXES))
+    with _associated(entity, destination, settings) as association:
+        yield _NodeConnection(association)
+
+
+@contextmanager
+def _associated(entity: AE, destination: Destination, settings: DicomSettings) -> Iterator[Association]:
+    """Open an association with a node, and release it afterwards."""
     association = entity.associate(
         destination.host,
         destination.port,
@@ -113,9 +148,11 @@ def node_connection(
     if not association.is_established:
         if association.is_rejected:
             raise UnreachableError("the association was rejected")
-        raise UnreachableError("no association: the node does not answer, or accepts none of our SOP classes")
+        if association.rejected_contexts:
+            raise UnreachableError("the node answers, but accepts none of our SOP classes")
+        raise UnreachableError("the node does not answer")
     try:
-        yield _NodeConnection(association)
+        yield association
     finally:
         if association.is_established:
             association.release()

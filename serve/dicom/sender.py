@@ -59,6 +59,7 @@ class Sender:
         self._thread.join()
 
     def _run(self) -> None:
+        self._probe()
         while not self._stopping.is_set():
             try:
                 deliveries = self._spool.due(self._destination.name)
@@ -75,6 +76,22 @@ class Sender:
                 wait_s = self._spread(self._settings.back_off(self._failures))
                 log.warning("%s: %s; next attempt in %.0f s, results wait", self._destination.name, error, wait_s)
                 self._stopping.wait(wait_s)
+
+    def _probe(self) -> None:
+        """Say in one line what stands at the destination's address."""
+        try:
+            if self._destination.url:
+                from xraytransfer.serve.dicom.dicomweb import probe_web
+
+                found = probe_web(self._destination, self._settings)
+            else:
+                from xraytransfer.serve.dicom.scu import probe_node
+
+                found = probe_node(self._destination, self._settings)
+        except (ServeError, OSError, RuntimeError) as error:
+            log.warning("%s: %s; results wait until that changes", self._destination.name, error)
+        else:
+            log.info("%s: %s", self._destination.name, found)
 
     def _send(self, deliveries: Sequence[Delivery]) -> None:
         with self._connect(deliveries) as connection:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from xraytransfer.plural import counted
 from xraytransfer.serve.dicom.scp import start_scp
 from xraytransfer.serve.dicom.sender import Sender
 from xraytransfer.serve.dicom.tls import node_context
@@ -59,7 +60,12 @@ class DicomService:
         for library in ("highdicom", "pynetdicom", "dicomweb_client", "urllib3"):
             logging.getLogger(library).setLevel(logging.CRITICAL)  # they log UIDs and URLs with UIDs
         with ExitStack() as stack:
-            spool = Spool(settings.spool, capacity=settings.capacity, min_free_bytes=settings.min_free_bytes)
+            spool = Spool(
+                settings.spool,
+                capacity=settings.capacity,
+                min_free_bytes=settings.min_free_bytes,
+                longest_wait_s=settings.longest_wait_s,
+            )
             stack.callback(spool.close)
             # Ended in the reverse order: the SCP, then the films in the engine, then the senders.
             for destination in settings.destinations:
@@ -83,6 +89,19 @@ class DicomService:
             waiting["films_waiting"],
             waiting["results_waiting"],
         )
+        for name, results in self._stranded().items():
+            log.warning(
+                "DICOM: %s in %s for %s, which no --send-to names: give it again and they are sent",
+                f"{counted(results, 'result')} {'waits' if results == 1 else 'wait'}",
+                settings.spool,
+                name,
+            )
+
+    def _stranded(self) -> dict[str, int]:
+        """Return how many results wait for each destination that is configured no more."""
+        configured = {destination.name for destination in self._settings.destinations}
+        waiting = self._spool.results_by_destination() if self._spool is not None else {}
+        return {name: results for name, results in waiting.items() if name not in configured}
 
     def counts(self) -> dict[str, int]:
         """Return `Spool.counts`; empty before the start."""
@@ -98,6 +117,16 @@ class DicomService:
             else:
                 done.add_metric([name.removesuffix("_total")], value)
         yield done
+        results = GaugeMetricFamily(
+            "xraytransfer_dicom_destination_results_waiting",
+            "Results in the spool by destination; configured is no where no --send-to names it.",
+            labels=["destination", "configured"],
+        )
+        stranded = self._stranded()
+        configured = {destination.name: 0 for destination in self._settings.destinations}
+        for name, number in (configured | self._spool.results_by_destination() if self._spool else {}).items():
+            results.add_metric([name, "no" if name in stranded else "yes"], number)
+        yield results
 
     def describe(self) -> list[Metric]:
         """Return nothing: the counts are known only while the service runs."""

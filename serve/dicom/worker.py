@@ -12,7 +12,7 @@ from pydicom import dcmread
 
 from xraytransfer.errors import RadiographError, ServeError
 from xraytransfer.plural import counted
-from xraytransfer.serve.dicom_results.results import Result, film_uid, make_results
+from xraytransfer.serve.dicom_results.results import Result, make_results
 from xraytransfer.serve.engine import DrainingError, QueueFullError
 from xraytransfer.serve.log import film_log, log
 from xraytransfer.serve.spool.spool import MAX_ATTEMPTS
@@ -111,12 +111,10 @@ class Worker:
     def _finish(self, film: QueuedFilm, radiograph: Radiograph, prediction: Prediction) -> list[Result]:
         """Make a film's results. Runs in the engine's thread, which has the pixels."""
         header = dcmread(film.path, stop_before_pixels=True)
-        created = self._spool.first_scored(film_uid(header, prediction))
         return make_results(
             header,
             radiograph.pixels,
             prediction,
-            created,
             report=self._settings.structured_report,
             capture=self._settings.secondary_capture,
         )

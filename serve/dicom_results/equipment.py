@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import highdicom as hd
@@ -11,7 +9,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
-from xraytransfer.serve.dicom_results.uids import IMPLEMENTATION_CLASS_UID, device_uid
+from xraytransfer.serve.dicom_results.uids import IMPLEMENTATION_CLASS_UID, device_uid, package_version
 
 if TYPE_CHECKING:
     from xraytransfer.prediction import ModelIdentity, Prediction
@@ -24,9 +22,18 @@ BANNER = "Research use, not for diagnosis"
 """Burned into pictures, and part of every result's series description."""
 
 
+_TIMES_OF_MAKING = {
+    "InstanceCreationDate",
+    "InstanceCreationTime",
+    "DateOfSecondaryCapture",
+    "TimeOfSecondaryCapture",
+}
+"""What highdicom writes of the present moment: all optional, Type 3."""
+
+
 def software_version() -> str:
     """Return this package's name and version."""
-    return f"xraytransfer {version('xraytransfer')}"
+    return f"xraytransfer {package_version()}"
 
 
 def implementation_version() -> str:
@@ -59,7 +66,7 @@ def parameters(prediction: Prediction, position: int | None = None) -> list[str]
     return lines
 
 
-def complete(result: Dataset, identity: Identity, prediction: Prediction, created: datetime, description: str) -> None:
+def complete(result: Dataset, identity: Identity, prediction: Prediction, description: str) -> None:
     """Write into a result the attributes that do not depend on its kind.
 
     Parameters
@@ -69,9 +76,6 @@ def complete(result: Dataset, identity: Identity, prediction: Prediction, create
     identity : Identity
         Of the film.
     prediction : Prediction
-    created : datetime
-        When the film was first scored, with a time zone. The object holds no other time, so a repeat with the same
-        `created` is the same object.
     description : str
         What the series holds; the research notice follows it.
     """
@@ -83,22 +87,14 @@ def complete(result: Dataset, identity: Identity, prediction: Prediction, create
     result.ManufacturerModelName = prediction.model.name[:64]
     result.SoftwareVersions = [software_version(), f"model {prediction.model.version}"[:64]]
     result.DeviceSerialNumber = prediction.model.sha256
-    local = _in_zone(created, identity.values["TimezoneOffsetFromUTC"])
-    date, time = local.strftime("%Y%m%d"), local.strftime("%H%M%S")
-    result.InstanceCreationDate = result.ContentDate = date
-    result.InstanceCreationTime = result.ContentTime = time
-    result.ContributingEquipmentSequence = [_contributing_equipment(prediction.model, local)]
+    # The film's moment and no other: the time of scoring would make every repeat another object of the same UID.
+    result.ContentDate, result.ContentTime = identity.moment
+    for keyword in _TIMES_OF_MAKING & set(result.dir()):
+        delattr(result, keyword)
+    result.ContributingEquipmentSequence = [_contributing_equipment(prediction.model)]
 
 
-def _in_zone(moment: datetime, offset: str) -> datetime:
-    """Return the moment in the film's time zone (0008,0201), or in this machine's where the film has none."""
-    if not offset:
-        return moment.astimezone()
-    minutes = int(offset[1:3]) * 60 + int(offset[3:5])
-    return moment.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
-
-
-def _contributing_equipment(model: ModelIdentity, moment: datetime) -> Dataset:
+def _contributing_equipment(model: ModelIdentity) -> Dataset:
     """Return the algorithm as contributing equipment, as IHE AIR requires.
 
     IHE's own purpose code is not registered; Processing Equipment of CID 7005 means the same.
@@ -109,8 +105,9 @@ def _contributing_equipment(model: ModelIdentity, moment: datetime) -> Dataset:
         manufacturer_model_name=model.name[:64],
         software_versions=[software_version(), f"model {model.version}"[:64]],
         device_serial_number=model.sha256,
-        contribution_datetime=moment.replace(microsecond=0, tzinfo=None),
         contribution_description=f"Processing algorithm. {BANNER}.",
     )
+    if "ContributionDateTime" in item:
+        del item.ContributionDateTime
     item.DeviceUID = device_uid(model)
     return item

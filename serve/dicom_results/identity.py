@@ -19,11 +19,15 @@ from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.tag import Tag
+from pydicom.uid import ComputedRadiographyImageStorage
 from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 
 from xraytransfer.errors import ServeError
 
-__all__ = ["UNREADABLE", "Identity", "identify"]
+__all__ = ["NO_FILM", "UNKNOWN_MOMENT", "UNREADABLE", "Identity", "identify"]
+
+UNKNOWN_MOMENT = ("19000101", "000000")
+"""Date and time of results on a film without a date: the attributes must have a value (PS3.3 C.17.2)."""
 
 UNREADABLE = (
     AttributeError,
@@ -80,6 +84,8 @@ class Identity:
     values : dict
         Keyword -> text of the patient's and the examination's attributes; empty where the film has
         none or breaks the attribute's rule.
+    moment : tuple of str
+        Date (DA) and time (TM) of the film, in its own time zone: `UNKNOWN_MOMENT` where it tells none.
     """
 
     study_uid: str
@@ -88,6 +94,7 @@ class Identity:
     sop_class_uid: str
     instance_number: int
     values: dict[str, str]
+    moment: tuple[str, str]
 
     def evidence(self) -> Dataset:
         """Return a film without pixels and patient, for libraries that need a film to refer to."""
@@ -115,6 +122,18 @@ class Identity:
                 # Not validated: an identifier that breaks a rule must still be the same identifier.
                 result.add(DataElement(Tag(keyword), dictionary_VR(Tag(keyword)), value, validation_mode=config.IGNORE))
         result.SpecificCharacterSet = _character_set("".join(self.values.values()))
+
+
+NO_FILM = Identity(
+    study_uid="1.2.1",
+    series_uid="1.2.2",
+    sop_instance_uid="1.2.3",
+    sop_class_uid=str(ComputedRadiographyImageStorage),
+    instance_number=1,
+    values=dict.fromkeys(_COPIED, ""),
+    moment=UNKNOWN_MOMENT,
+)
+"""The identity in templates: nobody's, so that nothing of one film can stand in the results of another."""
 
 
 def identify(dataset: Dataset) -> Identity:
@@ -148,7 +167,22 @@ def identify(dataset: Dataset) -> Identity:
         sop_class_uid=uids["SOPClassUID"],
         instance_number=_instance_number(_text(dataset, "InstanceNumber").strip(" \0")),
         values=values,
+        moment=_moment(dataset),
     )
+
+
+def _moment(dataset: Dataset) -> tuple[str, str]:
+    """Return the film's date and time: of acquisition, else of content, series or examination."""
+    stamp = _text(dataset, "AcquisitionDateTime").strip(" \0")
+    pairs = [(stamp[:8], stamp[8:14])]
+    pairs += [
+        (_text(dataset, f"{kind}Date").strip(" \0"), _text(dataset, f"{kind}Time").strip(" \0"))
+        for kind in ("Acquisition", "Content", "Series", "Study")
+    ]
+    for date, time in pairs:
+        if _DATE.fullmatch(date) and _is_date(date):
+            return date, (time[:6].ljust(6, "0") if _TIME.fullmatch(time) else "000000")
+    return UNKNOWN_MOMENT
 
 
 def _is_date(digits: str) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,10 +11,10 @@ from pydicom import Dataset, dcmread
 
 from xraytransfer.errors import OutputError, ServeError
 from xraytransfer.files import write_with
-from xraytransfer.serve.dicom_results.identity import UNREADABLE, identify
+from xraytransfer.serve.dicom_results.identity import UNREADABLE
+from xraytransfer.serve.dicom_results.report_template import encode
 from xraytransfer.serve.dicom_results.secondary_capture import secondary_capture
 from xraytransfer.serve.dicom_results.structured_report import structured_report
-from xraytransfer.serve.dicom_results.uids import instance_uid, kind_of_result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
     from xraytransfer.prediction import Prediction
 
-__all__ = ["Result", "ResultFolders", "encode", "film_uid", "make_results", "write_results"]
+__all__ = ["Result", "ResultFolders", "encode", "make_results", "write_results"]
 
 
 @dataclass(frozen=True)
@@ -62,26 +60,10 @@ class ResultFolders:
     sc: Path | None = None
 
 
-def encode(dataset: Dataset) -> bytes:
-    """Return an object as a DICOM file (PS3.10)."""
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-def film_uid(film: Dataset, prediction: Prediction) -> str:
-    """Return the UID that stands for a film and a model, whichever results are made."""
-    identity = identify(film)
-    return instance_uid(
-        identity.study_uid, identity.sop_instance_uid, kind_of_result("film", prediction), prediction.model
-    )
-
-
 def make_results(
     film: Dataset,
     pixels: NDArray[np.uint8] | None,
     prediction: Prediction,
-    created: datetime,
     *,
     report: bool = True,
     capture: bool = True,
@@ -95,8 +77,6 @@ def make_results(
     pixels : ndarray or None
         uint8, shape (rows, columns), MONOCHROME2 sense. Only the secondary capture needs them.
     prediction : Prediction
-    created : datetime
-        When the film was first scored, with a time zone.
     report, capture : bool
         Whether to make the structured report and the secondary capture.
 
@@ -109,11 +89,11 @@ def make_results(
     """
     results = []
     if report:
-        results.append(Result.of(structured_report(film, prediction, created)))
+        results.append(Result.of(structured_report(film, prediction)))
     if capture:
         if pixels is None:
             raise OutputError("a secondary capture needs the film's pixels: predict with keep_pixels=True")
-        results.append(Result.of(secondary_capture(film, pixels, prediction, created)))
+        results.append(Result.of(secondary_capture(film, pixels, prediction)))
     return results
 
 
@@ -122,8 +102,8 @@ def write_results(
 ) -> list[Path]:
     """Write a film's results as files, as ``xraytransfer predict --sr --sc`` does; return their paths.
 
-    A file is named by its SOP Instance UID, which the film and the model determine. A file that exists is left
-    as it is: the same film and model have the same result.
+    A file is named by its SOP Instance UID, which the film and the model determine: a result of another model stands
+    beside it. A file of that very name is replaced, so what is in the folder afterwards is this run's.
 
     Parameters
     ----------
@@ -148,14 +128,13 @@ def write_results(
         _read_header(film, prediction.source),
         prediction.pixels,
         prediction,
-        datetime.now(timezone.utc),
         report=folders.sr is not None,
         capture=folders.sc is not None,
     )
     chosen = [folder for folder in (folders.sr, folders.sc) if folder is not None]
     paths = [folder / f"{result.sop_instance_uid}.dcm" for folder, result in zip(chosen, results, strict=True)]
     for path, result in zip(paths, results, strict=True):
-        _write_once(path, result.data)
+        _write(path, result.data)
     return paths
 
 
@@ -171,9 +150,7 @@ def _read_header(film: str | os.PathLike[str] | BinaryIO | Dataset, source: str)
         raise ServeError(f"{source}: its header cannot be copied into results ({type(error).__name__})") from error
 
 
-def _write_once(path: Path, data: bytes) -> None:
-    if path.exists():
-        return
+def _write(path: Path, data: bytes) -> None:
     try:
         write_with(path, lambda temporary: temporary.write_bytes(data))
     except OSError as error:

@@ -10,7 +10,6 @@ probability; they do not locate findings, and the picture says so.
 from __future__ import annotations
 
 import functools
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -24,6 +23,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.overlay import overlay
 from xraytransfer.plural import counted
+from xraytransfer.reading.patient import ANIMAL, UNDER_18
 from xraytransfer.serve.dicom_results.equipment import BANNER, MANUFACTURER, complete, parameters
 from xraytransfer.serve.dicom_results.identity import Identity, identify
 from xraytransfer.serve.dicom_results.uids import instance_uid, kind_of_result, series_uid
@@ -41,9 +41,7 @@ _Style: TypeAlias = tuple[int, tuple[int, int, int]]  # size in pixels, colour
 _BLACK, _WHITE, _AMBER, _GREY = (0, 0, 0), (255, 255, 255), (255, 190, 60), (185, 185, 185)
 
 
-def secondary_capture(
-    dataset: Dataset, pixels: NDArray[np.uint8], prediction: Prediction, created: datetime | None = None
-) -> Dataset:
+def secondary_capture(dataset: Dataset, pixels: NDArray[np.uint8], prediction: Prediction) -> Dataset:
     """Return a prediction as a DICOM Secondary Capture in the film's examination.
 
     Parameters
@@ -54,14 +52,12 @@ def secondary_capture(
         uint8, shape (rows, columns), MONOCHROME2 sense: the film as it was read for the model.
     prediction : Prediction
         The model's prediction for it.
-    created : datetime, optional
-        When the film was first scored, with a time zone; now where absent.
 
     Returns
     -------
     pydicom.Dataset
         A Secondary Capture Image with file meta information, RGB, Explicit VR Little Endian, uncompressed.
-        The same film, model and `created` give the same object, byte for byte.
+        The same film and model give the same object, byte for byte.
 
     Raises
     ------
@@ -90,7 +86,7 @@ def secondary_capture(
         manufacturer=MANUFACTURER,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
-    complete(capture, identity, prediction, created or datetime.now(timezone.utc), "Activation maps")
+    complete(capture, identity, prediction, "Activation maps")
     _describe(capture, dataset, identity, prediction)
     return capture
 
@@ -105,10 +101,8 @@ def _describe(capture: Dataset, film: Dataset, identity: Identity, prediction: P
     capture.RecognizableVisualFeatures = "NO"
     capture.SecondaryCaptureDeviceManufacturer = MANUFACTURER
     capture.SecondaryCaptureDeviceManufacturerModelName = prediction.model.name[:64]
-    capture.DateOfSecondaryCapture = capture.ContentDate
-    capture.TimeOfSecondaryCapture = capture.ContentTime
     maps = f"{BANNER}. Maps explain a probability; they do not locate findings."
-    capture.ImageComments = " ".join(filter(None, (prediction.doubt, maps)))
+    capture.ImageComments = " ".join((*prediction.cautions, maps))
     derivation = f"Class activation maps over the film; model {prediction.model.name} {prediction.model.version}; "
     capture.DerivationDescription = (derivation + "; ".join(parameters(prediction)))[:1024]
     source = Dataset()
@@ -136,6 +130,7 @@ def picture(pixels: NDArray[np.uint8], prediction: Prediction) -> Image.Image:
         uint8, shape (rows, columns), MONOCHROME2 sense.
     prediction : Prediction
     """
+    brightest = prediction.full_scale  # one scale for all six: weak evidence looks weak
     scale = _PANEL / max(pixels.shape)
     width, height = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
     film = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
@@ -154,16 +149,23 @@ def picture(pixels: NDArray[np.uint8], prediction: Prediction) -> Image.Image:
         if position == len(OBSERVATIONS) + 1:
             _legend(draw, (left, top + _CAPTION), cell, prediction)
             continue
-        panel = film if position == 0 else overlay(film, prediction.activation_map[position - 1], size=None)
+        panel = (
+            film
+            if position == 0
+            else overlay(film, prediction.activation_map[position - 1], size=None, full_scale=brightest)
+        )
         canvas.paste(Image.fromarray(np.asarray(panel)).convert("RGB"), (left, top + _CAPTION))
         _caption(draw, (left, top), cell, position - 1, prediction)
-    _banner(
-        draw,
-        (0, 0, size[0], _BANNER),
-        BANNER if prediction.doubt is None else f"{BANNER}. Film refused, scored on demand",
-    )
+    _banner(draw, (0, 0, size[0], _BANNER), ". ".join((BANNER, *_warnings(prediction))))
     _banner(draw, (0, size[1] - _BANNER, size[0], size[1]), BANNER)
     return canvas
+
+
+def _warnings(prediction: Prediction) -> list[str]:
+    """Return what the upper banner says beside the research notice."""
+    words = {UNDER_18: "Patient under 18: outside the intended use", ANIMAL: "Animal: outside the intended use"}
+    refused = [] if prediction.doubt is None else ["Film refused, scored on demand"]
+    return [*refused, *(words[note] for note in prediction.unintended)]
 
 
 def _caption(
@@ -175,11 +177,11 @@ def _caption(
         return
     probability, threshold = prediction.probability[observation], prediction.thresholds[observation]
     decision = prediction.decision[observation]
-    title = f"{OBSERVATIONS[observation].name} {probability:.2f}"
+    title = f"{OBSERVATIONS[observation].name} {probability:.3f}"
     _line(draw, corner, width, title, (20, _AMBER if decision else _WHITE))
     below = "no operating point"
     if threshold is not None:
-        below = f"{'at or above' if decision else 'below'} threshold {threshold:.2f}"
+        below = f"{'at or above' if decision else 'below'} threshold {threshold:.3f}"
     _line(draw, (corner[0], corner[1] + 23), width, below, (15, _GREY))
 
 

@@ -5,12 +5,13 @@ Conventions
 The root template, the qualitative evaluations and the algorithm's identification follow IHE AIR (AI Results):
 *Procedure reported* is the imaging procedure, not the algorithm. Groups hold nothing nested, because readers drop
 nested modifiers. A decision below the operating point is written as Absent in the sense of
-PS3.16 CID 241; the report's comment says that it rules nothing out.
+PS3.16 CID 241; the report's comment says that it rules nothing out. No Finding is told as Yes or No to the question
+whether a report would name a finding.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -32,12 +33,14 @@ from highdicom.sr import (
 )
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
-from xraytransfer.constants import RESEARCH_NOTICE
+from xraytransfer.constants import INTENDED_USE, NOT_INTENDED_USE, RESEARCH_NOTICE
 from xraytransfer.observations import OBSERVATIONS, Observation
 from xraytransfer.serve.dicom_results.equipment import MANUFACTURER, complete, parameters, software_version
-from xraytransfer.serve.dicom_results.identity import Identity, identify
+from xraytransfer.serve.dicom_results.identity import NO_FILM, Identity, identify
+from xraytransfer.serve.dicom_results.report_template import GroupValues, ReportTemplates, encode, fill_report
 from xraytransfer.serve.dicom_results.uids import device_uid, instance_uid, kind_of_result, series_uid, tracking_uid
 
 if TYPE_CHECKING:
@@ -49,15 +52,21 @@ CHEST_RADIOGRAPHY = CodedConcept("399208008", "SCT", "Plain X-ray of chest")
 """The procedure reported."""
 MEMBER_SPREAD = CodedConcept("MEMBER-SPREAD", "99XRAYTRANSFER", "Standard deviation over ensemble members")
 """The spread of the ensemble's members; no public scheme has a code for it."""
+REPORT_NAMES_A_FINDING = CodedConcept("NAMES-FINDING", "99XRAYTRANSFER", "A report would name a finding")
+"""The decision on No Finding, Yes or No (PS3.16 CID 230): "No abnormality: Absent" would be a double negative."""
 SERIES_NUMBER = 9801
 COMMENT = (
     f"{RESEARCH_NOTICE} Not verified by anybody. Absent means below the operating point: it rules nothing out. "
-    "No Finding means that nothing would have been reported; it is not a diagnosis of health. "
-    "Adults, frontal chest radiographs only."
+    "The probability of No Finding is that of a report which names nothing; it is not a diagnosis of health. "
+    f"Probabilities and the spread of the ensemble's members are calibrated in the same way. "
+    f"{INTENDED_USE} {NOT_INTENDED_USE}"
 )
 
 
-def structured_report(dataset: Dataset, prediction: Prediction, created: datetime | None = None) -> Dataset:
+_TEMPLATES = ReportTemplates()
+
+
+def structured_report(dataset: Dataset, prediction: Prediction) -> Dataset:
     """Return a prediction as a DICOM structured report in the film's examination.
 
     Parameters
@@ -66,14 +75,12 @@ def structured_report(dataset: Dataset, prediction: Prediction, created: datetim
         The film; pixels are not needed. Patient and examination are copied from it.
     prediction : Prediction
         The model's prediction for it.
-    created : datetime, optional
-        When the film was first scored, with a time zone; now where absent.
 
     Returns
     -------
     pydicom.Dataset
         A Comprehensive 3D SR with file meta information, Explicit VR Little Endian, complete, preliminary,
-        UNVERIFIED. The same film, model and `created` give the same object, byte for byte.
+        UNVERIFIED. The same film and model give the same object, byte for byte.
 
     Raises
     ------
@@ -85,7 +92,49 @@ def structured_report(dataset: Dataset, prediction: Prediction, created: datetim
     PS3.3 A.35.13; PS3.16 TID 1500, 1501, 4019; IHE RAD AI Results.
     """
     identity = identify(dataset)
-    model, kind = prediction.model, kind_of_result("SR", prediction)
+    report = _TEMPLATES.get(_shared_by(prediction), lambda: encode(built_report(NO_FILM, prediction)))
+    fill_report(
+        report,
+        identity,
+        series_uid(identity.study_uid, "SR", prediction.model),
+        _instance_uid(identity, prediction),
+        [_values(observation, i, prediction, identity) for i, observation in enumerate(OBSERVATIONS)],
+    )
+    return report
+
+
+def _shared_by(prediction: Prediction) -> Hashable:
+    """Return all that a report holds besides what `fill_report` writes: reports of one key differ in nothing else."""
+    positions = range(len(OBSERVATIONS))
+    told = tuple(tuple(parameters(prediction, i)) for i in positions)
+    return prediction.model, told, prediction.cautions, tuple(value is None for value in prediction.decision)
+
+
+def _instance_uid(identity: Identity, prediction: Prediction) -> str:
+    kind = kind_of_result("SR", prediction)
+    return instance_uid(identity.study_uid, identity.sop_instance_uid, kind, prediction.model)
+
+
+def _values(observation: Observation, position: int, prediction: Prediction, identity: Identity) -> GroupValues:
+    """Return what one observation's group says of this film."""
+    decision = prediction.decision[position]
+    evaluation = None if decision is None else _evaluation(observation, decision)
+    return GroupValues(
+        tracking_uid=tracking_uid(identity.sop_instance_uid, observation.identifier, prediction.model),
+        numbers={concept.value: value for concept, value in _numbers(prediction, position)},
+        decision=evaluation and (evaluation[0].value, evaluation[1]),
+    )
+
+
+def _numbers(prediction: Prediction, position: int) -> list[tuple[CodedConcept | Code, float]]:
+    """Return an observation's measurements, with four decimals."""
+    probability, spread = prediction.probability[position], prediction.spread[position]
+    return [(codes.DCM.Probability, round(float(probability), 4)), (MEMBER_SPREAD, round(float(spread), 4))]
+
+
+def built_report(identity: Identity, prediction: Prediction) -> Dataset:
+    """Return the report as highdicom builds it, without a template; equal to `structured_report`, and slow."""
+    model = prediction.model
     groups = [_group(observation, i, prediction, identity) for i, observation in enumerate(OBSERVATIONS)]
     content = MeasurementReport(
         observation_context=_observer(prediction),
@@ -93,7 +142,7 @@ def structured_report(dataset: Dataset, prediction: Prediction, created: datetim
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    text = " ".join(filter(None, (prediction.doubt, COMMENT)))
+    text = " ".join((*prediction.cautions, COMMENT))
     comment = TextContentItem(codes.DCM.Comment, text, RelationshipTypeValues.CONTAINS)
     content[0].ContentSequence.append(comment)
     report = Comprehensive3DSR(
@@ -101,7 +150,7 @@ def structured_report(dataset: Dataset, prediction: Prediction, created: datetim
         content=content,
         series_instance_uid=series_uid(identity.study_uid, "SR", model),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=instance_uid(identity.study_uid, identity.sop_instance_uid, kind, model),
+        sop_instance_uid=_instance_uid(identity, prediction),
         instance_number=identity.instance_number,
         manufacturer=MANUFACTURER,
         is_complete=True,
@@ -114,7 +163,7 @@ def structured_report(dataset: Dataset, prediction: Prediction, created: datetim
             )
         ],
     )
-    complete(report, identity, prediction, created or datetime.now(timezone.utc), "Chest observations")
+    complete(report, identity, prediction, "Chest observations")
     return report
 
 
@@ -130,18 +179,20 @@ def _observer(prediction: Prediction) -> ObservationContext:
     return ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, device))
 
 
+def _evaluation(observation: Observation, decision: bool) -> tuple[CodedConcept | Code, Code]:
+    """Return a decision: Present or Absent for what a report may name, the plain opposite for No Finding."""
+    if observation.identifier == "no_finding":
+        return REPORT_NAMES_A_FINDING, codes.SCT.No if decision else codes.SCT.Yes
+    return codes.DCM.PresenceOfProperty, codes.SCT.Present if decision else codes.SCT.Absent
+
+
 def _group(
     observation: Observation, position: int, prediction: Prediction, identity: Identity
 ) -> MeasurementsAndQualitativeEvaluations:
     """Return one observation's TID 1501 group: probability, members' spread, and the decision if there is one."""
     code, model = observation.code, prediction.model
-    probability = round(float(prediction.probability[position]), 4)
-    spread = round(float(prediction.spread[position]), 4)
     decision = prediction.decision[position]
-    evaluations = None
-    if decision is not None:
-        value = codes.SCT.Present if decision else codes.SCT.Absent
-        evaluations = [QualitativeEvaluation(codes.DCM.PresenceOfProperty, value)]
+    evaluations = None if decision is None else [QualitativeEvaluation(*_evaluation(observation, decision))]
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=tracking_uid(identity.sop_instance_uid, observation.identifier, model),
@@ -155,10 +206,7 @@ def _group(
             family=codes.DCM.ArtificialIntelligence,
             manufacturer=MANUFACTURER,
         ),
-        measurements=[
-            Measurement(codes.DCM.Probability, probability, codes.UCUM.NoUnits),
-            Measurement(MEMBER_SPREAD, spread, codes.UCUM.NoUnits),
-        ],
+        measurements=[Measurement(name, value, codes.UCUM.NoUnits) for name, value in _numbers(prediction, position)],
         qualitative_evaluations=evaluations,
         source_images=[SourceImageForMeasurementGroup(identity.sop_class_uid, identity.sop_instance_uid)],
     )

@@ -9,8 +9,10 @@ has one result of each kind, however often and in whichever transfer syntaxes it
 
 from __future__ import annotations
 
+import functools
 import json
 import uuid
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,12 +24,19 @@ __all__ = [
     "device_uid",
     "instance_uid",
     "kind_of_result",
+    "package_version",
     "series_uid",
     "tracking_uid",
 ]
 
 _NAMESPACE = uuid.UUID("5b0f1d52-0c5e-4c43-9d5e-2b7f3f6a7c11")  # this project's own; never to be changed
-_LAYOUT = "1"  # raised when results change so much that old and new ones must be kept side by side
+_LAYOUT = "2"  # raised when a result of the same package version and model changes; 1 was that of version 0.1
+
+
+@functools.cache  # read from the installed package's files, once
+def package_version() -> str:
+    """Return this package's version."""
+    return version("xraytransfer")
 
 
 def derived_uid(*parts: str) -> str:
@@ -40,8 +49,12 @@ IMPLEMENTATION_CLASS_UID = derived_uid("implementation")
 
 
 def device_uid(model: ModelIdentity) -> str:
-    """Return the device UID (IHE AIR) of a model; it changes with the model's weights, name or version."""
-    return derived_uid("device", model.name, model.version, model.sha256)
+    """Return the device UID (IHE AIR) of a model.
+
+    It changes with the model's name, version and checksum, which covers all that a result depends on, and with this
+    package's version, because another version may read films differently.
+    """
+    return derived_uid("device", model.name, model.version, model.sha256, package_version())
 
 
 def series_uid(study_uid: str, kind: str, model: ModelIdentity) -> str:

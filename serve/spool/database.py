@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "QueuedFilm", "SpoolDatabase"]
 
-_REMEMBERED = timedelta(days=400)  # a film that comes again later gets a new date in its results
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS film (
     id INTEGER PRIMARY KEY, file TEXT NOT NULL, digest TEXT NOT NULL, state TEXT NOT NULL,
@@ -30,7 +28,6 @@ CREATE TABLE IF NOT EXISTS delivery (
     sop_class_uid TEXT NOT NULL, sop_instance_uid TEXT NOT NULL, destination TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'waiting', attempts INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS undelivered ON delivery (destination, due);
-CREATE TABLE IF NOT EXISTS first_scored (uid TEXT PRIMARY KEY, at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS total (name TEXT PRIMARY KEY, films INTEGER NOT NULL);
 """
 _TOTALS = ("received", "scored", "sent", "refused", "dead")
@@ -85,6 +82,8 @@ class SpoolDatabase:
     Parameters
     ----------
     folder : Path
+    longest_wait_s : float
+        No row is ever put off for longer, so one that is due later was written under a wrong clock, and is due now.
 
     Raises
     ------
@@ -92,7 +91,8 @@ class SpoolDatabase:
         Another process uses it, or it cannot be opened.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, longest_wait_s: float) -> None:
+        self._longest_wait_s = longest_wait_s
         self._connection = sqlite3.connect(
             folder / DATABASE, timeout=0.5, isolation_level=None, check_same_thread=False
         )
@@ -154,7 +154,8 @@ class SpoolDatabase:
     def due_films(self) -> sqlite3.Cursor:
         """Return rows (id, file, attempts) of the films to be scored now, oldest first."""
         return self._execute(
-            "SELECT id, file, attempts FROM film WHERE state = 'received' AND due <= ? ORDER BY id", time.time()
+            "SELECT id, file, attempts FROM film WHERE state = 'received' AND NOT (due > ? AND due <= ?) ORDER BY id",
+            *self._not_yet(),
         )
 
     def set_attempts(self, film: int, attempts: int, delay_s: float = 0.0) -> None:
@@ -180,9 +181,18 @@ class SpoolDatabase:
         """Return a destination's due rows, oldest first: those of `Delivery`, with a file's name for its path."""
         return self._execute(
             "SELECT id, file, sop_class_uid, sop_instance_uid, destination, state, attempts FROM delivery "
-            "WHERE destination = ? AND due <= ? ORDER BY id LIMIT ?",
-            *(destination, time.time(), limit),
+            "WHERE destination = ? AND NOT (due > ? AND due <= ?) ORDER BY id LIMIT ?",
+            *(destination, *self._not_yet(), limit),
         ).fetchall()
+
+    def _not_yet(self) -> tuple[float, float]:
+        """Return the times between which a row's turn has not come."""
+        now = time.time()
+        return now, now + self._longest_wait_s
+
+    def results_by_destination(self) -> dict[str, int]:
+        """Return how many results wait for each destination, whether it is still sent to or not."""
+        return dict(self._execute("SELECT destination, count(*) FROM delivery GROUP BY destination ORDER BY 1"))
 
     def postpone_delivery(self, delivery: Delivery, state: str, attempts: int, delay_s: float) -> None:
         """Note a delivery's state, the number of its failures, and when it is due next."""
@@ -199,15 +209,3 @@ class SpoolDatabase:
             self.remove_film(film)
             self.count("sent")
         return self._execute("SELECT 1 FROM delivery WHERE file = ?", delivery.path.name).fetchone() is not None
-
-    def first_scored(self, uid: str) -> datetime:
-        """Return when the result of this UID was first made: now if it never was, which is then remembered."""
-        now = datetime.now(timezone.utc).replace(microsecond=0).isoformat()
-        self._execute("INSERT OR IGNORE INTO first_scored VALUES (?, ?)", uid, now)
-        (at,) = self._execute("SELECT at FROM first_scored WHERE uid = ?", uid).fetchone()
-        return datetime.fromisoformat(at)
-
-    def forget_dates(self) -> None:
-        """Forget the dates in `first_scored` that are too old to matter."""
-        old = (datetime.now(timezone.utc) - _REMEMBERED).isoformat()
-        self._execute("DELETE FROM first_scored WHERE at < ?", old)

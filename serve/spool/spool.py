@@ -23,7 +23,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +55,9 @@ class Spool:
         Most films that are received and not yet sent.
     min_free_bytes : int
         Room that must be left on the disk.
+    longest_wait_s : float
+        The longest time that anything here is put off for. What is due later was put off under a wrong clock, and is
+        due now.
 
     Attributes
     ----------
@@ -70,7 +72,14 @@ class Spool:
         The folder cannot be used, or another process uses it.
     """
 
-    def __init__(self, folder: Path, *, capacity: int = 10_000, min_free_bytes: int = 512 * 2**20) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        capacity: int = 10_000,
+        min_free_bytes: int = 512 * 2**20,
+        longest_wait_s: float = 86_400.0,
+    ) -> None:
         self.folder = folder
         self._capacity, self._min_free_bytes = capacity, min_free_bytes
         self._lock = threading.RLock()
@@ -80,10 +89,9 @@ class Spool:
         with ExitStack() as undo:
             try:
                 self._files = SpoolFiles(folder)
-                self._database = SpoolDatabase(folder)
+                self._database = SpoolDatabase(folder, longest_wait_s)
                 undo.callback(self._database.close)
                 self._files.sweep(self._database.files())
-                self._database.forget_dates()
             except (OSError, sqlite3.Error) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise ServeError(f"the spool {folder} cannot be used: {reason}") from error
@@ -180,11 +188,6 @@ class Spool:
             self._claimed.discard(film.id)
             database.set_attempts(film.id, film.attempts if counts else film.attempts - 1, delay_s)
 
-    def first_scored(self, uid: str) -> datetime:
-        """Return when the result of this UID was first made: now if it never was, which is then remembered."""
-        with self._transaction() as database:
-            return database.first_scored(uid)
-
     def score(self, film: QueuedFilm, results: Sequence[Result], destinations: Sequence[str]) -> None:
         """Replace a claimed film by its results, to be sent to each destination."""
         names: list[str] = []
@@ -263,3 +266,8 @@ class Spool:
         """Return how many films wait for scoring and results for sending, and the totals since the spool began."""
         with self._lock:
             return self._database.counts()
+
+    def results_by_destination(self) -> dict[str, int]:
+        """Return how many results wait for each destination, whether it is still sent to or not."""
+        with self._lock:
+            return self._database.results_by_destination()

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
-_SCRIPTS = ("page.js", "page_client.js", "page_result.js", "page_viewer.js")
+_FILES = files("xraytransfer.serve.page")
+_SCRIPTS = sorted(file.name for file in _FILES.iterdir() if file.name.endswith(".js"))
 _PAGE = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
@@ -97,7 +98,7 @@ def create_app(engine: Engine, settings: Settings, metrics: Metrics) -> Starlett
 
 def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
     """Return an endpoint that serves one of the page's files."""
-    content = (files("xraytransfer.serve.page") / name).read_bytes()
+    content = (_FILES / name).read_bytes()
 
     async def endpoint(_: Request) -> Response:
         return Response(content, media_type=media_type, headers={"cache-control": "no-cache"})
@@ -118,6 +119,7 @@ async def _model(request: Request) -> Response:
     return JSONResponse(
         {
             "model": description.document,
+            "sha256": description.sha256,
             "provider": server.engine.classifier.provider,
             "media_types": MEDIA_TYPES,
             "limits": limits,

@@ -11,16 +11,38 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from xraytransfer.serve.log import log
+
 if TYPE_CHECKING:
     import uvicorn
 
-__all__ = ["watch_connections"]
+__all__ = ["raise_open_files", "watch_connections"]
 
 _INTERVAL_S = 0.5
 _WRITING_FACTOR = 6  # answers with pictures may go to phones
 
 
-async def watch_connections(server: uvicorn.Server, limit_s: float) -> None:
+def raise_open_files(wanted: int) -> None:
+    """Raise this process's limit of open files to what its connections may need; log where that is not allowed."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+    if allowed < wanted:
+        log.warning(
+            "at most %d files may be open, fewer than the %d that connections may need: raise the limit "
+            "(ulimit -n, LimitNOFILE=), or strangers can use them up",
+            allowed,
+            wanted,
+        )
+
+
+async def watch_connections(server: uvicorn.Server, limit_s: float, most: int) -> None:
     """End every connection that is stuck; runs until it is cancelled.
 
     Parameters
@@ -31,6 +53,8 @@ async def watch_connections(server: uvicorn.Server, limit_s: float) -> None:
     limit_s : float
         Seconds that a connection may spend between requests: the next request's head has not arrived in full, or
         the body of the last one still arrives after its answer. A client may take six times as long to read an answer.
+    most : int
+        Connections that may be open; beyond it those between requests are ended, the oldest first.
     """
     since: dict[Any, tuple[str, float]] = {}
     while True:
@@ -46,6 +70,14 @@ async def watch_connections(server: uvicorn.Server, limit_s: float) -> None:
             limit = limit_s * _WRITING_FACTOR if state == "writing" else limit_s
             if now - since[connection][1] > limit:
                 connection.transport.abort()
+        for connection in _oldest_waiting(since, len(server.server_state.connections) - most):
+            connection.transport.abort()
+
+
+def _oldest_waiting(since: dict[Any, tuple[str, float]], number: int) -> list[Any]:
+    """Return up to `number` connections between requests, those first that have been so for longest."""
+    waiting = [connection for connection, (state, _) in since.items() if state == "between"]
+    return sorted(waiting, key=lambda connection: since[connection][1])[: max(0, number)]
 
 
 def _state(connection: Any) -> str:

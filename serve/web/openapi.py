@@ -188,6 +188,7 @@ def _schemas() -> dict[str, Any]:
         "Model": _object(
             {
                 "model": {"type": "object", "description": "The model file's own metadata"},
+                "sha256": {"type": "string", "description": "Checksum of all that a result depends on"},
                 "provider": {"type": "string"},
                 "media_types": {"type": "array", "items": {"type": "string"}},
                 "limits": {"type": "object", "additionalProperties": {"type": "number"}},
@@ -205,8 +206,13 @@ def _prediction() -> dict[str, Any]:
         "name": {"type": "string"},
         "probability": {**_PROBABILITY, "description": "Calibrated, of the ensemble"},
         "raw_probability": {**_PROBABILITY, "description": "Mean over members, not calibrated"},
-        "member_probability": {"type": "array", "items": _PROBABILITY, "minItems": 1},
-        "spread": {"type": "number", "minimum": 0, "description": "Standard deviation over members"},
+        "member_probability": {
+            "type": "array",
+            "items": _PROBABILITY,
+            "minItems": 1,
+            "description": "Of each member, calibrated like the ensemble's",
+        },
+        "spread": {"type": "number", "minimum": 0, "description": "Standard deviation over calibrated members"},
         "threshold": {"type": ["number", "null"], "description": "Of the operating point; null without one"},
         "decision": {"type": ["boolean", "null"], "description": "Whether the probability reaches the threshold"},
     }

@@ -56,8 +56,9 @@ def map_pictures(
         Observations, as in `xraytransfer.OBSERVATIONS`.
     """
     rows = {observation.identifier: row for row, observation in enumerate(OBSERVATIONS)}
+    brightest = float(activation_map.max())  # one scale for all six, chosen or not: weak evidence looks weak
     return {
-        identifier: _png(overlay(pixels, activation_map[rows[identifier]], size=_OVERLAY_SIDE))
+        identifier: _png(overlay(pixels, activation_map[rows[identifier]], size=_OVERLAY_SIDE, full_scale=brightest))
         for identifier in identifiers
     }
 

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from xraytransfer.errors import REASONS, RadiographError
+from xraytransfer.film_privacy import place_of
 from xraytransfer.serve.engine import DeadlineError, DrainingError, QueueFullError
 from xraytransfer.serve.log import log
 
@@ -126,18 +127,10 @@ def as_problem(error: BaseException) -> ProblemError:
             reason = {404: "unknown-path", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
             problem = ProblemError(reason, PROBLEMS[reason].title, dict(error.headers or {}))
         case _:
-            _log_unexpected(error)
+            # type and place only: messages of other libraries may quote a film's header
+            log.error("unexpected %s", place_of(error))
             problem = ProblemError("internal", "an unexpected error; the server's log names its place")
     return problem
-
-
-def _log_unexpected(error: BaseException) -> None:
-    """Log only type and place: messages of other libraries may quote a film's header."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"
-    log.error("unexpected %s at %s", type(error).__name__, place)
 
 
 def problem_response(problem: ProblemError) -> Response:

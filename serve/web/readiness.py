@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,11 @@ class Readiness:
     ----------
     engine : Engine
     settings : Settings
+
+    Attributes
+    ----------
+    checks : list of callable
+        Each returns why another part of the server takes no films, or None. They run in a thread, at every question.
     """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
@@ -48,6 +54,7 @@ class Readiness:
         except OSError as error:
             raise ServeError(f"{settings.ready_film}: {error.strerror}; --ready-film must be readable") from error
         self._lock = asyncio.Lock()
+        self.checks: list[Callable[[], str | None]] = []
 
     def score_now(self) -> Prediction:
         """Score the film, or raise the reason why it cannot be scored. For start-up, outside the event loop."""
@@ -68,7 +75,8 @@ class Readiness:
                     return self._state(False, f"nothing was scored lately and {error}")
                 except (RadiographError, ServeError) as error:
                     return self._state(False, str(error))
-        return self._state(True, None)
+            problems = await asyncio.to_thread(lambda: [problem for check in self.checks if (problem := check())])
+        return self._state(not problems, "; ".join(problems) or None)
 
     def _state(self, ready: bool, problem: str | None) -> dict[str, Any]:
         age = time.monotonic() - self._engine.last_scored

@@ -1,9 +1,10 @@
-"""Security: checks of token, host name and origin; and the security headers of every answer."""
+"""Security: checks of load, token, host name and origin; and the security headers of every answer."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -31,6 +32,8 @@ _HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
     "cache-control": "no-store",  # answers describe patients
 }
+_SOON = {"Retry-After": "2"}
+_HOST = re.compile(r"([^\s@/?#\\:\[\]]*|\[[0-9a-f:.]+\])(:[0-9]*)?")  # RFC 9110 section 7.2: no user, no path
 _PROBES = frozenset({"/healthz", "/readyz"})
 
 
@@ -41,7 +44,7 @@ class Guard:
     ----------
     app : ASGI application
     settings : Settings
-        Token, hosts, origins, TLS.
+        Token, hosts, origins, TLS, requests at once.
     metrics : Metrics
         Where refusals are counted.
     """
@@ -49,6 +52,8 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
+        self._running = 0  # requests that were let in and are not answered
+        self._max_requests = settings.max_requests
         self._hosts = frozenset(host.lower() for host in settings.hosts)
         self._origins = frozenset(settings.cors_origins)
         self._token = None if settings.token is None else _digest(settings.token.encode("ascii"))
@@ -70,15 +75,27 @@ class Guard:
             await send(message)
 
         try:
+            self._check_load(scope["path"])
             self._check(scope["method"], scope["path"], Headers(scope=scope))
         except ProblemError as problem:
             self._metrics.refusals.labels(problem.reason).inc()
             await problem_response(problem)(scope, receive, send_with_headers)
             return
-        await self._app(scope, receive, send_with_headers)
+        self._running += 1
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            self._running -= 1
+
+    def _check_load(self, path: str) -> None:
+        """Refuse a request beyond the limit; probes are answered however busy the server is."""
+        if self._running >= self._max_requests and path not in _PROBES:
+            raise ProblemError("busy", "the server answers as many requests as it may; try again soon", _SOON)
 
     def _check(self, method: str, path: str, headers: Headers) -> None:
         host = headers.get("host", "").lower()
+        if not _HOST.fullmatch(host):
+            raise ProblemError("wrong-host", "the Host header is no host name with an optional port")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         # Load balancers and containers probe by address; the answers reveal nothing.
         if "*" not in self._hosts and name not in self._hosts and path not in _PROBES:

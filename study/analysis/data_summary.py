@@ -8,6 +8,7 @@ import numpy as np
 
 from xraytransfer.study.analysis.cells import Scores
 from xraytransfer.study.analysis.table import Column, Row, Table, number_text, printed, span
+from xraytransfer.study.data.missing_films import left_out_line
 from xraytransfer.study.phantoms.dataset import FOLDER
 
 __all__ = ["data_section_tables", "headline", "is_synthetic", "limits", "settings_table"]
@@ -45,8 +46,11 @@ def limits(scores: Scores) -> tuple[str, ...]:
     cells, runs = len(scores.cells), len(results.runs)
     seeds = {len(cell.runs) for cell in scores.cells}
     whole = {cell.architecture for cell in scores.whole()}
+    trained = {cell.architecture for cell in scores.cells}
+    left_out = left_out_line(results.config("data") or {})
     sentences = [
-        f"{runs} runs in {cells} cells of {len(whole)} architectures; seeds per cell: {span(seeds)}.",
+        *([f"{left_out[0].upper()}{left_out[1:]}."] if left_out else []),
+        f"{runs} runs in {cells} cells of {len(trained)} architectures; seeds per cell: {span(seeds)}.",
         f"Judged on {len(test.image)} films of {len(np.unique(test.patient))} patients; fewest positives: "
         f"{fewest.replace('_', ' ')}, {positives[fewest]}.",
     ]

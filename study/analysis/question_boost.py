@@ -49,7 +49,8 @@ def answer_boost(scores: Scores) -> QuestionAnswer:
     both = pairs(scores)
     if not both:
         sentence = (
-            "Cannot be answered from these runs: no architecture was trained both pretrained and from random weights."
+            "Cannot be answered from these runs: no whole architecture, without truncation, was trained "
+            "both pretrained and from random weights."
         )
         return QuestionAnswer("boost", QUESTION, (sentence,))
     differences = [one.minus(two) for one, two in both]

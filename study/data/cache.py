@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ from xraytransfer.radiograph import read_radiograph
 from xraytransfer.resize import resize
 from xraytransfer.study.data.film_table import FilmTable
 
-__all__ = ["FilmCache", "build_cache", "cache_bytes", "cache_folder", "open_cache"]
+__all__ = ["FilmCache", "build_cache", "cache_bytes", "cache_folder", "cached_films", "open_cache"]
 
 FORMAT = 1
 PENDING, DONE, REFUSED = 0, 1, 2
@@ -84,6 +85,15 @@ def cache_bytes(films: int, resolution: tuple[int, int]) -> int:
     return films * (resolution[0] * resolution[1] + 5)
 
 
+def cached_films(folder: Path, films: int) -> NDArray[np.bool_]:
+    """Return which films a cache folder holds, bool, shape (films,): none, if there is no such cache."""
+    try:
+        state = np.fromfile(folder / "state.u8", np.uint8)
+    except OSError:
+        state = np.empty(0, np.uint8)
+    return state == DONE if len(state) == films else np.zeros(films, np.bool_)
+
+
 def build_cache(
     root: Path,
     table: FilmTable,
@@ -92,6 +102,7 @@ def build_cache(
     *,
     workers: int = 1,
     progress: Progress | None = None,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> FilmCache:
     """Return the cache of a table, after reading the films that are missing or damaged.
 
@@ -109,6 +120,8 @@ def build_cache(
         Number of processes that decode.
     progress : callable or None
         Called with the number of films done and the number of all films.
+    warn : callable
+        Is called with a line that counts damaged pictures, if there are any.
 
     Raises
     ------
@@ -124,7 +137,8 @@ def build_cache(
     try:
         with FolderLock(folder, wait=True):
             _prepare(folder, table, resolution, intensity)
-            _repair(folder, len(table), resolution)
+            if repaired := _repair(folder, len(table), resolution):
+                warn(f"{folder}: {repaired} pictures were damaged and are read again")
             _fill(folder, table, (resolution, intensity), workers, progress)
     except OSError as error:
         raise StudyError(f"{folder}: the cache cannot be written: {error.strerror or error}") from error
@@ -135,7 +149,7 @@ def _prepare(folder: Path, table: FilmTable, resolution: tuple[int, int], intens
     index = folder / "index.json"
     key = _key(table, resolution, intensity)
     if index.is_file():
-        if read_json(index).get("key") != key:
+        if _read_index(index).get("key") != key:
             raise StudyError(f"{folder}: holds another list of films; delete it")
         return
     for name, size in (("pixels.u8", resolution[0] * resolution[1]), ("state.u8", 1), ("checksum.u32", 4)):
@@ -144,6 +158,16 @@ def _prepare(folder: Path, table: FilmTable, resolution: tuple[int, int], intens
     (folder / "images.txt").write_text("\n".join(table.image) + "\n", encoding="utf-8")
     content = {"data": table.name, "images": len(table), "resolution": list(resolution), "intensity": intensity}
     write_json(index, {"format": FORMAT, "key": key, **content})
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    try:
+        index = read_json(path)
+    except StudyError as error:
+        raise StudyError(f"{error}; delete the folder {path.parent}, it is rebuilt") from error
+    if not isinstance(index, dict):
+        raise StudyError(f"{path}: holds no JSON object; delete the folder {path.parent}, it is rebuilt")
+    return index
 
 
 def _maps(folder: Path, films: int, resolution: tuple[int, int], mode: str) -> tuple[np.memmap, np.memmap, np.memmap]:
@@ -173,7 +197,8 @@ def _sample(state: NDArray[np.uint8], picture_bytes: int) -> NDArray[np.intp]:
     return rows
 
 
-def _repair(folder: Path, films: int, resolution: tuple[int, int]) -> None:
+def _repair(folder: Path, films: int, resolution: tuple[int, int]) -> int:
+    """Mark damaged pictures as to be read again; return how many there are."""
     pixels, state, checksum = _maps(folder, films, resolution, "r+")
     bad = _wrong(pixels, checksum, _sample(state, resolution[0] * resolution[1]))
     if len(bad):
@@ -181,6 +206,7 @@ def _repair(folder: Path, films: int, resolution: tuple[int, int]) -> None:
         bad = _wrong(pixels, checksum, np.flatnonzero(state == DONE))
         state[bad] = PENDING
         state.flush()
+    return len(bad)
 
 
 def _fill(
@@ -256,7 +282,7 @@ def open_cache(folder: Path, *, verify: bool = True) -> FilmCache:
     StudyError
         If it is absent, damaged or not finished, or if a picture's checksum is wrong.
     """
-    index = read_json(folder / "index.json")
+    index = _read_index(folder / "index.json")
     try:
         films, rows, columns = int(index["images"]), *(int(side) for side in index["resolution"])
         key = str(index["key"])

@@ -1,30 +1,33 @@
-"""Readers of data sets on disk: CheXpert, NIH ChestX-ray14, and any CSV with a mapping file.
+"""Readers of data sets on disk: NIH ChestX-ray14, any CSV with a mapping file, and CheXpert (in `chexpert`).
 
 References
 ----------
-Irvin et al., CheXpert, AAAI 2019. Wang et al., ChestX-ray8, CVPR 2017 (NIH Clinical Center).
+Wang et al., ChestX-ray8, CVPR 2017 (NIH Clinical Center).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from xraytransfer.errors import StudyError
-from xraytransfer.study.data.film_table import FilmTable, build_table, identifier, parse_age, parse_label, read_csv
+from xraytransfer.study.data.chexpert import CHEXPERT_OBSERVATIONS, read_chexpert
+from xraytransfer.study.data.film_table import (
+    FilmTable,
+    build_table,
+    identifier,
+    parse_age,
+    parse_sex,
+    parse_split,
+    parse_view,
+    read_csv,
+)
 from xraytransfer.study.data.mapping_file import read_mapping
 from xraytransfer.study.data.row_filter import RowFilter, row_matches
 
 __all__ = ["CHEXPERT_OBSERVATIONS", "DATASETS", "NIH_OBSERVATIONS", "read_dataset"]
-
-CHEXPERT_OBSERVATIONS = (
-    "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema",
-    "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other",
-    "Fracture", "Support Devices",
-)  # fmt: skip
-"""CheXpert's fourteen observations, in its order."""
 
 NIH_OBSERVATIONS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
@@ -33,8 +36,6 @@ NIH_OBSERVATIONS = (
 """NIH's fourteen findings, and its label for films without any of them."""
 
 _NIH_NAMES = {"Effusion": "pleural_effusion"}
-_SEX = {"m": "M", "male": "M", "f": "F", "female": "F"}
-_SPLITS = {"val": "validation", "valid": "validation"}
 
 
 def read_dataset(
@@ -73,8 +74,7 @@ def read_dataset(
     else:
         table = DATASETS[name](folder, rows or {})
     if views != "all":
-        lateral = table.view == "LATERAL"
-        keep = lateral if views == "lateral" else ~lateral
+        keep = table.view == "LATERAL" if views == "lateral" else ~np.isin(table.view, ("LATERAL", "OTHER"))
         table.notes.append(f"{int((~keep).sum())} images left out: not {views}")
         table = table.subset(keep)
     if len(table) == 0:
@@ -113,60 +113,14 @@ def read_nih(folder: Path, row_filter: RowFilter) -> FilmTable:
                 "patient": row["Patient ID"].strip(),
                 "examination": Path(image).stem,
                 "view": (row.get("View Position") or "").strip().upper(),
-                "sex": _SEX.get((row.get("Patient Sex") or row.get("Patient Gender") or "").strip().lower(), ""),
+                "sex": parse_sex(row.get("Patient Sex") or row.get("Patient Gender")),
                 "age": parse_age(row.get("Patient Age")),
                 "label": [float(name in findings) for name in NIH_OBSERVATIONS],
-                "official_split": _SPLITS.get(split, split),
+                "official_split": parse_split(split),
                 "source_width": int(row.get("Source Width") or 0),
             }
         )
     return build_table("nih", [_NIH_NAMES.get(name, identifier(name)) for name in NIH_OBSERVATIONS], films)
-
-
-def read_chexpert(folder: Path, row_filter: RowFilter) -> FilmTable:
-    """Read CheXpert, v1.0 or -small: ``train.csv``, ``valid.csv`` and, where present, the released test labels.
-
-    The test labels may be called ``test.csv``, ``test_labels.csv`` or ``groundtruth.csv``. They have no columns for
-    sex, age and view, which then come from the file's name or stay empty. Paths start with the released name of the
-    folder (``CheXpert-v1.0-small/``), which is ignored.
-    """
-    films: list[dict[str, Any]] = []
-    names = [("train.csv", "train"), ("valid.csv", "validation")]
-    names += [
-        (name, "test") for name in ("test.csv", "test_labels.csv", "groundtruth.csv") if (folder / name).is_file()
-    ][:1]
-    notes = []
-    for name, split in names:
-        if not (folder / name).is_file():
-            if split == "train":
-                raise StudyError(f"{folder}: no train.csv; expected CheXpert's own layout")
-            notes.append(f"{name} is not there")
-            continue
-        for line, row in enumerate(read_csv(folder / name, ("Path", *CHEXPERT_OBSERVATIONS, *row_filter)), start=2):
-            if row_matches(row, row_filter):
-                films.append(_chexpert_row(folder, row, split, f"{name} line {line}"))
-    return build_table("chexpert", [identifier(name) for name in CHEXPERT_OBSERVATIONS], films, notes)
-
-
-def _chexpert_row(folder: Path, row: dict[str, str], split: str, where: str) -> dict[str, Any]:
-    """Return the film of one line; `where` names the line in errors."""
-    image = re.sub(r"^CheXpert-v1\.0[^/]*/", "", row["Path"])
-    parts = Path(image).parts
-    if len(parts) < 3 or ".." in parts or Path(image).is_absolute():
-        raise StudyError(f"{where}: path {row['Path']!r}; expected train/patientNNNNN/studyN/viewN_frontal.jpg")
-    plane = row.get("Frontal/Lateral") or ("Lateral" if "lateral" in parts[-1] else "Frontal")
-    view = "LATERAL" if plane.lower() == "lateral" else (row.get("AP/PA") or "").strip().upper()
-    return {
-        "image": image,
-        "path": folder / image,
-        "patient": parts[-3],
-        "examination": "/".join(parts[-3:-1]),
-        "view": view,
-        "sex": _SEX.get((row.get("Sex") or "").strip().lower(), ""),
-        "age": parse_age(row.get("Age")),
-        "label": [parse_label(row.get(name), f"{where}, {name}") for name in CHEXPERT_OBSERVATIONS],
-        "official_split": split,
-    }
 
 
 def read_mapped(folder: Path, mapping: Path, row_filter: RowFilter) -> FilmTable:
@@ -178,13 +132,15 @@ def read_mapped(folder: Path, mapping: Path, row_filter: RowFilter) -> FilmTable
          "view": "view", "sex": "sex", "age": "age", "split": "split",
          "images": "pictures", "patients": "nih", "rows": {"quality": ["good", "fair"]},
          "labels": {"edema": "Edema", "consolidation": {"column": "Grade", "values": {"3": 1, "2": 1, "1": 0}}},
-         "values": {"yes": 1, "no": 0, "unsure": -1}}
+         "values": {"yes": 1, "no": 0, "unsure": -1}, "view_words": {"front": "PA"}, "split_words": {"fold 1": "test"}}
 
     ``name``, ``table``, ``image``, ``patient`` and ``labels`` are required; the other keys may be absent.
     ``examination``, ``view``, ``sex``, ``age`` and ``split`` name columns. The column ``image`` holds paths below the
     folder, or below its subfolder ``images``. ``patients`` names the data set whose patient identifiers are used; if
     it is absent, that is ``name``. ``rows`` gives for some columns the value, or the list of values, that a row must
-    have to be read. ``values`` translates words in label cells; a label may have ``values`` of its own.
+    have to be read. ``values`` translates words in label cells; a label may have ``values`` of its own. ``view_words``
+    and ``split_words`` translate the words of the columns of views and splits where `film_table.parse_view` and
+    `film_table.parse_split` do not know them.
     """
     plan = read_mapping(mapping)
     films = []
@@ -202,11 +158,11 @@ def read_mapped(folder: Path, mapping: Path, row_filter: RowFilter) -> FilmTable
                 "path": folder / plan.images / image,
                 "patient": row[plan.patient],
                 "examination": cell["examination"] or image,
-                "view": cell["view"].upper(),
-                "sex": _SEX.get(cell["sex"].lower(), ""),
+                "view": parse_view(plan.view_words.get(cell["view"], cell["view"]), where),
+                "sex": parse_sex(cell["sex"]),
                 "age": parse_age(cell["age"]),
                 "label": plan.label(row, where),
-                "official_split": _SPLITS.get(cell["split"], cell["split"]),
+                "official_split": parse_split(plan.split_words.get(cell["split"], cell["split"])),
             }
         )
     return build_table(plan.name, list(plan.labels), films)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xraytransfer.errors import StudyError
 from xraytransfer.observations import OBSERVATIONS
 
-__all__ = ["FilmTable", "identifier", "parse_age", "parse_label", "read_csv"]
+__all__ = ["FilmTable", "identifier", "parse_age", "parse_label", "parse_sex", "parse_split", "parse_view", "read_csv"]
 
 Strings = NDArray[np.str_]
 
@@ -42,7 +42,7 @@ class FilmTable:
     patient, examination : NDArray
         Identifiers. A split never divides a patient.
     view : NDArray
-        ``PA``, ``AP``, ``LATERAL`` or empty.
+        ``PA``, ``AP``, ``FRONTAL``, ``LATERAL``, ``OTHER`` (oblique, decubitus, ...) or empty.
     sex : NDArray
         ``F``, ``M`` or empty.
     age : NDArray
@@ -154,6 +154,50 @@ def parse_label(text: str | None, where: str) -> float:
     if value not in (1.0, 0.0, -1.0) and not np.isnan(value):
         raise StudyError(f"{where}: label {text!r} is none of 1, 0, -1 and blank")
     return value
+
+
+_SEX = {"m": "M", "male": "M", "f": "F", "female": "F"}
+_SPLITS = {"training": "train", **dict.fromkeys(("val", "valid", "validate", "dev"), "validation"), "testing": "test"}
+_VIEWS = {
+    "PA": ("PA", "P-A", "PA ERECT", "POSTEROANTERIOR", "POSTERO-ANTERIOR", "POSTERIOR-ANTERIOR"),
+    "AP": ("AP", "A-P", "AP ERECT", "AP SUPINE", "SUPINE", "ANTEROPOSTERIOR", "ANTERO-POSTERIOR", "ANTERIOR-POSTERIOR"),
+    "FRONTAL": ("FRONTAL",),
+    "LATERAL": ("LATERAL", "LAT", "L", "LL", "RL", "LEFT LATERAL", "RIGHT LATERAL", "XTABLE LATERAL"),
+    "OTHER": (
+        "OTHER", "OBLIQUE", "LAO", "RAO", "LPO", "RPO", "LLO", "LO", "LLD", "RLD", "AP LLD", "AP RLD", "PA LLD",
+        "PA RLD", "AP AXIAL", "LORDOTIC", "AP LORDOTIC", "SWIMMERS",
+    ),
+}  # fmt: skip
+"""Words for views: those of DICOM's View Position (PS3.3 C.8.1.2), of MIMIC-CXR, and whole words."""
+_VIEW_OF_WORD = {word: view for view, words in _VIEWS.items() for word in words}
+
+
+def parse_sex(text: str | None) -> str:
+    """Return ``F``, ``M`` or an empty string."""
+    return _SEX.get((text or "").strip().lower(), "")
+
+
+def parse_split(text: str) -> str:
+    """Return ``train``, ``validation`` or ``test`` from words in use for them; any other word as it is."""
+    word = text.strip()
+    return _SPLITS.get(word.lower(), word.lower() if word.lower() in _SPLITS.values() else word)
+
+
+def parse_view(text: str, where: str) -> str:
+    """Return a view as in `FilmTable.view` from words in use for it.
+
+    Raises
+    ------
+    StudyError
+        If the word is unknown: a side view that is taken for a frontal one would be trained on.
+    """
+    word = " ".join(text.upper().split())
+    if word and word not in _VIEW_OF_WORD:
+        raise StudyError(
+            f'{where}: view {text!r} is unknown; translate it in the mapping file: "view_words": {{{text!r}: "PA"}} '
+            f"(or {', '.join(view for view in _VIEWS if view != 'PA')})"
+        )
+    return _VIEW_OF_WORD.get(word, "")
 
 
 def parse_age(text: str | None) -> float:

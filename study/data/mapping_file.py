@@ -61,6 +61,8 @@ class MappingFile:
         Observation -> `LabelColumn`.
     rows : RowFilter
         Values that select rows.
+    view_words, split_words : dict
+        Word in the column of views or splits -> the word that is read in its place.
     """
 
     name: str
@@ -72,6 +74,8 @@ class MappingFile:
     descriptions: Mapping[str, str]
     labels: Mapping[str, LabelColumn]
     rows: RowFilter
+    view_words: Mapping[str, str]
+    split_words: Mapping[str, str]
 
     def columns(self) -> list[str]:
         """Return every column that the table must have."""
@@ -115,9 +119,10 @@ def read_mapping(path: Path, required: Sequence[str] = REQUIRED) -> MappingFile:
         raise StudyError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(plan, dict) or any(key not in plan for key in required) or not isinstance(plan["labels"], dict):
         raise StudyError(f"{path}: must be a JSON object with {', '.join(required)}")
-    values, rows = plan.get("values", {}), plan.get("rows", {})
-    if not isinstance(values, dict) or not isinstance(rows, dict):
-        raise StudyError(f"{path}: values and rows must be JSON objects")
+    for key in ("values", "rows", "view_words", "split_words"):
+        if not isinstance(plan.setdefault(key, {}), dict):
+            raise StudyError(f"{path}: {key} must be a JSON object")
+    values, rows = plan["values"], plan["rows"]
     name = str(plan.get("name", path.stem))
     return MappingFile(
         name=name,
@@ -132,6 +137,8 @@ def read_mapping(path: Path, required: Sequence[str] = REQUIRED) -> MappingFile:
             str(column): frozenset(map(str, cells if isinstance(cells, list) else [cells]))
             for column, cells in rows.items()
         },
+        view_words={str(word): str(view) for word, view in plan["view_words"].items()},
+        split_words={str(word): str(split) for word, split in plan["split_words"].items()},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import StudyError
-from xraytransfer.study.data.cache import FilmCache, Progress, build_cache, cache_folder, open_cache
+from xraytransfer.study.data.cache import FilmCache, Progress, build_cache, cache_folder, cached_films, open_cache
 from xraytransfer.study.data.datasets import read_dataset
 from xraytransfer.study.data.film_table import FilmTable
 from xraytransfer.study.data.labels import apply_policy, parse_policy
+from xraytransfer.study.data.missing_films import ALLOWED, count_absent, look_first, missing_films
 from xraytransfer.study.data.split import SPLITS, Split, split_films
 
-__all__ = ["RunData", "describe_data", "load_data", "read_table"]
+__all__ = ["RunData", "build_checked_cache", "describe_data", "load_data", "read_table"]
 
 
 @dataclass(eq=False)
@@ -68,6 +69,49 @@ def _split(table: FilmTable, cache: FilmCache, options: Mapping[str, Any]) -> Sp
     return split
 
 
+def build_checked_cache(
+    root: Path,
+    table: FilmTable,
+    resolution: tuple[int, int],
+    intensity: str,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    allow_missing: float = ALLOWED,
+    warn: Callable[[str], None] = lambda line: None,
+) -> FilmCache:
+    """Build the cache, after a first look at the films and a count of those that are missing.
+
+    Parameters
+    ----------
+    root, table, resolution, intensity, workers, progress
+        As `cache.build_cache`.
+    allow_missing : float
+        Share of films that may be missing or refused, of all and of each official split.
+    warn : callable
+        Is called with a line that counts what is missing, before the cache is built and, if other films were refused
+        then, after it.
+
+    Raises
+    ------
+    StudyError
+        If no film can be read, or more films than allowed are missing.
+    """
+    available = cached_films(cache_folder(root, table, resolution, intensity), len(table))
+    before = missing_films(table, available)
+    if before.missing:
+        warn(before.line())
+    if before.missing < len(table) or available.any():
+        before.check(allow_missing)
+    look_first(table, intensity, available)
+    cache = build_cache(root, table, resolution, intensity, workers=workers, progress=progress, warn=warn)
+    after = count_absent(table, cache.done)
+    if after.missing > before.missing:
+        warn(f"{after.missing:,} of {after.films:,} films cannot be read; {cache.folder / 'refused.csv'} says why")
+        after.check(allow_missing)
+    return cache
+
+
 def describe_data(
     data: Mapping[str, Any],
     split: Mapping[str, Any],
@@ -76,6 +120,8 @@ def describe_data(
     *,
     workers: int = 1,
     progress: Progress | None = None,
+    allow_missing: float = ALLOWED,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> tuple[FilmTable, dict[str, Any], dict[str, Any]]:
     """Build the cache; return the table and the ``data`` and ``split`` parts of config.json.
 
@@ -85,11 +131,14 @@ def describe_data(
         ``name``, ``folder``, ``mapping``, ``views``, ``cache`` (the folder of caches).
     split : mapping
         ``method``, ``fractions``, ``salt``, ``evaluation_minimum_width``.
-    resolution, intensity, workers, progress
-        As `cache.build_cache`.
+    resolution, intensity, workers, progress, allow_missing, warn
+        As `build_checked_cache`.
     """
     table = read_table(data)
-    cache = build_cache(Path(data["cache"]), table, resolution, intensity, workers=workers, progress=progress)
+    cache = build_checked_cache(
+        Path(data["cache"]), table, resolution, intensity,
+        workers=workers, progress=progress, allow_missing=allow_missing, warn=warn,
+    )  # fmt: skip
     reasons = dict(zip(*np.unique(list(cache.refused.values()), return_counts=True), strict=True))
     record = {
         **data,

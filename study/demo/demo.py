@@ -16,13 +16,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from xraytransfer.errors import StudyError
+from xraytransfer.errors import BusyError, StudyError
 from xraytransfer.runtime import cpu_limit
 from xraytransfer.study.networks.architectures import Architecture
 from xraytransfer.study.phantoms.dataset import write_phantoms
 from xraytransfer.study.runs.grid import Grid
 from xraytransfer.study.runs.grid_runs import place_runs
 from xraytransfer.study.runs.scheduler import Slot, local_slots, run_all
+from xraytransfer.study.training.interrupts import EXIT_REQUEUE
 
 __all__ = ["ARCHITECTURES", "run_demo"]
 
@@ -198,10 +199,10 @@ def _run(folder: Path, slot: Slot) -> None:
     """Run one folder, with its output in the folder; exit code 3 if it fails."""
     from xraytransfer.study.training.run import run_one
 
-    with (folder / "output.txt").open("w", encoding="utf-8", buffering=1) as output:
-        sys.stdout = sys.stderr = output
-        try:
-            run_one(folder, device=slot.device, threads=slot.threads)
-        except StudyError as error:
-            output.write(f"{error}\n")
-            sys.exit(3)
+    try:
+        run_one(folder, device=slot.device, threads=slot.threads, own_output=True)
+    except BusyError:
+        sys.exit(EXIT_REQUEUE)
+    except StudyError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(3)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -124,13 +124,15 @@ def _triple(value: object) -> tuple[float, float, float] | None:
     return red, green, blue
 
 
-def read_architectures(path: str | os.PathLike[str]) -> tuple[Architecture, ...]:
+def read_architectures(path: str | os.PathLike[str], names: Collection[str] | None = None) -> tuple[Architecture, ...]:
     """Read rows from a CSV file with the columns of `architectures.csv`.
 
     Parameters
     ----------
     path : str or path-like
         The file. Only the columns ``name``, ``timm``, ``family`` and ``body`` are required.
+    names : collection of str or None
+        The rows to read, so that a wrong row does not refuse the others; None for all.
 
     Raises
     ------
@@ -141,11 +143,15 @@ def read_architectures(path: str | os.PathLike[str]) -> tuple[Architecture, ...]
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: cannot be read as a table of architectures: {error}") from error
-    return _rows(text.splitlines())
+    return _rows(text.splitlines(), names)
 
 
-def _rows(lines: Iterable[str]) -> tuple[Architecture, ...]:
-    rows = tuple(Architecture.from_dict(dict(row)) for row in csv.DictReader(lines))
+def _rows(lines: Iterable[str], wanted: Collection[str] | None = None) -> tuple[Architecture, ...]:
+    rows = tuple(
+        Architecture.from_dict(dict(row))
+        for row in csv.DictReader(lines)
+        if wanted is None or row.get("name") in wanted
+    )
     names = [row.name for row in rows]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise StudyError(f"architectures named twice: {', '.join(twice)}")

@@ -175,12 +175,50 @@ def build_network(
         raise StudyError(f"initialisation {initialisation!r} is neither pretrained nor random")
     if outputs < 1:
         raise StudyError(f"a network needs at least one output, found {outputs}")
-    model = timm.create_model(architecture.timm.split(".")[0], pretrained=False, num_classes=0)
+    model = _empty_model(architecture)
     if architecture.variant == "stride_in_first":
         _move_strides(model)
     if initialisation == "pretrained":
         _load(model, architecture, weights)
     return cut_network(model, architecture, outputs=outputs, truncation=truncation)
+
+
+def _empty_model(architecture: Architecture) -> nn.Module:
+    """Return timm's model with random weights; StudyError if timm has none of that name."""
+    try:
+        model: nn.Module = timm.create_model(architecture.timm.split(".")[0], pretrained=False, num_classes=0)
+    except (RuntimeError, ValueError) as error:
+        raise StudyError(f"{architecture.name}: timm has no model {architecture.timm!r}: {error}") from error
+    return model
+
+
+def _stages_of(
+    model: nn.Module, architecture: Architecture, truncation: int
+) -> tuple[list[list[tuple[str, nn.Module]]], list[tuple[str, nn.Module]]]:
+    """Return stages and tail of a model, as `stages.stages`, if so many of them can be removed."""
+    try:
+        whole, tail = stages(model, architecture.body)
+    except StudyError as error:
+        raise StudyError(f"architecture {architecture.name}: {error}") from error
+    most = min(MAX_TRUNCATION, len(whole) - 1)
+    if not 0 <= truncation <= most:
+        raise StudyError(f"{architecture.name}: {truncation} stages cannot be removed; 0 to {most} can")
+    return whole, tail
+
+
+def check_body(architecture: Architecture, truncation: int) -> None:
+    """Check that a network can be made from its row, without memory for its weights.
+
+    Raises
+    ------
+    StudyError
+        If timm has no such model, its body is another than the row says, or the truncation is out of range.
+    """
+    with torch.device("meta"):
+        model = _empty_model(architecture)
+        if architecture.variant == "stride_in_first":
+            _move_strides(model)
+    _stages_of(model, architecture, truncation)
 
 
 def cut_network(model: nn.Module, architecture: Architecture, *, outputs: int, truncation: int) -> Network:
@@ -193,10 +231,7 @@ def cut_network(model: nn.Module, architecture: Architecture, *, outputs: int, t
     StudyError
         If the truncation is out of range.
     """
-    whole, tail = stages(model, architecture.body)
-    most = min(MAX_TRUNCATION, len(whole) - 1)
-    if not 0 <= truncation <= most:
-        raise StudyError(f"{architecture.name}: {truncation} stages cannot be removed; 0 to {most} can")
+    whole, tail = _stages_of(model, architecture, truncation)
     parts = [part for stage in whole[: len(whole) - truncation] for part in stage]
     hidden = None
     if truncation == 0:

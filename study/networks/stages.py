@@ -46,8 +46,18 @@ def stages(model: nn.Module, body: str) -> tuple[list[list[tuple[str, nn.Module]
     Raises
     ------
     StudyError
-        If the body is unknown.
+        If the body is unknown, or the model has not the parts of such a body.
     """
+    try:
+        return _stages(model, body)
+    except KeyError as error:
+        parts = ", ".join(name for name, _ in model.named_children())
+        raise StudyError(
+            f"timm's model has no part {error.args[0]!r}, so body {body!r} does not fit it; it has {parts}"
+        ) from error
+
+
+def _stages(model: nn.Module, body: str) -> tuple[list[list[tuple[str, nn.Module]]], list[tuple[str, nn.Module]]]:
     part = dict(model.named_children())
     if body == "resnet":
         stem = [(name, part[name]) for name in ("conv1", "bn1", "act1", "maxpool")]

@@ -42,8 +42,8 @@ class Grid:
     cache: Path | None = option("Folder of caches. [default: RESULTS/cache]", None, type=FOLDER)
     architectures: tuple[str, ...] = option(
         "Name of an architecture, or 'study' for the sixteen; may be given several times.",
+        (),
         flag="--architecture",
-        multiple=True,
     )
     architecture_file: Path | None = option("CSV file with architectures of your own.", None, type=EXISTING_FILE)
     initialisations: tuple[str, ...] = option(
@@ -91,6 +91,11 @@ class Grid:
         None,
         flag="--weights-dir",
         type=click.Path(exists=True, path_type=Path),
+    )
+    allow_missing: float = option(
+        "Share of films that may be missing or unreadable, of all and of each official split.",
+        0.01,
+        type=click.FloatRange(0, 1),
     )
     keep_test: bool = option("Predict nothing for the test patients, as long as settings are compared.", False)
     teachers: tuple[Path, ...] = option(

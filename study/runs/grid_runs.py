@@ -5,16 +5,16 @@ Several grids may share a results folder: each adds its runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from xraytransfer.errors import StudyError
-from xraytransfer.study.data.cache import FilmCache, Progress, build_cache
+from xraytransfer.study.data.cache import FilmCache, Progress
 from xraytransfer.study.data.labels import parse_policy, read_policy
-from xraytransfer.study.data.run_data import describe_data, read_table
+from xraytransfer.study.data.run_data import build_checked_cache, describe_data, read_table
 from xraytransfer.study.data.split import check_fractions
 from xraytransfer.study.networks.architectures import (
     ARCHITECTURES,
@@ -22,11 +22,22 @@ from xraytransfer.study.networks.architectures import (
     find_architecture,
     read_architectures,
 )
+from xraytransfer.study.networks.network import check_body
+from xraytransfer.study.networks.weights import find_weights
 from xraytransfer.study.runs.grid import Grid
 from xraytransfer.study.training.distillation import DEFAULT_SHARE, describe_teachers
 from xraytransfer.study.training.run_folder import write_config
 
-__all__ = ["GridRun", "build_grid_cache", "check_grid", "grid_runs", "grid_teachers", "place_runs", "run_config"]
+__all__ = [
+    "GridRun",
+    "build_grid_cache",
+    "check_grid",
+    "check_networks",
+    "grid_runs",
+    "grid_teachers",
+    "place_runs",
+    "run_config",
+]
 
 
 @dataclass(frozen=True)
@@ -44,8 +55,8 @@ class GridRun:
         return f"{self.architecture.name}-{self.initialisation}-t{self.truncation}-s{self.seed}"
 
 
-def check_grid(grid: Grid) -> None:
-    """Check what can be checked before a data set is read.
+def check_grid(grid: Grid, *, without_runs: bool = False) -> None:
+    """Check what can be checked before a data set is read; a cache needs no run.
 
     Raises
     ------
@@ -53,8 +64,8 @@ def check_grid(grid: Grid) -> None:
         If the settings make no sense with any data set.
     """
     grid.training()
-    if not grid_runs(grid):
-        raise StudyError("the grid holds no run: name at least one architecture")
+    if not grid_runs(grid) and not without_runs:
+        raise StudyError("the grid holds no run: name at least one architecture with --architecture")
     check_fractions(grid.fractions)
     read_policy(grid.label_policy)
     if grid.teacher_share is not None and not grid.teachers:
@@ -69,9 +80,9 @@ def grid_runs(grid: Grid) -> list[GridRun]:
     StudyError
         If an architecture is unknown.
     """
-    more = read_architectures(grid.architecture_file) if grid.architecture_file else ()
     sixteen = [row.name for row in ARCHITECTURES if row.group == "study"]
     names = [one for name in grid.architectures for one in (sixteen if name == "study" else [name])]
+    more = read_architectures(grid.architecture_file, names) if grid.architecture_file else ()
     rows = [find_architecture(name, more) for name in dict.fromkeys(names)]
     return [
         GridRun(row, initialisation, truncation, seed)
@@ -80,6 +91,23 @@ def grid_runs(grid: Grid) -> list[GridRun]:
         for initialisation in dict.fromkeys(grid.initialisations)
         for row in rows
     ]
+
+
+def check_networks(grid: Grid) -> None:
+    """Check that each network of a grid can be cut as its row says, and that its weights are where they should be.
+
+    Weights of timm's hub are not looked for: that needs a network, and each run says it.
+
+    Raises
+    ------
+    StudyError
+        If the row's body does not fit timm's model, or the folder of weights lacks a file.
+    """
+    for run in {(run.architecture.name, run.truncation, run.initialisation): run for run in grid_runs(grid)}.values():
+        if run.architecture not in ARCHITECTURES:
+            check_body(run.architecture, run.truncation)
+        if run.initialisation == "pretrained" and grid.weights and grid.weights.is_dir():
+            find_weights(run.architecture, grid.weights)
 
 
 def run_config(
@@ -137,14 +165,29 @@ def grid_teachers(grid: Grid, outputs: Sequence[str], split: Mapping[str, Any]) 
     return describe_teachers(grid.teachers, share, outputs, split, grid.label_policy)
 
 
-def build_grid_cache(grid: Grid, *, workers: int = 1, progress: Progress | None = None) -> FilmCache:
-    """Build or repair the cache that the runs of a grid share."""
+def build_grid_cache(
+    grid: Grid,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] = lambda line: None,
+) -> FilmCache:
+    """Build or repair the cache that the runs of a grid share; arguments and errors as `build_checked_cache`."""
     side = grid.training().resolution
     table = read_table(grid.data_source())
-    return build_cache(grid.cache_root(), table, (side, side), grid.intensity, workers=workers, progress=progress)
+    return build_checked_cache(
+        grid.cache_root(), table, (side, side), grid.intensity,
+        workers=workers, progress=progress, allow_missing=grid.allow_missing, warn=warn,
+    )  # fmt: skip
 
 
-def place_runs(grid: Grid, *, workers: int = 1, progress: Progress | None = None) -> list[Path]:
+def place_runs(
+    grid: Grid,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] = lambda line: None,
+) -> list[Path]:
     """Build the cache and write config.json of each run; return the run folders.
 
     Raises
@@ -153,10 +196,12 @@ def place_runs(grid: Grid, *, workers: int = 1, progress: Progress | None = None
         If data or settings do not fit, or a run exists with other settings.
     """
     check_grid(grid)
+    check_networks(grid)
     side = grid.training().resolution
     table, data, split = describe_data(
-        grid.data_source(), grid.division(), (side, side), grid.intensity, workers=workers, progress=progress
-    )
+        grid.data_source(), grid.division(), (side, side), grid.intensity,
+        workers=workers, progress=progress, allow_missing=grid.allow_missing, warn=warn,
+    )  # fmt: skip
     outputs = table.outputs(grid.head)
     parse_policy(grid.label_policy, outputs)
     folders = []

@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from xraytransfer.plural import counted
-from xraytransfer.study.data.cache import cache_bytes
+from xraytransfer.study.data.cache import cache_bytes, cache_folder, cached_films
+from xraytransfer.study.data.film_table import FilmTable
+from xraytransfer.study.data.missing_films import missing_films
 from xraytransfer.study.data.run_data import read_table
 from xraytransfer.study.data.split import SPLITS, split_films
 from xraytransfer.study.networks.network import build_network
 from xraytransfer.study.runs.grid import Grid
-from xraytransfer.study.runs.grid_runs import GridRun, grid_runs, grid_teachers
+from xraytransfer.study.runs.grid_runs import GridRun, check_networks, grid_runs, grid_teachers
 from xraytransfer.study.training.predict import EVALUATION_BATCH, predict_rows
 from xraytransfer.study.training.presets import Preset
 from xraytransfer.study.training.run import prepare_device, resolve_device
@@ -68,6 +71,8 @@ class Plan:
         Number of runs side by side; the total time assumes it.
     teachers : int
         Number of teachers whose probabilities each run computes first; the times do not include that.
+    missing : str
+        A line that counts the films that are not on the disk; empty if there are none.
     """
 
     runs: list[RunPlan]
@@ -75,6 +80,7 @@ class Plan:
     cache: int
     slots: int
     teachers: int = 0
+    missing: str = ""
 
     def table(self) -> str:
         """Return the plan as text."""
@@ -99,6 +105,8 @@ class Plan:
                 f"each run first asks {self.teachers} teachers about {self.films['train']:,} films, "
                 "which the time does not count"
             )
+        if self.missing:
+            lines.append(f"{self.missing}; the counts above include them")
         return "\n".join(lines)
 
 
@@ -161,7 +169,15 @@ def _batches_per_second(work: Callable[[], None], device: torch.device, seconds:
     return count / (time.perf_counter() - start)
 
 
-def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: float = 2.0) -> Plan:
+def make_plan(
+    grid: Grid,
+    *,
+    device: str,
+    slots: int,
+    threads: int,
+    seconds: float = 2.0,
+    log: Callable[[str], None] = lambda line: None,
+) -> Plan:
     """Return what a grid will cost.
 
     Parameters
@@ -176,9 +192,13 @@ def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: flo
         Threads of each run on the CPU; the measurement uses as many.
     seconds : float
         See `probe`; 0 measures nothing. Networks that differ only in initialisation and seed are measured once.
+    log : callable
+        Is called with a line before each network is measured.
     """
     preset, runs = grid.training(), grid_runs(grid)
+    check_networks(grid)
     table = read_table(grid.data_source())
+    missing = missing_films(table, cached_films(_cache_folder(grid, table), len(table)))
     split = split_films(table, **grid.division())
     films = {name: len(split.rows(name)) for name in SPLITS}
     predicted = {**films, "test": 0} if grid.keep_test else films
@@ -188,9 +208,14 @@ def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: flo
     resolved = resolve_device(device)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
+    networks = len({(run.architecture.name, run.truncation) for run in runs})
     for run in runs:
         key = (run.architecture.name, run.truncation)
         if key not in measured:
+            if seconds:
+                log(
+                    f"measuring {run.architecture.name}, truncation {run.truncation}: {len(measured) + 1} of {networks}"
+                )
             network = build_network(
                 run.architecture, outputs=len(outputs), truncation=run.truncation, initialisation="random"
             )
@@ -206,7 +231,11 @@ def make_plan(grid: Grid, *, device: str, slots: int, threads: int, seconds: flo
         parameters, needed = measured[run.architecture.name, run.truncation]
         rows.append(RunPlan(run.name, parameters, 4 * parameters * (preset.keep + 1 + states), needed))
     cache = cache_bytes(len(table), (preset.resolution,) * 2)
-    return Plan(rows, films, cache, slots, len(teachers.get("runs", [])))
+    return Plan(rows, films, cache, slots, len(teachers.get("runs", [])), missing.line())
+
+
+def _cache_folder(grid: Grid, table: FilmTable) -> Path:
+    return cache_folder(grid.cache_root(), table, (grid.training().resolution,) * 2, grid.intensity)
 
 
 def seconds_needed(preset: Preset, films: dict[str, int], training: float, evaluation: float) -> float:

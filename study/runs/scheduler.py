@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
-from xraytransfer.files import read_json, write_json
+from xraytransfer.files import read_json
 from xraytransfer.folder_lock import is_locked
 from xraytransfer.plural import counted
 from xraytransfer.study.runs.status import run_status, summary
-from xraytransfer.study.training.interrupts import Interrupted, stoppable
+from xraytransfer.study.training.failures import note_failure
+from xraytransfer.study.training.interrupts import EXIT_REQUEUE, Interrupted, stoppable
 
 __all__ = ["Job", "Slot", "local_slots", "run_all", "start_here"]
 
@@ -90,21 +93,52 @@ def local_slots(device: str, slots: int | None, threads: int) -> list[Slot]:
 
 
 def start_here(folder: Path, slot: Slot) -> Job:
-    """Start a run as a process of its own; its output goes to ``output.txt`` in the run folder."""
-    command = [sys.executable, "-m", "xraytransfer", "study", "train", str(folder)]
+    """Start a run as a process of its own.
+
+    Its output goes to ``output.txt`` in the run folder as soon as it holds the folder's lock; what it says before is
+    added there if it ends without the lock.
+    """
+    command = [sys.executable, "-m", "xraytransfer", "study", "train", str(folder), "--own-output"]
     command += ["--device", slot.device, "--threads", str(slot.threads)]
     # if the thread pools of torch and numpy exceed the slot, runs side by side slow each other down
     environment = {**os.environ, "OMP_NUM_THREADS": str(slot.threads), "OPENBLAS_NUM_THREADS": str(slot.threads)}
-    with (folder / "output.txt").open("wb") as output:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            # Ctrl-C must reach this process only, which then asks each run to save and stop
-            start_new_session=True,
-        )
+    first_words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _LocalJob
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=first_words,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        # Ctrl-C must reach this process only, which then asks each run to save and stop
+        start_new_session=True,
+    )
+    return _LocalJob(process, folder, first_words)
+
+
+@dataclass
+class _LocalJob:
+    """A process on this machine, and what it said before it held the lock of its folder."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    first_words: IO[bytes]
+
+    def poll(self) -> int | None:
+        code = self.process.poll()
+        if code is not None and not self.first_words.closed:
+            with self.first_words:
+                self.first_words.seek(0)
+                text = self.first_words.read()
+            if text and code not in (0, EXIT_REQUEUE):
+                with (self.folder / "output.txt").open("ab") as output:
+                    output.write(text)
+        return code
+
+    def terminate(self) -> None:
+        self.process.terminate()
+
+    def kill(self) -> None:
+        self.process.kill()
 
 
 def run_all(
@@ -112,6 +146,8 @@ def run_all(
     slots: Sequence[Slot],
     log: Callable[[str], None],
     start: Callable[[Path, Slot], Job] = start_here,
+    *,
+    retries: int = 0,
 ) -> list[Path]:
     """Run every folder that is not done; return those that failed.
 
@@ -125,6 +161,8 @@ def run_all(
         Is called with each line of progress.
     start : callable
         Starts a folder in a slot.
+    retries : int
+        How often a run that failed is started again.
 
     Raises
     ------
@@ -134,9 +172,10 @@ def run_all(
     Notes
     -----
     If another process works on a run, `run_all` waits for it: another `run_all` may share the folders, and one that was
-    killed leaves its runs behind, which go on.
+    killed leaves its runs behind, which go on. Two that start the same run at the same moment do not fail each other:
+    the process that comes too late ends with `EXIT_REQUEUE`, and its run waits again.
     """
-    queue = _Queue([folder for folder in folders if not (folder / "done.json").is_file()], list(slots), log)
+    queue = _Queue([folder for folder in folders if not (folder / "done.json").is_file()], list(slots), log, retries)
     done = len(folders) - len(queue.waiting)
     log(f"{counted(len(folders), 'run')}, {done} done; {len(slots)} side by side")
     reported = time.monotonic()
@@ -163,7 +202,10 @@ class _Queue:
     waiting: list[Path]
     free: list[Slot]
     log: Callable[[str], None]
+    retries: int = 0
     running: list[tuple[Path, Slot, Job]] = field(default_factory=list)
+    noted: dict[Path, str] = field(default_factory=dict)
+    attempts: Counter[Path] = field(default_factory=Counter)
     failed: list[Path] = field(default_factory=list)
     elsewhere: set[Path] = field(default_factory=set)
 
@@ -180,6 +222,7 @@ class _Queue:
             elif self.free:
                 slot = self.free.pop(0)
                 self.waiting.remove(folder)
+                self.noted[folder] = _failure(folder)
                 self.running.append((folder, slot, start(folder, slot)))
                 self.log(f"{folder.name}: started on {slot.device}")
 
@@ -199,10 +242,22 @@ class _Queue:
             auroc = "undefined" if macro is None else f"{macro:.3f}"
             self.log(f"{folder.name}: done, validation AUROC {auroc}")
             return
-        self.failed.append(folder)
-        if not (folder / "failed.json").is_file():
-            write_json(folder / "failed.json", {"reason": _reason(folder, code), "error": f"exit code {code}"})
-        self.log(f"{folder.name}: failed: {read_json(folder / 'failed.json')['reason']}")
+        if code == EXIT_REQUEUE:
+            self.waiting.append(folder)
+            return
+        if _failure(folder) == self.noted.get(folder):  # the run could not note it itself
+            note_failure(folder, _reason(folder, code), f"exit code {code}")
+        self.attempts[folder] += 1
+        again = self.attempts[folder] <= self.retries
+        (self.waiting if again else self.failed).append(folder)
+        after = f"; attempt {self.attempts[folder] + 1} of {self.retries + 1} follows" if again else ""
+        self.log(f"{folder.name}: failed: {read_json(folder / 'failed.json')['reason']}{after}")
+
+
+def _failure(folder: Path) -> str:
+    """Return the text of failed.json; empty if there is none."""
+    path = folder / "failed.json"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _reason(folder: Path, code: int) -> str:

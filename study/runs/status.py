@@ -13,6 +13,7 @@ from xraytransfer.errors import StudyError
 from xraytransfer.files import read_json
 from xraytransfer.folder_lock import is_locked
 from xraytransfer.plural import counted
+from xraytransfer.study.data.missing_films import left_out_line
 from xraytransfer.study.training.kept_weights import read_kept_weights
 
 __all__ = ["RunStatus", "run_status", "summary", "table"]
@@ -40,6 +41,8 @@ class RunStatus:
         Why the run failed; empty if it did not.
     keeps : str
         The weights that the run has: ``all``, or after ``study thin`` ``soup`` or ``predictions``.
+    left_out : str
+        A line that counts the films that were missing or refused; empty if there were none.
     """
 
     name: str
@@ -51,6 +54,7 @@ class RunStatus:
     seconds_left: float | None
     reason: str = ""
     keeps: str = "all"
+    left_out: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for `json.dumps`."""
@@ -88,7 +92,18 @@ def run_status(folder: Path) -> RunStatus:
         state = "stopped"
     left = (steps - step) * int(preset["batch"]) / rate if rate else None
     left = 0.0 if state == "done" else left
-    return RunStatus(folder.name, state, step, steps, best, rate, left, reason, read_kept_weights(folder).keep)
+    return RunStatus(
+        folder.name,
+        state,
+        step,
+        steps,
+        best,
+        rate,
+        left,
+        reason,
+        read_kept_weights(folder).keep,
+        left_out_line(config.get("data", {})),
+    )
 
 
 def _metrics(path: Path) -> list[dict[str, str]]:
@@ -130,4 +145,5 @@ def table(runs: Sequence[RunStatus]) -> str:
             left = f"thinned to {run.keeps}"
         lines.append(f"{run.name:{width}}  {run.state:7}  {f'{run.step}/{run.steps}':13}  {best:6}  {rate:>8}  {left}")
     running = max(1, sum(run.state == "running" for run in runs))
-    return "\n".join([*lines, summary(runs, running)])
+    left_out = dict.fromkeys(run.left_out for run in runs if run.left_out)
+    return "\n".join([*lines, *left_out, summary(runs, running)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import safetensors
 import torch
 
 from xraytransfer.errors import DeviceError, StudyError
-from xraytransfer.files import read_json, write_json
+from xraytransfer.files import read_json
 from xraytransfer.folder_lock import FolderLock
+from xraytransfer.study.training.failures import note_failure
 from xraytransfer.study.training.train import train
 
 __all__ = ["prepare_device", "resolve_device", "run_one"]
@@ -24,6 +27,7 @@ def run_one(
     device: str = "auto",
     threads: int | None = None,
     log: Callable[[str], None] | None = None,
+    own_output: bool = False,
 ) -> dict[str, Any]:
     """Start or resume the run in a folder; return the content of done.json.
 
@@ -37,16 +41,23 @@ def run_one(
         Threads of torch in this process; None for torch's choice.
     log : callable or None
         Is called with each line of the log.
+    own_output : bool
+        Whether the output of this process, whatever writes it, goes to ``output.txt`` in the run folder as soon as the
+        folder is locked. Before that, the file may belong to another process.
 
     Raises
     ------
+    BusyError
+        If another process works on the run.
     StudyError
-        If the run fails (``failed.json`` holds the reason), or if another process works on it.
+        If the run fails; ``failed.json`` holds the reason, and those of earlier attempts.
     Interrupted
-        On SIGINT or SIGTERM, after the resume state was saved.
+        On SIGINT, SIGTERM or SIGUSR1, after the resume state was saved.
     """
     device = resolve_device(device)
     with FolderLock(folder):
+        if own_output:
+            redirect_output(folder / "output.txt")
         if (folder / "done.json").is_file():
             done: dict[str, Any] = read_json(folder / "done.json")
             return done
@@ -60,7 +71,7 @@ def run_one(
             return train(folder, config, device_name=device, log=log)
         except (StudyError, RuntimeError, OSError, MemoryError, safetensors.SafetensorError) as error:
             reason = explain(error)
-            note_failure(folder, reason, error)
+            note_failure(folder, reason, type(error).__name__)
             raise StudyError(f"{folder.name}: {reason}") from error
 
 
@@ -99,10 +110,9 @@ def explain(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def note_failure(folder: Path, reason: str, error: BaseException) -> None:
-    """Write failed.json. On a full disk that may be impossible; the reason is then on the terminal only."""
-    try:
-        write_json(folder / "failed.json", {"reason": reason, "error": type(error).__name__})
-    except OSError as full:
-        if full.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+def redirect_output(path: Path) -> None:
+    """Send everything that this process writes to a file from now on, also what libraries in C write."""
+    with path.open("wb") as file:
+        for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+            stream.flush()
+            os.dup2(file.fileno(), number)

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from xraytransfer import load, read_radiograph
+from xraytransfer.cli.film_list import films
 from xraytransfer.errors import RadiographError
 from xraytransfer.quality_gate import QualityGateResult, find_all_faults
 
@@ -133,6 +136,44 @@ def test_films_in_a_zip_archive(toy_model: Path, dicom_film: Film, tmp_path: Pat
 def test_names_in_an_archive_that_begin_with_a_dot(toy_model: Path, dicom_film: Film, tmp_path: Path) -> None:
     path = archive(tmp_path / "export.zip", {"./a.dcm": dicom_film(PIXELS, BitsStored=12)})
     assert predict(path, "--model", toy_model, folder=tmp_path).returncode == 0
+
+
+def test_a_member_is_inflated_while_it_is_read(dicom_film: Film, tmp_path: Path) -> None:
+    film = dicom_film(PIXELS, BitsStored=12)
+    path = archive(tmp_path / "export.zip", {"a.dcm": film, "b.png": b"\x89PNG\r\n\x1a\n" + bytes(1 << 27), "c": film})
+    tracemalloc.start()
+    members = list(films([str(path)]))
+    assert len(members) == 3, "counting them inflates none"
+    with pytest.raises(RadiographError, match="larger than"):
+        read_radiograph(members[1], max_pixels=1_000_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 112 << 20
+    first = read_radiograph(members[0]).pixels
+    members[0].seek(0)
+    assert (read_radiograph(members[0]).pixels == first).all()
+    members[0].seek(0)
+    assert dcmread(members[0], stop_before_pixels=True).Rows == len(PIXELS)
+
+
+def test_what_is_no_film_is_not_inflated(tmp_path: Path) -> None:
+    path = archive(tmp_path / "export.zip", {"notes": b"x" * (40 << 20)})
+    (member,) = films([str(path)])
+    with pytest.raises(RadiographError, match="neither DICOM"):
+        read_radiograph(member)
+    assert member.tell() <= 16 << 20
+
+
+def test_what_an_index_lists_counts_as_named(disc: Path, toy_model: Path, dicom_film: Film, tmp_path: Path) -> None:
+    film = disc / "PT000000" / "ST000000" / "IM000000"
+    film.write_bytes(dicom_film(PIXELS, SOPClassUID="1.2.840.10008.5.1.4.1.1.2"))
+    listed = predict(disc / "DICOMDIR", "--model", toy_model, folder=tmp_path)
+    assert (listed.returncode, "passed over" in listed.stderr) == (1, False)
+    assert f"refused (not-a-radiograph): {film}" in listed.stderr
+    film.unlink()
+    missing = predict(disc / "DICOMDIR", "--model", toy_model, folder=tmp_path)
+    assert missing.returncode == 1
+    assert f"refused (not-found): {film}" in missing.stderr
 
 
 def test_what_is_left_of_a_film_is_no_other_file(disc: Path, toy_model: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def prediction(source: str = "a.dcm") -> Prediction:
         radiograph={"view_position": "PA"},
         model=ModelIdentity("toy", "1", "0" * 64),
         provider="CPUExecutionProvider",
+        raw_member_probability=members,
     )
 
 

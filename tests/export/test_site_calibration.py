@@ -45,10 +45,16 @@ def test_copy_holds_the_sites_numbers(model, table, tmp_path):
     before, after = describe(model), describe(out)
     assert (before.name, after.name) == ("default", "our-hospital")
     assert after.sha256 != before.sha256
-    assert after.document["calibrated_from"]["graph_sha256"] == before.sha256
+    assert after.version == f"{before.version}+site.{after.sha256[:8]}"
+    assert any(f"{after.version}, checksum of the model {after.sha256}" in line for line in said)
+    assert after.document["calibrated_from"]["graph_sha256"] == before.graph_sha256
     assert "site.csv: 120 films of 60 patients" in after.document["calibration"]["data"]
     assert any("absent.png" in line for line in said)
     assert (tmp_path / "site.md").is_file()
+    calibrate_site(out, table, tmp_path / "again.onnx", method="platt", device="cpu")
+    assert describe(tmp_path / "again.onnx").version.count("+site.") == 1
+    calibrate_site(model, table, tmp_path / "named.onnx", version="2027", device="cpu")
+    assert describe(tmp_path / "named.onnx").version == "2027"
     a, before_a = (d.document["calibration"]["parameters"]["a"] for d in (after, before))
     assert a[1] != before_a[1]
     assert [a[i] for i in (0, 2, 3, 4, 5)] == [1.0] * 5
@@ -64,7 +70,8 @@ def test_members_answer_as_before_and_probability_is_the_new_curve(model, table,
     calibrate_site(model, table, out, method="platt", device="cpu")
     film = read_labels(table).path[0]
     old, new = (xraytransfer.load(path, device="cpu").predict(film) for path in (model, out))
-    np.testing.assert_array_equal(old.member_probability, new.member_probability)
+    np.testing.assert_array_equal(old.raw_member_probability, new.raw_member_probability)
+    assert old.member_probability[0, 1] != new.member_probability[0, 1]  # members go through the new curve too
     assert old.probability[1] != new.probability[1]
     np.testing.assert_allclose(np.delete(old.probability, 1), np.delete(new.probability, 1), atol=1e-6)
     read(out, verify=True)

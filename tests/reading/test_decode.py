@@ -355,3 +355,14 @@ def test_damaged_run_length_is_silent(capfd: pytest.CaptureFixture[str]) -> None
         survives(damaged(RLE, number), "RLE Lossless")
         survives(RLE[: 64 + 40 * number], "RLE Lossless")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_jpeg_2000_codestream_in_colour_is_bounded_before_it_is_decoded() -> None:
+    stream = imagecodecs.jpeg2k_encode(np.zeros((64, 64, 3), np.uint8), codecformat="j2k")
+    size = struct.pack(">II", 6000, 6000)
+    header = stream[:8] + size + stream[16:24] + size + stream[32:]
+    fmt = PixelFormat(6000, 6000, 8, 8, 7, signed=False)
+    pixels = decode.PixelData(memoryview(items([header])), "1.2.840.10008.1.2.4.90", encapsulated=True, samples=3)
+    with pytest.raises(RadiographError, match="three components") as caught:
+        decode.decode(pixels, fmt)
+    assert caught.value.reason == "too-large"

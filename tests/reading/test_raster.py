@@ -174,3 +174,12 @@ def test_other_recipes(intensity: str) -> None:
     film = read(saved(GREY // 2 + 20), intensity=intensity)
     assert film.pixels.min() == 0
     assert film.pixels.max() == 255
+
+
+def test_a_png_holds_no_luma_and_chromas() -> None:
+    luma = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    picture = np.dstack([luma, np.full_like(luma, 128), np.full_like(luma, 128)])
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "png")
+    with pytest.raises(RadiographError, match="a colour picture"):
+        read_radiograph(buffer.getvalue())

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,8 @@ from pydicom import dcmread
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Comprehensive3DSRStorage
+
+from server_log import wait_for
 
 PATIENCE_S = 60
 PER_FILM = ("POST /v1/predict 200", "film received", "a film was scored; 1 result to send", "took a result")
@@ -64,12 +64,3 @@ def test_films_and_results_are_logged_on_demand(toy_model: Path, tmp_path: Path,
         assert line in text
     for line in PER_FILM:
         assert (line in text) is verbose, line
-
-
-def wait_for(log: Path, pattern: str) -> str:
-    """Return what a pattern finds in the log, as soon as it stands there."""
-    end = time.monotonic() + PATIENCE_S
-    while (found := re.search(pattern, log.read_text())) is None:
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.02)
-    return found[1]

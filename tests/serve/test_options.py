@@ -44,6 +44,19 @@ def test_the_defaults_are_those_of_the_settings(tmp_path: Path) -> None:
     assert found == DicomSettings(spool=tmp_path, destinations=found.destinations)
 
 
+def test_limits_arrive(tmp_path: Path) -> None:
+    found = settings_of(
+        *("--dicom-spool", str(tmp_path), "--send-to", "PACS@host:104", "--dicom-max-mb", "2"),
+        *("--dicom-associations", "3", "--dicom-idle-timeout", "4.5", "--dicom-queue-size", "5"),
+        *("--dicom-min-free-mb", "6", "--dicom-answer-timeout", "7", "--retry-after", "8"),
+        *("--retry-at-most", "9", "--max-refusals", "10"),
+    )
+    assert found is not None
+    assert (found.max_object_bytes, found.max_associations, found.idle_timeout_s) == (2 * 2**20, 3, 4.5)
+    assert (found.capacity, found.min_free_bytes, found.answer_timeout_s) == (5, 6 * 2**20, 7.0)
+    assert (found.retry_base_s, found.retry_max_s, found.max_attempts) == (8.0, 9.0, 10)
+
+
 def test_every_option_arrives(tmp_path: Path) -> None:
     for name in ("token", "certificate", "key", "authorities"):
         (tmp_path / name).write_text("sixteen-letters-or-more\n")

@@ -28,6 +28,7 @@ from pynetdicom import AE, evt
 
 from peers import free_port, need, wait_for
 from xraytransfer.errors import ServeError
+from xraytransfer.model_file import describe
 from xraytransfer.serve.dicom.dicomweb import films_of_examination, open_client
 
 pytestmark = [
@@ -265,6 +266,46 @@ def _check_result(result: Dataset, folder: Path) -> None:
         assert len(read.content.get_image_measurement_groups()) == 6
     else:
         assert result.BurnedInAnnotation == "YES"
+
+
+def test_a_recalibrated_model_beside_the_shipped_one(
+    orthanc: Orthanc,
+    toy_model: Path,
+    toy_model_writer: Callable[..., None],
+    films: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    """Two decisions on one film are two objects; and a file of `predict` is what the server sends."""
+    need("storescu")
+    study_uid = "1.2.826.0.1.3680043.10.9"
+    (film,) = another_examination(films, tmp_path, study_uid, count=1)
+    recalibrated = tmp_path / "site.onnx"
+    document = describe(toy_model).document
+    points = [{**row, "threshold": 1.0 - row["threshold"]} for row in document["operating_points"]]
+    toy_model_writer(recalibrated, operating_points=points)
+    written: dict[str, Dataset] = {}
+    for number, model in enumerate((toy_model, recalibrated)):
+        server = Server(model, tmp_path / f"spool{number}", f"ORTHANC@127.0.0.1:{orthanc.port}")
+        server.start()
+        try:
+            store(server.port, "-xe", film)
+            wait_for(lambda expected=number + 1: len(orthanc.instances(study_uid, "SR")) == expected)
+        finally:
+            server.end(signal.SIGTERM)
+        folder = tmp_path / "sr"
+        command = (sys.executable, "-m", "xraytransfer", "predict", film, "--model", model, "--device", "cpu")
+        run(*command, "--sr", folder)
+        run(*command, "--sr", folder)  # again: the same file
+        written = {path.stem: dcmread(path) for path in folder.iterdir()}
+        assert len(written) == number + 1
+    assert orthanc.instances(study_uid, "SR") == sorted(written)
+    one, other = written.values()
+    assert one.SeriesInstanceUID != other.SeriesInstanceUID
+    assert one.DeviceSerialNumber != other.DeviceSerialNumber
+    with open_client(f"{orthanc.root}/dicom-web") as client:
+        for stored in client.retrieve_study(study_uid, media_types=(("application/dicom", "*"),)):
+            if stored.SOPClassUID == Comprehensive3DSRStorage:
+                assert stored.to_json() == written[stored.SOPInstanceUID].to_json()
 
 
 class BlockingPacs:

@@ -27,6 +27,7 @@ def make_prediction(**changes: Any) -> Prediction:
         radiograph={"intensity": "voi", "window": "window", "inverted": True},
         model=MODEL,
         provider="CPUExecutionProvider",
+        raw_member_probability=members,
     )
     return replace(prediction, **changes)
 

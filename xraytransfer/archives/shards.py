@@ -51,6 +51,8 @@ class ShardOptions:
         As `Classifier.predict`.
     decode : {'full', 'reduced'}
         As `Classifier.predict`.
+    unintended_films : {'note', 'refuse'}
+        As `xraytransfer.load`; the archive's classifier must have been loaded with it.
     keep_names : bool
         Whether rows name films by their addresses, which may hold names of patients; else by the SHA-256 of the
         address.
@@ -59,6 +61,7 @@ class ShardOptions:
     any_modality: bool = False
     any_film: bool = False
     decode: str = "full"
+    unintended_films: str = "note"
     keep_names: bool = False
 
 

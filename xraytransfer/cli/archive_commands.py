@@ -37,7 +37,17 @@ ARCHIVE_OPTIONS = (
 )
 """The options of `predict` that `archive_options` adds."""
 
-SHARED_OPTIONS = ("output", "model", "device", "threads", "any_modality", "any_film", "decode", "dicomweb_token")
+SHARED_OPTIONS = (
+    "output",
+    "model",
+    "device",
+    "threads",
+    "any_modality",
+    "any_film",
+    "decode",
+    "unintended_films",
+    "dicomweb_token",
+)
 """The other options of `predict` that scoring a manifest knows."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])

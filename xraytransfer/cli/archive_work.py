@@ -38,6 +38,7 @@ class ArchiveWork:
     any_modality: bool
     any_film: bool
     decode: str
+    unintended_films: str
     keep_names: bool
     readers: int
     retries: int
@@ -56,8 +57,10 @@ class ArchiveWork:
             manifest=open_manifest(self.manifest),
             folder=open_store(self.output),
             shards=self.shards,
-            classifier=load(self.model, device=self.device, threads=self.threads),
-            options=ShardOptions(self.any_modality, self.any_film, self.decode, self.keep_names),
+            classifier=load(
+                self.model, device=self.device, threads=self.threads, unintended_films=self.unintended_films
+            ),
+            options=ShardOptions(self.any_modality, self.any_film, self.decode, self.unintended_films, self.keep_names),
             readers=self.readers,
             retries=self.retries,
             fetchers=fetchers(self.dicomweb_token),
@@ -67,10 +70,20 @@ class ArchiveWork:
 
     def arguments(self) -> list[str]:
         """Return the arguments of `predict` that do this work; the token stays in the environment."""
-        values = ("manifest", "output", "model", "device", "threads", "decode", "readers", "retries")
+        values = (
+            "manifest",
+            "output",
+            "model",
+            "device",
+            "threads",
+            "decode",
+            "unintended_films",
+            "readers",
+            "retries",
+        )
         flags = ("any_modality", "any_film", "keep_names", "retry_passing")
         options = [(name, getattr(self, name)) for name in values]
-        pairs = [(f"--{name}", str(value)) for name, value in options if value is not None]
+        pairs = [(f"--{name}".replace("_", "-"), str(value)) for name, value in options if value is not None]
         flagged = [f"--{name}".replace("_", "-") for name in flags if getattr(self, name)]
         return [word for pair in pairs for word in pair] + flagged
 

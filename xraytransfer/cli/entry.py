@@ -1,6 +1,7 @@
 """The command line: ``xraytransfer``.
 
-Exit codes: 0 all done, 1 some films refused, 2 wrong usage, 3 nothing could run, 130 interrupted.
+Exit codes: 0 all done, 1 some films refused, 2 wrong usage, 3 nothing could run, 130 interrupted;
+75 a `study train` or `study run` that the system stopped, and that may be started again.
 """
 
 from __future__ import annotations

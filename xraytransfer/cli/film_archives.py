@@ -7,21 +7,21 @@ DICOM PS3.3 annex F (media storage directory), PS3.12 (media formats).
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import lzma
 import os
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from xraytransfer.errors import XrayTransferError
 
 __all__ = ["files_of_dicomdir", "zip_members"]
 
 _LARGEST_DICOMDIR = 64 << 20
-_FIRST = 132
-"""Bytes that tell what a file is: what is no film is not read further."""
 # What zipfile raises on damaged and encrypted archives.
 _ZIP_FAILURES = (
     zipfile.BadZipFile,
@@ -86,55 +86,55 @@ def _on_disk(folder: str, parts: list[str]) -> str:
     return folder
 
 
-class _Member(io.BytesIO):
-    """One file of an archive, in memory."""
+class _Member(io.RawIOBase):
+    """One file of an archive, inflated while it is read and not before; whoever reads a damaged one is told why."""
 
-    def __init__(self, data: bytes, name: str) -> None:
-        super().__init__(data)
-        self.name = name
-
-
-class _Unreadable(io.RawIOBase):
-    """A file of an archive that cannot be read: whoever reads it is told why."""
-
-    def __init__(self, error: Exception, name: str) -> None:
+    def __init__(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> None:
         super().__init__()
         self.name = name
-        self._error = error
+        self._open = functools.partial(archive.open, member)
+        self._file: IO[bytes] | None = None
 
     def read(self, size: int = -1) -> bytes:
-        """Raise OSError."""
-        raise OSError(f"the archive is damaged or encrypted: {self._error}")
+        """Return the next bytes; raise OSError where the archive is damaged or encrypted."""
+        with self._inflated() as file:
+            return file.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to another place, as any file does."""
+        with self._inflated() as file:
+            return file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return how many bytes were read."""
+        return 0 if self._file is None else self._file.tell()
+
+    @contextlib.contextmanager
+    def _inflated(self) -> Iterator[IO[bytes]]:
+        try:
+            if self._file is None:
+                self._file = self._open()
+            yield self._file
+        except _ZIP_FAILURES as error:
+            raise OSError(f"the archive is damaged or encrypted: {error}") from error
 
 
 def zip_members(path: str) -> Iterator[str | BinaryIO]:
-    """Yield the files of a zip archive one after the other, each in memory, called ``ARCHIVE/MEMBER``.
+    """Yield the files of a zip archive one after the other, called ``ARCHIVE/MEMBER``.
 
-    A member is read up to one byte more than the reader's limit, so that an archive of a few bytes cannot fill the
-    memory; the reader then refuses it. An archive that cannot be opened is yielded itself, and refused.
+    Only the archive's directory is read here. A member is inflated piece by piece while it is read, so that its
+    reader's limit holds: an archive of a few bytes cannot fill the memory. An archive that cannot be opened is yielded
+    itself, and refused.
     """
-    from xraytransfer.radiograph import MAX_PIXELS, sniff
-
-    limit = 4 * MAX_PIXELS + (64 << 20) + 1
     try:
+        # closed by its last member: members are read after this function has ended
         archive = zipfile.ZipFile(path)
     except _ZIP_FAILURES:
         yield path
         return
-    with archive:
-        for member in sorted(archive.infolist(), key=lambda member: member.filename):
-            if member.is_dir() or any(_is_hidden(part) for part in member.filename.split("/")):
-                continue
-            name = f"{path}/{member.filename}"
-            try:
-                with archive.open(member) as file:
-                    data = file.read(_FIRST)
-                    if sniff(data) is not None:
-                        data += file.read(limit - _FIRST)
-            except _ZIP_FAILURES as error:
-                yield cast(BinaryIO, _Unreadable(error, name))
-            else:
-                yield _Member(data, name)
+    for member in sorted(archive.infolist(), key=lambda member: member.filename):
+        if not member.is_dir() and not any(_is_hidden(part) for part in member.filename.split("/")):
+            yield cast(BinaryIO, _Member(archive, member, f"{path}/{member.filename}"))
 
 
 def _is_hidden(part: str) -> bool:

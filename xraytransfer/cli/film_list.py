@@ -15,7 +15,7 @@ from xraytransfer.errors import MissingExtraError, XrayTransferError
 if TYPE_CHECKING:
     from xraytransfer.prediction import Refusal
 
-__all__ = ["STDIN", "films", "is_no_film", "sample_film"]
+__all__ = ["STDIN", "ListedFilm", "films", "is_no_film", "sample_film"]
 
 STDIN = "-"
 
@@ -37,6 +37,12 @@ class _StandardInput(io.BytesIO):
             raise XrayTransferError("standard input is closed: pipe a film into it, or name a file")
         # one byte more than the reader's limit, so that it is the reader who refuses
         super().__init__(sys.stdin.buffer.read(4 * MAX_PIXELS + (64 << 20) + 1))
+
+
+class ListedFilm(str):
+    """A file that a DICOMDIR lists: it counts as one that was named, and is never passed over."""
+
+    __slots__ = ()
 
 
 def films(paths: Iterable[str], *, without: Collection[str | os.PathLike[str]] = ()) -> Iterator[str | BinaryIO]:
@@ -71,7 +77,7 @@ def films(paths: Iterable[str], *, without: Collection[str | os.PathLike[str]] =
         elif os.path.basename(path).upper() == "DICOMDIR":
             from xraytransfer.cli.film_archives import files_of_dicomdir
 
-            yield from files_of_dicomdir(path)
+            yield from map(ListedFilm, files_of_dicomdir(path))
         elif _is_zip(path):
             yield from _members(path)
         else:
@@ -96,13 +102,14 @@ def _is_zip(path: str) -> bool:
         return False  # reading it says what is wrong
 
 
-def is_no_film(refusal: Refusal, named: Collection[str]) -> bool:
+def is_no_film(refusal: Refusal, film: str | BinaryIO, named: Collection[str]) -> bool:
     """Return whether a refused file is plainly no film, so that it is counted and not listed.
 
-    Only files that were found below a folder or in an archive count: who names a file wants to know what is wrong with
-    it. And only what is whole and something else: another kind of file, an object of another modality, several frames.
+    `film` is what `films` yielded. Only files that were found below a folder or in an archive count: who names a file
+    wants to know what is wrong with it. And only what is whole and something else: another kind of file, an object of
+    another modality, several frames.
     """
-    if refusal.source in named or refusal.source == _StandardInput.name:
+    if isinstance(film, ListedFilm) or refusal.source in named or refusal.source == _StandardInput.name:
         return False
     if refusal.reason == "unsupported-format" and _is_empty_or_blank(refusal.source):
         return os.path.basename(refusal.source) in _EMPTY_ON_DISCS

@@ -14,6 +14,7 @@ import click
 from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import OutputError, ServeError
 from xraytransfer.files import write_with
+from xraytransfer.film_privacy import printable_line
 from xraytransfer.observations import OBSERVATIONS
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class FilmOutputs:
                 return True
             except ServeError as error:
                 problem = str(error)
-        click.echo(f"no DICOM result: {outcome.source}: {problem}", err=True)
+        click.echo(printable_line(f"no DICOM result: {outcome.source}: {problem}"), err=True)
         return False
 
     def _write_overlays(self, outcome: Prediction) -> None:
@@ -89,12 +90,11 @@ class FilmOutputs:
         from xraytransfer.overlay import captioned, overlay
 
         stem = _stem(outcome.source)
-        scale = float(outcome.activation_map.max())  # one scale for all six: weak evidence looks weak
         try:
             for i, observation in enumerate(OBSERVATIONS):
                 if self.observations and observation.identifier not in self.observations:
                     continue
-                picture = overlay(outcome.pixels, outcome.activation_map[i], full_scale=scale)
+                picture = overlay(outcome.pixels, outcome.activation_map[i], full_scale=outcome.full_scale)
                 save = partial(captioned(picture, _caption(outcome, i)).save, format="PNG")
                 write_with(self.overlay / f"{stem}.{observation.identifier}.png", save)
         except OSError as error:
@@ -116,6 +116,8 @@ def _caption(outcome: Prediction, i: int) -> list[str]:
     limit = "" if threshold is None else f" (threshold {threshold:.3f})"
     return [
         f"{OBSERVATIONS[i].name}: probability {outcome.probability[i]:.3f}{limit}",
-        f"Model {outcome.model.name} {outcome.model.version}. Colour: where evidence lies, no outline of a finding.",
+        f"Model {outcome.model.name} {outcome.model.version} ({outcome.model.sha256[:12]}).",
+        "Colour: where evidence lies, no outline of a finding.",
+        *outcome.cautions,
         RESEARCH_NOTICE,
     ]

@@ -38,7 +38,7 @@ def show(model: str, as_json: bool, as_html: bool) -> None:
     """Show the card of MODEL: a shipped model's name or a model file."""
     from xraytransfer.errors import ModelFileError
     from xraytransfer.model_file import describe
-    from xraytransfer.model_summary import summary
+    from xraytransfer.model_summary import checksum_line, summary
 
     description = describe(model)
     card = Path(description.path).with_suffix(".md")
@@ -50,7 +50,9 @@ def show(model: str, as_json: bool, as_html: bool) -> None:
             raise ModelFileError(f"{page}: no such file; `xraytransfer export` writes it beside the model")
         click.echo(page.read_text("utf-8"))
     else:
-        click.echo(card.read_text("utf-8") if card.is_file() else summary(description))
+        click.echo(
+            f"{card.read_text('utf-8')}\n{checksum_line(description)}" if card.is_file() else summary(description)
+        )
 
 
 @models.command()

@@ -26,8 +26,9 @@ from xraytransfer.cli.film_list import STDIN, films, is_no_film, sample_film
 from xraytransfer.cli.film_outputs import FilmOutputs
 from xraytransfer.cli.film_version import FilmVersion, film_version
 from xraytransfer.cli.predict_usage import beside_a_manifest, check_usage, form_of, output_file
-from xraytransfer.constants import DECODING, DEVICES, FORMATS, RESEARCH_NOTICE
+from xraytransfer.constants import DECODING, DEVICES, FORMATS, RESEARCH_NOTICE, UNINTENDED_FILMS
 from xraytransfer.errors import OutputError
+from xraytransfer.film_privacy import keep_films_private
 from xraytransfer.observations import OBSERVATIONS
 
 if TYPE_CHECKING:
@@ -68,6 +69,13 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--any-modality", is_flag=True, help="Score films whose header says they are no chest radiograph.")
 @click.option("--any-film", is_flag=True, help="Score films that the model's quality gate refuses.")
 @click.option(
+    "--unintended-films",
+    type=click.Choice(UNINTENDED_FILMS),
+    default="note",
+    show_default=True,
+    help="Films of patients under 18 and of animals, by the header: score them with a note, or refuse them.",
+)
+@click.option(
     "--decode",
     type=click.Choice(DECODING),
     default="full",
@@ -87,6 +95,7 @@ def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
     or - for one film on standard input. One line on standard error for each film that is refused; what is found in a
     folder or an archive and is plainly no film is counted.
     """
+    keep_films_private()
     archive = {name: options.pop(name) for name in ARCHIVE_OPTIONS}
     if (status := archive.pop("status")) is not None:
         click.get_current_context().exit(print_status(status))
@@ -117,6 +126,7 @@ def run(
     overwrite: bool,
     any_modality: bool,
     any_film: bool,
+    unintended_films: str,
     decode: str,
     dicomweb: str | None,
     study_uid: str | None,
@@ -131,7 +141,7 @@ def run(
     """
     from xraytransfer.cli.parquet_results import open_results
 
-    classifier = _load_beside_the_reader(model, device, threads)
+    classifier = _load_beside_the_reader(model, device, threads, unintended_films)
     written = [path for path in (output, *outputs.folders) if path is not None]
     sources: Iterable[str | BinaryIO] = films(paths, without=written)
     if dicomweb is not None and study_uid is not None:
@@ -209,7 +219,7 @@ def _write_all(
     for outcome in outcomes:
         film, version = drawn.popleft()
         if isinstance(outcome, Refusal):
-            if is_no_film(outcome, named):
+            if is_no_film(outcome, film, named):
                 counts.no_films[outcome.reason] += 1
                 continue
             counts.refused += 1
@@ -228,7 +238,8 @@ def _check_model(classifier: Classifier, results: ResultsFile | ParquetResults) 
     if others:
         raise OutputError(
             f"{results.path}: holds results of {others[0]}, another model than {classifier.description.name} "
-            f"{classifier.description.version}; name that one with --model, or another file with -o"
+            f"{classifier.description.version} ({classifier.description.sha256[:12]}); "
+            "name that one with --model, or another file with -o"
         )
 
 
@@ -248,12 +259,12 @@ def _draw(
             yield film
 
 
-def _load_beside_the_reader(model: str, device: str, threads: int | None) -> Classifier:
+def _load_beside_the_reader(model: str, device: str, threads: int | None, unintended_films: str) -> Classifier:
     """Load the model in one thread while this one imports the reader: each takes about as long."""
     from xraytransfer.classifier import load
 
     with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(load, model, device=device, threads=threads)
+        loading = pool.submit(load, model, device=device, threads=threads, unintended_films=unintended_films)
         import xraytransfer.radiograph
         import xraytransfer.resize  # noqa: F401
 

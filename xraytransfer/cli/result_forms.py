@@ -8,6 +8,7 @@ import json
 from typing import TypeAlias
 
 from xraytransfer.cli.film_version import FilmVersion
+from xraytransfer.film_privacy import printable_line
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.prediction import RESEARCH_NOTICE, Prediction, Refusal
 
@@ -57,8 +58,8 @@ def one_line(source: str) -> str:
 
 
 def printable(source: str) -> str:
-    """Return a name as it stands in a table or a message: no line breaks, no bytes that are no text."""
-    return one_line(source).encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return a name as it stands in a table or a message: no breaks, no control characters, no bytes."""
+    return printable_line(source)
 
 
 def _record_cells(result: Result) -> list[object]:

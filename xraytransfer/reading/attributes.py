@@ -1,4 +1,4 @@
-"""The attributes that a picture depends on; no other attribute of a DICOM file is read.
+"""The attributes that a picture depends on, and those that tell a human adult; no other attribute of a file is read.
 
 References
 ----------
@@ -13,12 +13,20 @@ ATTRIBUTES: dict[str, tuple[int, str]] = {
     "MediaStorageSOPClassUID": (0x00020002, "UI"),
     "TransferSyntaxUID": (0x00020010, "UI"),
     "SOPClassUID": (0x00080016, "UI"),
+    "StudyDate": (0x00080020, "DA"),
+    "AcquisitionDate": (0x00080022, "DA"),
+    "ContentDate": (0x00080023, "DA"),
+    "AcquisitionDateTime": (0x0008002A, "DT"),
     "Modality": (0x00080060, "CS"),
     "CodeValue": (0x00080100, "SH"),
     "CodingSchemeDesignator": (0x00080102, "SH"),
     "CodeMeaning": (0x00080104, "LO"),
     "PresentationIntentType": (0x00080068, "CS"),
     "AnatomicRegionSequence": (0x00082218, "SQ"),
+    "PatientBirthDate": (0x00100030, "DA"),
+    "PatientAge": (0x00101010, "AS"),
+    "PatientSpeciesDescription": (0x00102201, "LO"),
+    "PatientSpeciesCodeSequence": (0x00102202, "SQ"),
     "BodyPartExamined": (0x00180015, "CS"),
     "ViewPosition": (0x00185101, "CS"),
     "PatientOrientation": (0x00200020, "CS"),

@@ -32,7 +32,9 @@ _LUMA = (19595, 38470, 7471)
 _BLOCK_ROWS = 256
 
 
-def grey_of_components(components: NDArray[np.unsignedinteger[Any]], bits: int) -> tuple[NDArray[Any], list[str]]:
+def grey_of_components(
+    components: NDArray[np.unsignedinteger[Any]], bits: int, *, may_be_ybr: bool = True
+) -> tuple[NDArray[Any], list[str]]:
     """Return the grey picture in three components, which are red, green, blue or luma and two chromas.
 
     Which of the two they are is told by the pixels: in the right reading a film is grey. (Headers and the
@@ -44,6 +46,8 @@ def grey_of_components(components: NDArray[np.unsignedinteger[Any]], bits: int) 
         As stored.
     bits : int
         Bits of a component: white is ``2**bits - 1``.
+    may_be_ybr : bool
+        Whether the format can hold luma and chromas. PNG and palettes hold red, green, blue and nothing else.
 
     Returns
     -------
@@ -58,9 +62,11 @@ def grey_of_components(components: NDArray[np.unsignedinteger[Any]], bits: int) 
     """
     limit = VISIBLE_SATURATION * ((1 << bits) - 1)
     rgb_share, rgb_largest = _saturation(components, limit, chroma=None)
-    ybr_share, ybr_largest = _saturation(components, limit, chroma=1 << (bits - 1))
-    is_ybr = ybr_share < rgb_share
-    share, largest = (ybr_share, ybr_largest) if is_ybr else (rgb_share, rgb_largest)
+    share, largest, is_ybr = rgb_share, rgb_largest, False
+    if may_be_ybr and rgb_share:
+        ybr_share, ybr_largest = _saturation(components, limit, chroma=1 << (bits - 1))
+        if ybr_share < rgb_share:
+            share, largest, is_ybr = ybr_share, ybr_largest, True
     if share > COLOURED_SHARE:
         raise RadiographError(
             "colour",

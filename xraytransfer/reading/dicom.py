@@ -18,6 +18,7 @@ from xraytransfer.reading.elements import Elements
 from xraytransfer.reading.grey_attributes import read_lookup_table, read_modality_lut, read_padding, read_voi
 from xraytransfer.reading.grey_rule import all_words, look_up
 from xraytransfer.reading.intensity import grey_levels
+from xraytransfer.reading.patient import patient_notes
 from xraytransfer.reading.pixel_format import PixelFormat, Words, check_size
 from xraytransfer.reading.projection import check_projection, check_view
 from xraytransfer.reading.radiograph import Radiograph
@@ -66,7 +67,7 @@ def read_film(
     RadiographError
         With the reason; see `errors.REASONS`.
     """
-    collected = list(notes)
+    collected = [*notes, *patient_notes(header)]
     try:
         if not any_modality:
             collected += check_projection(header)
@@ -190,7 +191,7 @@ def _through_palette(header: Elements, words: Words, fmt: PixelFormat) -> tuple[
         # one entry for each possible word, so that large pictures need no large numbers
         channels.append(table(fmt.values(all_words(words))).astype(np.int64) >> max(table.bits - 8, 0))
     eight = [look_up(channel.astype(np.uint8), words) for channel in channels]
-    grey, notes = grey_of_components(np.stack(eight, axis=2), 8)
+    grey, notes = grey_of_components(np.stack(eight, axis=2), 8, may_be_ybr=False)
     return grey, PixelFormat(fmt.rows, fmt.columns, 8, 8, 7, False), ["palette", *notes]
 
 

@@ -1,6 +1,7 @@
 """DICOM data elements: where each value of a byte string begins and ends, without copying or decoding it.
 
-Only the elements that a picture depends on are kept; a patient's data are stepped over and never decoded.
+Only the elements in `attributes` are kept; of a patient's data those are the age and the species, of which no more
+than "under 18" and "animal" is ever told (`patient`). Names and identifiers are stepped over and never decoded.
 The walk is a loop, not a recursion, counts its steps, touches no global state and gives no warnings, so
 that it is safe in many threads and on hostile files. (pydicom's reader recurses, warns through the
 process-wide `warnings` module and takes longer to import than a film takes to read: see docs/reading.md.)

@@ -83,7 +83,7 @@ def read_raster(
                 count = halvings(read_header(data, whole=False), PixelFormat(rows, columns, 8, 8, 7, False), side)
                 image.draft("L", (columns >> count, rows >> count))
             image.load()
-            words, notes = _grey(image)
+            words, notes = _grey(image, may_be_ybr=kind == "jpeg")
         reduction = round(columns / words.shape[1])
         transpose = _TRANSPOSES.get(_orientation(exif))
         if transpose is not None:
@@ -138,7 +138,7 @@ def _deep_grey(data: bytes) -> tuple[NDArray[Any], list[str]]:
             notes.append("transparent pixels laid on black")
     if channels.shape[2] == 1:
         return channels[..., 0], notes
-    grey, colour_notes = grey_of_components(channels, 16)
+    grey, colour_notes = grey_of_components(channels, 16, may_be_ybr=False)
     return grey, notes + colour_notes
 
 
@@ -151,7 +151,7 @@ def _on_black(channels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     return out
 
 
-def _grey(image: Image.Image) -> tuple[NDArray[Any], list[str]]:
+def _grey(image: Image.Image, *, may_be_ybr: bool) -> tuple[NDArray[Any], list[str]]:
     notes = []
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
@@ -164,7 +164,7 @@ def _grey(image: Image.Image) -> tuple[NDArray[Any], list[str]]:
             notes.append("transparent pixels laid on black")
         image = image.convert("RGB")
     if image.mode == "RGB":
-        grey, colour_notes = grey_of_components(np.asarray(image), 8)
+        grey, colour_notes = grey_of_components(np.asarray(image), 8, may_be_ybr=may_be_ybr)
         return grey, notes + colour_notes
     if image.mode == "1":
         return np.asarray(image.convert("L")), [*notes, "one bit per pixel"]

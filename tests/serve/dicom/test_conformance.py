@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +83,7 @@ def test_settings() -> None:
 
 def test_codes_of_the_findings() -> None:
     assert table("findings") == [[row.name, row.code.value, row.code.scheme, row.code.meaning] for row in OBSERVATIONS]
-    for code in (sr.CHEST_RADIOGRAPHY, sr.MEMBER_SPREAD):
+    for code in (sr.CHEST_RADIOGRAPHY, sr.MEMBER_SPREAD, sr.REPORT_NAMES_A_FINDING):
         words = f"({code.value}, {code.scheme_designator}, {code.meaning})"
         assert words in " ".join(STATEMENT.split())
 
@@ -104,14 +103,14 @@ def test_attributes(kind: str) -> None:
         radiograph={},
         model=ModelIdentity("toy", "1", "ab" * 32),
         provider="CPUExecutionProvider",
+        raw_member_probability=np.full((2, 6), 0.5, np.float32),
     )
 
     def make(film: Dataset) -> Dataset:
-        moment = datetime(2026, 1, 2, tzinfo=timezone.utc)
         if kind == "SR":
-            return sr.structured_report(film, prediction, moment)
+            return sr.structured_report(film, prediction)
         pixels = np.tile(np.arange(64, dtype=np.uint8), (64, 1))
-        return secondary_capture.secondary_capture(film, pixels, prediction, moment)
+        return secondary_capture.secondary_capture(film, pixels, prediction)
 
     rows = table(f"{kind} attributes")
     bare = {f"({element.tag.group:04X},{element.tag.elem:04X})" for element in make(film)}

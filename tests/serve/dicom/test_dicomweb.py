@@ -20,7 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.dicom.connection import Answer, UnreachableError
-from xraytransfer.serve.dicom.dicomweb import films_of_examination, web_connection
+from xraytransfer.serve.dicom.dicomweb import films_of_examination, probe_web, web_connection
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
 from xraytransfer.serve.spool.database import Delivery
 
@@ -30,6 +30,7 @@ class Service:
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, Any]] = [(200, {})]
+        self.kind = "application/dicom+json"
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         service = self
 
@@ -40,7 +41,7 @@ class Service:
                 status, body = service.answers.pop(0) if len(service.answers) > 1 else service.answers[0]
                 data = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self.send_response(status)
-                self.send_header("Content-Type", "application/dicom+json")
+                self.send_header("Content-Type", service.kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -83,16 +84,24 @@ def settings(url: str) -> DicomSettings:
     )
 
 
-def failed(reason: int) -> dict[str, Any]:
-    item = {"00081197": {"vr": "US", "Value": [reason]}, "00081155": {"vr": "UI", "Value": ["2.25.1"]}}
+def failed(reason: int, uid: str = "2.25.1") -> dict[str, Any]:
+    item = {"00081197": {"vr": "US", "Value": [reason]}, "00081155": {"vr": "UI", "Value": [uid]}}
     return {"00081198": {"vr": "SQ", "Value": [item]}}
+
+
+def stored(uid: str = "2.25.1") -> dict[str, Any]:
+    return {"00081199": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": [uid]}}]}}
 
 
 @pytest.mark.parametrize(
     ("status", "body", "answer"),
     [
-        (200, {}, Answer.TAKEN),
-        (200, b"", Answer.TAKEN),
+        (200, stored(), Answer.TAKEN),
+        (202, stored(), Answer.TAKEN),
+        (200, stored("2.25.7"), Answer.LATER),
+        (200, failed(0x0111, "2.25.7"), Answer.LATER),
+        (409, failed(0x0110), Answer.LATER),
+        (405, b"<html>", Answer.LATER),
         (202, failed(0xA700), Answer.LATER),
         (200, failed(0x0111), Answer.TAKEN),
         (409, failed(0x0111), Answer.TAKEN),
@@ -114,21 +123,69 @@ def test_answers_to_stow(service: Service, delivery: Delivery, status: int, body
     chosen = settings(service.url)
     with web_connection(chosen.destinations[0], chosen) as connection:
         assert connection.store(delivery)[0] is answer
-    ((method, path, headers),) = service.requests  # one request: repeats are the sender's business
+    method, path, headers = service.requests[0]
+    # one request, and perhaps a search: repeats are the sender's business
+    assert [request[0] for request in service.requests[1:]] in ([], ["GET"])
     assert (method, path) == ("POST", "/dicom-web/studies/1.2.3.1")
     assert headers["Authorization"] == "Bearer secret-token"
     assert headers["Content-Type"].startswith('multipart/related; type="application/dicom"')
 
 
-@pytest.mark.parametrize(("status", "body"), [(500, b""), (502, b""), (503, b""), (200, b"not JSON")])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(500, b""), (502, b""), (503, b""), (200, b"not JSON"), (200, b""), (200, {}), (200, []), (200, b"<html>")],
+)
 def test_a_service_that_is_ill(service: Service, delivery: Delivery, status: int, body: bytes) -> None:
     service.answers = [(status, body)]
     chosen = settings(service.url)
     with (
         web_connection(chosen.destinations[0], chosen) as connection,
-        pytest.raises(UnreachableError, match=r"HTTP status 50|not DICOMweb's"),
+        pytest.raises(UnreachableError, match=r"HTTP status 50|not DICOMweb's .perhaps a wrong address"),
     ):
         connection.store(delivery)
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/dicom+xml", "application/dicom+json", ""])
+def test_a_login_page_takes_nothing(service: Service, delivery: Delivery, kind: str) -> None:
+    service.answers, service.kind = [(200, b"<html><body>Please log in<br></body></html>")], kind
+    chosen = settings(service.url)
+    with (
+        web_connection(chosen.destinations[0], chosen) as connection,
+        pytest.raises(UnreachableError, match="the login page of a proxy"),
+    ):
+        connection.store(delivery)
+
+
+def test_a_media_type_with_parameters(service: Service, delivery: Delivery) -> None:
+    service.answers, service.kind = [(200, stored())], "application/dicom+json; charset=UTF-8"
+    chosen = settings(service.url)
+    with web_connection(chosen.destinations[0], chosen) as connection:
+        assert connection.store(delivery) == (Answer.TAKEN, "stored")
+
+
+@pytest.mark.parametrize(("status", "body"), [(409, failed(0x0110)), (200, b""), (200, {})])
+def test_what_a_search_finds_is_there(service: Service, delivery: Delivery, status: int, body: Any) -> None:
+    service.answers = [(status, body), (200, [{"00080018": {"vr": "UI", "Value": ["2.25.1"]}}])]
+    chosen = settings(service.url)
+    with web_connection(chosen.destinations[0], chosen) as connection:
+        assert connection.store(delivery) == (Answer.TAKEN, "there already")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "found"),
+    [
+        (200, [], "answers a search"),
+        (204, b"", "answers a search"),
+        (404, b"", "HTTP status 404: perhaps a wrong address"),
+        (401, b"", "the token is missing or wrong"),
+        (501, b"", "cannot be searched"),
+        (200, b"<html>", "something else than DICOMweb"),
+    ],
+)
+def test_probing(service: Service, status: int, body: Any, found: str) -> None:
+    service.answers = [(status, body)]
+    chosen = settings(service.url)
+    assert found in probe_web(chosen.destinations[0], chosen)
 
 
 def test_a_service_that_is_away(service: Service, delivery: Delivery) -> None:

@@ -532,6 +532,42 @@ def test_films_that_wait_are_scored_after_a_restart(start: Any, pacs: Pacs) -> N
     assert len(pacs.kept) == len(pacs.stored) == 2
 
 
+def test_results_for_a_destination_that_was_renamed_are_named(start: Any, pacs: Pacs, caplog: Any) -> None:
+    pacs.stop()
+    service = start()
+    assert send(service, make_film()) == [0]
+    wait_for(lambda: service.counts()["results_waiting"] == 1)
+    service.close()
+    pacs.start()
+    caplog.clear()
+    other = start(destinations=(Destination.parse("OTHER@127.0.0.1:1"),))
+    old = f"PACS@127.0.0.1:{pacs.port}"
+    assert any(f"for {old}, which no --send-to names" in record.getMessage() for record in caplog.records)
+    samples = {
+        (sample.labels["destination"], sample.labels["configured"]): sample.value
+        for family in other.collect()
+        for sample in family.samples
+        if "destination" in sample.labels
+    }
+    assert samples == {(old, "no"): 1, ("OTHER@127.0.0.1:1", "yes"): 0}
+    other.close()
+    again = start()
+    wait_for(lambda: again.counts()["sent_total"] == 1)
+
+
+def test_what_stands_at_a_destination_is_said(start: Any, pacs: Pacs, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
+    deaf = AE("DEAF")
+    deaf.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+    peer = deaf.start_server(("127.0.0.1", 0), block=False)
+    names = (f"PACS@127.0.0.1:{pacs.port}", f"DEAF@127.0.0.1:{peer.server_address[1]}", "AWAY@127.0.0.1:1")
+    start(destinations=tuple(map(Destination.parse, names)))
+    said = ("does not take C-ECHO; accepts our results", "accepts none of our SOP classes", "does not answer")
+    for name, words in zip(names, said, strict=True):
+        wait_for(lambda line=(name, words): any(all(w in r.getMessage() for w in line) for r in caplog.records))
+    peer.shutdown()
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 
@@ -21,17 +20,17 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from results import MODEL, make_film, make_prediction
 from xraytransfer.errors import ServeError
 from xraytransfer.quality_gate import QualityGateResult
+from xraytransfer.reading.patient import ANIMAL, UNDER_18
 from xraytransfer.serve.dicom_results.results import encode
 from xraytransfer.serve.dicom_results.secondary_capture import picture, secondary_capture
 
-MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 FILM = (np.mgrid[:300, :250].sum(axis=0) // 3).astype(np.uint8)
 AMBER = (255, 190, 60)
 
 
 @pytest.fixture(scope="module")
 def capture() -> Dataset:
-    return dcmread(BytesIO(encode(secondary_capture(make_film(), FILM, make_prediction(), MOMENT))))
+    return dcmread(BytesIO(encode(secondary_capture(make_film(), FILM, make_prediction()))))
 
 
 def test_it_is_a_colour_picture_in_the_films_examination(capture: Dataset) -> None:
@@ -66,13 +65,33 @@ def test_the_notice_is_burned_into_both_ends(capture: Dataset) -> None:
 
 def test_a_film_that_was_refused_and_scored_all_the_same_says_so_in_the_picture(capture: Dataset) -> None:
     refused = QualityGateResult(False, "sideways", "it lies on its side", {"upright": 0.1, "sideways": 0.9}, 1.0)
-    forced = secondary_capture(make_film(), FILM, make_prediction(acceptance=refused), MOMENT)
+    forced = secondary_capture(make_film(), FILM, make_prediction(acceptance=refused))
     assert forced.ImageComments.startswith("The model's quality gate refused this film (sideways)")
     assert "do not locate findings" in forced.ImageComments
     assert "film=sideways" in forced.DerivationDescription
     band, usual = forced.pixel_array[:40], capture.pixel_array[:40]
     assert (band < 80).all(axis=2).sum() > 1.3 * (usual < 80).all(axis=2).sum()  # more letters
     assert np.array_equal(forced.pixel_array[-40:], capture.pixel_array[-40:])
+
+
+@pytest.mark.parametrize("note", [UNDER_18, ANIMAL])
+def test_a_patient_that_models_are_not_meant_for_is_told_in_the_picture(note: str, capture: Dataset) -> None:
+    told = secondary_capture(make_film(), FILM, make_prediction(radiograph={"notes": [note]}))
+    assert told.ImageComments.startswith(f"Outside the intended use: {note}.")
+    band, usual = told.pixel_array[:40], capture.pixel_array[:40]
+    assert (band < 80).all(axis=2).sum() > 1.3 * (usual < 80).all(axis=2).sum()  # more letters
+
+
+def test_one_colour_scale_for_all_maps() -> None:
+    """Weak evidence looks weak: a map that is a tenth of another's gets a tenth of its colour."""
+    maps = np.zeros((6, 4, 4), np.float32)
+    maps[0], maps[3] = 1.0, 0.1
+    shown = np.asarray(picture(FILM, make_prediction(activation_map=maps))).astype(int)
+    plain = np.asarray(picture(FILM, make_prediction(activation_map=np.zeros((6, 4, 4), np.float32)))).astype(int)
+    change = np.abs(shown - plain).sum(axis=2)
+    height, width = change.shape[0] // 2, change.shape[1] // 4
+    strong, weak = change[:height, width : 2 * width].sum(), change[height:, :width].sum()
+    assert 0 < weak < strong / 2
 
 
 def test_each_observation_has_its_own_map() -> None:
@@ -90,14 +109,14 @@ def test_each_observation_has_its_own_map() -> None:
 
 
 def test_a_repeat_is_the_same_object_byte_for_byte() -> None:
-    one = encode(secondary_capture(make_film(), FILM, make_prediction(), MOMENT))
-    assert encode(secondary_capture(make_film(), FILM, make_prediction(), MOMENT)) == one
+    one = encode(secondary_capture(make_film(), FILM, make_prediction()))
+    assert encode(secondary_capture(make_film(), FILM, make_prediction())) == one
 
 
 def test_what_was_lossy_stays_lossy() -> None:
     film = make_film(LossyImageCompression="01", LossyImageCompressionRatio="12.5")
     film.LossyImageCompressionMethod = "ISO_10918_1"
-    capture = secondary_capture(film, FILM, make_prediction(), MOMENT)
+    capture = secondary_capture(film, FILM, make_prediction())
     assert (capture.LossyImageCompression, capture.LossyImageCompressionRatio) == ("01", 12.5)
     assert capture.LossyImageCompressionMethod == "ISO_10918_1"
 
@@ -116,14 +135,14 @@ def test_no_operating_point_is_said_not_invented() -> None:
 
 def test_a_long_model_name_fits() -> None:
     long = replace(MODEL, name="n" * 300, version="v" * 100)
-    capture = secondary_capture(make_film(), FILM, make_prediction(model=long), MOMENT)
+    capture = secondary_capture(make_film(), FILM, make_prediction(model=long))
     assert len(capture.ManufacturerModelName) == 64
     assert len(capture.DerivationDescription) <= 1024
 
 
 def test_a_film_without_an_examination_is_refused() -> None:
     with pytest.raises(ServeError, match="StudyInstanceUID is absent"):
-        secondary_capture(make_film(StudyInstanceUID=None), FILM, make_prediction(), MOMENT)
+        secondary_capture(make_film(StudyInstanceUID=None), FILM, make_prediction())
 
 
 @pytest.mark.peer
@@ -131,7 +150,7 @@ def test_dciodvfy_finds_no_error(tmp_path: Path, sample_film: Callable[[str], Pa
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is not installed: apt-get install dicom3tools")
     film = dcmread(sample_film("RG1_UNCR"), stop_before_pixels=True)
-    for name, dataset in (("a", capture), ("b", secondary_capture(film, FILM, make_prediction(), MOMENT))):
+    for name, dataset in (("a", capture), ("b", secondary_capture(film, FILM, make_prediction()))):
         (tmp_path / name).write_bytes(encode(dataset))
         done = subprocess.run(
             ["dciodvfy", str(tmp_path / name)], capture_output=True, text=True, check=False, timeout=30

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,16 +22,15 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID, Comprehensive3DSRStorage
 
 from results import MODEL, make_film, make_prediction
-from xraytransfer.constants import RESEARCH_NOTICE
+from xraytransfer.constants import NOT_INTENDED_USE, RESEARCH_NOTICE
 from xraytransfer.errors import OutputError, ServeError
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.quality_gate import QualityGateResult
+from xraytransfer.reading.patient import ANIMAL, UNDER_18
 from xraytransfer.serve.dicom_results import uids
-from xraytransfer.serve.dicom_results.identity import identify
+from xraytransfer.serve.dicom_results.identity import UNKNOWN_MOMENT, identify
 from xraytransfer.serve.dicom_results.results import ResultFolders, encode, write_results
-from xraytransfer.serve.dicom_results.structured_report import COMMENT, structured_report
-
-MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+from xraytransfer.serve.dicom_results.structured_report import COMMENT, REPORT_NAMES_A_FINDING, structured_report
 
 
 def reread(dataset: Dataset) -> Dataset:
@@ -43,7 +43,7 @@ def children(item: Dataset, meaning: str) -> list[Dataset]:
 
 @pytest.fixture(scope="module")
 def report() -> Dataset:
-    return reread(structured_report(make_film(), make_prediction(), MOMENT))
+    return reread(structured_report(make_film(), make_prediction()))
 
 
 def groups(report: Dataset) -> list[Dataset]:
@@ -84,16 +84,36 @@ def test_root_and_flags(report: Dataset) -> None:
 
 def test_a_film_that_was_refused_and_scored_all_the_same_is_told_from_others() -> None:
     refused = QualityGateResult(False, "sideways", "it lies on its side", {"upright": 0.1, "sideways": 0.9}, 1.0)
-    report = reread(structured_report(make_film(), make_prediction(acceptance=refused), MOMENT))
+    report = reread(structured_report(make_film(), make_prediction(acceptance=refused)))
     (comment,) = children(report, "Comment")
     assert comment.TextValue.startswith("The model's quality gate refused this film (sideways)")
     assert comment.TextValue.endswith(COMMENT)
     told = {child.TextValue for child in children(groups(report)[0], "Algorithm Parameters")}
     assert "film=sideways" in told
     accepted = QualityGateResult(True, None, None, {"upright": 1.0}, 1.0)
-    report = reread(structured_report(make_film(), make_prediction(acceptance=accepted), MOMENT))
+    report = reread(structured_report(make_film(), make_prediction(acceptance=accepted)))
     assert children(report, "Comment")[0].TextValue == COMMENT
     assert "film=accepted" in {child.TextValue for child in children(groups(report)[0], "Algorithm Parameters")}
+
+
+@pytest.mark.parametrize(("threshold", "answer"), [(0.0, codes.SCT.No), (1.0, codes.SCT.Yes)])
+def test_no_finding_is_told_without_a_double_negative(threshold: float, answer: Any) -> None:
+    position = [row.identifier for row in OBSERVATIONS].index("no_finding")
+    thresholds = tuple(threshold if i == position else 0.5 for i in range(len(OBSERVATIONS)))
+    report = reread(structured_report(make_film(), make_prediction(thresholds=thresholds)))
+    read = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    assert [
+        (row.name, row.value) for row in read[position].get_qualitative_evaluations(name=REPORT_NAMES_A_FINDING)
+    ] == [(REPORT_NAMES_A_FINDING, answer)]
+    assert len(read[0].get_qualitative_evaluations(name=codes.DCM.PresenceOfProperty)) == 1
+
+
+@pytest.mark.parametrize("note", [UNDER_18, ANIMAL])
+def test_a_patient_that_models_are_not_meant_for_is_told(note: str) -> None:
+    report = reread(structured_report(make_film(), make_prediction(radiograph={"notes": [note]})))
+    (comment,) = children(report, "Comment")
+    assert comment.TextValue.startswith(f"Outside the intended use: {note}.")
+    assert NOT_INTENDED_USE in comment.TextValue
 
 
 def test_the_groups_are_flat_and_name_algorithm_and_film(report: Dataset) -> None:
@@ -140,8 +160,8 @@ def test_patient_and_examination_are_the_films(report: Dataset) -> None:
 
 
 def test_a_repeat_is_the_same_object_byte_for_byte() -> None:
-    one = encode(structured_report(make_film(), make_prediction(), MOMENT))
-    assert encode(structured_report(make_film(), make_prediction(), MOMENT)) == one
+    one = encode(structured_report(make_film(), make_prediction()))
+    assert encode(structured_report(make_film(), make_prediction())) == one
 
 
 def test_uids_tell_films_examinations_kinds_and_models_apart() -> None:
@@ -163,7 +183,7 @@ def test_uids_tell_films_examinations_kinds_and_models_apart() -> None:
 def test_a_film_that_nothing_can_refer_to_is_refused(keyword: str, value: str | None) -> None:
     film = make_film(**{keyword: value})
     with pytest.raises(ServeError, match=rf"{keyword} is (absent|not a valid UID)") as raised:
-        structured_report(film, make_prediction(), MOMENT)
+        structured_report(film, make_prediction())
     assert value is None or value in {"", "x"} or value not in str(raised.value)
 
 
@@ -189,7 +209,7 @@ def test_values_that_break_their_rules_are_left_empty_or_kept_but_never_warned_a
         InstanceNumber=b"-3",
         PatientAge=b"old",
     )
-    report = structured_report(film, make_prediction(), MOMENT)
+    report = structured_report(film, make_prediction())
     assert not report.PatientBirthDate
     assert not report.StudyDate
     assert not report.StudyTime
@@ -215,16 +235,31 @@ def test_values_that_break_their_rules_are_left_empty_or_kept_but_never_warned_a
 def test_names_survive_in_every_script(character_set: bytes, encoded: bytes, name: str) -> None:
     film = raw_film(SpecificCharacterSet=character_set, PatientName=encoded)
     assert identify(film).values["PatientName"] == name
-    assert str(reread(structured_report(film, make_prediction(), MOMENT)).PatientName) == name
+    assert str(reread(structured_report(film, make_prediction())).PatientName) == name
 
 
-def test_times_are_told_in_the_films_zone() -> None:
-    report = structured_report(make_film(TimezoneOffsetFromUTC="+0530"), make_prediction(), MOMENT)
-    assert (report.ContentDate, report.ContentTime, report.TimezoneOffsetFromUTC) == (
-        "20260102",
-        "083405",
-        "+0530",
-    )
+@pytest.mark.parametrize(
+    ("changes", "moment"),
+    [
+        ({"AcquisitionDateTime": "20260102030405.123456+0100", "StudyDate": "20250101"}, ("20260102", "030405")),
+        ({"AcquisitionDate": "20260102", "AcquisitionTime": "0304"}, ("20260102", "030400")),
+        ({"ContentDate": "20260102", "StudyDate": "20250101"}, ("20260102", "000000")),
+        ({"AcquisitionDate": "20261399", "StudyDate": "20260102", "StudyTime": "0304055"}, ("20260102", "000000")),
+        ({}, UNKNOWN_MOMENT),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+def test_times_are_the_films(changes: dict[str, str], moment: tuple[str, str]) -> None:
+    report = structured_report(make_film(TimezoneOffsetFromUTC="+0530", **changes), make_prediction())
+    assert (report.ContentDate, report.ContentTime, report.TimezoneOffsetFromUTC) == (*moment, "+0530")
+    assert "InstanceCreationTime" not in report
+    assert "ContributionDateTime" not in report.ContributingEquipmentSequence[0]
+
+
+def test_the_moment_of_scoring_changes_no_byte() -> None:
+    one = encode(structured_report(make_film(), make_prediction()))
+    time.sleep(1.1)  # DICOM's times have seconds
+    assert encode(structured_report(make_film(), make_prediction())) == one
 
 
 @pytest.mark.peer
@@ -235,7 +270,7 @@ def test_toolkits_find_no_error(
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed: apt-get install dcmtk dicom3tools")
     film = dcmread(sample_film("RG1_UNCR"), stop_before_pixels=True)
-    for name, dataset in (("a", report), ("b", structured_report(film, make_prediction(), MOMENT))):
+    for name, dataset in (("a", report), ("b", structured_report(film, make_prediction()))):
         path = tmp_path / f"{name}.dcm"
         path.write_bytes(encode(dataset))
         done = subprocess.run([program, str(path)], capture_output=True, text=True, check=False, timeout=30)

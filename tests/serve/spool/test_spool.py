@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,24 @@ def test_a_postponed_result_waits_and_counts(spool: Spool) -> None:
     assert spool.counts()["results_waiting"] == 1
 
 
+def test_a_clock_that_was_wrong_holds_nothing_up(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 400 * 86_400)
+    for data in (b"scored", b"put back"):
+        spool.receive(data)
+    film, another = spool.claim(), spool.claim()
+    assert film is not None
+    assert another is not None
+    spool.score(film, RESULTS[:1], ["A"])
+    spool.postpone(spool.due("A")[0], 600)
+    spool.release(another, 600, counts=True)
+    assert spool.due("A") == []
+    assert spool.claim() is None
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert len(spool.due("A")) == 1
+    assert spool.claim() is not None
+
+
 def test_a_buried_result_lies_beside_its_reason(spool: Spool) -> None:
     spool.receive(b"film")
     film = spool.claim()
@@ -261,15 +280,6 @@ def test_a_buried_result_lies_beside_its_reason(spool: Spool) -> None:
     assert json.loads(note.read_text())["reason"] == "status A900"
     assert note.with_suffix(".dcm").read_bytes() == b"report"
     assert spool.counts()["dead_total"] == spool.counts()["sent_total"] == 1
-
-
-def test_the_first_moment_is_remembered(spool: Spool) -> None:
-    first = spool.first_scored("2.25.9")
-    folder = spool.folder
-    spool.close()
-    spool.__init__(folder, min_free_bytes=0)  # type: ignore[misc]
-    assert spool.first_scored("2.25.9") == first
-    assert first.tzinfo is not None
 
 
 def test_a_full_spool_says_so(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ import requests
 
 PATIENCE = 60
 PNG = {"Content-Type": "image/png"}
-GIB = 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
 
 
 def picture(seed: int = 0) -> bytes:
@@ -466,15 +467,63 @@ def test_pixels_are_limited(serve_http):
     assert (response.status_code, response.json()["reason"]) == (413, "too-large")
 
 
-def test_connections_are_limited(serve_http, connect):
-    server = serve_http(max_connections=3)
-    held = [connect(server, "") for _ in range(4)]
-    until(lambda: len(server.http.server_state.connections) >= 4)
-    assert httpx.get(f"{server.url}/healthz").status_code == 503
-    for client in held:
+def test_requests_are_limited_and_probes_answered_all_the_same(serve_http, connect):
+    server = serve_http(max_requests=2)
+    uploading = [connect(server, head("Content-Length: 1000")) for _ in range(2)]
+    until(lambda: httpx.get(f"{server.url}/v1/model").status_code == 503)
+    answer = httpx.get(f"{server.url}/v1/model")
+    assert (answer.json()["reason"], answer.headers["retry-after"]) == ("busy", "2")
+    assert "content-security-policy" in answer.headers
+    assert [httpx.get(f"{server.url}/{probe}").status_code for probe in ("healthz", "readyz")] == [200, 200]
+    for client in uploading:
         client.socket.close()
+    until(lambda: httpx.get(f"{server.url}/v1/model").status_code == 200)
+
+
+def test_half_open_and_idle_connections_keep_nobody_out(serve_http, connect):
+    server = serve_http(idle_timeout_s=2, max_requests=8)
+    httpx.get(f"{server.url}/readyz")  # once before, so that its film is scored
+    held = [connect(server, begun) for begun in ("GET / HTTP/1.1\n", "") for _ in range(200)]
+    started = time.monotonic()
+    for path in ("/healthz", "/readyz"):
+        assert httpx.get(server.url + path, timeout=1).status_code == 200
+    assert scores_still(server)
+    assert all(client.ended() for client in held)
+    assert time.monotonic() - started < PATIENCE
     until(lambda: not server.http.server_state.connections)
-    assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+def test_beyond_the_limit_the_oldest_idle_connections_end(serve_http, connect):
+    server = serve_http(max_connections=5)
+    oldest = connect(server, "")
+    time.sleep(1)
+    held = [connect(server, "GET / HTTP/1.1\n") for _ in range(5)]
+    assert oldest.ended()
+    assert len(server.http.server_state.connections) == 5
+    held[0].socket.sendall(b"Host: localhost\r\n\r\n")
+    assert held[0].socket.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_slow_uploads_that_announce_much_lock_nobody_out(serve_http, connect):
+    server = serve_http(max_held_bytes=2048 * MIB)
+    slow = [connect(server, head(f"Content-Length: {64 * MIB}"), bytes(1000)) for _ in range(33)]
+    until(lambda: server.metrics.registry.get_sample_value("xraytransfer_held_bytes") == 33_000)
+    for _ in range(3):
+        for client in slow:
+            client.socket.sendall(bytes(1000))
+        assert scores_still(server)
+
+
+def test_the_limit_of_open_files_is_raised():
+    code = (
+        "import resource, logging; from xraytransfer.serve.web.connections import raise_open_files;"
+        "logging.basicConfig(); resource.setrlimit(resource.RLIMIT_NOFILE, (100, 300));"
+        "raise_open_files(200); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0]);"
+        "raise_open_files(400); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["200", "300"]
+    assert "at most 300 files may be open" in done.stderr
 
 
 def large_picture() -> bytes:

@@ -25,7 +25,7 @@ OPEN = [
     "/",
     "/page.css",
     "/page.js",
-    "/page_client.js",
+    "/client.js",
     "/icon.svg",
     "/reference",
     "/openapi.json",
@@ -67,7 +67,20 @@ def test_the_right_token_opens_and_the_rest_is_open(closed_server):
     assert TOKEN not in repr(Settings(token=TOKEN))
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.nip.io", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:80",
+        "localhost.evil.example",
+        "127.0.0.1.nip.io",
+        "",
+        "127.0.0.1:80@evil.example",
+        "evil.example@127.0.0.1",
+        "127.0.0.1/x",
+        "127.0.0.1:x",
+    ],
+)
 def test_a_page_cannot_rebind_its_name_to_loopback(server, host):
     response = httpx.get(f"{server.url}/v1/model", headers={"Host": host})
     assert (response.status_code, response.json()["reason"]) == (421, "wrong-host")

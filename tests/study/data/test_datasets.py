@@ -180,3 +180,25 @@ def test_other_wrong_input_is_refused(tmp_path: Path):
 )
 def test_ages(text: str | None, years: float | None):
     assert parse_age(text) == pytest.approx(float("nan") if years is None else years, nan_ok=True)
+
+
+def test_views_and_splits_in_other_words(tmp_path: Path):
+    words = ["PA", "AP SUPINE", "LL", "LATERAL", "LPO", ""]
+    rows = [f"{n}.png,{n},1,{word},{['train', 'validate'][n % 2]}" for n, word in enumerate(words)]
+    (tmp_path / "mimic.csv").write_text("\n".join(["file,pid,ed,view,when", *rows]) + "\n")
+    mapping = mapped(tmp_path, table="mimic.csv", labels={"edema": "ed"}, view="view")
+    table = read_dataset("csv", tmp_path, mapping=mapping)
+    assert list(table.view) == ["PA", "AP", ""]
+    assert list(table.official_split) == ["train", "validation", "validation"]
+    assert list(read_dataset("csv", tmp_path, mapping=mapping, views="lateral").patient) == ["2", "3"]
+    assert len(read_dataset("csv", tmp_path, mapping=mapping, views="all")) == 6
+
+
+def test_an_unknown_view_is_refused_until_it_is_translated(tmp_path: Path):
+    (tmp_path / "own.csv").write_text("file,pid,ed,view,when\na.png,1,1,de face,fold 1\n")
+    changes = {"table": "own.csv", "labels": {"edema": "ed"}, "view": "view"}
+    with pytest.raises(StudyError, match=r"own\.csv line 2: view 'de face' is unknown.*view_words"):
+        read_dataset("csv", tmp_path, mapping=mapped(tmp_path, **changes))
+    changes |= {"view_words": {"de face": "PA"}, "split_words": {"fold 1": "test"}}
+    table = read_dataset("csv", tmp_path, mapping=mapped(tmp_path, **changes))
+    assert (table.view[0], table.official_split[0]) == ("PA", "test")

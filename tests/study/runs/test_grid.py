@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +21,14 @@ from xraytransfer.study.data.split import FRACTIONS, SALT
 from xraytransfer.study.runs.grid import Grid
 from xraytransfer.study.runs.grid_runs import grid_runs, place_runs
 from xraytransfer.study.runs.plan import make_plan
+from xraytransfer.study.training.interrupts import EXIT_REQUEUE
 from xraytransfer.study.training.run_folder import differences, list_runs
 
 
 @pytest.fixture
 def grid(tmp_path: Path, made_up_films: Path) -> Grid:
+    for name in ("toy_resnet", "toy_efficientnet"):
+        (tmp_path / f"{name}.safetensors").touch()
     return Grid(
         results=tmp_path / "results",
         data="nih",
@@ -180,3 +187,62 @@ def test_every_option_has_help(command: str):
     options = [p for p in study.commands[command].params if isinstance(p, click.Option)]
     assert options
     assert all(option.help for option in options)
+
+
+def test_a_row_whose_body_does_not_fit_is_refused_before_the_films_are_read(grid: Grid, tmp_path: Path):
+    file = tmp_path / "mine.csv"
+    rows = [
+        "odd,convnext_atto.d2_in1k,ConvNeXt,resnet",
+        "good,test_resnet.r160_in1k,Mine,resnet",
+        "worse,x,Y,transformer",
+    ]
+    file.write_text("\n".join(["name,timm,family,body", *rows, "unknown,no_such_model,Mine,resnet"]) + "\n")
+    mine = replace(grid, architecture_file=file, initialisations=("random",), seeds=(0,), truncations=(0,))
+    for name, message in (
+        ("odd", "architecture odd: timm's model has no part 'conv1', so body 'resnet' does not fit it; it has stem, "),
+        ("worse", "body 'transformer' is none of"),
+        ("unknown", "unknown: timm has no model 'no_such_model'"),
+    ):
+        with pytest.raises(StudyError, match=message):
+            place_runs(replace(mine, architectures=(name,)))
+    assert not grid.results.exists()
+    assert [folder.name for folder in place_runs(replace(mine, architectures=("good",)))] == ["good-random-t0-s0"]
+
+
+def test_absent_weights_are_noticed_before_the_films_are_read(grid: Grid, tmp_path: Path):
+    (tmp_path / "toy_resnet.safetensors").unlink()
+    with pytest.raises(StudyError, match="no weights for toy_resnet"):
+        place_runs(grid)
+    assert not grid.results.exists()
+
+
+def test_prepare_prints_run_folders_and_trains_nothing(tmp_path: Path, made_up_films: Path):
+    results = tmp_path / "results"
+    asked = arguments(made_up_films, results, "--seed", "0", "--seed", "1", "--workers", "1")
+    answer = CliRunner().invoke(study, ["prepare", *asked], catch_exceptions=False)
+    assert [Path(line) for line in answer.stdout.splitlines()] == [
+        results / "runs" / f"toy_efficientnet-random-t0-s{seed}" for seed in (0, 1)
+    ]
+    assert [sorted(path.name for path in folder.iterdir()) for folder in list_runs(results)] == [["config.json"]] * 2
+
+
+def test_a_cache_needs_no_architecture(tmp_path: Path, made_up_films: Path):
+    asked = ["--data", "nih", "--folder", str(made_up_films), "--results", str(tmp_path), "--resolution", "32"]
+    answer = CliRunner().invoke(study, ["cache", *asked, "--workers", "1"], catch_exceptions=False)
+    assert answer.exit_code == 0
+    assert CliRunner().invoke(study, ["run", *asked]).exit_code == 2
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows has no SIGUSR1")
+def test_a_preempted_run_saves_and_asks_to_be_started_again(toy_run_placer: Callable[..., Path]):
+    folder = toy_run_placer({"epochs": 500, "evaluate_every": 320})
+    command = [sys.executable, "-m", "xraytransfer", "study", "train", str(folder), "--device", "cpu"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any("validation AUROC" in line for line in process.stdout)  # it has begun, and goes on
+        process.send_signal(signal.SIGUSR1)
+        said, error = process.communicate()
+    assert process.returncode == EXIT_REQUEUE, error
+    assert "stopped at step" in said
+    assert (folder / "last" / "state.json").is_file()
+    assert not (folder / "failed.json").exists()

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from xraytransfer.errors import DeviceError
 from xraytransfer.folder_lock import FolderLock
 from xraytransfer.study.runs import scheduler
 from xraytransfer.study.runs.scheduler import Slot, local_slots, run_all
-from xraytransfer.study.training.interrupts import Interrupted
+from xraytransfer.study.training.failures import note_failure
+from xraytransfer.study.training.interrupts import EXIT_REQUEUE, Interrupted
 
 torch = pytest.importorskip("torch")
 
@@ -62,7 +65,6 @@ def finish(folder: Path) -> None:
 def test_runs_fill_the_slots_and_failures_stay_apart(tmp_path: Path):
     folders = runs(tmp_path, 6)
     finish(folders[0])
-    (folders[2] / "failed.json").write_text('{"reason": "the loss is not finite"}')
     codes = {1: 0, 2: 3, 3: -9, 4: 1, 5: 0}
     active: list[Path] = []
     most: list[int] = []
@@ -77,6 +79,8 @@ def test_runs_fill_the_slots_and_failures_stay_apart(tmp_path: Path):
             active.remove(folder)
             if codes[index] == 0:
                 finish(folder)
+            elif index == 2:  # the run notes it itself
+                note_failure(folder, "the loss is not finite", "StudyError")
 
         return MadeUpJob(index, codes[index], end)
 
@@ -148,3 +152,47 @@ def test_a_run_that_another_process_works_on_is_waited_for(tmp_path: Path, finis
     assert started == ([here] if finishes else [here, elsewhere])
     assert lines.count("run1: another process works on it, and is waited for") == 1
     assert "run1: done, validation AUROC 0.700" in lines
+
+
+def test_a_run_that_another_process_took_first_has_not_failed(tmp_path: Path):
+    (folder,) = runs(tmp_path, 1)
+    codes = iter([EXIT_REQUEUE, 0])
+
+    def start(folder: Path, slot: Slot) -> MadeUpJob:
+        code = next(codes)
+        return MadeUpJob(1, code, lambda: code == 0 and finish(folder))
+
+    assert run_all([folder], [Slot("cpu")], lambda line: None, start) == []
+    assert not (folder / "failed.json").exists()
+
+
+def test_retries_keep_every_reason(tmp_path: Path):
+    folders = runs(tmp_path, 2)
+    codes = {folders[0]: iter([-9, 0]), folders[1]: iter([-9, 1, -11])}
+    lines: list[str] = []
+
+    def start(folder: Path, slot: Slot) -> MadeUpJob:
+        code = next(codes[folder])
+        return MadeUpJob(1, code, lambda: code == 0 and finish(folder))
+
+    assert run_all(folders, [Slot("cpu")], lines.append, start, retries=2) == [folders[1]]
+    failed = json.loads((folders[1] / "failed.json").read_text())
+    assert failed["reason"] == "ended by signal 11"
+    assert [one["error"] for one in failed["earlier"]] == ["exit code -9", "exit code 1"]
+    assert sum("attempt 2 of 3 follows" in line for line in lines) == 2
+    assert "attempt 3 of 3 follows" in "\n".join(lines)
+
+
+def test_two_commands_started_together_share_a_results_folder(made_up_films: Path, tmp_path: Path):
+    """Each starts the same runs at the same moment; neither may report a failure or write into the other's files."""
+    command = [sys.executable, "-m", "xraytransfer", "study", "run", "--data", "nih", "--folder", str(made_up_films)]
+    command += ["--results", str(tmp_path), "--architecture", "toy_resnet", "--initialisation", "random"]
+    command += ["--preset", "tiny", "--set", "epochs=1", "--resolution", "32", "--fractions", "0.6", "0.2", "0.2"]
+    command += ["--device", "cpu", "--slots", "1"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    (run,) = (tmp_path / "runs").iterdir()
+    assert all("done, validation AUROC" in text and "failed" not in text for text in said), said
+    assert not (run / "failed.json").exists()
+    assert "another process" not in (run / "output.txt").read_text()

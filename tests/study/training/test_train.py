@@ -178,7 +178,7 @@ def test_a_process_ended_by_sigkill_goes_on(whole: Path, place: Callable[..., Pa
     assert outcome(folder) == outcome(whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_asked_to_stop_it_saves_the_very_step(
     whole: Path, place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, number: int
 ):
