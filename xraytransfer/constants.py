@@ -17,7 +17,7 @@ DEVICES = ("auto", "cuda", "tensorrt", "cpu")
 DECODING = ("full", "reduced")
 """Resolutions at which compressed films are decoded."""
 
-FORMATS = ("table", "json", "jsonl", "csv")
+FORMATS = ("table", "json", "jsonl", "csv", "parquet")
 """Forms in which results are written."""
 
 RESUMABLE = ("jsonl", "csv")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "PASSING",
     "REASONS",
     "BusyError",
     "DeviceError",
@@ -21,6 +22,8 @@ __all__ = [
 REASONS: dict[str, str] = {
     "not-found": "no such file",
     "unreadable": "the file cannot be opened or read",
+    "unavailable": "the store does not give the file",
+    "changed": "the file is not the one that was listed",
     "unsupported-format": "neither DICOM, PNG nor JPEG",
     "corrupt": "the file is damaged",
     "no-pixels": "the object holds no picture",
@@ -42,6 +45,10 @@ REASONS: dict[str, str] = {
     "not-accepted": "the model judged the film unfit to be scored",
 }
 """Every reason a film may be refused for: the same words in CLI, JSON, HTTP problems and metrics."""
+
+
+PASSING = frozenset({"not-found", "unreadable", "unavailable", "changed"})
+"""Reasons that lie in the store and may pass, so that the film is tried again; all others lie in the film."""
 
 
 class XrayTransferError(Exception):

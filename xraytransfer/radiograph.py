@@ -158,21 +158,30 @@ def _read_file(file: BinaryIO, limit: int) -> bytes:
     """Return what a file object holds from where it stands, and one byte more than the limit at most."""
     whole = io.BytesIO()
     left = limit + 1
-    try:
-        # In pieces: asking for the limit at once would set that much memory aside for every file.
-        while left and (part := file.read(min(left, _PIECE))):
-            if not isinstance(part, bytes):
-                raise TypeError("expected a file opened in binary mode")
-            # what is no film is not read to its end
-            if not whole.tell() and len(part) >= _FIRST and sniff(part) is None:
-                raise _unsupported(part)
-            whole.write(part)
-            left -= len(part)
-    except (OSError, ValueError) as error:
-        raise RadiographError("unreadable", f"the file cannot be read ({type(error).__name__})") from None
+    # In pieces: asking for the limit at once would set that much memory aside for every file.
+    while left and (part := _read_piece(file, min(left, _PIECE))):
+        if not isinstance(part, bytes):
+            raise TypeError("expected a file opened in binary mode")
+        # what is no film is not read to its end
+        if not whole.tell() and len(part) >= _FIRST and sniff(part) is None:
+            raise _unsupported(part)
+        whole.write(part)
+        left -= len(part)
     if not whole.tell() and _position(file):
         raise RadiographError("unreadable", "the file object stands at its end: go back to its start with seek(0)")
     return whole.getvalue()
+
+
+def _read_piece(file: BinaryIO, size: int) -> bytes:
+    """Read from a file object; whatever it raises refuses this film and no other."""
+    try:
+        return file.read(size)
+    except RadiographError:
+        raise
+    except (OSError, ValueError) as error:
+        raise RadiographError("unreadable", f"the file cannot be read ({type(error).__name__})") from None
+    except Exception as error:  # clients of stores raise what their libraries raise
+        raise RadiographError("unavailable", f"the file cannot be read ({type(error).__name__})") from error
 
 
 def _position(file: BinaryIO) -> int:

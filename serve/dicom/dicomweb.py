@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
     from xraytransfer.serve.spool.database import Delivery
 
-__all__ = ["NamedFilm", "films_of_examination", "open_client", "probe_web", "web_connection"]
+__all__ = [
+    "NamedFilm",
+    "films_of_examination",
+    "open_client",
+    "probe_web",
+    "search_examination",
+    "service_errors",
+    "web_connection",
+]
 
 
 _WRONG_ADDRESS = "perhaps a wrong address, or the login page of a proxy"
@@ -122,8 +130,8 @@ def films_of_examination(url: str, study_uid: str, token: str | None = None) -> 
         The service does not answer, refuses, or knows no such examination.
     """
     with open_client(url, token) as client:
-        with _errors(url):
-            rows = _search(client, study_uid)
+        with service_errors(url):
+            rows = search_examination(client, study_uid)
         if not rows:
             raise ServeError(f"{url} holds no examination with this Study Instance UID")
         films = [row for row in rows if str(row.get("SOPClassUID", "")) in SOP_CLASSES]
@@ -132,7 +140,7 @@ def films_of_examination(url: str, study_uid: str, token: str | None = None) -> 
                 f"the examination at {url} holds no radiograph: its {len(rows)} objects are of other kinds"
             )
         for film in films:
-            with _errors(url):
+            with service_errors(url):
                 dataset = client.retrieve_instance(study_uid, film.SeriesInstanceUID, film.SOPInstanceUID)
             if str(dataset.get("Manufacturer", "")).strip() == MANUFACTURER:
                 continue  # our own secondary capture of an earlier time
@@ -141,7 +149,7 @@ def films_of_examination(url: str, study_uid: str, token: str | None = None) -> 
             yield NamedFilm(buffer.getvalue(), str(film.SOPInstanceUID))
 
 
-def _search(client: DICOMwebClient, study_uid: str) -> list[Dataset]:
+def search_examination(client: DICOMwebClient, study_uid: str) -> list[Dataset]:
     """Return an examination's objects, page by page, until a page brings nothing new.
 
     The client's own paging never ends with a service that ignores the offset.
@@ -160,7 +168,7 @@ def _search(client: DICOMwebClient, study_uid: str) -> list[Dataset]:
 
 
 @contextmanager
-def _errors(url: str) -> Iterator[None]:
+def service_errors(url: str) -> Iterator[None]:
     """Turn the errors of requests into `ServeError`; their own messages hold UIDs."""
     try:
         yield

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xraytransfer.cli.film_version import film_version
+from xraytransfer.cli.parquet_results import open_results
 from xraytransfer.cli.results_file import ResultsFile
 from xraytransfer.errors import OutputError
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
@@ -226,3 +228,46 @@ def test_an_interruption_inside_a_line_leaves_whole_lines(tmp_path):
     with pytest.raises(KeyboardInterrupt), results:
         results.write(prediction("b.dcm"))
     assert [row["source"] for row in json.loads(path.read_text())["results"]] == ["a.dcm"]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_resume_scores_again_what_may_have_passed_or_has_changed(tmp_path, form):
+    films = [tmp_path / f"{name}.png" for name in ("same", "changed", "gone")]
+    path = tmp_path / "results"
+    with ResultsFile(path, form) as results:
+        for film in films:
+            film.write_bytes(b"film")
+            results.write(prediction(str(film)), film_version(str(film)))
+        results.write(Refusal("lost.dcm", "unavailable", "lost.dcm: the store does not answer"))
+        results.write(REFUSAL)
+    films[1].write_bytes(b"another film")
+    films[2].unlink()
+    with ResultsFile(path, form, resume=True) as results:
+        assert results.done == {str(films[0]), str(films[2]), "b.txt"}
+        assert results.refused_before == 1
+        results.write(prediction(str(films[1])), film_version(str(films[1])))
+    with ResultsFile(path, form, resume=True) as results:
+        assert results.done == {*map(str, films), "b.txt"}
+    assert path.read_text().count("changed.png") == 1
+    assert "lost.dcm" not in path.read_text()
+
+
+def test_parquet_holds_what_csv_holds(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pip install 'xraytransfer[parquet]'")
+    with open_results(tmp_path / "r.csv", "csv", False, False) as results:
+        results.write(prediction())
+        results.write(REFUSAL)
+    with open_results(tmp_path / "r.parquet", "parquet", False, False) as results:
+        results.write(prediction())
+        results.write(REFUSAL)
+    with (tmp_path / "r.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    rows = parquet.read_table(tmp_path / "r.parquet").to_pylist()
+    assert [row["film"] for row in rows] == [line["source"] for line in lines]
+    assert [row["status"] for row in rows] == [line["status"] for line in lines] == ["ok", "unsupported-format"]
+    assert float(lines[0]["edema"]) == pytest.approx(rows[0]["edema"], abs=1e-6)
+    assert rows[0]["cardiomegaly_decision"] is None
+    assert rows[1]["message"] == lines[1]["message"]
+    with pytest.raises(OutputError, match="exists already"):
+        open_results(tmp_path / "r.parquet", "parquet", False, False)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

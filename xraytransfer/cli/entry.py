@@ -26,6 +26,8 @@ EXIT_INTERRUPTED = 130
 # command -> (module, attribute, extra that it needs)
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "predict": ("xraytransfer.cli.predict", "predict", "serve"),
+    "manifest": ("xraytransfer.cli.archive_commands", "manifest", "remote"),
+    "collect": ("xraytransfer.cli.archive_commands", "collect", "parquet"),
     "models": ("xraytransfer.cli.models", "models", "export"),
     "doctor": ("xraytransfer.cli.doctor", "doctor", "all"),
     "study": ("xraytransfer.study.cli", "study", "study"),

@@ -10,19 +10,30 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 
+from xraytransfer.cli.archive_commands import (
+    ARCHIVE_OPTIONS,
+    SHARED_OPTIONS,
+    archive_options,
+    check_archive_usage,
+    print_status,
+)
+from xraytransfer.cli.archive_work import score_archive
 from xraytransfer.cli.film_list import STDIN, films, is_no_film, sample_film
 from xraytransfer.cli.film_outputs import FilmOutputs
-from xraytransfer.constants import DECODING, DEVICES, FORMATS, RESEARCH_NOTICE, RESUMABLE, UNINTENDED_FILMS
+from xraytransfer.cli.film_version import FilmVersion, film_version
+from xraytransfer.cli.predict_usage import beside_a_manifest, check_usage, form_of, output_file
+from xraytransfer.constants import DECODING, DEVICES, FORMATS, RESEARCH_NOTICE, UNINTENDED_FILMS
 from xraytransfer.errors import OutputError
 from xraytransfer.film_privacy import keep_films_private
 from xraytransfer.observations import OBSERVATIONS
 
 if TYPE_CHECKING:
     from xraytransfer.classifier import Classifier
+    from xraytransfer.cli.parquet_results import ParquetResults
     from xraytransfer.cli.results_file import ResultsFile
     from xraytransfer.prediction import Prediction, Refusal
 
@@ -44,9 +55,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     type=click.Choice(FORMATS),
     help="Form of the results. Default: what the output file's name ends in, else a table.",
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write results here as they come."
-)
+@click.option("-o", "--output", help="Write results here as they come: a file; with --manifest a folder or a URL.")
 @click.option("--resume", is_flag=True, help="Skip the films that the output file (jsonl or csv) already holds.")
 @click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
 @click.option("--overlay", type=_FOLDER, help="Write film plus activation map as PNG into this folder.")
@@ -78,6 +87,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--dicomweb", metavar="URL", help="Also score an examination of this DICOMweb service.")
 @click.option("--study-uid", help="Study Instance UID of that examination.")
 @click.option("--dicomweb-token", envvar="XRAYTRANSFER_DICOMWEB_TOKEN", help="Bearer token of that service.")
+@archive_options
 def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
     """Score chest radiographs.
 
@@ -86,36 +96,20 @@ def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
     folder or an archive and is plainly no film is counted.
     """
     keep_films_private()
-    options["form"] = options["form"] or _form_of(options["output"])
-    _check_usage(bool(paths or sample), options)
+    archive = {name: options.pop(name) for name in ARCHIVE_OPTIONS}
+    if (status := archive.pop("status")) is not None:
+        click.get_current_context().exit(print_status(status))
+    check_archive_usage(archive, options["output"], {"PATH": paths, "--sample": sample} | beside_a_manifest(options))
+    if archive["manifest"] is not None:
+        shared = {name: options[name] for name in SHARED_OPTIONS}
+        click.get_current_context().exit(score_archive(**archive, **shared))
+    options["output"] = output_file(options["output"])
+    options["form"] = options["form"] or form_of(options["output"])
+    check_usage(bool(paths or sample), options)
     if sample:
         paths = (*paths, sample_film())
     outputs = FilmOutputs(**{name: options.pop(name) for name in ("overlay", "observations", "sr", "sc")})
     click.get_current_context().exit(run(paths, outputs, **options))
-
-
-def _check_usage(has_paths: bool, options: dict[str, Any]) -> None:
-    """Refuse options that contradict each other or lack what they need."""
-    if not (has_paths or options["dicomweb"]):
-        raise click.UsageError("name at least one PATH, or use --sample")
-    if (options["dicomweb"] is None) != (options["study_uid"] is None):
-        raise click.UsageError("--dicomweb and --study-uid go together")
-    if options["observations"] and options["overlay"] is None:
-        raise click.UsageError("--observation chooses overlays: it goes with --overlay")
-    if options["resume"] and options["overwrite"]:
-        raise click.UsageError("--resume continues the output file, --overwrite replaces it: choose one")
-    if options["resume"] and (options["output"] is None or options["form"] not in RESUMABLE):
-        raise click.UsageError(f"--resume needs -o FILE and --format {' or '.join(RESUMABLE)}")
-
-
-def _form_of(output: Path | None) -> str:
-    """Return the form that an output file's name asks for; a table for plain text."""
-    suffix = "" if output is None else output.suffix.lower().removeprefix(".")
-    if suffix in ("", "txt"):
-        return "table"
-    if suffix not in FORMATS:
-        raise click.UsageError(f"-o {output}: no form is called {suffix}; --format says which: {', '.join(FORMATS)}")
-    return suffix
 
 
 def run(
@@ -145,7 +139,7 @@ def run(
     XrayTransferError
         Nothing could run: no such model or device, or the results cannot be written.
     """
-    from xraytransfer.cli.results_file import ResultsFile
+    from xraytransfer.cli.parquet_results import open_results
 
     classifier = _load_beside_the_reader(model, device, threads, unintended_films)
     written = [path for path in (output, *outputs.folders) if path is not None]
@@ -154,9 +148,9 @@ def run(
         from xraytransfer.serve.dicom.dicomweb import films_of_examination
 
         sources = itertools.chain(sources, films_of_examination(dicomweb, study_uid, dicomweb_token))
-    with ResultsFile(output, form, resume=resume, overwrite=overwrite) as results:
+    with open_results(output, form, resume, overwrite) as results:
         _check_model(classifier, results)
-        drawn: deque[str | BinaryIO] = deque()  # films read ahead of their results, in order
+        drawn: deque[_DrawnFilm] = deque()  # films read ahead of their results, in order
         outcomes = classifier.predict_many(
             _draw(sources, results, drawn),
             batch_size=batch_size,
@@ -175,7 +169,7 @@ def run(
     return 1 if counts.refused or results.refused_before or counts.without_dicom else 0
 
 
-def _print_counts(counts: _Counts, output: Path | None, results: ResultsFile) -> None:
+def _print_counts(counts: _Counts, output: Path | None, results: ResultsFile | ParquetResults) -> None:
     """Print on standard error how many films were scored and refused, and what was passed over."""
     line = f"{counts.scored} scored, {counts.refused} refused"
     if output is not None:
@@ -194,6 +188,13 @@ _NO_FILMS = {
 }
 
 
+class _DrawnFilm(NamedTuple):
+    """A film on its way, and the version of its file before it was read."""
+
+    film: str | BinaryIO
+    version: FilmVersion | None
+
+
 @dataclass
 class _Counts:
     """How many films were scored, were refused, got no DICOM result; and how many files were no films, by reason."""
@@ -206,8 +207,8 @@ class _Counts:
 
 def _write_all(
     outcomes: Iterable[Prediction | Refusal],
-    drawn: deque[str | BinaryIO],
-    results: ResultsFile,
+    drawn: deque[_DrawnFilm],
+    results: ResultsFile | ParquetResults,
     outputs: FilmOutputs,
     named: frozenset[str],
 ) -> _Counts:
@@ -216,7 +217,7 @@ def _write_all(
 
     counts = _Counts()
     for outcome in outcomes:
-        film = drawn.popleft()
+        film, version = drawn.popleft()
         if isinstance(outcome, Refusal):
             if is_no_film(outcome, film, named):
                 counts.no_films[outcome.reason] += 1
@@ -227,11 +228,11 @@ def _write_all(
             counts.scored += 1
             counts.without_dicom += not outputs.write(outcome, film)
         # last, because --resume skips a film that stands in the file: all else of it is written then
-        results.write(outcome)
+        results.write(outcome, version)
     return counts
 
 
-def _check_model(classifier: Classifier, results: ResultsFile) -> None:
+def _check_model(classifier: Classifier, results: ResultsFile | ParquetResults) -> None:
     """Refuse to go on with a file of another model's results: nobody would see it in the numbers."""
     others = [name for sha256, name in results.models_before.items() if sha256 != classifier.description.sha256]
     if others:
@@ -242,19 +243,19 @@ def _check_model(classifier: Classifier, results: ResultsFile) -> None:
         )
 
 
-def _before(results: ResultsFile) -> str:
+def _before(results: ResultsFile | ParquetResults) -> str:
     """Say what stood in the file; refused films there count for the exit code too."""
     refused = f", {results.refused_before} of them refused" if results.refused_before else ""
     return f", {len(results.done)} there before{refused}" if results.done else ""
 
 
 def _draw(
-    sources: Iterable[str | BinaryIO], results: ResultsFile, drawn: deque[str | BinaryIO]
+    sources: Iterable[str | BinaryIO], results: ResultsFile | ParquetResults, drawn: deque[_DrawnFilm]
 ) -> Iterator[str | BinaryIO]:
     """Yield the films to score, in order, and remember each until its result is there."""
     for film in sources:
         if not results.holds(film if isinstance(film, str) else str(film.name)):
-            drawn.append(film)
+            drawn.append(_DrawnFilm(film, film_version(film) if isinstance(film, str) else None))
             yield film
 
 

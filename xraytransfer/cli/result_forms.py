@@ -7,6 +7,7 @@ import io
 import json
 from typing import TypeAlias
 
+from xraytransfer.cli.film_version import FilmVersion
 from xraytransfer.film_privacy import printable_line
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.prediction import RESEARCH_NOTICE, Prediction, Refusal
@@ -18,6 +19,7 @@ __all__ = [
     "HEADERS",
     "Result",
     "csv_row",
+    "json_line",
     "one_line",
     "printable",
     "table_row",
@@ -41,10 +43,12 @@ COLUMNS = (
     "notes",
     "quality_gate_kind",
     "quality_gate_distance",
+    "file_size",
+    "file_modified_ns",
 )
 """Columns of a CSV file."""
 
-COLUMNS_OF_0_1 = COLUMNS[:-5]
+COLUMNS_OF_0_1 = COLUMNS[:-7]
 """Columns that version 0.1 wrote."""
 
 
@@ -78,12 +82,21 @@ def _csv_line(values: list[object]) -> str:
     return buffer.getvalue()
 
 
-def csv_row(result: Result) -> str:
-    """Return a result as a line of CSV."""
+def csv_row(result: Result, version: FilmVersion | None) -> str:
+    """Return a result as a line of CSV; the version is the file's, None for what is no file of its own."""
     source = one_line(result.source)
     if isinstance(result, Refusal):
         empty = [""] * (len(COLUMNS_OF_0_1) - 3)
-        return _csv_line([source, result.reason, *empty, " ".join(result.message.split()), *_record_cells(result)])
+        return _csv_line(
+            [
+                source,
+                result.reason,
+                *empty,
+                " ".join(result.message.split()),
+                *_record_cells(result),
+                *(version or ("", "")),
+            ]
+        )
     decisions = ["" if value is None else int(value) for value in result.decision]
     return _csv_line(
         [
@@ -98,14 +111,20 @@ def csv_row(result: Result) -> str:
             result.model.sha256,
             result.doubt or "",
             *_record_cells(result),
+            *(version or ("", "")),
         ]
     )
+
+
+def json_line(result: Result, version: FilmVersion | None) -> str:
+    """Return a result as a line of JSON lines; key ``file`` holds size and time of change of the film's file."""
+    return json.dumps({**result.to_dict(), "file": None if version is None else version._asdict()}) + "\n"
 
 
 _TABLE_WIDTHS = [max(len(observation.name), 7) for observation in OBSERVATIONS]
 
 
-def table_row(result: Result) -> str:
+def table_row(result: Result, version: FilmVersion | None = None) -> str:
     """Return a scored film as a line of the table, its notes below it; a star marks what reaches its threshold."""
     if isinstance(result, Refusal):
         return ""

@@ -1,31 +1,30 @@
-"""The file of results: each result is written when it is there, and an interrupted file can be continued."""
+"""The file of results as text: each result is written when it is there, and an interrupted file goes on."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, cast
+from typing import IO
 
+from xraytransfer.cli.film_version import FilmVersion
 from xraytransfer.cli.result_forms import (
-    BEGINNINGS,
-    COLUMNS,
-    COLUMNS_OF_0_1,
     HEADERS,
     Result,
     csv_row,
+    json_line,
     one_line,
     table_row,
 )
+from xraytransfer.cli.resumed_results import lines_to_keep, read_results
 from xraytransfer.constants import RESUMABLE
 from xraytransfer.errors import OutputError
+from xraytransfer.files import write_with
 from xraytransfer.folder_lock import try_lock
 from xraytransfer.prediction import Refusal
 
@@ -70,10 +69,10 @@ class ResultsFile:
         self.path = path
         self._form = form
         self._count = 0
-        self._render: Callable[[Result], str] = {
+        self._render: Callable[[Result, FilmVersion | None], str] = {
             "table": table_row,
             "json": self._json_item,
-            "jsonl": lambda result: json.dumps(result.to_dict()) + "\n",
+            "jsonl": json_line,
             "csv": csv_row,
         }[form]
         if resume and (path is None or form not in RESUMABLE):
@@ -111,14 +110,14 @@ class ResultsFile:
         """Return whether the file held a source's result when it was opened."""
         return (one_line(source) if self._form == "csv" else source) in self.done
 
-    def write(self, result: Result) -> None:
-        """Add one result. Tables hold scored films only; the refused stand on standard error."""
+    def write(self, result: Result, version: FilmVersion | None = None) -> None:
+        """Add one result, with the version of the film's file. Tables hold scored films only."""
         if self._form == "table":
             if isinstance(result, Refusal):
                 return
             if self._count == 0:
                 self._put(HEADERS["table"])
-        self._put(self._render(result))
+        self._put(self._render(result, version))
         self._count += 1
 
     def note(self, text: str) -> None:
@@ -126,8 +125,8 @@ class ResultsFile:
         if self._form == "table":
             self._put(text + "\n")
 
-    def _json_item(self, result: Result) -> str:
-        document = {key: value for key, value in result.to_dict().items() if key != "notice"}
+    def _json_item(self, result: Result, version: FilmVersion | None) -> str:
+        document = {key: value for key, value in json.loads(json_line(result, version)).items() if key != "notice"}
         return (",\n" if self._count else "") + json.dumps(document)
 
     def _put(self, text: str) -> None:
@@ -152,7 +151,7 @@ class ResultsFile:
 
     def _open(self, path: Path, resume: bool, overwrite: bool) -> IO[bytes]:
         try:
-            stream: IO[bytes] = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)  # noqa: SIM115 - closed by __exit__
+            stream = _open(path)
         except OSError as error:
             raise OutputError(f"{path}: cannot be written: {_cause(error)}") from error
         try:
@@ -161,7 +160,7 @@ class ResultsFile:
                 raise OutputError(f"{path}: no regular file; without -o, results go to standard output")
             _lock(stream, path)
             if resume:
-                self._continue(stream, path)
+                stream = self._continue(stream, path)
             elif os.fstat(stream.fileno()).st_size and not overwrite:
                 raise OutputError(f"{path}: exists already; --resume continues it, --overwrite replaces it")
             else:
@@ -174,64 +173,30 @@ class ResultsFile:
             raise
         return stream
 
-    def _remember(self, source: str, model: tuple[str, str] | None) -> None:
-        """Note a source and the model that scored it, by checksum and name; None for one that was refused."""
-        self.done.add(source)
-        if model is None:
-            self.refused_before += 1
-        else:
-            self.models_before.setdefault(*model)
-
-    def _continue(self, stream: IO[bytes], path: Path) -> None:
-        """Read line by line which sources are there, and cut off a half-written last line."""
-        lines = _WholeLines(stream)
-        try:
-            if self._form == "jsonl":
-                for line in lines:
-                    record = json.loads(line)
-                    model = record["model"] if record["ok"] else None
-                    self._remember(record["source"], model and (model["sha256"], f"{model['name']} {model['version']}"))
-            else:
-                rows = csv.DictReader(lines)
-                if rows.fieldnames is not None and tuple(rows.fieldnames) == COLUMNS_OF_0_1:
-                    raise OutputError(
-                        f"{path}: was written by version 0.1, which had fewer columns; write another file with -o"
-                    )
-                if rows.fieldnames is not None and tuple(rows.fieldnames) != COLUMNS:
-                    raise ValueError("other columns")
-                for row in rows:
-                    scored = row["status"] == "ok"
-                    self._remember(row["source"], (row["model_sha256"], row["model"]) if scored else None)
-            begins = BEGINNINGS[self._form]
-            if not lines.size and lines.rest[: len(begins)] != begins[: len(lines.rest)]:
-                raise ValueError("one line that is none of ours")  # cutting it off would empty the file
-        except (ValueError, KeyError, TypeError, csv.Error) as error:
-            raise OutputError(f"{path}: not a {self._form} file of results, so it cannot be resumed") from error
-        finally:
-            lines.release()
-        stream.truncate(lines.size)
-        stream.seek(lines.size)
+    def _continue(self, stream: IO[bytes], path: Path) -> IO[bytes]:
+        """Note what is there, drop the lines of films to be scored again and a half-written last one."""
+        found = read_results(stream, path, self._form)
+        self.done, self.refused_before, self.models_before = found.done, found.refused, found.models
+        if found.stale:
+            with path.open("rb") as whole:
+                lines = lines_to_keep(whole, found)
+                write_with(path, lambda temporary: _write_lines(temporary, lines))
+            stream.close()
+            stream = _open(path)
+            _lock(stream, path)
+            found.size = os.fstat(stream.fileno()).st_size
+        stream.truncate(found.size)
+        stream.seek(found.size)
+        return stream
 
 
-class _WholeLines:
-    """The lines of a file that end, as text; `size` counts their bytes, `rest` is a last line cut short."""
+def _open(path: Path) -> IO[bytes]:
+    return open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.size = 0
-        self.rest = b""
-        self._reader = io.BufferedReader(cast(io.FileIO, stream))
 
-    def __iter__(self) -> Iterator[str]:
-        for line in self._reader:
-            if not line.endswith(b"\n"):
-                self.rest = line
-                return
-            self.size += len(line)
-            yield line.decode("utf-8", "surrogateescape")
-
-    def release(self) -> None:
-        """Leave the file open, which the buffer would close with itself."""
-        self._reader.detach()
+def _write_lines(path: Path, lines: Iterable[bytes]) -> None:
+    with path.open("wb") as file:
+        file.writelines(lines)
 
 
 def _standard_output() -> IO[bytes]:

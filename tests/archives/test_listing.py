@@ -1,0 +1,135 @@
+"""Manifests: what is listed, in which order, and how an interrupted listing goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from xraytransfer.archives import listing
+from xraytransfer.archives.listing import list_films
+from xraytransfer.archives.manifest import open_manifest, shard_bounds
+from xraytransfer.archives.stores import Entry, open_store
+from xraytransfer.errors import OutputError, XrayTransferError
+
+
+def addresses(path: Path) -> list[str]:
+    return [entry.address for entry in open_manifest(str(path)).read()]
+
+
+def test_folders_are_listed_with_everything_below_them(films: Path, manifest: Path):
+    (films / ".hidden").write_bytes(b"x")
+    rows = list(open_manifest(str(manifest)).read())
+    assert sorted(row.address for row in rows) == sorted(str(path) for path in films.rglob("*.png"))
+    for row in rows:
+        status = Path(row.address).stat()
+        assert (row.size, row.version) == (status.st_size, str(status.st_mtime_ns))
+
+
+def test_interrupted_listing_goes_on_and_ends_the_same(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(listing, "ROWS_IN_GROUP", 5)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    list_films([str(films)], whole)
+
+    def stop(rows: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list_films([str(films)], broken, report=stop)
+    assert not broken.exists()
+    seen: list[int] = []
+    list_films([str(films)], broken, report=seen.append)
+    assert len(seen) == 2  # the first of three pieces was kept
+    assert broken.read_bytes() == whole.read_bytes()
+    assert not broken.with_name("broken.listing").exists()
+
+
+@pytest.mark.parametrize("after", [(), ("a",), ("a", "b"), ("c",)])
+def test_walk_goes_on_behind_every_folder(tmp_path: Path, after: tuple[str, ...]):
+    for name in ("x", "a/x", "a/b/x", "a/b/c/x", "b/x", "c/x", "c/d/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    store = open_store(str(tmp_path))
+    everything = [names for names, _ in listing._walk(store, (), None)]
+    assert everything == sorted(everything)
+    rest = [names for names, _ in listing._walk(store, (), after)]
+    assert rest == [names for names in everything if names > after]
+
+
+def test_unfinished_listing_of_other_sources_is_refused(films: Path, tmp_path: Path):
+    output = tmp_path / "films.manifest"
+    with pytest.raises(KeyboardInterrupt):
+        list_films([str(films)], output, report=lambda rows: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(OutputError, match="unfinished listing"):
+        list_films([str(films / "a")], output)
+
+
+def test_films_listed_twice_are_refused(films: Path, tmp_path: Path):
+    with pytest.raises(XrayTransferError, match="listed twice"):
+        list_films([str(films), str(films / "a")], tmp_path / "m")
+
+
+@pytest.mark.parametrize("source", ["nothing", "empty"])
+def test_sources_without_films_are_refused(tmp_path: Path, source: str):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(XrayTransferError, match=r"no such file or folder|no films"):
+        list_films([str(tmp_path / source)], tmp_path / "m")
+
+
+def test_csv_of_addresses(films: Path, tmp_path: Path):
+    paths = sorted(map(str, films.rglob("*.png")))
+    (tmp_path / "films.csv").write_text("address,size\n" + "".join(f"{path},\n" for path in paths))
+    list_films([str(tmp_path / "films.csv")], tmp_path / "m")
+    assert list(open_manifest(str(tmp_path / "m")).read()) == [Entry(path, None, None) for path in paths]
+    (tmp_path / "films.csv").write_text("path\nx\n")
+    with pytest.raises(XrayTransferError, match="no column address"):
+        list_films([str(tmp_path / "films.csv")], tmp_path / "m")
+
+
+def test_manifests_that_cannot_be_read(manifest: Path, tmp_path: Path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "short").write_bytes(manifest.read_bytes()[:-20])
+    with pytest.raises(XrayTransferError, match="cut short"):
+        open_manifest(str(tmp_path / "short"))
+    pq.write_table(pa.table({"address": ["x"]}), tmp_path / "other")
+    with pytest.raises(XrayTransferError, match="without a manifest's description"):
+        open_manifest(str(tmp_path / "other"))
+    newer = pa.table({"address": ["x"]}).replace_schema_metadata({b"xraytransfer_manifest": b'{"version": 2}'})
+    pq.write_table(newer, tmp_path / "newer")
+    with pytest.raises(XrayTransferError, match="version 2"):
+        open_manifest(str(tmp_path / "newer"))
+    with pytest.raises(XrayTransferError, match="no such file"):
+        open_manifest(str(tmp_path / "absent"))
+
+
+def test_shards_hold_every_row_once():
+    for rows in (1, 7, 1000):
+        for shards in (1, 3, 10):
+            bounds = [shard_bounds(rows, shard, shards) for shard in range(1, shards + 1)]
+            assert [start for start, _ in bounds] == [0, *(stop for _, stop in bounds)][:-1]
+            assert bounds[-1][1] == rows
+
+
+def test_rows_are_read_across_groups(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("xraytransfer.archives.manifest.ROWS_IN_GROUP", 3)
+    list_films([str(films)], tmp_path / "m")
+    manifest = open_manifest(str(tmp_path / "m"))
+    rows = list(manifest.read())
+    assert len(rows) == 20
+    for start in range(0, 20, 3):
+        for stop in range(start, 21, 4):
+            assert list(manifest.read(start, stop)) == rows[start:stop]
+
+
+def test_bucket_is_listed_like_a_folder(bucket: str, films: Path, tmp_path: Path):
+    import s3fs
+
+    s3fs.S3FileSystem().put(f"{films}/", "films/2024/", recursive=True)
+    list_films([bucket], tmp_path / "m")
+    rows = list(open_manifest(str(tmp_path / "m")).read())
+    assert sorted(row.address for row in rows) == sorted(
+        f"s3://films/2024/{path.relative_to(films)}" for path in films.rglob("*.png")
+    )
+    assert all(row.size and row.version for row in rows)

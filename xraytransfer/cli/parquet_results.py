@@ -1,0 +1,106 @@
+"""The file of results as Parquet: written aside, and moved onto its name when all results are there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from xraytransfer.cli.results_file import ResultsFile
+from xraytransfer.errors import OutputError
+
+if TYPE_CHECKING:
+    from xraytransfer.cli.film_version import FilmVersion
+    from xraytransfer.prediction import Prediction, Refusal
+
+__all__ = ["ParquetResults", "open_results"]
+
+_ROWS_IN_GROUP = 10_000
+
+
+class ParquetResults:
+    """Results in a Parquet file; a context manager with the interface of `ResultsFile`.
+
+    A Parquet file is whole only at its end. An interrupted run leaves the results so far in the file; after a kill
+    there is none. What must survive that is scored by shards of a manifest, or written as CSV or JSON lines.
+
+    Parameters
+    ----------
+    path : Path
+    overwrite : bool
+        Replace a file that exists; else it is refused.
+
+    Raises
+    ------
+    OutputError
+        The file exists or cannot be written.
+    """
+
+    done: frozenset[str] = frozenset()
+    refused_before = 0
+    models_before: dict[str, str] = {}  # noqa: RUF012 - nothing is ever added: these files are not continued
+
+    def __init__(self, path: Path | None, *, overwrite: bool = False) -> None:
+        from xraytransfer.archives.manifest import arrow
+        from xraytransfer.archives.parts import results_schema
+
+        if path is None:
+            raise OutputError("--format parquet needs -o FILE")
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: exists already; --overwrite replaces it")
+        self.path = path
+        self._arrow, self._schema = arrow(), results_schema()
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._rows: list[dict[str, Any]] = []
+        try:
+            self._writer = self._arrow.parquet.ParquetWriter(self._temporary, self._schema, compression="zstd")
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+    def __enter__(self) -> ParquetResults:
+        """Return the file."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write what is there, and move the file onto its name."""
+        try:
+            self._flush()
+            self._writer.close()
+            self._temporary.replace(self.path)
+        except OSError as cause:
+            raise OutputError(f"{self.path}: cannot be written: {cause.strerror or cause}") from cause
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def holds(self, source: str) -> bool:
+        """Return False: these files are not continued."""
+        return False
+
+    def write(self, result: Prediction | Refusal, version: FilmVersion | None = None) -> None:
+        """Add one result, with the version of the film's file."""
+        from xraytransfer.archives.parts import result_row
+
+        file = {} if version is None else {"size": version.size, "version": str(version.modified_ns)}
+        self._rows.append({**result_row(result), **file})
+        if len(self._rows) == _ROWS_IN_GROUP:
+            self._flush()
+
+    def note(self, text: str) -> None:
+        """Pass over a line of text for tables."""
+
+    def _flush(self) -> None:
+        rows, self._rows = self._rows, []
+        try:
+            self._writer.write_table(self._arrow.Table.from_pylist(rows, schema=self._schema))
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+
+
+def open_results(output: Path | None, form: str, resume: bool, overwrite: bool) -> ResultsFile | ParquetResults:
+    """Open the file of results for any form; the other parameters are those of `ResultsFile`."""
+    if form == "parquet":
+        return ParquetResults(output, overwrite=overwrite)
+    return ResultsFile(output, form, resume=resume, overwrite=overwrite)

@@ -1,0 +1,1 @@
+"""Places work on a cluster: as a Slurm array job, or as Ray tasks."""

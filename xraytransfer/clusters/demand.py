@@ -1,0 +1,64 @@
+"""What one piece of work needs of a machine, and the options of the command line that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["CLUSTER_OPTIONS", "Demand", "cluster_options"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+CLUSTER_OPTIONS = ("on", "print_script", "cpus", "gpus", "memory_gb", "time_limit", "at_once")
+"""The names of the options that `cluster_options` adds."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one piece of work needs.
+
+    Attributes
+    ----------
+    cpus : int
+        Cores.
+    gpus : float
+        GPUs; with Ray also a part of one, such as 0.25.
+    memory_gb : float or None
+        Memory in GB; None leaves it to the cluster.
+    time_limit : str or None
+        Longest time, as Slurm writes it, such as ``12:00:00``; None leaves it to the cluster.
+    at_once : int or None
+        Most pieces at the same time; None for as many as fit.
+    """
+
+    cpus: int = 1
+    gpus: float = 0
+    memory_gb: float | None = None
+    time_limit: str | None = None
+    at_once: int | None = None
+
+
+def cluster_options(command: Command) -> Command:
+    """Add the options that place work on a cluster."""
+    for option in reversed(
+        (
+            click.option("--on", type=click.Choice(("slurm", "ray")), help="Place the work on a cluster."),
+            click.option(
+                "--print", "print_script", is_flag=True, help="With --on slurm: print the batch script, submit nothing."
+            ),
+            click.option(
+                "--cpus", type=click.IntRange(1), default=1, show_default=True, help="Cores for each piece of work."
+            ),
+            click.option(
+                "--gpus", type=click.FloatRange(0), default=0, show_default=True, help="GPUs for each; Ray takes parts."
+            ),
+            click.option("--memory-gb", type=click.FloatRange(0, min_open=True), help="Memory for each, in GB."),
+            click.option("--time-limit", metavar="TIME", help="Longest time for each, such as 12:00:00 (Slurm)."),
+            click.option("--at-once", type=click.IntRange(1), help="Most pieces at the same time."),
+        )
+    ):
+        command = option(command)
+    return command
