@@ -72,9 +72,8 @@ def draw_study(networks: int, seeds: int, truth: str, rng: np.random.Generator, 
         runs = np.repeat(measured, seeds) + SEED * rng.normal(size=networks * seeds)
         mean = runs.reshape(networks, seeds).mean(axis=1)
         patients = mean + PATIENTS * rng.normal(size=(200, networks))
-        noisy = patients + SEED / np.sqrt(seeds) * rng.normal(size=patients.shape) * (seeds > 1)
-        slopes.append(size_slope(mean, size, family.tolist(), noisy))
-        rhos.append(correlate(accuracy, mean, family.tolist(), noisy))
+        slopes.append(size_slope(mean, size, family.tolist(), patients))
+        rhos.append(correlate(accuracy, mean, family.tolist(), patients))
         split = family_or_size(
             runs, np.repeat(family, seeds).tolist(), np.repeat(rows, seeds).astype(str).tolist(),
             np.repeat(size, seeds), rng, patients=np.repeat(patients, seeds, axis=1), tests=2, replicates=300,

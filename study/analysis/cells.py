@@ -97,6 +97,11 @@ class Cell:
         return macro_mean(self.value, self.replicates)[1]
 
     @property
+    def patient_replicates(self) -> Floats:
+        """Macro AUROC of each replicate without the chance of training: float64, shape (replicates,)."""
+        return macro_mean(self.value, self.replicates - self.noise)[1]
+
+    @property
     def macro(self) -> Interval:
         """Macro AUROC with its interval."""
         return percentile_interval(*macro_mean(self.value, self.replicates))

@@ -26,7 +26,6 @@ from xraytransfer.study.analysis.table import (
     p_sentence,
     paired_note,
 )
-from xraytransfer.study.stats.bootstrap import macro_mean
 from xraytransfer.study.stats.family_or_size import FamilyOrSize, family_or_size
 
 __all__ = ["QUESTION", "answer_size", "families", "family_sizes"]
@@ -85,7 +84,7 @@ def _split(scores: Scores, initialisation: str, tests: int) -> FamilyOrSize:
     """Return the verdict on the runs of these cells, with the patients' noise alone."""
     cells = [cell for cell in scores.whole(initialisation) if cell.parameters > 0 and not math.isnan(cell.macro.value)]
     runs = [(cell, value) for cell in cells for value in cell.by_seed]
-    patients = [macro_mean(cell.value, cell.replicates - cell.noise)[1] for cell, _ in runs]
+    patients = [cell.patient_replicates for cell, _ in runs]
     return family_or_size(
         [value for _, value in runs],
         [cell.family for cell, _ in runs],
@@ -141,6 +140,7 @@ def _split_row(one: FamilyOrSize, initialisation: str) -> Row:
         "lower": split.lower,
         "upper": split.upper,
         "p": split.p,
+        "p_size": split.p_size,
         "adjusted_lower": one.adjusted_lower,
         "adjusted_p": one.adjusted_p,
         "verdict": one.verdict,
@@ -169,7 +169,8 @@ def _sentence(one: FamilyOrSize) -> str:
     if one.verdict == "undecided":
         return f"undecided with {split.families} families: {share}; {parts}; {p_sentence(split.p)}."
     also = ", also with the slope on size taken off" if one.verdict == "family" else ""
-    return f"{one.verdict} matters more{also}: {share}; {parts}; {p_sentence(split.p)}."
+    p = split.p if one.verdict == "family" else split.p_size
+    return f"{one.verdict} matters more{also}: {share}; {parts}; {p_sentence(p)}."
 
 
 def _family_table(rows: list[Row], replicates: int) -> Table:

@@ -4,8 +4,7 @@ Conventions
 -----------
 The correlations are accuracy against AUROC with and without pretraining, and size against the boost; the slopes are
 those of AUROC on size within families with and without pretraining. Holm's method corrects the p values of all
-correlations of a report together, and those of both slopes. The noise of patients and of training enters by the
-replicates.
+correlations of a report together, and those of both slopes. The patients' noise enters by the replicates.
 """
 
 from __future__ import annotations
@@ -174,5 +173,8 @@ def _values(cells: Sequence[Cell]) -> Floats:
 
 
 def _replicates(cells: Sequence[Cell]) -> Floats:
-    """Return macro AUROC in each replicate: float64, shape (replicates, cells)."""
-    return np.array([cell.macro_replicates for cell in cells]).T if cells else np.empty((0, 0))
+    """Return macro AUROC in each replicate of the patients: float64, shape (replicates, cells).
+
+    The chance of training is each network's own, and so already in the scatter of the networks.
+    """
+    return np.array([cell.patient_replicates for cell in cells]).T if cells else np.empty((0, 0))

@@ -5,8 +5,8 @@ Conventions
 The variance of the runs is split twice: as it is, and with the slope on size taken off. Families also differ in size,
 so that an effect of size alone lets families differ; with the slope off, such a difference goes. *Family matters more*
 only if both splits put more than half of the variance in families and both are more than chance; *size matters more*
-only if the split of the values as they are puts less than half there. With one seed everywhere, the chance of training
-counts as size, and intervals of the share would be wrong: there is then no verdict and no interval.
+only if the split of the values as they are puts less than half there. Both are corrected for the
+number of splits. With one seed everywhere, the chance of training counts as size, and intervals of the share would be wrong: there is then no verdict and no interval.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ def family_or_size(
     other = variance_split(adjusted, family, architecture, generator, replicates, patients=patients)
     by_family = all(one.lower > 0.5 and one.p < 0.05 / tests for one in (split, other))
     verdict: Literal["family", "size", "undecided"] = "family" if by_family else "undecided"
-    return FamilyOrSize("size" if split.upper < 0.5 else verdict, split, other.p, other.lower)
+    return FamilyOrSize(
+        "size" if split.upper < 0.5 and split.p_size < 0.05 / tests else verdict, split, other.p, other.lower
+    )
 
 
 def _without_slope(

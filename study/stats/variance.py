@@ -57,6 +57,8 @@ class VarianceSplit:
         95 % interval of the share.
     p : float
         Probability that randomly formed families explain as much.
+    p_size : float
+        p of "families hold more than half", from the interval: below .05 where the interval ends below one half.
     families, architectures, runs : int
         How many the grid holds.
     """
@@ -68,6 +70,7 @@ class VarianceSplit:
     lower: float
     upper: float
     p: float
+    p_size: float
     families: int
     architectures: int
     runs: int
@@ -112,17 +115,17 @@ def variance_split(
     nan = float("nan")
     counts = {"families": len(set(family)), "architectures": len(set(architecture)), "runs": len(y)}
     if counts["families"] < 2 or counts["architectures"] == counts["families"]:
-        return VarianceSplit(nan, nan, nan, nan, nan, nan, nan, **counts)
+        return VarianceSplit(nan, nan, nan, nan, nan, nan, nan, nan, **counts)
     in_family, in_architecture = _indicator(family), _indicator(architecture)
     design = _Design.of(in_family, in_architecture, _covariance(patients, len(y)))
     sums = design.sums(y)
     components = design.components(sums[:, None])[0]
-    share = _share_interval(design, sums, components, generator, replicates)
+    share, p_size = _share_interval(design, sums, components, generator, replicates)
     p = _permutation_p(y, in_family, in_architecture, generator, replicates)
     family_sd, size_sd, seed_sd = (float(np.sqrt(component)) for component in components)
     if counts["runs"] == counts["architectures"]:
         seed_sd = nan
-    return VarianceSplit(family_sd, size_sd, seed_sd, share.value, share.lower, share.upper, p, **counts)
+    return VarianceSplit(family_sd, size_sd, seed_sd, share.value, share.lower, share.upper, p, p_size, **counts)
 
 
 def _checked(value: ArrayLike, family: Sequence[str], architecture: Sequence[str]) -> Floats:
@@ -196,8 +199,8 @@ def _projection(indicator: Floats) -> Floats:
 
 def _share_interval(
     design: _Design, sums: Floats, components: Floats, generator: np.random.Generator, replicates: int
-) -> Interval:
-    """Return the share of family with its generalised interval."""
+) -> tuple[Interval, float]:
+    """Return the share of family with its generalised interval, and the p of more than half."""
     runs, architectures, families = design.shape
     freedom = np.array([families - 1, architectures - families, runs - architectures][: len(sums)])
     chance = generator.chisquare(freedom[:, None], (len(sums), replicates)) / freedom[:, None]
@@ -205,7 +208,9 @@ def _share_interval(
     with np.errstate(invalid="ignore"):
         share = components[0] / (components[0] + components[1])
         shares = draws[:, 0] / (draws[:, 0] + draws[:, 1])
-    return percentile_interval(float(share), shares)
+    defined = shares[~np.isnan(shares)]
+    p_size = min(1.0, 2 * (int((defined >= 0.5).sum()) + 1) / (defined.size + 1))
+    return percentile_interval(float(share), shares), p_size
 
 
 def _permutation_p(
