@@ -23,8 +23,8 @@ from xraytransfer.study.stats.correlation import Correlation, correlate, detecta
 from xraytransfer.study.stats.slope import Slope, size_slope
 
 __all__ = [
-    "Relation", "SizeEffect", "correlations", "pairs", "relation_row", "relation_sentence", "size_effects",
-    "with_accuracy",
+    "Relation", "SizeEffect", "correlations", "pairs", "patient_replicates", "relation_row",
+    "relation_sentence", "size_effects", "with_accuracy",
 ]  # fmt: skip
 
 
@@ -82,11 +82,11 @@ def correlations(scores: Scores) -> dict[str, Relation]:
     for initialisation in INITIALISATIONS:
         cells = with_accuracy(scores, initialisation)
         top1 = np.array([float(cell.row["imagenet_top1"]) for cell in cells])
-        sides[initialisation] = cells, top1, _values(cells), _replicates(cells)
+        sides[initialisation] = cells, top1, _values(cells), patient_replicates(cells)
     both = [(one, two) for one, two in pairs(scores) if not math.isnan(one.macro.value) and one.parameters > 0]
     firsts, seconds = [one for one, _ in both], [two for _, two in both]
     size = np.array([float(one.parameters) for one in firsts])
-    boosts = _replicates(firsts) - _replicates(seconds)
+    boosts = patient_replicates(firsts) - patient_replicates(seconds)
     sides["boost"] = firsts, size, _values(firsts) - _values(seconds), boosts
     found = {
         name: correlate(x, y, [cell.family for cell in cells], drawn) for name, (cells, x, y, drawn) in sides.items()
@@ -111,7 +111,7 @@ def size_effects(scores: Scores) -> dict[str, SizeEffect]:
         if cells:
             families = [cell.family for cell in cells]
             size = [cell.parameters for cell in cells]
-            slopes[initialisation] = size_slope(_values(cells), size, families, _replicates(cells))
+            slopes[initialisation] = size_slope(_values(cells), size, families, patient_replicates(cells))
     corrected = holm([slope.p for slope in slopes.values()])
     return {name: SizeEffect(slope, float(p)) for (name, slope), p in zip(slopes.items(), corrected, strict=True)}
 
@@ -172,7 +172,7 @@ def _values(cells: Sequence[Cell]) -> Floats:
     return np.array([cell.macro.value for cell in cells])
 
 
-def _replicates(cells: Sequence[Cell]) -> Floats:
+def patient_replicates(cells: Sequence[Cell]) -> Floats:
     """Return macro AUROC in each replicate of the patients: float64, shape (replicates, cells).
 
     The chance of training is each network's own, and so already in the scatter of the networks.

@@ -5,8 +5,9 @@ Conventions
 The variance of the runs is split twice: as it is, and with the slope on size taken off. Families also differ in size,
 so that an effect of size alone lets families differ; with the slope off, such a difference goes. *Family matters more*
 only if both splits put more than half of the variance in families and both are more than chance; *size matters more*
-only if the split of the values as they are puts less than half there. Both are corrected for the
-number of splits. With one seed everywhere, the chance of training counts as size, and intervals of the share would be wrong: there is then no verdict and no interval.
+only if the split of the values as they are puts less than half there. Both are corrected for the number of splits. With
+one seed everywhere, the chance of training counts as size, and intervals of the share would be wrong: there is then no
+verdict and no interval.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from xraytransfer.study.stats import Floats
 from xraytransfer.study.stats.slope import size_slope
 from xraytransfer.study.stats.variance import VarianceSplit, variance_split
 
@@ -98,10 +100,11 @@ def family_or_size(
 
 def _without_slope(
     value: ArrayLike, family: Sequence[str], architecture: Sequence[str], parameters: ArrayLike
-) -> ArrayLike:
+) -> Floats:
     """Return the runs' values less the slope on size that the architectures' means have within families."""
     y, size = np.asarray(value, float), np.asarray(parameters, float)
     _, first, index = np.unique(np.asarray(architecture), return_index=True, return_inverse=True)
     means = np.bincount(index, y) / np.bincount(index)
     slope = size_slope(means, size[first], np.asarray(family)[first].tolist())
-    return y - slope.value * np.log2(size)
+    rest: Floats = y - (0.0 if np.isnan(slope.value) else slope.value) * np.log2(size)
+    return rest

@@ -141,7 +141,8 @@ def _student(value: float, variance: float, freedom: int) -> tuple[float, float,
 def _within(rows: Floats, index: ArrayLike) -> Floats:
     """Return rows less the means of their families: float64, shape (rows, models)."""
     indicator = np.eye(int(np.max(index)) + 1)[np.asarray(index)]
-    return rows - (rows @ indicator / indicator.sum(axis=0)) @ indicator.T
+    rest: Floats = rows - (rows @ indicator / indicator.sum(axis=0)) @ indicator.T
+    return rest
 
 
 def _drawn_variance(replicates: ArrayLike | None, x: Floats) -> float:
