@@ -35,7 +35,8 @@ MILLIONS = dict(zip(
     ("resnet18", "resnet34", "resnet50", "resnet101", "densenet121", "densenet169", "densenet201", "inception_v3",
      "inception_v4", "mnasnet_100", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3",
      "mobilenetv2_100", "mobilenetv3_large_100"),
-    (11.18, 21.288, 23.52, 42.512, 6.96, 12.494, 18.104, 21.798, 41.152, 3.11, 4.015, 6.521, 7.709, 10.705, 2.232, 4.21),
+    (11.18, 21.288, 23.52, 42.512, 6.96, 12.494, 18.104, 21.798, 41.152, 3.11, 4.015, 6.521, 7.709, 10.705,
+     2.232, 4.21),
     strict=True,
 ))  # fmt: skip
 TIMES_SMALLER = {

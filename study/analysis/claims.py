@@ -18,9 +18,10 @@ from xraytransfer.plural import counted
 from xraytransfer.study.analysis.cells import Cell, Scores
 from xraytransfer.study.analysis.question_size import families, family_sizes
 from xraytransfer.study.analysis.question_truncation import MARGIN, largest_cuts, series
-from xraytransfer.study.analysis.relations import correlations, pairs
+from xraytransfer.study.analysis.relations import correlations, pairs, patient_replicates
 from xraytransfer.study.analysis.table import Column, Row, Table, interval_text, number_text, p_sentence
 from xraytransfer.study.stats.bootstrap import Interval, paired_interval
+from xraytransfer.study.stats.slope import mean_over_families
 
 __all__ = ["claims_table", "summary_sentences"]
 
@@ -94,13 +95,7 @@ def _unrelated(scores: Scores, initialisation: str) -> Finding:
     one = correlations(scores)[initialisation]
     found = one.correlation
     if math.isnan(found.p):
-        return Finding(
-            _rho(found.rho),
-            OPEN,
-            f"{found.n} networks of {counted(found.families, 'family')[:-1]}ies are too few"
-            if found.families != 1
-            else f"{found.n} networks of one family are too few",
-        )
+        return Finding(_rho(found.rho), OPEN, f"too few: networks {found.n}, families {found.families}")
     here = f"{_rho(found.rho)} ({interval_text(found.lower, found.upper, 2)}), {p_sentence(one.p_holm)}"
     if one.shown:
         return Finding(here, DISAGREES, "a relationship is shown")
@@ -124,21 +119,45 @@ def _mean_difference(ones: list[Cell], others: list[Cell]) -> Interval:
     return paired_interval(value, np.mean(first, axis=0), np.mean(second, axis=0))
 
 
-def _side(interval: Interval, why: str) -> Finding:
+def _over_networks(ones: list[Cell], others: list[Cell]) -> tuple[Interval, str]:
+    """Return the mean difference of pairs of cells and what its interval holds for.
+
+    From three families on it holds for other families, and the scatter of their means has the chance of training in it.
+    """
+    family = [cell.family for cell in ones]
+    differences = [one.macro.value - other.macro.value for one, other in zip(ones, others, strict=True)]
+    drawn = patient_replicates(ones) - patient_replicates(others)
+    mean, lower, upper, _ = mean_over_families(differences, family, drawn)
+    if math.isnan(lower):
+        networks = len({cell.architecture for cell in ones})
+        return _mean_difference(ones, others), f"for {counted(networks, 'network')} only"
+    return Interval(mean, lower, upper, len(drawn), 0), f"mean of {len(set(family))} families"
+
+
+def _chance_unknown(scores: Scores, why: str) -> bool:
+    """Return whether an interval lacks the chance of training: one seed each, and no scatter of families in it."""
+    return scores.seed_sd[1] < 1 and not why.endswith("families")
+
+
+ONE_SEED = "one seed each: the interval lacks the chance of training"
+
+
+def _side(scores: Scores, interval: Interval, why: str) -> Finding:
     """Return the verdict on a claim that a difference is above 0."""
+    if _chance_unknown(scores, why):
+        return Finding(_difference(interval), OPEN, f"{why}; {ONE_SEED}")
     verdict = AGREES if interval.lower > 0 else DISAGREES if interval.upper < 0 else OPEN
-    return Finding(_difference(interval), verdict, why if verdict != OPEN else "the interval holds 0")
+    return Finding(_difference(interval), verdict, f"{why}; the interval holds 0" if verdict == OPEN else why)
 
 
 def _boost(scores: Scores) -> Finding:
     both = pairs(scores)
     if not both:
         return Finding("", OPEN, "no network was trained both ways")
-    interval = _mean_difference([one for one, _ in both], [two for _, two in both])
-    found = _side(interval, f"over these {counted(len(both), 'architecture')}")
-    holds = interval.lower <= 0.016 <= interval.upper
-    size = "; the interval holds .016" if holds else "; the size is another than .016"
-    return Finding(found.here, found.verdict, found.why + size) if found.verdict != OPEN else found
+    interval, why = _over_networks([one for one, _ in both], [two for _, two in both])
+    found = _side(scores, interval, why)
+    size = "holds .016" if interval.lower <= 0.016 <= interval.upper else "does not hold .016"
+    return Finding(found.here, found.verdict, f"{found.why}; the interval {size}") if found.verdict != OPEN else found
 
 
 def _boost_by_size(scores: Scores) -> Finding:
@@ -171,10 +190,14 @@ def _mobilenet(scores: Scores) -> Finding:
     if len(members) < 2:
         return Finding("", OPEN, f"{counted(len(members), 'MobileNet')} with random weights, 2 are needed")
     interval = members[-1].minus(members[0])
+    why = "largest minus smallest"
+    if _chance_unknown(scores, why):
+        return Finding(_difference(interval), OPEN, f"{why}; {ONE_SEED}")
     if max(abs(interval.lower), abs(interval.upper)) < 0.02:
-        return Finding(_difference(interval), AGREES, "largest minus smallest; surely below .02")
-    apart = interval.lower > 0.005 or interval.upper < -0.005
-    return Finding(_difference(interval), DISAGREES if apart else OPEN, "largest minus smallest")
+        return Finding(_difference(interval), AGREES, f"{why}; surely below .02")
+    if interval.lower > 0.005 or interval.upper < -0.005:
+        return Finding(_difference(interval), DISAGREES, f"{why}; surely above .005")
+    return Finding(_difference(interval), OPEN, f"{why}; the interval is too wide")
 
 
 def _inception(scores: Scores) -> Finding:
@@ -182,7 +205,8 @@ def _inception(scores: Scores) -> Finding:
     if one is None or two is None:
         return Finding("", OPEN, "inception_v3 and mobilenetv2_100 with random weights are needed")
     interval = one.minus(two)
-    return _side(interval, "the interval holds .052" if interval.lower <= 0.052 <= interval.upper else "not by .052")
+    holds = "holds .052" if interval.lower <= 0.052 <= interval.upper else "has the sign alone, not .052"
+    return _side(scores, interval, f"the interval {holds}")
 
 
 SEARCHED = ("EfficientNet", "MNASNet", "MobileNet")
@@ -195,7 +219,7 @@ def _older(scores: Scores) -> Finding:
     if not older or not searched:
         return Finding("", OPEN, f"{len(older)} older, {len(searched)} searched networks, pretrained")
     why = f"{len(older)} ResNet, DenseNet, Inception less {len(searched)} EfficientNet, MNASNet, MobileNet, pretrained"
-    return _side(_mean_difference(older, searched), why)
+    return _side(scores, _mean_difference(older, searched), why)
 
 
 def _cuts(scores: Scores, least: int, most: int, margin: float) -> Finding:
@@ -203,8 +227,9 @@ def _cuts(scores: Scores, least: int, most: int, margin: float) -> Finding:
     chosen = [(cut, cells[0]) for cells in series(scores) for cut in cells[1:] if least <= cut.truncation <= most]
     if not chosen:
         return Finding("", OPEN, "no such cut was trained")
-    interval = _mean_difference([cut for cut, _ in chosen], [whole for _, whole in chosen])
-    why = f"mean of {counted(len(chosen), 'cut')}"
+    interval, why = _over_networks([cut for cut, _ in chosen], [whole for _, whole in chosen])
+    if _chance_unknown(scores, why):
+        return Finding(_difference(interval), OPEN, f"{why}; {ONE_SEED}")
     if least > 1:
         verdict = AGREES if interval.upper < 0 else DISAGREES if interval.lower > -margin else OPEN
         return Finding(_difference(interval), verdict, why)
@@ -220,5 +245,7 @@ def _efficiency(scores: Scores, margin: float) -> Finding:
         float(np.mean([row[key] for row in rows])) for key in ("times_smaller", "within_times_smaller")
     )
     here = f"{significant:.2f} times not significantly worse; {shown:.2f} times within {margin:g}"
+    if _chance_unknown(scores, ""):
+        return Finding(here, OPEN, ONE_SEED)
     why = f"{counted(len(rows), 'network')}; not significant is no proof of no loss"
     return Finding(here, AGREES if shown > 1.05 else OPEN if significant > 1.05 else DISAGREES, why)

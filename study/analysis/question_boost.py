@@ -98,7 +98,7 @@ def _mean_verdict(rows: Sequence[Row], mean: Interval) -> str:
     return (
         f"Mean boost {number_text(mean.value, signed=True)} AUROC "
         f"(95 % {interval_text(mean.lower, mean.upper, signed=True)}, {p_sentence(mean.p)}) over "
-        f"{_these(len(rows))}, for these and no others; pretrained is better in {better}, "
+        f"{_these(len(rows))}, and no others; pretrained is better in {better}, "
         f"significantly (Holm) in {significant}."
     )
 

@@ -65,7 +65,7 @@ def test_accuracy(scores: Scores) -> None:
 
 def test_boost(scores: Scores) -> None:
     answer = answer_boost(scores)
-    assert "over these 6 architectures, for these and no others; pretrained is better in 6" in answer.verdicts[0]
+    assert "over these 6 architectures, and no others; pretrained is better in 6" in answer.verdicts[0]
     (mean,) = rows(answer.tables[0], architecture="mean")
     assert mean["lower"] > 0  # type: ignore[operator]
     assert "0.016" in answer.verdicts[-1]
