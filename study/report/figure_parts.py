@@ -128,25 +128,31 @@ def write_names(
     figure.set_layout_engine("none")
     renderer = cast(Any, figure.canvas).get_renderer()
     short, at = _short_names(cells), axis.transData.transform(points)
+    area = axis.bbox.padded(2)
     taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in at]
     for index in np.argsort(-at[:, 1]):
-        text = cells[index].label if whole else short[index]
+        text = cells[index].label.partition(",")[0] if whole else short[index]
         if not text:
             continue
-        for distance, (across, up) in product((7, 13, 20, 28, 38), DIRECTIONS):
+        for distance, (across, up) in product(DISTANCES, DIRECTIONS):
             name = axis.annotate(
                 text, points[index], (across * distance, up * distance), textcoords="offset points", fontsize=7.5,
                 color="#333333", va="center", ha={-1: "right", 0: "center", 1: "left"}[across],
                 arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
                 if distance > 7 else None,
             )  # fmt: skip
+            name.update_positions(renderer)  # an annotation moves its text only when it is drawn
             box = Text.get_window_extent(name, renderer)
-            if not any(box.overlaps(other) for k, other in enumerate(taken) if k != index):
+            inside = area.contains(*box.min) and area.contains(*box.max)
+            if inside and not any(box.overlaps(other) for k, other in enumerate(taken) if k != index):
                 break
-            if (distance, across, up) != (38, *DIRECTIONS[-1]):
+            if (distance, across, up) != (DISTANCES[-1], *DIRECTIONS[-1]):
                 name.remove()
         taken.append(box)
 
+
+DISTANCES = (7, 12, 18, 25, 33, 42, 52, 64)
+"""Points between a point and its name."""
 
 DIRECTIONS = ((1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1))
 """Where a name may stand: to the right first."""
