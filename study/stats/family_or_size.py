@@ -2,12 +2,12 @@
 
 Conventions
 -----------
-The variance of the runs is split twice: as it is, and with the slope on size taken off. Families also differ in size,
-so that an effect of size alone lets families differ; with the slope off, such a difference goes. *Family matters more*
-only if both splits put more than half of the variance in families and both are more than chance; *size matters more*
-only if the split of the values as they are puts less than half there. Both are corrected for the number of splits. With
-one seed everywhere, the chance of training counts as size, and intervals of the share would be wrong: there is then no
-verdict and no interval.
+The variance of the runs is split as it is, and with the slope on size taken off, at five slopes across its interval.
+Families also differ in size, so that an effect of size alone lets families differ; with the slope off, such a
+difference goes. *Family matters more* only if all these splits put more than half of the variance in families and all
+are more than chance; *size matters more* only if the split of the values as they are puts less than half there. Both
+are corrected for the number of initialisations. With one seed everywhere, the chance of training counts as size, and
+intervals of the share would be wrong: there is then no verdict and no interval.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class FamilyOrSize:
     split : VarianceSplit
         Of the values as they are; without an interval where there is no verdict.
     adjusted_p, adjusted_lower : float
-        p and lower end of the share with the slope on size taken off.
+        Largest p and lowest lower end of the share with the slopes on size taken off.
     """
 
     verdict: Literal["family", "size", "undecided", "one seed", "too few"]
@@ -89,22 +89,23 @@ def family_or_size(
         return FamilyOrSize("too few", split, nan, nan)
     if split.runs == split.architectures:
         return FamilyOrSize("one seed", replace(split, lower=nan, upper=nan), nan, nan)
-    adjusted = _without_slope(value, family, architecture, parameters)
-    other = variance_split(adjusted, family, architecture, generator, replicates, patients=patients)
-    by_family = all(one.lower > 0.5 and one.p < 0.05 / tests for one in (split, other))
-    verdict: Literal["family", "size", "undecided"] = "family" if by_family else "undecided"
-    return FamilyOrSize(
-        "size" if split.upper < 0.5 and split.p_size < 0.05 / tests else verdict, split, other.p, other.lower
-    )
+    others = [
+        variance_split(rest, family, architecture, generator, replicates, patients=patients)
+        for rest in _without_slopes(value, family, architecture, parameters)
+    ]
+    by_family = all(one.lower > 0.5 and one.p < 0.05 / tests for one in (split, *others))
+    by_size = split.upper < 0.5 and split.p_size < 0.05 / tests
+    verdict: Literal["family", "size", "undecided"] = "family" if by_family else "size" if by_size else "undecided"
+    return FamilyOrSize(verdict, split, max(one.p for one in others), min(one.lower for one in others))
 
 
-def _without_slope(
+def _without_slopes(
     value: ArrayLike, family: Sequence[str], architecture: Sequence[str], parameters: ArrayLike
-) -> Floats:
-    """Return the runs' values less the slope on size that the architectures' means have within families."""
+) -> list[Floats]:
+    """Return the runs' values less each of five slopes on size, across the slope's interval within families."""
     y, size = np.asarray(value, float), np.asarray(parameters, float)
     _, first, index = np.unique(np.asarray(architecture), return_index=True, return_inverse=True)
     means = np.bincount(index, y) / np.bincount(index)
     slope = size_slope(means, size[first], np.asarray(family)[first].tolist())
-    rest: Floats = y - (0.0 if np.isnan(slope.value) else slope.value) * np.log2(size)
-    return rest
+    ends = (slope.value, slope.value) if np.isnan(slope.lower) else (slope.lower, slope.upper)
+    return [y - one * np.log2(size) for one in np.nan_to_num(np.linspace(*ends, 5))]
