@@ -117,7 +117,12 @@ def point(axis: Axes, scores: Scores, cell: Cell, x: float, interval: Interval) 
 
 
 def write_names(
-    axis: Axes, cells: Sequence[Cell], points: Sequence[tuple[float, float]], *, whole: bool = False
+    axis: Axes,
+    cells: Sequence[Cell],
+    points: Sequence[tuple[float, float]],
+    *,
+    whole: bool = False,
+    others: Sequence[tuple[float, float]] = (),
 ) -> None:
     """Write short names beside points, or whole labels, each at the first of several places that is free.
 
@@ -130,6 +135,11 @@ def write_names(
     short, at = _short_names(cells), axis.transData.transform(points)
     area = axis.bbox.padded(2)
     taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in at]
+    taken += [
+        Bbox.from_bounds(x - 4, y - 4, 8, 8)
+        for x, y in axis.transData.transform(others or points)
+        if [x, y] not in at.tolist()
+    ]
     for index in np.argsort(-at[:, 1]):
         text = cells[index].label.partition(",")[0] if whole else short[index]
         if not text:

@@ -139,7 +139,7 @@ def smallest_figure(scores: Scores, costs: Mapping[tuple[str, int], Cost]) -> Fi
         points = [(x, cell.macro.value) for cell, x in zip(shown, xs, strict=True)]
         edge = _front(xs, [cell.macro.value for cell in shown])
         named = [index for index, at in enumerate(points) if at in edge]
-        write_names(axis, [shown[k] for k in named], [points[k] for k in named], whole=True)
+        write_names(axis, [shown[k] for k in named], [points[k] for k in named], whole=True, others=points)
     return figure
 
 
