@@ -234,6 +234,10 @@ def train(folder: Path, device: str, threads: int, own_output: bool) -> int:
     "--films/--no-films", default=True, show_default=True,
     help="Show example films under activation maps; leave them out where films may not be published.",
 )  # fmt: skip
+@click.option(
+    "--margin", type=click.FloatRange(0, 0.5, min_open=True), default=0.01, show_default=True,
+    help="AUROC that a smaller network may lose and still count as not worse.",
+)  # fmt: skip
 def report(results: Path, out: Path | None, **options: Any) -> None:
     """Write the report of the runs that are done.
 

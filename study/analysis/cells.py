@@ -4,13 +4,9 @@ Conventions
 -----------
 A cell is an architecture, an initialisation and a truncation; its AUROC is the mean over its seeds' ensembles.
 All cells are evaluated with the same resampled patients, so that any difference of two cells is paired.
-Where a cell has several seeds, each replicate also draws seeds: one fewer than there are, with replacement,
-which makes the variance of their mean right (Rao and Wu). With one seed, an interval holds for this one
-training only, as the paper's do.
-
-References
-----------
-Rao and Wu, Journal of the American Statistical Association 83, 1988, 231-241.
+The chance of training is pooled over all cells (`seed_noise`) and added to the replicates of each, also of those
+with one seed. Where no cell has two seeds it is unknown: an interval then holds for this one training only, as the
+paper's do.
 """
 
 from __future__ import annotations
@@ -33,8 +29,9 @@ from xraytransfer.study.stats.bootstrap import (
     percentile_interval,
     resample_patients,
 )
+from xraytransfer.study.stats.seed_noise import pooled_covariance, seed_noise
 
-__all__ = ["INITIALISATIONS", "Cell", "Scores", "draw_seeds", "mean_over_seeds", "score_cells", "score_results"]
+__all__ = ["INITIALISATIONS", "Cell", "Scores", "mean_over_seeds", "score_cells", "score_results"]
 
 INITIALISATIONS = ("pretrained", "random")
 """In the order in which they are reported."""
@@ -61,9 +58,9 @@ class Cell:
     by_seed : ndarray
         float64, shape (seeds,): macro AUROC of each run.
     replicates : ndarray
-        float64, shape (replicates, observations).
-    seed_draws : ndarray
-        From `draw_seeds`; other comparisons of this cell's runs draw the same seeds.
+        float64, shape (replicates, observations): of patients and of training.
+    noise : ndarray
+        float64, shape (replicates, observations): the chance of training alone, from `seed_noise`.
     """
 
     architecture: str
@@ -76,7 +73,7 @@ class Cell:
     value: Floats
     by_seed: Floats
     replicates: Floats
-    seed_draws: NDArray[np.intp]
+    noise: Floats
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -100,6 +97,11 @@ class Cell:
         return macro_mean(self.value, self.replicates)[1]
 
     @property
+    def patient_replicates(self) -> Floats:
+        """Macro AUROC of each replicate without the chance of training: float64, shape (replicates,)."""
+        return macro_mean(self.value, self.replicates - self.noise)[1]
+
+    @property
     def macro(self) -> Interval:
         """Macro AUROC with its interval."""
         return percentile_interval(*macro_mean(self.value, self.replicates))
@@ -108,6 +110,11 @@ class Cell:
     def seed_sd(self) -> float:
         """Standard deviation of macro AUROC over seeds; NaN with one seed."""
         return float(self.by_seed.std(ddof=1)) if len(self.by_seed) > 1 else float("nan")
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds, for readers: one is marked, because it says nothing about training again."""
+        return str(len(self.runs)) if len(self.runs) > 1 else "1 (one seed)"
 
     def observation(self, index: int) -> Interval:
         """Return one observation's AUROC with its interval."""
@@ -148,6 +155,12 @@ class Scores:
         """Return the cells without truncation, of some initialisations, or of all if none is named."""
         kinds = initialisations or INITIALISATIONS
         return [cell for cell in self.cells if cell.initialisation in kinds and cell.truncation == 0]
+
+    @property
+    def seed_sd(self) -> tuple[float, int]:
+        """Standard deviation of macro AUROC over seeds, pooled over cells, and its degrees of freedom; NaN and 0."""
+        covariance, freedom = pooled_covariance([cell.by_seed[:, None] for cell in self.cells])
+        return (float(np.sqrt(covariance[0, 0])) if freedom else float("nan")), freedom
 
     def generator(self, purpose: int) -> np.random.Generator:
         """Return a random generator for a purpose: the same at every call."""
@@ -220,16 +233,20 @@ def score_cells(
     for run in runs:
         by_cell.setdefault(run.cell, []).append(run)
     generator = np.random.default_rng([seed, 1])
-    cells = [_cell(runs, [scores[run.name] for run in runs], generator) for runs in by_cell.values()]
+    values = [np.stack([scores[run.name][0] for run in members]) for members in by_cell.values()]
+    noise = seed_noise(values, len(weights), generator)
+    cells = [
+        _cell(members, [scores[run.name] for run in members], one)
+        for members, one in zip(by_cell.values(), noise, strict=True)
+    ]
     return tuple(
         sorted(cells, key=lambda c: (c.family, _whole_size(c, cells), c.architecture, c.initialisation, c.truncation))
     )
 
 
-def _cell(runs: Sequence[RunResult], scores: Sequence[tuple[Floats, Floats]], generator: np.random.Generator) -> Cell:
-    """Return a cell from its runs and the AUROCs of each."""
-    seed_draws = draw_seeds(len(runs), len(scores[0][1]), generator)
-    value, replicates = mean_over_seeds(scores, seed_draws)
+def _cell(runs: Sequence[RunResult], scores: Sequence[tuple[Floats, Floats]], noise: Floats) -> Cell:
+    """Return a cell from its runs, the AUROCs of each, and the noise of training."""
+    value, replicates = mean_over_seeds(scores)
     config = runs[0].config
     return Cell(
         architecture=str(config["architecture"]),
@@ -241,27 +258,18 @@ def _cell(runs: Sequence[RunResult], scores: Sequence[tuple[Floats, Floats]], ge
         runs=tuple(runs),
         value=value,
         by_seed=np.array([macro_mean(*one)[0] for one in scores]),
-        replicates=replicates,
-        seed_draws=seed_draws,
+        replicates=replicates + noise,
+        noise=noise,
     )
 
 
-def draw_seeds(seeds: int, replicates: int, generator: np.random.Generator) -> NDArray[np.intp]:
-    """Return which seeds each replicate takes: shape (seeds - 1, replicates), or (1, replicates) of the only one."""
-    if seeds == 1:
-        return np.zeros((1, replicates), np.intp)
-    return generator.integers(0, seeds, (seeds - 1, replicates))
-
-
-def mean_over_seeds(scores: Sequence[tuple[Floats, Floats]], seed_draws: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """Return the mean over seeds, and in each replicate the mean over the seeds that it takes.
+def mean_over_seeds(scores: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """Return the mean over seeds, on all films and in each replicate of the patients.
 
     Parameters
     ----------
     scores : sequence of (ndarray, ndarray)
         From `observation_replicates`, one pair per seed.
-    seed_draws : ndarray
-        From `draw_seeds`.
 
     Returns
     -------
@@ -269,7 +277,7 @@ def mean_over_seeds(scores: Sequence[tuple[Floats, Floats]], seed_draws: NDArray
         float64, shape (observations,), and float64, shape (replicates, observations).
     """
     values, replicates = (np.stack(arrays) for arrays in zip(*scores, strict=True))
-    return values.mean(axis=0), replicates[seed_draws, np.arange(replicates.shape[1])].mean(axis=0)
+    return values.mean(axis=0), replicates.mean(axis=0)
 
 
 def _whole_size(cell: Cell, cells: Sequence[Cell]) -> int:

@@ -7,8 +7,11 @@ They are stored as ``costs.csv`` in the results folder, so that a report remains
 from __future__ import annotations
 
 import csv
+import platform
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 from xraytransfer.study.analysis.results_folder import Results
 from xraytransfer.study.networks.architectures import Architecture
@@ -36,6 +39,8 @@ class Cost:
         counts, because what other work on the machine adds is no property of the network.
     map_rows, map_columns : int
         Size of the activation map.
+    processor : str
+        Name of the processor that measured; empty where it was not noted.
     """
 
     architecture: str
@@ -44,6 +49,7 @@ class Cost:
     latency_ms: float
     map_rows: int
     map_columns: int
+    processor: str = ""
 
 
 def read_costs(results: Results) -> dict[tuple[str, int], Cost]:
@@ -61,6 +67,7 @@ def read_costs(results: Results) -> dict[tuple[str, int], Cost]:
                 float(row["latency_ms"]),
                 int(row["map_rows"]),
                 int(row["map_columns"]),
+                row.get("processor") or "",
             )
             for row in csv.DictReader(file)
         ]
@@ -133,4 +140,15 @@ def measure_cost(architecture: Architecture, truncation: int, outputs: int, side
     finally:
         torch.set_num_threads(threads)
     rows, columns = activation.shape[-2:]
-    return Cost(architecture.name, truncation, side, round(min(times) * 1e3, 2), int(rows), int(columns))
+    return Cost(
+        architecture.name, truncation, side, round(min(times) * 1e3, 2), int(rows), int(columns), processor_name()
+    )
+
+
+def processor_name() -> str:
+    """Return the name of this machine's processor, as far as the system tells it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

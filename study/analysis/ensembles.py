@@ -22,7 +22,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytransfer.study.analysis.cells import Cell, Scores, mean_over_seeds
+from xraytransfer.study.analysis.cells import Cell, Scores
 from xraytransfer.study.analysis.results_folder import RunPredictions
 from xraytransfer.study.analysis.subgroups import reference_cell
 from xraytransfer.study.analysis.table import (
@@ -44,6 +44,7 @@ from xraytransfer.study.stats.bootstrap import (
     paired_interval,
     percentile_interval,
 )
+from xraytransfer.study.stats.seed_noise import seed_noise
 
 __all__ = ["across_table", "checkpoint_table", "ensemble_verdicts"]
 
@@ -71,7 +72,7 @@ def checkpoint_table(scores: Scores, workers: int = 1) -> Table:
     """
     cells = [cell for cell in scores.cells if max(run.checkpoints for run in cell.runs) > 1]
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        macros = list(pool.map(partial(_macros, weights=scores.weights), cells))
+        macros = _with_seed_noise(cells, list(pool.map(partial(_macros, weights=scores.weights), cells)), scores)
     rows = [_cell_row(cell) | _comparisons(one) for cell, one in zip(cells, macros, strict=True)]
     whole = [one for cell, one in zip(cells, macros, strict=True) if cell.truncation == 0]
     if len(whole) > 1:
@@ -159,18 +160,52 @@ def across_table(scores: Scores) -> Table | None:
     return Table("ensembles", "Runs together, across seeds and across architectures", columns, rows, note)
 
 
-def _macros(cell: Cell, weights: NDArray[np.uint16]) -> dict[str, Macro]:
-    """Return the macro AUROC of ensemble, best checkpoint and, where every run stored one, soup."""
+def _macros(cell: Cell, weights: NDArray[np.uint16]) -> dict[str, list[Macro]]:
+    """Return for each seed the macro AUROC of ensemble, best checkpoint and, where every run stored one, soup."""
     tests = [run.test for run in cell.runs]
-    macros = {"ensemble": macro_mean(cell.value, cell.replicates)}
-    for name, probabilities in (
-        ("best", [test.best_checkpoint for test in tests]),
-        ("soup", [test.soup for test in tests if test.soup is not None]),
-    ):
-        if len(probabilities) == len(tests):
-            each = [observation_replicates(t.label, p, weights) for t, p in zip(tests, probabilities, strict=True)]
-            macros[name] = macro_mean(*mean_over_seeds(each, cell.seed_draws))
-    return macros
+    models = {
+        "ensemble": [test.ensemble for test in tests],
+        "best": [test.best_checkpoint for test in tests],
+        "soup": [test.soup for test in tests if test.soup is not None],
+    }
+    return {
+        name: [
+            macro_mean(*observation_replicates(test.label, probability, weights))
+            for test, probability in zip(tests, probabilities, strict=True)
+        ]
+        for name, probabilities in models.items()
+        if len(probabilities) == len(tests)
+    }
+
+
+def _with_seed_noise(
+    cells: Sequence[Cell], by_seed: Sequence[dict[str, list[Macro]]], scores: Scores
+) -> list[dict[str, Macro]]:
+    """Return the means over seeds. The ensemble has the replicates of its cell; the others add their difference to it.
+
+    The chance of training of a difference within runs is pooled over cells by itself: it is smaller than that of a run.
+    """
+    names = [name for name in ("best", "soup") if all(name in one for one in by_seed)]
+    differences = [
+        np.array([[a[0] - b[0] for a, b in zip(one[name], one["ensemble"], strict=True)] for name in names]).T
+        for one in by_seed
+    ]
+    noise = seed_noise(differences, len(scores.weights), scores.generator(52)) if by_seed else []
+    found = []
+    for cell, one, drawn in zip(cells, by_seed, noise, strict=True):
+        patients = {name: np.mean([macro[1] for macro in macros], axis=0) for name, macros in one.items()}
+        found.append(
+            {
+                name: (
+                    float(np.mean([macro[0] for macro in macros])),
+                    cell.macro_replicates
+                    + (patients[name] - patients["ensemble"])
+                    + (drawn[:, names.index(name)] if name in names else 0),
+                )
+                for name, macros in one.items()
+            }
+        )
+    return found
 
 
 def _mean_macros(macros: Sequence[dict[str, Macro]]) -> dict[str, Macro]:

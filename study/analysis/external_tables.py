@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from xraytransfer.study.analysis.table import Column, Row, Table, interval_row, 
 from xraytransfer.study.stats.auroc import auroc, macro_auroc
 from xraytransfer.study.stats.bootstrap import resample_patients
 
-__all__ = ["external_run_table", "external_tables", "run_table"]
+__all__ = ["external_cells", "external_run_table", "external_tables", "run_table"]
 
 CELL_COLUMNS = ("architecture", "initialisation", "truncation", "seeds")
 
@@ -41,13 +42,14 @@ def external_tables(scores: Scores, tests: Sequence[ExternalTest], workers: int 
     """
     tables = []
     for test in tests:
-        cells = _external_cells(scores, test, workers)
+        cells = external_cells(scores, test, workers)
         own = _own_cells(scores, test, workers)
         tables += [_cell_table(scores, test, cells, own), _observation_table(test, cells)]
     return tables
 
 
-def _external_cells(scores: Scores, test: ExternalTest, workers: int) -> tuple[Cell, ...]:
+@lru_cache(maxsize=16)
+def external_cells(scores: Scores, test: ExternalTest, workers: int) -> tuple[Cell, ...]:
     """Return the cells on the films of an external test."""
     runs = _runs(scores, test)
     weights = resample_patients(test.films.patient, len(scores.weights), np.random.default_rng([scores.seed, 0]))

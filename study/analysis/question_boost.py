@@ -11,7 +11,7 @@ import numpy as np
 
 from xraytransfer.study.analysis.cells import Cell, Scores
 from xraytransfer.study.analysis.published import read_published
-from xraytransfer.study.analysis.question_accuracy import relation
+from xraytransfer.study.analysis.relations import correlations, pairs, relation_sentence
 from xraytransfer.study.analysis.table import (
     Column,
     QuestionAnswer,
@@ -22,23 +22,18 @@ from xraytransfer.study.analysis.table import (
     interval_text,
     number_text,
     p_sentence,
+    paired_note,
 )
 from xraytransfer.study.stats.bootstrap import Interval, paired_interval
-from xraytransfer.study.stats.correlation import spearman_test
 from xraytransfer.study.stats.delong import delong_test
+from xraytransfer.study.stats.slope import mean_over_families
 
-__all__ = ["QUESTION", "answer_boost", "pairs"]
+__all__ = ["QUESTION", "answer_boost"]
 
 QUESTION = "What does ImageNet pretraining add?"
 
 Pair = tuple[Cell, Cell]
 """One architecture pretrained, and random."""
-
-
-def pairs(scores: Scores) -> list[Pair]:
-    """Return the whole networks that were run both ways: pretrained, random."""
-    both = ((cell, scores.find(cell.architecture, "random")) for cell in scores.whole("pretrained"))
-    return [(cell, other) for cell, other in both if other is not None]
 
 
 def answer_boost(scores: Scores) -> QuestionAnswer:
@@ -61,12 +56,15 @@ def answer_boost(scores: Scores) -> QuestionAnswer:
         np.mean([one.macro_replicates for one, _ in both], axis=0),
         np.mean([two.macro_replicates for _, two in both], axis=0),
     )
-    by_size = spearman_test(
-        [float(one.parameters) for one, _ in both], [d.value for d in differences], scores.generator(20)
+    others = mean_over_families(
+        [d.value for d in differences],
+        [one.family for one, _ in both],
+        np.array([one.macro_replicates - two.macro_replicates for one, two in both]).T,
     )
     verdicts = (
         _mean_verdict(rows, mean),
-        "Against size: " + relation(by_size, by_size.p, "the number of parameters", "the boost"),
+        _families_verdict(others, len({one.family for one, _ in both})),
+        "Against size: " + relation_sentence(correlations(scores)["boost"], "the number of parameters", "the boost"),
         "Published: "
         + "; ".join(
             f"{p.quantity} {p.value:+g} ({p.who})".replace("-", "\N{MINUS SIGN}") for p in read_published("boost")
@@ -75,7 +73,10 @@ def answer_boost(scores: Scores) -> QuestionAnswer:
     )
     rows.append({"architecture": "mean", "family": "", **difference_row(mean)})
     return QuestionAnswer(
-        "boost", QUESTION, verdicts, (_table(rows), _by_observation(scores, both), _delong(scores, both))
+        "boost",
+        QUESTION,
+        verdicts,
+        (_table(rows, len(scores.weights)), _by_observation(scores, both), _delong(scores, both)),
     )
 
 
@@ -85,6 +86,7 @@ def _row(pair: Pair, difference: Interval) -> Row:
         "architecture": one.architecture,
         "family": one.family,
         "parameters": one.parameters,
+        "seeds": f"{one.seeds} / {two.seeds}",
         "pretrained": one.macro.value,
         "random": two.macro.value,
         **difference_row(difference),
@@ -97,23 +99,39 @@ def _mean_verdict(rows: Sequence[Row], mean: Interval) -> str:
     return (
         f"Mean boost {number_text(mean.value, signed=True)} AUROC "
         f"(95 % {interval_text(mean.lower, mean.upper, signed=True)}, {p_sentence(mean.p)}) over "
-        f"{len(rows)} architecture{'s' if len(rows) != 1 else ''}; pretrained is better in {better}, "
+        f"{_these(len(rows))}, and no others; pretrained is better in {better}, "
         f"significantly (Holm) in {significant}."
     )
 
 
-def _table(rows: list[Row]) -> Table:
+def _these(count: int) -> str:
+    return f"these {count} architectures" if count != 1 else "this architecture"
+
+
+def _families_verdict(others: tuple[float, float, float, float], families: int) -> str:
+    """Return the sentence on other architectures: families are the sample."""
+    mean, lower, upper, p = others
+    if np.isnan(lower):
+        return f"For other architectures nothing can be said: families: {families}, at least 3 are needed."
+    return (
+        f"For architectures of other families: {number_text(mean, signed=True)} "
+        f"(95 % {interval_text(lower, upper, signed=True)}, {p_sentence(p)}), from the means of {families} families."
+    )
+
+
+def _table(rows: list[Row], replicates: int) -> Table:
     columns = (
         "architecture",
         "family",
         "parameters",
+        Column("Seeds, both", "seeds"),
         Column("Pretrained", "pretrained", "number"),
         Column("Random", "random", "number"),
         Column("Boost (95 %)", "", "interval", signed=True),
         "p",
         "p_holm",
     )
-    return Table("boost", "Pretrained minus random, macro AUROC", columns, rows, "Paired bootstrap by patient.")
+    return Table("boost", "Pretrained minus random, macro AUROC", columns, rows, paired_note(len(rows) - 1, replicates))
 
 
 def _by_observation(scores: Scores, both: list[Pair]) -> Table:

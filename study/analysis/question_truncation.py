@@ -5,14 +5,17 @@ Conventions
 A cut is *significantly worse* if its paired difference to the whole network is negative and has p < .05. There is
 no correction for several cuts, because it would make "not worse" easier to claim.
 The *largest harmless cut* is the last one before the first cut that is significantly worse. Not significantly
-worse does not mean equal: the lower end of the interval says how much worse the cut network may still be.
+worse does not mean equal, and is the easier to reach the fewer films there are. Therefore the *largest cut within the
+margin* stands beside it: the last one before the first cut whose interval reaches below minus the margin
+(non-inferiority).
 Parameter efficiency is the number of parameters of the whole network over that of the cut one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import takewhile
 
 import numpy as np
 
@@ -30,7 +33,10 @@ from xraytransfer.study.analysis.table import (
 )
 from xraytransfer.study.stats.bootstrap import Interval
 
-__all__ = ["QUESTION", "answer_truncation", "series"]
+__all__ = ["MARGIN", "QUESTION", "answer_truncation", "largest_cuts", "series"]
+
+MARGIN = 0.01
+"""AUROC that a smaller network may lose and still count as not worse."""
 
 QUESTION = "How much can be cut off before a model reads worse?"
 
@@ -41,7 +47,7 @@ def series(scores: Scores) -> list[list[Cell]]:
     return [sorted(cells, key=lambda cell: cell.truncation) for cells in groups if len(cells) > 1]
 
 
-def answer_truncation(scores: Scores, costs: Mapping[tuple[str, int], Cost]) -> QuestionAnswer:
+def answer_truncation(scores: Scores, costs: Mapping[tuple[str, int], Cost], margin: float = MARGIN) -> QuestionAnswer:
     """Return what the runs say about question 4.
 
     The tables are ``truncation`` (one row per cut) and ``largest_cut`` (one per architecture). `costs` are those of
@@ -52,15 +58,19 @@ def answer_truncation(scores: Scores, costs: Mapping[tuple[str, int], Cost]) -> 
         sentence = "Cannot be answered from these runs: no architecture was run both whole and with stages removed."
         return QuestionAnswer("truncation", QUESTION, (sentence,))
     rows = [_row(cell, cells[0], costs) for cells in networks for cell in cells]
-    largest = [_largest(whole, cuts) for whole, *cuts in networks]
-    verdicts = [_sentence(largest, initialisation) for initialisation in INITIALISATIONS]
+    largest = largest_cuts(scores, margin)
+    verdicts = [
+        sentence
+        for initialisation in INITIALISATIONS
+        for sentence in (_sentence(largest, initialisation), _margin_sentence(largest, initialisation, margin))
+    ]
     published = read_published("truncation")[0]
     verdicts.append(
         f"Published: {published.value:.2f} times fewer parameters on average without a significant loss "
         f"({published.who}, {published.source}); removing one block did not hinder, removing more did (The Batch)."
     )
     return QuestionAnswer(
-        "truncation", QUESTION, tuple(v for v in verdicts if v), (_table(rows), _largest_table(largest))
+        "truncation", QUESTION, tuple(v for v in verdicts if v), (_table(rows), _largest_table(largest, margin))
     )
 
 
@@ -68,7 +78,7 @@ def _row(cell: Cell, whole: Cell, costs: Mapping[tuple[str, int], Cost]) -> Row:
     cost = costs.get((cell.architecture, cell.truncation))
     row: Row = {
         **cell.names,
-        "seeds": len(cell.runs),
+        "seeds": cell.seeds,
         "parameters": cell.parameters,
         "times_smaller": whole.parameters / cell.parameters if cell.parameters else float("nan"),
         "auroc": cell.macro.value,
@@ -87,24 +97,56 @@ def _worse(difference: Interval) -> bool:
     return difference.value < 0 and difference.p < 0.05
 
 
-def _largest(whole: Cell, cuts: list[Cell]) -> Row:
-    """Return the largest harmless cut of one network; truncation 0 where the first one already hurts."""
-    best = whole
-    for cut in cuts:
-        if _worse(cut.minus(whole)):
-            break
-        best = cut
+def largest_cuts(scores: Scores, margin: float = MARGIN) -> list[Row]:
+    """Return one row for each network with cuts: the largest harmless one, and the largest within the margin."""
+    return [_largest(whole, cuts, margin) for whole, *cuts in series(scores)]
+
+
+def _largest(whole: Cell, cuts: list[Cell], margin: float) -> Row:
+    """Return the largest cuts of one network; truncation 0 where already the first one fails."""
+    best = _last_before(whole, cuts, _worse)
+    within = _last_before(whole, cuts, lambda difference: not difference.lower > -margin)
     row: Row = {
         "architecture": whole.architecture,
         "initialisation": whole.initialisation,
         "cuts_tried": ", ".join(str(cut.truncation) for cut in cuts),
         "largest_harmless": best.truncation,
-        "times_smaller": whole.parameters / best.parameters if best.parameters else float("nan"),
+        "times_smaller": _times(whole, best),
         "reached_the_end": "yes" if best is cuts[-1] else "no",
+        "within_margin": within.truncation,
+        "within_times_smaller": _times(whole, within),
     }
-    if best is not whole:
-        row |= interval_row(best.minus(whole))
-    return row
+    row |= interval_row(best.minus(whole)) if best is not whole else {}
+    return row | (interval_row(within.minus(whole), "within_") if within is not whole else {})
+
+
+def _last_before(whole: Cell, cuts: list[Cell], fails: Callable[[Interval], bool]) -> Cell:
+    """Return the last cut before the first whose difference to the whole network fails."""
+    passed = takewhile(lambda cut: not fails(cut.minus(whole)), cuts)
+    return ([whole, *passed])[-1]
+
+
+def _times(whole: Cell, cut: Cell) -> float:
+    return whole.parameters / cut.parameters if cut.parameters else float("nan")
+
+
+def _margin_sentence(largest: list[Row], initialisation: str, margin: float) -> str:
+    rows = [row for row in largest if row["initialisation"] == initialisation]
+    if not rows:
+        return ""
+    parts = [
+        f"{row['architecture']} {row['within_margin']} stage{'s' if row['within_margin'] != 1 else ''} "
+        f"({row['within_times_smaller']:.1f} times smaller)"
+        for row in rows
+        if row["within_margin"]
+    ]
+    none = [row["architecture"] for row in rows if not row["within_margin"]]
+    mean = float(np.mean([row["within_times_smaller"] for row in rows]))
+    return (
+        f"{initialisation.capitalize()}, largest cut shown to lose less than {margin:g} AUROC: "
+        + "; ".join(parts + ([f"none of {', '.join(none)}"] if none else []))
+        + f". Mean parameter efficiency {mean:.2f}, cuts that are not shown counted as 1."
+    )
 
 
 def _sentence(largest: list[Row], initialisation: str) -> str:
@@ -150,7 +192,7 @@ def _table(rows: list[Row]) -> Table:
     return Table("truncation", "Whole networks and cut ones", columns, rows, note)
 
 
-def _largest_table(rows: list[Row]) -> Table:
+def _largest_table(rows: list[Row], margin: float) -> Table:
     columns = (
         "architecture",
         "initialisation",
@@ -159,6 +201,12 @@ def _largest_table(rows: list[Row]) -> Table:
         Column("Times smaller", "times_smaller", "number", 2),
         Column("AUROC minus whole (95 %)", "", "interval", signed=True),
         Column("Larger cuts untried", "reached_the_end"),
+        Column(f"Largest within {margin:g}", "within_margin"),
+        Column("Times smaller", "within_times_smaller", "number", 2),
+        Column("AUROC minus whole (95 %)", "within_", "interval", signed=True),
     )
-    note = "Not significantly worse is not equal: the lower end of the interval says how much worse it may be."
+    note = (
+        "Not significantly worse is not equal: the lower end of the interval says how much worse it may be. Within the "
+        f"margin: the whole interval lies above {number_text(-margin, 2)}; 0: no cut does."
+    )
     return Table("largest_cut", "The largest cut that is not significantly worse", columns, rows, note)

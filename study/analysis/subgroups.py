@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytransfer.study.analysis.cells import Cell, Scores, draw_seeds, mean_over_seeds
+from xraytransfer.study.analysis.cells import Cell, Scores, mean_over_seeds
 from xraytransfer.study.analysis.data_summary import is_synthetic
 from xraytransfer.study.analysis.published import read_published
 from xraytransfer.study.analysis.table import Column, Row, Table, interval_row, printed
@@ -50,7 +50,7 @@ def reference_table(scores: Scores) -> Table:
     """Return one row per observation for the reference cell: AUROC, AUPRC, within views, calibration."""
     cell = reference_cell(scores)
     test = cell.runs[0].test
-    auprc = _intervals(cell, scores, statistic=weighted_auprc)
+    auprc = _intervals(cell, scores, auprc=True)
     by_view = {view: _intervals(cell, scores, rows=test.view == view) for view in ("PA", "AP")}
     rows: list[Row] = []
     for k, name in enumerate(scores.results.observations):
@@ -165,26 +165,31 @@ def published_table(scores: Scores) -> Table | None:
     return Table("published", "Published AUROC on this data set", columns, rows, note)
 
 
-def _intervals(
-    cell: Cell, scores: Scores, *, rows: Mask | None = None, statistic: Statistic = weighted_auroc
-) -> list[Interval]:
-    """Return one interval per observation, of some films or of another statistic."""
+def _intervals(cell: Cell, scores: Scores, *, rows: Mask | None = None, auprc: bool = False) -> list[Interval]:
+    """Return one interval per observation, of some films, or of average precision (over patients only)."""
     films = np.ones(len(scores.results.test.image), bool) if rows is None else rows
-    value, replicates = _mean(_replicates(cell, scores, films, statistic), scores, 50)
+    statistic = weighted_auprc if auprc else weighted_auroc
+    value, replicates = mean_over_seeds(_replicates(cell, scores, films, statistic))
+    replicates = replicates if auprc else replicates + cell.noise
     return [percentile_interval(float(value[k]), replicates[:, k]) for k in range(len(value))]
 
 
 def _subset_macro(cell: Cell, scores: Scores, rows: Mask) -> Interval:
     """Return macro AUROC of some films."""
-    return percentile_interval(*macro_mean(*_mean(_replicates(cell, scores, rows), scores, 51)))
+    return _macro(cell, _replicates(cell, scores, rows))
 
 
 def _examination_macro(cell: Cell, scores: Scores) -> Interval:
     """Return macro AUROC of examinations: the maximum of the ensemble's probability over the views."""
     tests = [run.test.by_examination() for run in cell.runs]
     weights = scores.patient_weights(tests[0].patient)
-    each = [observation_replicates(test.label, test.ensemble, weights) for test in tests]
-    return percentile_interval(*macro_mean(*_mean(each, scores, 51)))
+    return _macro(cell, [observation_replicates(test.label, test.ensemble, weights) for test in tests])
+
+
+def _macro(cell: Cell, each: list[tuple[Floats, Floats]]) -> Interval:
+    """Return the mean over seeds and observations; the chance of training is that on all films."""
+    value, replicates = mean_over_seeds(each)
+    return percentile_interval(*macro_mean(value, replicates + cell.noise))
 
 
 def _replicates(
@@ -193,11 +198,6 @@ def _replicates(
     """Return for each run what `observation_replicates` returns for some films."""
     weights, tests = scores.weights[:, rows], [run.test for run in cell.runs]
     return [observation_replicates(test.label[rows], test.ensemble[rows], weights, statistic) for test in tests]
-
-
-def _mean(each: list[tuple[Floats, Floats]], scores: Scores, purpose: int) -> tuple[Floats, Floats]:
-    """Return the mean over seeds and its replicates, with seeds drawn for this purpose."""
-    return mean_over_seeds(each, draw_seeds(len(each), len(scores.weights), scores.generator(purpose)))
 
 
 def _calibration(cell: Cell) -> tuple[float, float]:

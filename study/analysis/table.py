@@ -25,6 +25,7 @@ __all__ = [
     "number_text",
     "p_sentence",
     "p_text",
+    "paired_note",
     "printed",
     "span",
 ]
@@ -244,6 +245,17 @@ def add_holm(rows: Sequence[Row]) -> None:
     """Add to each row ``p_holm``: its ``p``, corrected for all rows."""
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = float(p)
+
+
+def paired_note(tests: int, replicates: int) -> str:
+    """Return the note of a table of paired differences, with the smallest p that so many replicates can give."""
+    floor = 2 / (replicates + 1)
+    note = f"Paired bootstrap by patient. With {replicates:,} replicates no p is below {p_text(floor)}"
+    if tests > 1:
+        note += f", and none of {tests} below {p_text(min(1.0, floor * tests))} after Holm's correction"
+    if floor * tests >= 0.05:
+        note += ": nothing here can be significant; `--replicates` takes more"
+    return note + "."
 
 
 def span(numbers: Iterable[int]) -> str:

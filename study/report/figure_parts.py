@@ -12,7 +12,8 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from itertools import product
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 from matplotlib import rc_context
@@ -20,8 +21,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from xraytransfer.study.analysis.cells import Cell, Scores
+from xraytransfer.study.stats import Floats
 from xraytransfer.study.stats.bootstrap import Interval
 
 __all__ = [
@@ -29,6 +33,7 @@ __all__ = [
     "MARKERS",
     "family_legend",
     "family_look",
+    "fitted_line",
     "log_axis",
     "panels",
     "point",
@@ -111,23 +116,75 @@ def point(axis: Axes, scores: Scores, cell: Cell, x: float, interval: Interval) 
     )  # fmt: skip
 
 
-def write_names(axis: Axes, cells: Sequence[Cell], points: Sequence[tuple[float, float]], *, log: bool = False) -> None:
-    """Write short names beside points, lower where another name stands already."""
-    short = _short_names(cells)
-    xs = np.array([np.log10(x) if log else x for x, _ in points])
-    ys = np.array([y for _, y in points])
-    low, high = axis.get_ylim()
-    wide, tall = max(float(np.ptp(xs)), 1e-9), high - low
-    placed: list[tuple[float, float]] = []
-    for index in np.argsort(-ys):
-        across, up = float((xs[index] - xs.min()) / wide), float((ys[index] - low) / tall)
-        length = 0.025 * (1 + len(short[index]))
-        while any(abs(up - v) < 0.035 and -length < across - u < length for u, v in placed):
-            up -= 0.008
-        placed.append((across, up))
-        axis.annotate(
-            f"  {short[index]}", (points[index][0], low + up * tall), fontsize=7.5, color="#333333", va="center"
-        )
+def write_names(
+    axis: Axes,
+    cells: Sequence[Cell],
+    points: Sequence[tuple[float, float]],
+    *,
+    whole: bool = False,
+    others: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Write short names beside points, or whole labels, each at the first of several places that is free.
+
+    The limits of the axis must be final, and the figure's layout is fixed by the first call.
+    """
+    figure = cast(Figure, axis.figure)
+    figure.canvas.draw()
+    figure.set_layout_engine("none")
+    renderer = cast(Any, figure.canvas).get_renderer()
+    short, at = _short_names(cells), axis.transData.transform(points)
+    area = axis.bbox.padded(2)
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in at]
+    taken += [
+        Bbox.from_bounds(x - 4, y - 4, 8, 8)
+        for x, y in axis.transData.transform(others or points)
+        if [x, y] not in at.tolist()
+    ]
+    for index in np.argsort(-at[:, 1]):
+        text = cells[index].label.partition(",")[0] if whole else short[index]
+        if not text:
+            continue
+        for distance, (across, up) in product(DISTANCES, DIRECTIONS):
+            name = axis.annotate(
+                text, points[index], (across * distance, up * distance), textcoords="offset points", fontsize=7.5,
+                color="#333333", va="center", ha={-1: "right", 0: "center", 1: "left"}[across],
+                arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+                if distance > 7 else None,
+            )  # fmt: skip
+            name.update_positions(renderer)  # an annotation moves its text only when it is drawn
+            box = Text.get_window_extent(name, renderer)
+            inside = area.contains(*box.min) and area.contains(*box.max)
+            if inside and not any(box.overlaps(other) for k, other in enumerate(taken) if k != index):
+                break
+            if (distance, across, up) != (DISTANCES[-1], *DIRECTIONS[-1]):
+                name.remove()
+        taken.append(box)
+
+
+DISTANCES = (7, 12, 18, 25, 33, 42, 52, 64)
+"""Points between a point and its name."""
+
+DIRECTIONS = ((1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1))
+"""Where a name may stand: to the right first."""
+
+
+def fitted_line(axis: Axes, x: Sequence[float], y: Sequence[float], replicates: Floats, *, log: bool = False) -> None:
+    """Draw the least-squares line through the points, and the band of such lines over other patients.
+
+    `replicates` is float64, shape (replicates, points): y in each replicate of the patients.
+    """
+    places = np.log10(x) if log else np.asarray(x, float)
+    if len(np.unique(places)) < 3:
+        return
+    rows = replicates[~np.isnan(replicates).any(axis=1)]
+    ends = np.linspace(places.min(), places.max(), 50)
+    shown = 10**ends if log else ends
+    slope, level = np.polyfit(places, y, 1)
+    axis.plot(shown, slope * ends + level, color="#444444", linewidth=1.0, zorder=1)
+    if len(rows):
+        slopes, levels = np.polyfit(places, rows.T, 1)
+        low, high = np.quantile(slopes[:, None] * ends + levels[:, None], [0.025, 0.975], axis=0)
+        axis.fill_between(shown, low, high, color="#444444", alpha=0.10, linewidth=0, zorder=0)
 
 
 def _short_names(cells: Sequence[Cell]) -> list[str]:

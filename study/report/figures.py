@@ -7,7 +7,8 @@ Every AUROC has its 95 % interval. A function returns None where there is nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from xraytransfer.study.analysis.cells import INITIALISATIONS, Cell, Scores
-from xraytransfer.study.analysis.question_accuracy import accuracy_name, with_accuracy
-from xraytransfer.study.analysis.question_boost import pairs
+from xraytransfer.study.analysis.cost import Cost
+from xraytransfer.study.analysis.question_accuracy import accuracy_name
 from xraytransfer.study.analysis.question_size import families
 from xraytransfer.study.analysis.question_truncation import series
+from xraytransfer.study.analysis.relations import pairs, patient_replicates, with_accuracy
 from xraytransfer.study.analysis.results_folder import read_curve
 from xraytransfer.study.analysis.table import Table, printed
 from xraytransfer.study.report.figure_parts import (
@@ -26,6 +28,7 @@ from xraytransfer.study.report.figure_parts import (
     MARKERS,
     family_legend,
     family_look,
+    fitted_line,
     log_axis,
     panels,
     point,
@@ -41,6 +44,7 @@ __all__ = [
     "curves_figure",
     "observations_figure",
     "size_figure",
+    "smallest_figure",
     "truncation_figure",
 ]
 
@@ -55,12 +59,15 @@ def accuracy_figure(scores: Scores) -> Figure | None:
         top1 = [float(cell.row["imagenet_top1"]) for cell in cells]
         for cell, x in zip(cells, top1, strict=True):
             point(axis, scores, cell, x, cell.macro)
-        write_names(axis, cells, [(x, cell.macro.value) for cell, x in zip(cells, top1, strict=True)])
+        fitted_line(axis, top1, [cell.macro.value for cell in cells], patient_replicates(cells))
         axis.set_title(f"{name} (n = {len(cells)})")
         axis.set_xlabel(f"{accuracy_name(scores)}, %")
         axis.margins(x=0.08)
 
-    return _by_initialisation(scores, {name: with_accuracy(scores, name) for name in INITIALISATIONS}, draw)
+    def place(cell: Cell) -> float:
+        return float(cell.row["imagenet_top1"])
+
+    return _by_initialisation(scores, {name: with_accuracy(scores, name) for name in INITIALISATIONS}, draw, place)
 
 
 @styled
@@ -76,10 +83,12 @@ def boost_figure(scores: Scores) -> Figure | None:
     for cell, x, boost in zip(cells, millions, boosts, strict=True):
         point(axis, scores, cell, x, boost)
     log_axis(axis, millions)
-    write_names(axis, cells, [(x, boost.value) for x, boost in zip(millions, boosts, strict=True)], log=True)
+    drawn = patient_replicates(cells) - patient_replicates([two for _, two in both])
+    fitted_line(axis, millions, [boost.value for boost in boosts], drawn, log=True)
     axis.set_xlabel(PARAMETERS)
     axis.set_ylabel("AUROC pretrained minus random")
     family_legend(figure, scores, cells)
+    write_names(axis, cells, [(x, boost.value) for x, boost in zip(millions, boosts, strict=True)])
     return figure
 
 
@@ -96,13 +105,58 @@ def size_figure(scores: Scores) -> Figure | None:
         axis.set_title(name)
         axis.set_xlabel(PARAMETERS)
         log_axis(axis, [cell.parameters / 1e6 for cell in cells])
-        write_names(axis, cells, [(cell.parameters / 1e6, cell.macro.value) for cell in cells], log=True)
 
-    return _by_initialisation(scores, {name: scores.whole(name) for name in INITIALISATIONS}, draw)
+    def place(cell: Cell) -> float:
+        return cell.parameters / 1e6
+
+    return _by_initialisation(scores, {name: scores.whole(name) for name in INITIALISATIONS}, draw, place)
+
+
+@styled
+def smallest_figure(scores: Scores, costs: Mapping[tuple[str, int], Cost]) -> Figure | None:
+    """Draw every network's macro AUROC over parameters and over milliseconds, with the front; None without AUROC."""
+    cells = [cell for cell in scores.cells if cell.parameters and not math.isnan(cell.macro.value)]
+    timed = [cell for cell in cells if (cell.architecture, cell.truncation) in costs]
+    if not cells:
+        return None
+    sides = [(PARAMETERS, cells, [cell.parameters / 1e6 for cell in cells])]
+    if timed:
+        times = [costs[cell.architecture, cell.truncation].latency_ms for cell in timed]
+        sides.append(("milliseconds for one film, one thread (logarithmic)", timed, times))
+    figure, axes = panels(len(sides), height=4.2, share_y=True)
+    for axis, (title, shown, xs) in zip(axes, sides, strict=True):
+        for cell, x in zip(shown, xs, strict=True):
+            colour, marker = family_look(scores, cell.family)
+            face = colour if cell.initialisation == "pretrained" else "white"
+            axis.plot([x], [cell.macro.value], marker, color=colour, markerfacecolor=face, markersize=6)
+        edge = _front(xs, [cell.macro.value for cell in shown])
+        axis.step([x for x, _ in edge], [y for _, y in edge], where="post", color="#444444", linewidth=0.9, zorder=0)
+        axis.set_xlabel(title)
+        log_axis(axis, xs)
+    axes[0].set_ylabel("macro AUROC")
+    family_legend(figure, scores, cells)
+    for axis, (_, shown, xs) in zip(axes, sides, strict=True):
+        points = [(x, cell.macro.value) for cell, x in zip(shown, xs, strict=True)]
+        edge = _front(xs, [cell.macro.value for cell in shown])
+        named = [index for index, at in enumerate(points) if at in edge]
+        write_names(axis, [shown[k] for k in named], [points[k] for k in named], whole=True, others=points)
+    return figure
+
+
+def _front(xs: Sequence[float], ys: Sequence[float]) -> list[tuple[float, float]]:
+    """Return the points that no other beats in both directions, from left to right."""
+    kept: list[tuple[float, float]] = []
+    for x, y in sorted(zip(xs, ys, strict=True), key=lambda at: (at[0], -at[1])):
+        if not kept or y > kept[-1][1]:
+            kept.append((x, y))
+    return kept
 
 
 def _by_initialisation(
-    scores: Scores, cells_of: Mapping[str, list[Cell]], draw: Callable[[Axes, str, list[Cell]], None]
+    scores: Scores,
+    cells_of: Mapping[str, list[Cell]],
+    draw: Callable[[Axes, str, list[Cell]], None],
+    place: Callable[[Cell], float],
 ) -> Figure | None:
     """Return a figure of macro AUROC with a panel for each initialisation that has cells; None without any."""
     shown = {name: cells for name, cells in cells_of.items() if cells}
@@ -113,6 +167,8 @@ def _by_initialisation(
         draw(axis, name, cells)
     axes[0].set_ylabel("macro AUROC")
     family_legend(figure, scores, [cell for cells in shown.values() for cell in cells])
+    for axis, cells in zip(axes, shown.values(), strict=True):
+        write_names(axis, cells, [(place(cell), cell.macro.value) for cell in cells])
     return figure
 
 

@@ -15,16 +15,25 @@ from matplotlib.figure import Figure
 from xraytransfer.errors import OutputError, StudyError
 from xraytransfer.plural import counted
 from xraytransfer.study.analysis.cells import Scores, score_results
+from xraytransfer.study.analysis.claims import claims_table, summary_sentences
 from xraytransfer.study.analysis.cost import Cost, measure_costs, read_costs
-from xraytransfer.study.analysis.data_summary import data_section_tables, headline, limits, settings_table
+from xraytransfer.study.analysis.data_summary import (
+    data_section_tables,
+    headline,
+    is_synthetic,
+    limits,
+    settings_table,
+)
 from xraytransfer.study.analysis.ensembles import across_table, checkpoint_table, ensemble_verdicts
 from xraytransfer.study.analysis.external_tables import external_run_table, external_tables, run_table
 from xraytransfer.study.analysis.external_tests import ExternalTest, external_sentences, read_external_tests
+from xraytransfer.study.analysis.paper_differences import differences_table
 from xraytransfer.study.analysis.question_accuracy import accuracy_name, answer_accuracy
 from xraytransfer.study.analysis.question_boost import answer_boost
 from xraytransfer.study.analysis.question_size import answer_size
-from xraytransfer.study.analysis.question_truncation import answer_truncation
+from xraytransfer.study.analysis.question_truncation import MARGIN, answer_truncation
 from xraytransfer.study.analysis.results_folder import Results, read_results
+from xraytransfer.study.analysis.smallest import answer_smallest
 from xraytransfer.study.analysis.subgroups import (
     observation_table,
     published_table,
@@ -42,6 +51,7 @@ from xraytransfer.study.report.figures import (
     curves_figure,
     observations_figure,
     size_figure,
+    smallest_figure,
     truncation_figure,
 )
 from xraytransfer.study.report.page import Picture, ReportSection, page_html
@@ -59,6 +69,7 @@ def write_report(
     workers: int = 1,
     measure: bool = True,
     films: bool = True,
+    margin: float = MARGIN,
     log: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Write the report of a results folder.
@@ -80,6 +91,8 @@ def write_report(
     films : bool
         Whether the report may show films, under activation maps. Must be false for a report that is published
         where the films may not be.
+    margin : float
+        AUROC that a smaller network may lose and still count as not worse.
     log : callable
         Takes each line of progress.
 
@@ -91,11 +104,12 @@ def write_report(
     Raises
     ------
     StudyError
-        There is no finished run.
+        There is no finished run, or no observation has positives and negatives among the test films.
     OutputError
         The report cannot be written.
     """
     runs = read_results(results)
+    _refuse_without_classes(runs)
     folder = out or results / "report"
     _make_folders(folder)
     log(f"{counted(len(runs.runs), 'run')}, {len(runs.test.image)} test films, {replicates} bootstrap replicates")
@@ -103,12 +117,27 @@ def write_report(
     log("latency and activation maps" if measure else "tables and figures")
     costs = _costs(runs, measure)
     no_maps = "Not drawn: asked for tables only." if not measure else "" if films else WITHOUT_FILMS
-    sections = _sections(scores, costs, no_maps, workers)
+    sections = _sections(scores, costs, no_maps=no_maps, workers=workers, margin=margin)
     title, notice = headline(scores)
     try:
         return _write(folder, title, notice, sections)
     except OSError as error:
         raise OutputError(f"{folder}: the report cannot be written: {error}") from error
+
+
+def _refuse_without_classes(results: Results) -> None:
+    """Raise `StudyError` if no AUROC can be computed."""
+    label = results.test.label
+    if ((label == 1).any(axis=0) & (label == 0).any(axis=0)).any():
+        return
+    counts = ", ".join(
+        f"{name.replace('_', ' ')} {int((column == 1).sum())} positive and {int((column == 0).sum())} negative"
+        for name, column in zip(results.observations, label.T, strict=True)
+    )
+    raise StudyError(
+        f"{results.folder}: no observation has both classes among the {len(label)} test films ({counts}), so there is "
+        "no AUROC to report; train with a split whose test films show a finding and its absence"
+    )
 
 
 def _costs(results: Results, measure: bool) -> dict[tuple[str, int], Cost]:
@@ -119,20 +148,24 @@ def _costs(results: Results, measure: bool) -> dict[tuple[str, int], Cost]:
     return read_costs(results)
 
 
-def _sections(scores: Scores, costs: dict[tuple[str, int], Cost], no_maps: str, workers: int) -> list[ReportSection]:
+def _sections(
+    scores: Scores, costs: dict[tuple[str, int], Cost], *, no_maps: str, workers: int, margin: float
+) -> list[ReportSection]:
     """Return the sections in their order on the page."""
     answers = [
         answer_accuracy(scores),
         answer_boost(scores),
         answer_size(scores),
-        answer_truncation(scores, costs),
+        answer_truncation(scores, costs, margin),
     ]
     external = read_external_tests(scores.results)
     return [
-        _summary(answers),
+        *_summary(scores, answers, margin),
         ReportSection("data", "Films and runs", limits(scores), tables=data_section_tables(scores)),
         *_questions(scores, answers),
+        _smallest(scores, costs, external, margin, workers),
         *_external(scores, external, workers),
+        ReportSection("appendix", "Appendix", (APPENDIX,)),
         *_reference(scores),
         _ensembles(scores, workers),
         _maps(scores, no_maps),
@@ -161,8 +194,8 @@ def _pictures(name: str, figure: Figure | None, caption: str) -> list[Picture]:
 def _questions(scores: Scores, answers: Sequence[QuestionAnswer]) -> list[ReportSection]:
     """Return a section for each of the four questions, with its figure."""
     figures = (
-        (accuracy_figure(scores), f"{accuracy_name(scores)} against macro AUROC"),
-        (boost_figure(scores), "Pretraining boost against parameters"),
+        (accuracy_figure(scores), f"{accuracy_name(scores)} against macro AUROC; {LINE}"),
+        (boost_figure(scores), f"Pretraining boost against parameters; {LINE}"),
         (size_figure(scores), "Parameters against macro AUROC; lines join a family"),
         (
             truncation_figure(scores),
@@ -199,6 +232,13 @@ def _reference(scores: Scores) -> list[ReportSection]:
     ]
 
 
+LINE = "the line is fitted by least squares, its band holds 95 % of such lines over other patients"
+
+APPENDIX = (
+    "What follows is no part of the four questions: observations and views, calibration, ways of combining "
+    "checkpoints and runs, activation maps, and every run and cell by itself."
+)
+
 BARS = "bars are 95 % bootstrap intervals by patient"
 
 WITHOUT_FILMS = "Not drawn: this report was asked to show no films."
@@ -207,21 +247,39 @@ METHODS = (
     "A cell is an architecture, an initialisation and a number of stages removed. Its prediction is the mean of the "
     "kept checkpoints' probabilities, chosen on the validation patients; its AUROC is the mean over its seeds.",
     "Macro AUROC is the plain mean over the observations that have positives and negatives among the test films.",
-    "Intervals are percentiles of a bootstrap by patient. All cells share the draws, so differences are paired. With "
-    "several seeds, seeds are drawn too; with one, an interval says nothing about training again.",
-    "Rank correlations are Spearman's, p by permutation, intervals by Fisher's z with Bonett and Wright's variance. "
-    "Beside each stands the smallest |rho| that so many models would show with a power of 80 %.",
+    "Intervals are percentiles of a bootstrap by patient. All cells share the draws, so differences are paired. The "
+    "chance of training is pooled over all cells with several seeds and added to every cell; where no cell has two "
+    "seeds, an interval says nothing about training again.",
+    "Rank correlations are Spearman's. Interval and p are of one method, Fisher's z with the number of independent "
+    "models that these are worth if those of a family are alike. The power is that of this test, by simulation.",
+    "Size is tested within families: a slope on log parameters, each family with its own level. Over all models it "
+    "would be claimed in one of five studies in which only families differ.",
     "p values of a table are corrected by Holm where a column says so. Not significant never means equal.",
     "Published numbers are printed only where they were read at the source named beside them.",
 )
 
 
-def _summary(answers: Sequence[QuestionAnswer]) -> ReportSection:
-    sentences = []
-    for answer in answers:
-        about = [verdict for verdict in answer.verdicts if verdict.startswith("Pretrained")] or answer.verdicts[:1]
-        sentences += [f"{answer.question} {' '.join(about)}"]
-    return ReportSection("summary", "In short", sentences)
+def _summary(scores: Scores, answers: Sequence[QuestionAnswer], margin: float) -> list[ReportSection]:
+    """Return the answer on one page: the claims, and the first sentence on each question."""
+    answered = [f"{answer.question} {' '.join(answer.verdicts[: SHORT.get(answer.slug, 1)])}" for answer in answers]
+    if is_synthetic(scores):
+        return [ReportSection("summary", "In short", answered)]
+    claims = claims_table(scores, margin)
+    tables = [claims, differences_table(scores)]
+    return [ReportSection("summary", "In short", [*summary_sentences(claims), *answered], tables=tables)]
+
+
+SHORT = {"accuracy": 2, "boost": 2, "size": 4, "truncation": 2}
+"""How many sentences of each answer stand in the summary."""
+
+
+def _smallest(
+    scores: Scores, costs: dict[tuple[str, int], Cost], tests: Sequence[ExternalTest], margin: float, workers: int
+) -> ReportSection:
+    answer = answer_smallest(scores, costs, tests, margin, workers)
+    caption = "Macro AUROC over size and time; the line joins those that nothing smaller and better beats"
+    pictures = _pictures("smallest", smallest_figure(scores, costs), f"{caption}.")
+    return ReportSection(answer.slug, answer.question, answer.verdicts, pictures, answer.tables)
 
 
 def _external(scores: Scores, tests: Sequence[ExternalTest], workers: int) -> list[ReportSection]:

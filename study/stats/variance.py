@@ -9,6 +9,8 @@ Metrics
 -------
 Variance components : from the three sums of squares and their expectations, solved for the grid at hand, which
     is usually unbalanced (Henderson's first method). Negative estimates are set to 0.
+Patients : the covariance of the values over the bootstrap by patient is taken off the sums of squares before they are
+    solved, because it would count as size. It is estimated, and stays in the random draws of the interval.
 Share of family : family / (family + size within family).
 Interval : generalised (fiducial). Each sum of squares is divided by a random chi-square over its degrees of
     freedom, and the components are solved again. With few families the interval is wide, as it should be.
@@ -55,6 +57,8 @@ class VarianceSplit:
         95 % interval of the share.
     p : float
         Probability that randomly formed families explain as much.
+    p_size : float
+        p of "families hold more than half", from the interval: below .05 where the interval ends below one half.
     families, architectures, runs : int
         How many the grid holds.
     """
@@ -66,6 +70,7 @@ class VarianceSplit:
     lower: float
     upper: float
     p: float
+    p_size: float
     families: int
     architectures: int
     runs: int
@@ -77,6 +82,8 @@ def variance_split(
     architecture: Sequence[str],
     generator: np.random.Generator,
     replicates: int = 2000,
+    *,
+    patients: ArrayLike | None = None,
 ) -> VarianceSplit:
     """Return how much of the spread is family, size within family, and seed.
 
@@ -90,6 +97,9 @@ def variance_split(
         Source of randomness.
     replicates : int
         Number of draws for the interval, and of permutations.
+    patients : array_like, optional
+        float, shape (draws, runs): the values in each replicate of the bootstrap by patient; rows with NaN are left
+        out. If absent, the values count as known without error.
 
     Returns
     -------
@@ -105,17 +115,17 @@ def variance_split(
     nan = float("nan")
     counts = {"families": len(set(family)), "architectures": len(set(architecture)), "runs": len(y)}
     if counts["families"] < 2 or counts["architectures"] == counts["families"]:
-        return VarianceSplit(nan, nan, nan, nan, nan, nan, nan, **counts)
+        return VarianceSplit(nan, nan, nan, nan, nan, nan, nan, nan, **counts)
     in_family, in_architecture = _indicator(family), _indicator(architecture)
-    design = _Design.of(in_family, in_architecture)
+    design = _Design.of(in_family, in_architecture, _covariance(patients, len(y)))
     sums = design.sums(y)
     components = design.components(sums[:, None])[0]
-    share = _share_interval(design, sums, components, generator, replicates)
+    share, p_size = _share_interval(design, sums, components, generator, replicates)
     p = _permutation_p(y, in_family, in_architecture, generator, replicates)
     family_sd, size_sd, seed_sd = (float(np.sqrt(component)) for component in components)
     if counts["runs"] == counts["architectures"]:
         seed_sd = nan
-    return VarianceSplit(family_sd, size_sd, seed_sd, share.value, share.lower, share.upper, p, **counts)
+    return VarianceSplit(family_sd, size_sd, seed_sd, share.value, share.lower, share.upper, p, p_size, **counts)
 
 
 def _checked(value: ArrayLike, family: Sequence[str], architecture: Sequence[str]) -> Floats:
@@ -136,11 +146,13 @@ class _Design:
 
     forms: tuple[Floats, ...]
     system: Floats
+    noise: Floats
+    """What the patients add to each sum of squares."""
     shape: tuple[int, int, int]
     """Runs, architectures and families."""
 
     @classmethod
-    def of(cls, in_family: Floats, in_architecture: Floats) -> _Design:
+    def of(cls, in_family: Floats, in_architecture: Floats, covariance: Floats) -> _Design:
         runs = len(in_family)
         mean = np.full((runs, runs), 1 / runs)
         by_family, by_architecture = _projection(in_family), _projection(in_architecture)
@@ -150,7 +162,8 @@ class _Design:
             forms.append(np.eye(runs) - by_architecture)
             effects.append(np.eye(runs))
         system = np.array([[np.sum(form * effect) for effect in effects] for form in forms])
-        return cls(tuple(forms), system, (runs, in_architecture.shape[1], in_family.shape[1]))
+        noise = np.array([np.sum(form * covariance) for form in forms])
+        return cls(tuple(forms), system, noise, (runs, in_architecture.shape[1], in_family.shape[1]))
 
     def sums(self, y: Floats) -> Floats:
         """Return the sums of squares: float64, shape (2,), or (3,) with more than one seed."""
@@ -158,11 +171,18 @@ class _Design:
 
     def components(self, sums: Floats) -> Floats:
         """Return the variances of family, size and seed, float64, shape (draws, 3); none below 0."""
-        solved = np.linalg.solve(self.system, sums)
+        solved = np.linalg.solve(self.system, sums - self.noise[:, None])
         if len(solved) == 2:
             solved = np.vstack([solved, np.zeros(solved.shape[1])])
         parts: Floats = np.maximum(solved.T, 0.0)
         return parts
+
+
+def _covariance(patients: ArrayLike | None, runs: int) -> Floats:
+    """Return the covariance of the values over replicates; 0 without replicates."""
+    rows = np.empty((0, runs)) if patients is None else np.asarray(patients, float)
+    rows = rows[~np.isnan(rows).any(axis=1)]
+    return np.atleast_2d(np.cov(rows, rowvar=False)) if len(rows) > 1 else np.zeros((runs, runs))
 
 
 def _indicator(group: Sequence[str]) -> Floats:
@@ -179,8 +199,8 @@ def _projection(indicator: Floats) -> Floats:
 
 def _share_interval(
     design: _Design, sums: Floats, components: Floats, generator: np.random.Generator, replicates: int
-) -> Interval:
-    """Return the share of family with its generalised interval."""
+) -> tuple[Interval, float]:
+    """Return the share of family with its generalised interval, and the p of more than half."""
     runs, architectures, families = design.shape
     freedom = np.array([families - 1, architectures - families, runs - architectures][: len(sums)])
     chance = generator.chisquare(freedom[:, None], (len(sums), replicates)) / freedom[:, None]
@@ -188,7 +208,9 @@ def _share_interval(
     with np.errstate(invalid="ignore"):
         share = components[0] / (components[0] + components[1])
         shares = draws[:, 0] / (draws[:, 0] + draws[:, 1])
-    return percentile_interval(float(share), shares)
+    defined = shares[~np.isnan(shares)]
+    p_size = min(1.0, 2 * (int((defined >= 0.5).sum()) + 1) / (defined.size + 1))
+    return percentile_interval(float(share), shares), p_size
 
 
 def _permutation_p(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xraytransfer.study.analysis.cells import draw_seeds, mean_over_seeds, score_results
+from xraytransfer.study.analysis.cells import score_results
 from xraytransfer.study.analysis.results_folder import read_results
 from xraytransfer.study.stats.auroc import macro_auroc
 
@@ -47,15 +47,21 @@ def test_scores_repeat(tmp_path: Path, write_study_run: Write) -> None:
     assert not np.array_equal(one.cells[0].replicates, other.cells[0].replicates)
 
 
-def test_drawing_seeds_gives_the_variance_of_their_mean() -> None:
-    rng = np.random.default_rng(0)
-    for seeds in (2, 3, 5):
-        value = rng.normal(0, 1, seeds)
-        scores = [(np.array([one]), np.full((40_000, 1), one)) for one in value]
-        mean, mixed = mean_over_seeds(scores, draw_seeds(seeds, 40_000, rng))
-        assert mean == pytest.approx(value.mean())
-        assert mixed.mean() == pytest.approx(value.mean(), abs=0.02)
-        assert mixed.var() == pytest.approx(value.var(ddof=1) / seeds, rel=0.04)
+def test_one_seed_has_the_noise_of_all_and_is_marked(tmp_path: Path, write_study_run: Write) -> None:
+    write_study_run(tmp_path, "alpha1")
+    alone = score_results(read_results(tmp_path), replicates=400)
+    assert np.isnan(alone.seed_sd[0])
+    for seed in range(2):
+        for name in ("beta1", "gamma1"):
+            write_study_run(tmp_path, name, seed=seed, skill=1 - 0.3 * seed)
+    scores = score_results(read_results(tmp_path), replicates=400)
+    sd, freedom = scores.seed_sd
+    assert freedom == 2
+    assert sd == pytest.approx(np.sqrt(np.mean([cell.seed_sd**2 for cell in scores.cells if len(cell.runs) == 2])))
+    before, after = alone.cells[0], scores.find("alpha1", "pretrained")
+    assert after is not None
+    assert after.seeds == "1 (one seed)"
+    assert after.macro.upper - after.macro.lower > 2 * sd > before.macro.upper - before.macro.lower
 
 
 def test_an_observation_without_positives_is_left_out_of_the_mean(tmp_path: Path, write_study_run: Write) -> None:

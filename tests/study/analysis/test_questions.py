@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from xraytransfer.study.analysis.cells import Scores, score_results
@@ -52,8 +53,10 @@ def test_accuracy(scores: Scores) -> None:
     (row,) = rows(answer.tables[0], whose="these runs", initialisation="pretrained")
     assert row["n"] == 6
     assert row["value"] > 0.8  # type: ignore[operator]
-    assert row["p_holm"] >= row["p"]  # type: ignore[operator]
-    assert "AUROC rises with ImageNet top-1 accuracy" in answer.verdicts[0]
+    assert row["families"] == 2
+    # accuracy is the family's: six models of two families are worth about two, however well ordered
+    assert row["effective"] < 3  # type: ignore[operator]
+    assert "cannot be answered" in answer.verdicts[0]
     text = " ".join(answer.verdicts)
     for published in ("0.06", "0.08", "0.082", "0.059", "disagree"):
         assert published in text
@@ -62,7 +65,7 @@ def test_accuracy(scores: Scores) -> None:
 
 def test_boost(scores: Scores) -> None:
     answer = answer_boost(scores)
-    assert "over 6 architectures; pretrained is better in 6" in answer.verdicts[0]
+    assert "over these 6 architectures, and no others; pretrained is better in 6" in answer.verdicts[0]
     (mean,) = rows(answer.tables[0], architecture="mean")
     assert mean["lower"] > 0  # type: ignore[operator]
     assert "0.016" in answer.verdicts[-1]
@@ -75,12 +78,14 @@ def test_size(scores: Scores) -> None:
     answer = answer_size(scores)
     (row,) = rows(answer.tables[0], initialisation="random", family="Beta")
     assert (row["smallest"], row["largest"], row["sizes"]) == ("beta1", "beta3", 3)
-    (split,) = rows(answer.tables[1], initialisation="pretrained")
+    (slope,) = rows(answer.tables[1], initialisation="random")
+    assert (slope["models"], slope["families"], slope["freedom"]) == (6, 2, 3)
+    (split,) = rows(answer.tables[2], initialisation="pretrained")
     assert split["family_sd"] > split["size_sd"]  # type: ignore[operator]
     assert split["runs"] == 6
-    # two families cannot show it, however far apart they are
-    assert any("undecided with 2 families" in verdict for verdict in answer.verdicts)
+    assert np.isnan([split["lower"], split["upper"]]).all()  # type: ignore[list-item]
     assert any("one seed each" in verdict for verdict in answer.verdicts)
+    assert not any("rho" in verdict for verdict in answer.verdicts)  # over all models, size and family are one
 
 
 def test_truncation(scores: Scores) -> None:
@@ -93,6 +98,10 @@ def test_truncation(scores: Scores) -> None:
     assert (first["significantly_worse"], second["significantly_worse"]) == ("no", "yes")
     assert (first["latency_ms"], first["map"]) == (2.5, "4x4")
     assert "at worst" in answer.verdicts[0]
+    assert "largest cut shown to lose less than 0.01 AUROC" in answer.verdicts[1]
+    assert best["within_margin"] <= best["largest_harmless"]  # type: ignore[operator]
+    (wide,) = rows(answer_truncation(scores, costs, margin=0.9).tables[1])
+    assert wide["within_margin"] == 2
     assert "3.25" in answer.verdicts[-1]
 
 
@@ -105,14 +114,16 @@ def test_one_run_answers_nothing_and_says_so(tmp_path: Path, write_study_run: Wr
 
 def test_four_models_are_too_few_for_a_correlation(tmp_path: Path, write_study_run: Write) -> None:
     for size in range(1, 5):
-        write_study_run(tmp_path, f"alpha{size}", parameters=size, top1=70.0 + size, skill=0.3 * size)
+        write_study_run(tmp_path, f"alpha{size}", family=str(size), parameters=size, top1=70.0 + size, skill=0.3 * size)
     answer = answer_accuracy(score_results(read_results(tmp_path), replicates=20))
-    assert "not even a perfect order would be significant" in answer.verdicts[0]
+    assert "not even the strongest relationship is seen" in answer.verdicts[0]
 
 
 def test_no_relationship_comes_with_the_power_to_see_one(tmp_path: Path, write_study_run: Write) -> None:
     for size, skill in enumerate((0.6, 0.9, 0.5, 0.8, 0.7, 0.55, 0.85), start=1):
-        write_study_run(tmp_path, f"alpha{size}", parameters=size * 1000, top1=70.0 + size, skill=skill)
+        write_study_run(
+            tmp_path, f"alpha{size}", family=str(size), parameters=size * 1000, top1=70.0 + size, skill=skill
+        )
     answer = answer_accuracy(score_results(read_results(tmp_path), replicates=20))
     assert "no relationship" in answer.verdicts[0]
     assert "power of 80 %" in answer.verdicts[0]

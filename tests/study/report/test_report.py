@@ -40,7 +40,7 @@ def page(results: Path) -> Path:
 def test_one_file_with_everything_inside(page: Path) -> None:
     text_ = page.read_text(encoding="utf-8")
     sources = re.findall(r'src="([^"]{0,30})', text_)
-    assert len(sources) == 7
+    assert len(sources) == 8
     assert all(source.startswith("data:image/") for source in sources)
     assert "<script" not in text_
     assert not re.findall(r'(?:href|src)="(?:https?:)?//', text_)
@@ -67,7 +67,7 @@ def test_names_no_path(page: Path, results: Path) -> None:
 def test_markdown_links_figures_that_exist(page: Path) -> None:
     markdown = page.with_name("report.md").read_text(encoding="utf-8")
     links = re.findall(r"!\[[^]]*\]\(([^)]+)\)", markdown)
-    assert len(links) == 7
+    assert len(links) == 8
     assert all((page.parent / link).is_file() for link in links)
 
 
@@ -99,6 +99,27 @@ def test_command_writes_the_same_bytes(results: Path, page: Path, tmp_path: Path
 def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="no finished run"):
         write_report(tmp_path, measure=False)
+
+
+def test_no_observation_with_both_classes(tmp_path: Path, write_study_run: Write) -> None:
+    write_study_run(tmp_path, positives=0.0)
+    with pytest.raises(StudyError, match="no observation has both classes among the 240 test films"):
+        write_report(tmp_path, replicates=20, measure=False)
+
+
+def test_claims_come_first_and_only_sourced_ones(page: Path) -> None:
+    markdown = page.with_name("report.md").read_text(encoding="utf-8")
+    assert markdown.index("Each claim of the paper") < markdown.index("Films and runs")
+    assert markdown.index("How small can a network be") < markdown.index("## Appendix")
+    with (page.parent / "tables" / "claims.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    assert {row["verdict"] for row in rows} <= {"agrees", "disagrees", "cannot be told"}
+    assert all(row["published"] and row["why"] for row in rows)
+    with (page.parent / "tables" / "differences.csv").open(newline="", encoding="utf-8") as file:
+        different = {row["what"]: row for row in csv.DictReader(file)}
+    assert different["Films"]["here"] == "NIH ChestX-ray14"
+    assert "Bootstrap draws" in different
 
 
 def test_output_that_cannot_be_written(results: Path, tmp_path: Path) -> None:
