@@ -8,11 +8,13 @@ The module is light: everything heavy is imported in the bodies of the commands.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from xraytransfer.clusters.demand import CLUSTER_OPTIONS, Demand, Place, cluster_options, read_place
 from xraytransfer.errors import BusyError, StudyError
 from xraytransfer.study.finished_runs.cli import relabel, test, thin
 from xraytransfer.study.quality_gate.cli import judge, quality_gate
@@ -52,6 +54,12 @@ SLOTS = click.option("--slots", type=click.IntRange(1), help="Runs side by side.
 THREADS = click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each run on the CPU."
 )
+
+
+LOCAL_CACHE = click.option(
+    "--local-cache", type=click.Path(file_okay=False, path_type=Path),
+    help="Copy the film cache into this folder on a disk of the machine that trains, and read it there.",
+)  # fmt: skip
 
 
 def _warn(line: str) -> None:
@@ -135,7 +143,18 @@ def prepare(workers: int | None, **options: Any) -> None:
     "--retries", type=click.IntRange(0), default=0, show_default=True,
     help="How often a run that fails is started again; failed.json keeps every reason.",
 )  # fmt: skip
-def run(device: str, slots: int | None, threads: int, workers: int | None, retries: int, **options: Any) -> int:
+@cluster_options
+@LOCAL_CACHE
+def run(
+    *,
+    device: str,
+    slots: int | None,
+    threads: int,
+    workers: int | None,
+    retries: int,
+    local_cache: Path | None,
+    **options: Any,
+) -> int:
     """Train every run of a grid that is not done.
 
     Interrupt and repeat it as you like; several of these commands may share a results folder. If a run fails, its
@@ -143,15 +162,45 @@ def run(device: str, slots: int | None, threads: int, workers: int | None, retri
     """
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.runs.grid_runs import place_runs
-    from xraytransfer.study.runs.scheduler import local_slots, run_all
+    from xraytransfer.study.runs.scheduler import local_slots, run_all, start_here
     from xraytransfer.study.training.interrupts import Preempted
 
-    folders = place_runs(_grid(options), workers=workers or cpu_limit(), progress=_show_progress, warn=_warn)
+    places = {name: options.pop(name) for name in CLUSTER_OPTIONS}
+    grid = _grid(options)
+    with as_usage_error():
+        place = read_place(**places)
+    if place.on == "slurm" and place.print_script:
+        click.echo(_script(grid, place.demand, device, local_cache), nl=False)
+        return 0
+    folders = place_runs(grid, workers=workers or cpu_limit(), progress=_show_progress, warn=_warn)
+    if place.on is not None:
+        return _on_cluster(folders, grid, place, device, local_cache)
     try:
-        failed = run_all(folders, local_slots(device, slots, threads), click.echo, retries=retries)
+        free = local_slots(device, slots, threads, memory_gb=place.demand.memory_gb)
+        failed = run_all(folders, free, click.echo, partial(start_here, cache=local_cache), retries=retries)
     except Preempted:
         return _requeue()
     return 1 if failed else 0
+
+
+def _script(grid: Grid, demand: Demand, device: str, cache: Path | None) -> str:
+    from xraytransfer.study.runs.cluster_runs import slurm_script
+    from xraytransfer.study.runs.grid_runs import grid_runs
+
+    return slurm_script([run.name for run in grid_runs(grid)], grid.results, demand, device=device, cache=cache)
+
+
+def _on_cluster(folders: list[Path], grid: Grid, place: Place, device: str, cache: Path | None) -> int:
+    """Submit a job to Slurm, or train as Ray tasks; return the exit code."""
+    from xraytransfer.clusters.slurm import submit
+    from xraytransfer.study.runs.cluster_runs import RunTask, train_on_ray
+
+    if place.on == "slurm":
+        job = submit(_script(grid, place.demand, device, cache))
+        click.echo(f"job {job}: one task for each of {len(folders)} runs; see: study status --results {grid.results}")
+        return 0
+    tasks = [RunTask(folder.resolve(), device, place.demand.cpus, cache) for folder in folders]
+    return 1 if train_on_ray(tasks, place.demand, click.echo) else 0
 
 
 def _requeue() -> int:
@@ -195,8 +244,9 @@ def tensorboard(results: Path, logs: Path) -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @DEVICE
 @THREADS
+@LOCAL_CACHE
 @click.option("--own-output", is_flag=True, hidden=True, help="Write the output to output.txt in FOLDER.")
-def train(folder: Path, device: str, threads: int, own_output: bool) -> int:
+def train(folder: Path, device: str, threads: int, local_cache: Path | None, own_output: bool) -> int:
     """Start or resume the one run in FOLDER.
 
     FOLDER is RESULTS/runs/NAME; `study prepare` makes it. After SIGUSR1 or SIGTERM the run saves its state and ends
@@ -208,7 +258,7 @@ def train(folder: Path, device: str, threads: int, own_output: bool) -> int:
         with preemptible():
             from xraytransfer.study.training.run import run_one
 
-            run_one(folder, device=device, threads=threads, log=click.echo, own_output=own_output)
+            run_one(folder, device=device, threads=threads, log=click.echo, own_output=own_output, cache=local_cache)
     except Preempted:
         return _requeue()
     except BusyError as error:

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from xraytransfer.errors import BusyError, StudyError
+from xraytransfer.errors import BusyError
+from xraytransfer.folder_owner import FolderOwner, has_owner
 
 __all__ = ["FolderLock", "is_locked", "try_lock"]
 
@@ -20,9 +21,11 @@ _PAUSE_SECONDS = 0.1
 
 
 class FolderLock:
-    """Hold ``<folder>/lock`` while the block runs.
+    """Work in a folder alone while the block runs.
 
-    The operating system drops the lock when the process ends, however it ends.
+    Two things keep others out: a lock on ``<folder>/lock``, which the operating system drops when the process ends,
+    however it ends; and ``<folder>/owner.json`` (`FolderOwner`), for network disks that refuse to lock, or accept a
+    lock and hold it against processes of the same machine only, or not at all.
 
     Parameters
     ----------
@@ -31,25 +34,23 @@ class FolderLock:
     wait : bool
         Whether to wait for the holder, instead of refusing.
 
+    Attributes
+    ----------
+    kind : str
+        What keeps others out, in words; empty until the block runs.
+
     Raises
     ------
     BusyError
-        On entering, if another process holds the lock and `wait` is false.
-    StudyError
-        On entering, if the file system refuses to lock.
-
-    Notes
-    -----
-    Some network file systems accept ``flock`` and lock nothing, or lock only against processes of the same machine.
-    This class cannot notice that: two processes then enter the same folder at the same time. What would hold there
-    is a fence token, a number in the lock file that grows with each holder and that a writer compares before it moves
-    a file onto its name. The lock file is empty so far, and its content is reserved for that number.
+        On entering, if another process works in the folder and `wait` is false.
     """
 
     def __init__(self, folder: Path, *, wait: bool = False) -> None:
         self.path = folder / "lock"
         self.wait = wait
+        self.kind = ""
         self._file: int | None = None
+        self._owner = FolderOwner(folder)
 
     def __enter__(self) -> FolderLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,30 +65,54 @@ class FolderLock:
 
     def _acquire(self, file: int) -> None:
         deadline = math.inf if self.wait else time.monotonic() + _PATIENCE_SECONDS
-        while not _try_lock_or_refuse(file, self.path):
+        while not (self._lock(file) and self._owner.claim()):
             if time.monotonic() > deadline:
                 raise BusyError(f"{self.path.parent}: another process works in this folder; wait for it, or end it")
             time.sleep(_PAUSE_SECONDS)
+
+    def _lock(self, file: int) -> bool:
+        """Lock the file; where the file system cannot, the owner file is what keeps others out."""
+        try:
+            locked = try_lock(file)
+        except OSError as error:
+            self.kind = f"{self._owner.path.name} with a heartbeat (the file system does not lock: {error.strerror})"
+            return True
+        self.kind = f"a lock, and {self._owner.path.name} with a heartbeat"
+        return locked
+
+    def check(self) -> None:
+        """See that no other process has taken the folder over; to be called before each file is written.
+
+        Raises
+        ------
+        BusyError
+            Another process has.
+        """
+        self._owner.check()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
+            self._owner.release()
             os.close(self._file)
             self._file = None
 
 
 def is_locked(folder: Path) -> bool:
-    """Return whether a process holds a folder's lock; StudyError where the file system refuses to lock."""
+    """Return whether a process works in a folder."""
     path = folder / "lock"
     if not path.is_file():
         return False
     # flock needs no right to write, so a colleague may look at a folder that belongs to somebody else
     file = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
-        return not _try_lock_or_refuse(file, path)
+        free = try_lock(file)
+    except OSError:
+        free = True  # the file system does not lock
     finally:
         os.close(file)
+    return not free or has_owner(folder)
 
 
 def try_lock(file: int) -> bool:
@@ -122,10 +147,3 @@ def try_lock(file: int) -> bool:
             raise
         return False
     return True
-
-
-def _try_lock_or_refuse(file: int, path: Path) -> bool:
-    try:
-        return try_lock(file)
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be locked ({error.strerror}); keep results on a local disk") from error

@@ -6,6 +6,7 @@ machine; a cluster needs another such function and nothing else.
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -61,7 +62,7 @@ class Job(Protocol):
         """End it at once."""
 
 
-def local_slots(device: str, slots: int | None, threads: int) -> list[Slot]:
+def local_slots(device: str, slots: int | None, threads: int, *, memory_gb: float | None = None) -> list[Slot]:
     """Return this machine's slots: all GPUs, or the cores allowed divided by the threads of a run.
 
     Parameters
@@ -72,6 +73,8 @@ def local_slots(device: str, slots: int | None, threads: int) -> list[Slot]:
         Number of slots; None for as many as fit. If there are more slots than GPUs, slots share GPUs in turn.
     threads : int
         Threads of each run on the CPU.
+    memory_gb : float or None
+        Memory that each run needs, in GB: no more slots than fit into this machine's, but at least one.
 
     Raises
     ------
@@ -83,16 +86,25 @@ def local_slots(device: str, slots: int | None, threads: int) -> list[Slot]:
     from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.training.run import resolve_device
 
+    fit = sys.maxsize if memory_gb is None else max(1, int(_memory_gb() / memory_gb))
     resolved = resolve_device(device)
     if resolved == "cpu":
-        return [Slot("cpu", threads)] * (slots or max(1, cpu_limit() // threads))
+        return [Slot("cpu", threads)] * min(fit, slots or max(1, cpu_limit() // threads))
     if ":" in device:
-        return [Slot(device, threads)] * (slots or 1)
+        return [Slot(device, threads)] * min(fit, slots or 1)
     gpus = torch.cuda.device_count()
-    return [Slot(f"cuda:{i % gpus}", threads) for i in range(slots or gpus)]
+    return [Slot(f"cuda:{i % gpus}", threads) for i in range(min(fit, slots or gpus))]
 
 
-def start_here(folder: Path, slot: Slot) -> Job:
+def _memory_gb() -> float:
+    """Return this machine's memory in GB; infinite where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
+def start_here(folder: Path, slot: Slot, *, cache: Path | None = None) -> Job:
     """Start a run as a process of its own.
 
     Its output goes to ``output.txt`` in the run folder as soon as it holds the folder's lock; what it says before is
@@ -100,6 +112,7 @@ def start_here(folder: Path, slot: Slot) -> Job:
     """
     command = [sys.executable, "-m", "xraytransfer", "study", "train", str(folder), "--own-output"]
     command += ["--device", slot.device, "--threads", str(slot.threads)]
+    command += [] if cache is None else ["--local-cache", str(cache)]
     # if the thread pools of torch and numpy exceed the slot, runs side by side slow each other down
     environment = {**os.environ, "OMP_NUM_THREADS": str(slot.threads), "OPENBLAS_NUM_THREADS": str(slot.threads)}
     first_words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _LocalJob

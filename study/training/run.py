@@ -12,9 +12,10 @@ from typing import Any
 import safetensors
 import torch
 
-from xraytransfer.errors import DeviceError, StudyError
+from xraytransfer.errors import BusyError, DeviceError, StudyError
 from xraytransfer.files import read_json
 from xraytransfer.folder_lock import FolderLock
+from xraytransfer.study.data.local_cache import use_local_cache
 from xraytransfer.study.training.failures import note_failure
 from xraytransfer.study.training.train import train
 
@@ -28,6 +29,8 @@ def run_one(
     threads: int | None = None,
     log: Callable[[str], None] | None = None,
     own_output: bool = False,
+    wait: bool = False,
+    cache: Path | None = None,
 ) -> dict[str, Any]:
     """Start or resume the run in a folder; return the content of done.json.
 
@@ -44,6 +47,10 @@ def run_one(
     own_output : bool
         Whether the output of this process, whatever writes it, goes to ``output.txt`` in the run folder as soon as the
         folder is locked. Before that, the file may belong to another process.
+    wait : bool
+        Whether to wait for another process that works on the run, instead of refusing.
+    cache : Path or None
+        Folder on a disk of this machine: the cache of films is copied there once, and read there.
 
     Raises
     ------
@@ -55,7 +62,7 @@ def run_one(
         On SIGINT, SIGTERM or SIGUSR1, after the resume state was saved.
     """
     device = resolve_device(device)
-    with FolderLock(folder):
+    with FolderLock(folder, wait=wait) as lock:
         if own_output:
             redirect_output(folder / "output.txt")
         if (folder / "done.json").is_file():
@@ -68,7 +75,11 @@ def run_one(
             torch.set_num_threads(threads)
         prepare_device(torch.device(device))
         try:
-            return train(folder, config, device_name=device, log=log)
+            if cache is not None:
+                use_local_cache(config, cache)
+            return train(folder, config, device_name=device, log=log, lock=lock)
+        except BusyError:
+            raise  # the run is another process's now, and so is failed.json
         except (StudyError, RuntimeError, OSError, MemoryError, safetensors.SafetensorError) as error:
             reason = explain(error)
             note_failure(folder, reason, type(error).__name__)

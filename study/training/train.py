@@ -21,6 +21,7 @@ import torch
 
 from xraytransfer.errors import StudyError
 from xraytransfer.files import write_json
+from xraytransfer.folder_lock import FolderLock
 from xraytransfer.study.data.run_data import RunData, load_data
 from xraytransfer.study.networks.architectures import Architecture
 from xraytransfer.study.networks.network import build_network
@@ -56,6 +57,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
     *,
     device_name: str = "cpu",
     log: Callable[[str], None] | None = None,
+    lock: FolderLock | None = None,
 ) -> dict[str, Any]:
     """Start a run or resume it; return the content of done.json.
 
@@ -69,9 +71,13 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
         ``cpu``, ``cuda`` or ``cuda:1``.
     log : callable or None
         Is called with each line of the log.
+    lock : FolderLock or None
+        The lock on the run folder; it is checked before each save.
 
     Raises
     ------
+    BusyError
+        If another process has taken the run over.
     StudyError
         If data or settings do not fit, or the loss is not finite.
     Interrupted
@@ -137,6 +143,8 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
         if progress.get("scaler"):
             training.scaler.load_state_dict(progress["scaler"])
         write_log(f"resumed at step {step} of {steps}")
+    if lock is not None:
+        write_log(f"others are kept out of this folder by {lock.kind}")
     metrics = MetricsFile(folder / "metrics.csv", outputs, evaluated_step)
     write_log(
         f"{folder.name}: {network.parameter_count():,} parameters, {len(train_rows)} training and "
@@ -144,7 +152,12 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
         f"{training.dtype}"
     )
 
+    def check_owner() -> None:
+        if lock is not None:
+            lock.check()
+
     def save() -> None:
+        check_owner()
         progress = {
             "step": step,
             "evaluated": evaluated_step,
@@ -182,6 +195,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                     every = macro_and_each(validation_label, probability)[1]
                     loss = float(loss_sum) / max(loss_steps, 1)
                     candidate = Checkpoint(step, "", macro, "")
+                    check_owner()
                     if candidate in rank([*checkpoints, candidate], preset.keep):
                         candidate = save_checkpoint(folder / "checkpoints", step, macro, evaluated)
                         save_array(folder / "predictions" / "parts" / f"validation-{step:08d}.npy", probability)
@@ -227,6 +241,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                         save()
                         saved = time.monotonic()
             splits = ("validation",) if config.get("test") == "untouched" else ("validation", "test")
+            check_owner()
             write_index(folder / "checkpoints", checkpoints)
             done = predict_splits(folder, outputs, data, checkpoints, network, splits=splits, stop=stop)
         except Interrupted:
@@ -245,6 +260,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
         "torch": torch.__version__,
         "finished": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
+    check_owner()
     write_json(folder / "done.json", done)
     (folder / "failed.json").unlink(missing_ok=True)
     both = f"{done['validation_auroc']['macro']}, of the mean of weights {done['soup_validation_auroc']['macro']}"

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["CLUSTER_OPTIONS", "Demand", "cluster_options"]
+from xraytransfer.errors import XrayTransferError
+
+__all__ = ["CLUSTER_OPTIONS", "Demand", "Place", "cluster_options", "read_place"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -39,6 +41,37 @@ class Demand:
     memory_gb: float | None = None
     time_limit: str | None = None
     at_once: int | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where work is done.
+
+    Attributes
+    ----------
+    on : {'slurm', 'ray'} or None
+        None for this machine.
+    print_script : bool
+        Print the batch script of Slurm, and submit nothing.
+    demand : Demand
+    """
+
+    on: str | None
+    print_script: bool
+    demand: Demand
+
+
+def read_place(*, on: str | None, print_script: bool, **demand: Any) -> Place:
+    """Return the place that the options of `cluster_options` name.
+
+    Raises
+    ------
+    XrayTransferError
+        ``--print`` without Slurm.
+    """
+    if print_script and on != "slurm":
+        raise XrayTransferError("--print goes with --on slurm")
+    return Place(on, print_script, Demand(**demand))
 
 
 def cluster_options(command: Command) -> Command:

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import errno
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from xraytransfer.errors import StudyError
-from xraytransfer.folder_lock import FolderLock, is_locked
 from xraytransfer.radiograph import read_radiograph
 from xraytransfer.resize import resize
 from xraytransfer.study.data import cache as cache_module
@@ -121,29 +118,3 @@ def test_files_of_wrong_size_or_absent_are_refused(tmp_path: Path, table: FilmTa
         open_cache(folder)
     with pytest.raises(StudyError, match="another list of films"):
         build_cache(tmp_path, table, SIZE)
-
-
-def test_a_lock_is_held_by_one(tmp_path: Path):
-    with (
-        FolderLock(tmp_path),
-        pytest.raises(StudyError, match="another process works in this folder"),
-        FolderLock(tmp_path),
-    ):
-        pass
-    with FolderLock(tmp_path):
-        assert is_locked(tmp_path)
-    assert not is_locked(tmp_path)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="flock is POSIX's")
-def test_a_disk_without_locks_is_no_other_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "lock").touch()
-
-    def no_locks(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", no_locks)
-    with pytest.raises(StudyError, match=r"cannot be locked \(No locks available\)"), FolderLock(tmp_path):
-        pass
-    with pytest.raises(StudyError, match="keep results on a local disk"):
-        is_locked(tmp_path)
