@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -261,3 +265,14 @@ def _write_films(folder: Path) -> None:
         view, sex = ("PA", "AP")[index % 3 == 0], "MF"[index // 2 % 2]
         lines.append(f"{image},{'|'.join(found) or 'No Finding'},{index // 2},{20 + index % 70},{sex},{view}")
     (folder / "Data_Entry.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def locks_that_hold_nothing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return an environment in which every lock succeeds and keeps nobody out, as on other network disks."""
+    if sys.platform != "linux" or shutil.which("cc") is None:
+        pytest.skip("needs Linux and a C compiler")
+    folder = tmp_path_factory.mktemp("no-op")
+    (folder / "flock.c").write_text("int flock(int fd, int op) { (void)fd; (void)op; return 0; }\n")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "flock.so", folder / "flock.c"], check=True)
+    return {**os.environ, "LD_PRELOAD": str(folder / "flock.so")}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -39,17 +38,6 @@ def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-
-
-@pytest.fixture(scope="session")
-def locks_that_hold_nothing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return an environment in which every lock succeeds and keeps nobody out, as on other network disks."""
-    if sys.platform != "linux" or shutil.which("cc") is None:
-        pytest.skip("needs Linux and a C compiler")
-    folder = tmp_path_factory.mktemp("no-op")
-    (folder / "flock.c").write_text("int flock(int fd, int op) { (void)fd; (void)op; return 0; }\n")
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "flock.so", folder / "flock.c"], check=True)
-    return {**os.environ, "LD_PRELOAD": str(folder / "flock.so")}
 
 
 @pytest.fixture

@@ -147,3 +147,34 @@ def manifest(films: Path, tmp_path: Path) -> Path:
 
     list_films([str(films)], tmp_path / "films.manifest")
     return tmp_path / "films.manifest"
+
+
+# In a process of its own, because the processes that it starts are never waited for.
+TWO_NODES = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "node_ip_address": "127.0.0.1"})
+node = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+print(cluster.address, flush=True)
+if sys.stdin.readline() == "lose a node\\n":
+    cluster.remove_node(node, allow_graceful=False)  # kill -9 of its raylet
+    sys.stdin.readline()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
+    """Start two nodes of one core each on loopback, and let commands join them; a line on stdin ends one."""
+    pytest.importorskip("ray", reason="pip install 'xraytransfer[cluster]'")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # 127.0.0.1 stays 127.0.0.1
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    with subprocess.Popen(
+        [sys.executable, "-c", TWO_NODES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as cluster:
+        assert cluster.stdout is not None
+        monkeypatch.setenv("RAY_ADDRESS", cluster.stdout.readline().strip())
+        yield cluster
+        cluster.communicate("end\n", timeout=60)
