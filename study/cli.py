@@ -169,6 +169,7 @@ def run(
     grid = _grid(options)
     with as_usage_error():
         place = read_place(**places)
+    place.check()
     if place.on == "slurm" and place.print_script:
         click.echo(_script(grid, place.demand, device, local_cache), nl=False)
         return 0

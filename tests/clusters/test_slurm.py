@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from xraytransfer.cli.predict import predict
 from xraytransfer.clusters.demand import Demand
-from xraytransfer.clusters.slurm import ArrayJob, batch_script, submit
+from xraytransfer.clusters.slurm import ArrayJob, batch_script
 from xraytransfer.errors import XrayTransferError
 
 WORK = ArrayJob("scores", 3, ['echo "$SLURM_ARRAY_TASK_ID" >> done.txt'], ".")
@@ -68,10 +71,23 @@ def test_what_slurm_cannot_do_is_refused():
         batch_script(WORK, Demand(gpus=0.5))
 
 
-def test_without_slurm_the_other_way_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+@pytest.mark.parametrize(("place", "word"), [("slurm", "sbatch"), ("ray", "ray is not installed")])
+def test_what_a_place_needs_is_looked_for_first(
+    place: str, word: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, manifest: Path
+):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(XrayTransferError, match="--print"):
-        submit("")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "ray" else find(name, *more))
+    done = CliRunner().invoke(predict, ["--manifest", str(manifest), "-o", str(tmp_path / "scores"), "--on", place])
+    assert isinstance(done.exception, XrayTransferError)
+    assert word in str(done.exception)
+    assert not (tmp_path / "scores").exists()
+
+
+def test_printing_needs_slurm(manifest: Path):
+    done = CliRunner().invoke(predict, ["--manifest", str(manifest), "-o", "scores", "--print"])
+    assert done.exit_code == 2
+    assert "--print goes with --on slurm" in done.output
 
 
 def test_printing_submits_and_writes_nothing(manifest: Path, tmp_path: Path):

@@ -204,8 +204,6 @@ def check_archive_usage(options: dict[str, Any], output: str | None, other: dict
         return
     if output is None:
         raise click.UsageError("--manifest needs -o FOLDER: where the parts are written, on a disk or in a store")
-    if options["print_script"] and options["on"] != "slurm":
-        raise click.UsageError("--print goes with --on slurm")
     if options["shard"] and options["on"]:
         raise click.UsageError("--on places all shards: it does not go with --shard")
     if options["shard"] and options["shards"]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xraytransfer.clusters.demand import Demand
+from xraytransfer.clusters.demand import Demand, Place
 
 if TYPE_CHECKING:
     from xraytransfer.archives.shards import Archive, ShardResult
@@ -92,34 +92,32 @@ def score_archive(
     *,
     shard: str | None,
     shards: int | None,
-    on: str | None,
-    print_script: bool,
-    cpus: int,
-    gpus: float,
-    memory_gb: float | None,
-    time_limit: str | None,
-    at_once: int | None,
+    place: Place,
     manifest: str,
     threads: int | None,
     **options: Any,
 ) -> int:
     """Score one shard of a manifest, or all that are not done; return the exit code.
 
-    The parameters are options of `predict`.
+    The parameters are options of `predict`; `place` holds those of `cluster_options`.
     """
     from xraytransfer.archives.manifest import open_manifest
 
-    numbers, total = (
-        (None, shards or -(-open_manifest(manifest).rows // FILMS_IN_SHARD)) if shard is None else (_shards(shard))
-    )
+    place.check()
+    if shard is not None:
+        numbers, total = _shards(shard)
+    else:
+        total = shards or -(-open_manifest(manifest).rows // FILMS_IN_SHARD)
+        numbers = range(1, total + 1)
+    if place.on is not None:
+        threads = threads or place.demand.cpus
     options["output"] = _absolute(options["output"])
-    demand = Demand(cpus, gpus, memory_gb, time_limit, at_once)
-    work = ArchiveWork(manifest=_absolute(manifest), shards=total, threads=threads or (cpus if on else None), **options)
-    if on == "slurm":
-        return _on_slurm(work, demand, print_script)
-    if on == "ray":
-        return _on_ray(work, demand, numbers or range(1, total + 1))
-    return _score_shards(work, numbers or range(1, total + 1))
+    work = ArchiveWork(manifest=_absolute(manifest), shards=total, threads=threads, **options)
+    if place.on == "slurm":
+        return _on_slurm(work, place.demand, place.print_script)
+    if place.on == "ray":
+        return _on_ray(work, place.demand, numbers)
+    return _score_shards(work, numbers)
 
 
 def _absolute(address: str) -> str:

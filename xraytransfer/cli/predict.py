@@ -26,10 +26,12 @@ from xraytransfer.cli.film_list import STDIN, films, is_no_film, sample_film
 from xraytransfer.cli.film_outputs import FilmOutputs
 from xraytransfer.cli.film_version import FilmVersion, film_version
 from xraytransfer.cli.predict_usage import beside_a_manifest, check_usage, form_of, output_file
+from xraytransfer.clusters.demand import CLUSTER_OPTIONS, read_place
 from xraytransfer.constants import DECODING, DEVICES, FORMATS, RESEARCH_NOTICE, UNINTENDED_FILMS
 from xraytransfer.errors import OutputError
 from xraytransfer.film_privacy import keep_films_private
 from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.usage_errors import as_usage_error
 
 if TYPE_CHECKING:
     from xraytransfer.classifier import Classifier
@@ -101,8 +103,10 @@ def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
         click.get_current_context().exit(print_status(status))
     check_archive_usage(archive, options["output"], {"PATH": paths, "--sample": sample} | beside_a_manifest(options))
     if archive["manifest"] is not None:
+        with as_usage_error():
+            place = read_place(**{name: archive.pop(name) for name in CLUSTER_OPTIONS})
         shared = {name: options[name] for name in SHARED_OPTIONS}
-        click.get_current_context().exit(score_archive(**archive, **shared))
+        click.get_current_context().exit(score_archive(place=place, **archive, **shared))
     options["output"] = output_file(options["output"])
     options["form"] = options["form"] or form_of(options["output"])
     check_usage(bool(paths or sample), options)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 
-from xraytransfer.errors import XrayTransferError
+from xraytransfer.errors import MissingExtraError, XrayTransferError
 
 __all__ = ["CLUSTER_OPTIONS", "Demand", "Place", "cluster_options", "read_place"]
 
@@ -59,6 +61,21 @@ class Place:
     on: str | None
     print_script: bool
     demand: Demand
+
+    def check(self) -> None:
+        """See that what the place needs is here, before any long work.
+
+        Raises
+        ------
+        MissingExtraError
+            Ray is not installed.
+        XrayTransferError
+            This machine cannot submit to Slurm.
+        """
+        if self.on == "ray" and importlib.util.find_spec("ray") is None:
+            raise MissingExtraError("cluster", "ray")
+        if self.on == "slurm" and not self.print_script and shutil.which("sbatch") is None:
+            raise XrayTransferError("sbatch is not on this machine: log in to a node of the cluster, or see --print")
 
 
 def read_place(*, on: str | None, print_script: bool, **demand: Any) -> Place:
