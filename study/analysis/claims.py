@@ -182,7 +182,11 @@ def _family(scores: Scores, initialisation: str) -> Finding:
     if math.isnan(split.share):
         here = "neither beyond chance"
     verdict = {"family": AGREES, "size": DISAGREES, "undecided": OPEN}[one.verdict]
-    return Finding(here, verdict, f"{split.families} families" + (": the interval is too wide" * (verdict == OPEN)))
+    why = f"{split.families} families"
+    if verdict == OPEN:
+        alone = split.lower > 0.5 and one.adjusted_lower <= 0.5
+        why += ": a slope on size could explain as much" if alone else ": the interval is too wide"
+    return Finding(here, verdict, why)
 
 
 def _mobilenet(scores: Scores) -> Finding:
