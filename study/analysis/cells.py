@@ -31,7 +31,7 @@ from xraytransfer.study.stats.bootstrap import (
 )
 from xraytransfer.study.stats.seed_noise import pooled_covariance, seed_noise
 
-__all__ = ["INITIALISATIONS", "Cell", "Scores", "mean_over_seeds", "score_cells", "score_results"]
+__all__ = ["INITIALISATIONS", "Cell", "Scores", "auroc_interval", "mean_over_seeds", "score_cells", "score_results"]
 
 INITIALISATIONS = ("pretrained", "random")
 """In the order in which they are reported."""
@@ -104,7 +104,7 @@ class Cell:
     @property
     def macro(self) -> Interval:
         """Macro AUROC with its interval."""
-        return percentile_interval(*macro_mean(self.value, self.replicates))
+        return auroc_interval(*macro_mean(self.value, self.replicates))
 
     @property
     def seed_sd(self) -> float:
@@ -118,11 +118,16 @@ class Cell:
 
     def observation(self, index: int) -> Interval:
         """Return one observation's AUROC with its interval."""
-        return percentile_interval(float(self.value[index]), self.replicates[:, index])
+        return auroc_interval(float(self.value[index]), self.replicates[:, index])
 
     def minus(self, other: Cell) -> Interval:
         """Return the paired difference of macro AUROC, this cell minus the other."""
         return paired_interval(self.macro.value - other.macro.value, self.macro_replicates, other.macro_replicates)
+
+
+def auroc_interval(value: float, replicates: Floats) -> Interval:
+    """Return the interval of an AUROC, within [0, 1], which the chance of training added to replicates can leave."""
+    return percentile_interval(value, np.clip(replicates, 0.0, 1.0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -74,7 +74,7 @@ def claims_table(scores: Scores, margin: float = MARGIN) -> Table:
         {"claim": claim, "published": published, "here": one.here, "verdict": one.verdict, "why": one.why}
         for claim, published, one in found
     ]
-    columns = [Column(title, title.lower(), "words") for title in ("Claim", "Published", "Here", "Verdict", "Why")]
+    columns = [Column(title, title.lower(), "words") for title in ("Claim", "Verdict", "Published", "Here", "Why")]
     note = (
         "Published: as read at the source in brackets; the thread and The Batch disagree on which rho is which. "
         "Differences between these runs and the paper stand in the table below it."
@@ -87,7 +87,7 @@ def summary_sentences(table: Table) -> tuple[str, ...]:
     counts = {kind: sum(row["verdict"] == kind for row in table.rows) for kind in (AGREES, DISAGREES, OPEN)}
     return (
         f"Of {len(table.rows)} published claims, these runs agree with {counts[AGREES]} and disagree with "
-        f"{counts[DISAGREES]}; about {counts[OPEN]} they cannot tell.",
+        f"{counts[DISAGREES]}; {counts[OPEN]} cannot be told from them.",
     )
 
 
@@ -105,7 +105,7 @@ def _unrelated(scores: Scores, initialisation: str) -> Finding:
 
 
 def _rho(rho: float) -> str:
-    return f"rho {number_text(rho, 2)}"
+    return "" if math.isnan(rho) else f"rho {number_text(rho, 2)}"
 
 
 def _difference(interval: Interval) -> str:
@@ -182,7 +182,11 @@ def _family(scores: Scores, initialisation: str) -> Finding:
     if math.isnan(split.share):
         here = "neither beyond chance"
     verdict = {"family": AGREES, "size": DISAGREES, "undecided": OPEN}[one.verdict]
-    return Finding(here, verdict, f"{split.families} families" + (": the interval is too wide" * (verdict == OPEN)))
+    why = f"{split.families} families"
+    if verdict == OPEN:
+        alone = split.lower > 0.5 and one.adjusted_lower <= 0.5
+        why += ": a slope on size could explain as much" if alone else ": the interval is too wide"
+    return Finding(here, verdict, why)
 
 
 def _mobilenet(scores: Scores) -> Finding:

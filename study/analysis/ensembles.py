@@ -22,7 +22,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytransfer.study.analysis.cells import Cell, Scores
+from xraytransfer.study.analysis.cells import Cell, Scores, auroc_interval
 from xraytransfer.study.analysis.results_folder import RunPredictions
 from xraytransfer.study.analysis.subgroups import reference_cell
 from xraytransfer.study.analysis.table import (
@@ -42,7 +42,6 @@ from xraytransfer.study.stats.bootstrap import (
     macro_mean,
     observation_replicates,
     paired_interval,
-    percentile_interval,
 )
 from xraytransfer.study.stats.seed_noise import seed_noise
 
@@ -226,7 +225,7 @@ def _comparisons(macros: dict[str, Macro]) -> Row:
     """Return intervals of ensemble, best and soup, and of their differences, as keys of a row."""
     row: Row = {}
     for name, macro in macros.items():
-        row |= interval_row(percentile_interval(*macro), f"{name}_")
+        row |= interval_row(auroc_interval(*macro), f"{name}_")
     for one, two in (("ensemble", "best"), ("soup", "best"), ("soup", "ensemble")):
         if one in macros and two in macros:
             (value, replicates), (other_value, other_replicates) = macros[one], macros[two]

@@ -167,7 +167,15 @@ def _sentence(one: FamilyOrSize) -> str:
     share = f"family holds {100 * split.share:.0f} % of their variance"
     share += f" (95 % {100 * split.lower:.0f} to {100 * split.upper:.0f} %)"
     if one.verdict == "undecided":
-        return f"undecided with {split.families} families: {share}; {parts}; {p_sentence(split.p)}."
+        off = (
+            ""
+            if math.isnan(one.adjusted_p)
+            else (
+                f"; with the slope on size taken off, at worst from {100 * one.adjusted_lower:.0f} %, "
+                f"{p_sentence(one.adjusted_p)}"
+            )
+        )
+        return f"undecided with {split.families} families: {share}; {parts}; {p_sentence(split.p)}{off}."
     also = ", also with the slope on size taken off" if one.verdict == "family" else ""
     p = split.p if one.verdict == "family" else split.p_size
     return f"{one.verdict} matters more{also}: {share}; {parts}; {p_sentence(p)}."

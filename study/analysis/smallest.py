@@ -4,8 +4,9 @@ Conventions
 -----------
 The best network is the one with the best *validation* AUROC (`reference_cell`), so that the films that judge do not
 choose it. A network is *on the front* if no other has both a higher AUROC and fewer parameters. It is *not worse*
-if the interval of its paired difference to the best lies above minus the margin. File size is that of the weights
-in float32, four bytes a parameter; other precisions are made at export and are not in a results folder.
+if the interval of its paired difference to the best lies above minus the margin. File sizes are computed from the
+number of parameters, because a results folder holds no exported files: 4, 2 and 1 bytes each in float32, float16 and
+int8. A file of the export is larger by its graph and, in int8, by its scales.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from collections.abc import Mapping, Sequence
 
 from xraytransfer.study.analysis.cells import Cell, Scores
 from xraytransfer.study.analysis.cost import Cost
-from xraytransfer.study.analysis.external_tables import external_cells
-from xraytransfer.study.analysis.external_tests import ExternalTest
 from xraytransfer.study.analysis.question_truncation import MARGIN
 from xraytransfer.study.analysis.subgroups import reference_cell
 from xraytransfer.study.analysis.table import (
@@ -34,11 +33,14 @@ __all__ = ["QUESTION", "answer_smallest", "front"]
 
 QUESTION = "How small can a network be?"
 
+BYTES = {"float32": 4, "float16": 2, "int8": 1}
+"""Bytes of a weight, by precision."""
+
 Costs = Mapping[tuple[str, int], Cost]
 
 
 def answer_smallest(
-    scores: Scores, costs: Costs, tests: Sequence[ExternalTest] = (), margin: float = MARGIN, workers: int = 1
+    scores: Scores, costs: Costs, elsewhere: Mapping[str, Sequence[Cell]] | None = None, margin: float = MARGIN
 ) -> QuestionAnswer:
     """Return the front and the smallest network that is not worse than the best; the table is ``smallest``.
 
@@ -48,12 +50,10 @@ def answer_smallest(
         All cells.
     costs : mapping
         From `read_costs`, by architecture and truncation; without them times are absent.
-    tests : sequence of ExternalTest
-        Each adds a column of AUROC on other films or labels.
+    elsewhere : mapping, optional
+        Name of an external test -> its cells, from `external_cells`; each adds a column of AUROC.
     margin : float
         AUROC that may be lost.
-    workers : int
-        Threads.
     """
     cells = sorted((c for c in scores.cells if c.parameters and not math.isnan(c.macro.value)), key=_size)
     if not cells:
@@ -61,12 +61,12 @@ def answer_smallest(
     best = reference_cell(scores)
     edge = {cell.key for cell in front(cells)}
     rows = [_row(cell, best, edge, costs, margin) for cell in cells]
-    for test in tests:
-        elsewhere = {cell.key: cell for cell in external_cells(scores, test, workers)}
+    for test, found in (elsewhere or {}).items():
+        by_key = {cell.key: cell for cell in found}
         for row, cell in zip(rows, cells, strict=True):
-            if cell.key in elsewhere:
-                row |= interval_row(elsewhere[cell.key].macro, f"{test.name}_")
-    table = _table(rows, best, tests, costs, margin)
+            if cell.key in by_key:
+                row |= interval_row(by_key[cell.key].macro, f"{test}_")
+    table = _table(rows, best, list(elsewhere or {}), costs, margin)
     return QuestionAnswer("smallest", QUESTION, _verdicts(rows, best, margin), (table,))
 
 
@@ -92,7 +92,7 @@ def _row(cell: Cell, best: Cell, edge: set[tuple[str, str, int]], costs: Costs, 
         **cell.names,
         "seeds": cell.seeds,
         "parameters": cell.parameters,
-        "megabytes": cell.parameters * 4e-6,
+        **{f"megabytes_{precision}": cell.parameters * count * 1e-6 for precision, count in BYTES.items()},
         "latency_ms": cost.latency_ms if cost else float("nan"),
         "processor": cost.processor if cost else "",
         **interval_row(cell.macro, "auroc_"),
@@ -118,23 +118,23 @@ def _verdicts(rows: Sequence[Row], best: Cell, margin: float) -> tuple[str, ...]
     return first, f"Nothing beats these in AUROC at their size or below: {'; '.join(edge)}."
 
 
-def _table(rows: Sequence[Row], best: Cell, tests: Sequence[ExternalTest], costs: Costs, margin: float) -> Table:
+def _table(rows: Sequence[Row], best: Cell, tests: Sequence[str], costs: Costs, margin: float) -> Table:
     columns: tuple[Column | str, ...] = (
         Column("Network", "network", "words"),
         "seeds",
         Column("Parameters, M", "parameters", "number", 2, times=1e-6),
-        Column("MB", "megabytes", "number", 1),
+        *(Column(f"MB, {precision}", f"megabytes_{precision}", "number", 1) for precision in BYTES),
         Column("ms", "latency_ms", "number", 1),
         Column("Macro AUROC (95 %)", "auroc_", "interval"),
         Column("Minus the best (95 %)", "", "interval", signed=True),
         Column("Front", "front"),
         Column(f"Within {margin:g}", "not_worse"),
-        *(Column(test.name, f"{test.name}_", "interval") for test in tests),
+        *(Column(test, f"{test}_", "interval") for test in tests),
     )
     processors = sorted({cost.processor for cost in costs.values() if cost.processor})
     measured = f"on one thread of {' and '.join(processors)}" if processors else "on a processor that was not noted"
     note = (
-        f"Best: {best.label}, by validation AUROC. MB: weights in float32. ms: one film in torch {measured}. Front: "
-        "nothing has a higher AUROC and fewer parameters."
+        f"Best: {best.label}, by validation AUROC. MB: of the weights alone, computed; AUROC is that of float32. "
+        f"ms: one film in torch {measured}. Front: nothing has a higher AUROC and fewer parameters."
     )
     return Table("smallest", "Every network by size", columns, rows, note)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytransfer.study.analysis.cells import Cell, Scores, mean_over_seeds
+from xraytransfer.study.analysis.cells import Cell, Scores, auroc_interval, mean_over_seeds
 from xraytransfer.study.analysis.data_summary import is_synthetic
 from xraytransfer.study.analysis.published import read_published
 from xraytransfer.study.analysis.table import Column, Row, Table, interval_row, printed
@@ -23,7 +23,6 @@ from xraytransfer.study.stats.bootstrap import (
     Statistic,
     macro_mean,
     observation_replicates,
-    percentile_interval,
 )
 from xraytransfer.study.stats.calibration_error import brier, expected_calibration_error
 
@@ -171,7 +170,7 @@ def _intervals(cell: Cell, scores: Scores, *, rows: Mask | None = None, auprc: b
     statistic = weighted_auprc if auprc else weighted_auroc
     value, replicates = mean_over_seeds(_replicates(cell, scores, films, statistic))
     replicates = replicates if auprc else replicates + cell.noise
-    return [percentile_interval(float(value[k]), replicates[:, k]) for k in range(len(value))]
+    return [auroc_interval(float(value[k]), replicates[:, k]) for k in range(len(value))]
 
 
 def _subset_macro(cell: Cell, scores: Scores, rows: Mask) -> Interval:
@@ -189,7 +188,7 @@ def _examination_macro(cell: Cell, scores: Scores) -> Interval:
 def _macro(cell: Cell, each: list[tuple[Floats, Floats]]) -> Interval:
     """Return the mean over seeds and observations; the chance of training is that on all films."""
     value, replicates = mean_over_seeds(each)
-    return percentile_interval(*macro_mean(value, replicates + cell.noise))
+    return auroc_interval(*macro_mean(value, replicates + cell.noise))
 
 
 def _replicates(

@@ -146,7 +146,7 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table as Markdown."""
-        lines = ["| " + " | ".join(column.title for column in self.shown) + " |"]
+        lines = ["| " + " | ".join(column.title.replace("|", "\\|") for column in self.shown) + " |"]
         lines.append("| " + " | ".join("---:" if column.right else "---" for column in self.shown) + " |")
         for row in self.rows:
             lines.append("| " + " | ".join(column.show(row).replace("|", "\\|") for column in self.shown) + " |")

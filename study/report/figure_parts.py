@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -31,6 +32,7 @@ from xraytransfer.study.stats.bootstrap import Interval
 __all__ = [
     "COLOURS",
     "MARKERS",
+    "PARAMETERS",
     "family_legend",
     "family_look",
     "fitted_line",
@@ -47,6 +49,8 @@ T = TypeVar("T")
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+PARAMETERS = "parameters, millions (logarithmic)"
 
 STYLE: dict[Any, Any] = {
     "font.size": 9.0,
@@ -132,6 +136,7 @@ def write_names(
     figure.canvas.draw()
     figure.set_layout_engine("none")
     renderer = cast(Any, figure.canvas).get_renderer()
+    directions = ABOVE_FRONT if whole else DIRECTIONS
     short, at = _short_names(cells), axis.transData.transform(points)
     area = axis.bbox.padded(2)
     taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in at]
@@ -144,19 +149,21 @@ def write_names(
         text = cells[index].label.partition(",")[0] if whole else short[index]
         if not text:
             continue
-        for distance, (across, up) in product(DISTANCES, DIRECTIONS):
+        for distance, (across, up) in product(DISTANCES, directions):
             name = axis.annotate(
                 text, points[index], (across * distance, up * distance), textcoords="offset points", fontsize=7.5,
-                color="#333333", va="center", ha={-1: "right", 0: "center", 1: "left"}[across],
+                color="#333333", path_effects=[withStroke(linewidth=2, foreground="white")], va="center",
+                ha={-1: "right", 0: "center", 1: "left"}[across],
                 arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
                 if distance > 7 else None,
             )  # fmt: skip
             name.update_positions(renderer)  # an annotation moves its text only when it is drawn
-            box = Text.get_window_extent(name, renderer)
+            # widths differ by a few pixels between this renderer and SVG
+            box = Text.get_window_extent(name, renderer).padded(2)
             inside = area.contains(*box.min) and area.contains(*box.max)
             if inside and not any(box.overlaps(other) for k, other in enumerate(taken) if k != index):
                 break
-            if (distance, across, up) != (DISTANCES[-1], *DIRECTIONS[-1]):
+            if (distance, across, up) != (DISTANCES[-1], *directions[-1]):
                 name.remove()
         taken.append(box)
 
@@ -166,6 +173,9 @@ DISTANCES = (7, 12, 18, 25, 33, 42, 52, 64)
 
 DIRECTIONS = ((1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1))
 """Where a name may stand: to the right first."""
+
+ABOVE_FRONT = ((-1, 1), (-1, 0), (0, 1), (1, 1), (1, -1), (1, 0), (0, -1), (-1, -1))
+"""Where the name of a network on the front may stand: to the upper left first, where the front never is."""
 
 
 def fitted_line(axis: Axes, x: Sequence[float], y: Sequence[float], replicates: Floats, *, log: bool = False) -> None:

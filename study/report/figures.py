@@ -7,8 +7,7 @@ Every AUROC has its 95 % interval. A function returns None where there is nothin
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from xraytransfer.study.analysis.cells import INITIALISATIONS, Cell, Scores
-from xraytransfer.study.analysis.cost import Cost
 from xraytransfer.study.analysis.question_accuracy import accuracy_name
 from xraytransfer.study.analysis.question_size import families
 from xraytransfer.study.analysis.question_truncation import series
@@ -26,6 +24,7 @@ from xraytransfer.study.analysis.table import Table, printed
 from xraytransfer.study.report.figure_parts import (
     COLOURS,
     MARKERS,
+    PARAMETERS,
     family_legend,
     family_look,
     fitted_line,
@@ -44,11 +43,8 @@ __all__ = [
     "curves_figure",
     "observations_figure",
     "size_figure",
-    "smallest_figure",
     "truncation_figure",
 ]
-
-PARAMETERS = "parameters, millions (logarithmic)"
 
 
 @styled
@@ -110,46 +106,6 @@ def size_figure(scores: Scores) -> Figure | None:
         return cell.parameters / 1e6
 
     return _by_initialisation(scores, {name: scores.whole(name) for name in INITIALISATIONS}, draw, place)
-
-
-@styled
-def smallest_figure(scores: Scores, costs: Mapping[tuple[str, int], Cost]) -> Figure | None:
-    """Draw every network's macro AUROC over parameters and over milliseconds, with the front; None without AUROC."""
-    cells = [cell for cell in scores.cells if cell.parameters and not math.isnan(cell.macro.value)]
-    timed = [cell for cell in cells if (cell.architecture, cell.truncation) in costs]
-    if not cells:
-        return None
-    sides = [(PARAMETERS, cells, [cell.parameters / 1e6 for cell in cells])]
-    if timed:
-        times = [costs[cell.architecture, cell.truncation].latency_ms for cell in timed]
-        sides.append(("milliseconds for one film, one thread (logarithmic)", timed, times))
-    figure, axes = panels(len(sides), height=4.2, share_y=True)
-    for axis, (title, shown, xs) in zip(axes, sides, strict=True):
-        for cell, x in zip(shown, xs, strict=True):
-            colour, marker = family_look(scores, cell.family)
-            face = colour if cell.initialisation == "pretrained" else "white"
-            axis.plot([x], [cell.macro.value], marker, color=colour, markerfacecolor=face, markersize=6)
-        edge = _front(xs, [cell.macro.value for cell in shown])
-        axis.step([x for x, _ in edge], [y for _, y in edge], where="post", color="#444444", linewidth=0.9, zorder=0)
-        axis.set_xlabel(title)
-        log_axis(axis, xs)
-    axes[0].set_ylabel("macro AUROC")
-    family_legend(figure, scores, cells)
-    for axis, (_, shown, xs) in zip(axes, sides, strict=True):
-        points = [(x, cell.macro.value) for cell, x in zip(shown, xs, strict=True)]
-        edge = _front(xs, [cell.macro.value for cell in shown])
-        named = [index for index, at in enumerate(points) if at in edge]
-        write_names(axis, [shown[k] for k in named], [points[k] for k in named], whole=True, others=points)
-    return figure
-
-
-def _front(xs: Sequence[float], ys: Sequence[float]) -> list[tuple[float, float]]:
-    """Return the points that no other beats in both directions, from left to right."""
-    kept: list[tuple[float, float]] = []
-    for x, y in sorted(zip(xs, ys, strict=True), key=lambda at: (at[0], -at[1])):
-        if not kept or y > kept[-1][1]:
-            kept.append((x, y))
-    return kept
 
 
 def _by_initialisation(
@@ -276,8 +232,9 @@ def curves_figure(scores: Scores) -> Figure | None:
             colour = COLOURS[0] if cell.initialisation == "pretrained" else COLOURS[1]
             dash = ("-", "--", "-.", ":", (0, (1, 3)))[cell.truncation]
             (line,) = axis.plot(
-                curve["examples"] / 1e3, curve["validation_auroc"], color=colour, linestyle=dash, linewidth=1.1
-            )
+                curve["examples"] / 1e3, curve["validation_auroc"], color=colour, linestyle=dash, linewidth=1.1,
+                marker="." if len(curve["examples"]) == 1 else "",
+            )  # fmt: skip
             lines.setdefault(kind, line)
         axis.set_title(name, fontsize=8.5)
     for axis in axes[-columns:]:

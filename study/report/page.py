@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,9 +81,9 @@ def page_html(title: str, notice: str, sections: Sequence[ReportSection]) -> str
 
 
 def _without_breaks(sentence: str) -> str:
-    """Escape a sentence and keep ``p = .03`` and ``95 %`` on one line."""
+    """Escape a sentence, keep ``p = .03`` and ``95 %`` on one line, and print ``**words**`` at its start in bold."""
     escaped = html.escape(sentence).replace(" = ", "&nbsp;=&nbsp;").replace(" &lt; ", "&nbsp;&lt;&nbsp;")
-    return escaped.replace(" %", "&nbsp;%")
+    return re.sub(r"^\*\*(.+?)\*\*", r"<strong>\1</strong>", escaped.replace(" %", "&nbsp;%"))
 
 
 PAGE = """<!doctype html>
@@ -106,8 +107,9 @@ figcaption, .note {{ color: #555; font-size: .85rem; max-width: 50rem; }}
 table {{ border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }}
 caption {{ text-align: left; font-weight: 600; padding-bottom: .3rem; }}
 th, td {{ padding: .25rem .6rem; text-align: left; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }}
+td:not(.n) {{ white-space: normal; min-width: 5.5rem; overflow-wrap: normal; }}
 th {{ vertical-align: bottom; white-space: normal; border-bottom: 2px solid #999; }}
-td:last-child:not(.n) {{ white-space: normal; min-width: 14rem; overflow-wrap: anywhere; }}
+td:last-child:not(.n) {{ min-width: 11rem; overflow-wrap: anywhere; }}
 .n {{ text-align: right; }}
 summary {{ cursor: pointer; }}
 @media print {{ nav {{ display: none; }} body {{ max-width: none; }} figure {{ break-inside: avoid; }}

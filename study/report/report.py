@@ -6,7 +6,7 @@ their digits in the CSV files. Where the runs cannot answer a question, the repo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from xraytransfer.errors import OutputError, StudyError
 from xraytransfer.plural import counted
-from xraytransfer.study.analysis.cells import Scores, score_results
+from xraytransfer.study.analysis.cells import Cell, Scores, score_results
 from xraytransfer.study.analysis.claims import claims_table, summary_sentences
 from xraytransfer.study.analysis.cost import Cost, measure_costs, read_costs
 from xraytransfer.study.analysis.data_summary import (
@@ -25,7 +25,7 @@ from xraytransfer.study.analysis.data_summary import (
     settings_table,
 )
 from xraytransfer.study.analysis.ensembles import across_table, checkpoint_table, ensemble_verdicts
-from xraytransfer.study.analysis.external_tables import external_run_table, external_tables, run_table
+from xraytransfer.study.analysis.external_tables import external_cells, external_run_table, external_tables, run_table
 from xraytransfer.study.analysis.external_tests import ExternalTest, external_sentences, read_external_tests
 from xraytransfer.study.analysis.paper_differences import differences_table
 from xraytransfer.study.analysis.question_accuracy import accuracy_name, answer_accuracy
@@ -51,10 +51,10 @@ from xraytransfer.study.report.figures import (
     curves_figure,
     observations_figure,
     size_figure,
-    smallest_figure,
     truncation_figure,
 )
 from xraytransfer.study.report.page import Picture, ReportSection, page_html
+from xraytransfer.study.report.smallest_figures import smallest_external_figure, smallest_figure
 from xraytransfer.study.training.kept_weights import WeightsGoneError
 
 __all__ = ["write_report"]
@@ -159,11 +159,13 @@ def _sections(
         answer_truncation(scores, costs, margin),
     ]
     external = read_external_tests(scores.results)
+    elsewhere = {test.name: external_cells(scores, test, workers) for test in external}
+    smallest = answer_smallest(scores, costs, elsewhere, margin)
     return [
-        *_summary(scores, answers, margin),
+        *_summary(scores, [*answers, smallest], margin),
         ReportSection("data", "Films and runs", limits(scores), tables=data_section_tables(scores)),
         *_questions(scores, answers),
-        _smallest(scores, costs, external, margin, workers),
+        _smallest(scores, costs, smallest, elsewhere),
         *_external(scores, external, workers),
         ReportSection("appendix", "Appendix", (APPENDIX,)),
         *_reference(scores),
@@ -232,7 +234,7 @@ def _reference(scores: Scores) -> list[ReportSection]:
     ]
 
 
-LINE = "the line is fitted by least squares, its band holds 95 % of such lines over other patients"
+LINE = "from three networks on with a line by least squares, whose band holds 95 % of such lines over other patients"
 
 APPENDIX = (
     "What follows is no part of the four questions: observations and views, calibration, ways of combining "
@@ -261,7 +263,7 @@ METHODS = (
 
 def _summary(scores: Scores, answers: Sequence[QuestionAnswer], margin: float) -> list[ReportSection]:
     """Return the answer on one page: the claims, and the first sentence on each question."""
-    answered = [f"{answer.question} {' '.join(answer.verdicts[: SHORT.get(answer.slug, 1)])}" for answer in answers]
+    answered = [f"**{answer.question}** {' '.join(answer.verdicts[: SHORT.get(answer.slug, 1)])}" for answer in answers]
     if is_synthetic(scores):
         return [ReportSection("summary", "In short", answered)]
     claims = claims_table(scores, margin)
@@ -274,11 +276,17 @@ SHORT = {"accuracy": 2, "boost": 2, "size": 4, "truncation": 2}
 
 
 def _smallest(
-    scores: Scores, costs: dict[tuple[str, int], Cost], tests: Sequence[ExternalTest], margin: float, workers: int
+    scores: Scores, costs: dict[tuple[str, int], Cost], answer: QuestionAnswer, elsewhere: Mapping[str, Sequence[Cell]]
 ) -> ReportSection:
-    answer = answer_smallest(scores, costs, tests, margin, workers)
-    caption = "Macro AUROC over size and time; the line joins those that nothing smaller and better beats"
-    pictures = _pictures("smallest", smallest_figure(scores, costs), f"{caption}.")
+    front = "the line joins the networks that nothing smaller or as fast beats; hollow: random weights."
+    pictures = [
+        *_pictures("smallest", smallest_figure(scores, costs), f"Macro AUROC over size and time; {front}"),
+        *_pictures(
+            "smallest-external",
+            smallest_external_figure(scores, elsewhere),
+            f"Macro AUROC over size on the films or labels of each external test; {front}",
+        ),
+    ]
     return ReportSection(answer.slug, answer.question, answer.verdicts, pictures, answer.tables)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xraytransfer.study.analysis.cells import score_results
+from xraytransfer.study.analysis.cells import auroc_interval, score_results
 from xraytransfer.study.analysis.results_folder import read_results
 from xraytransfer.study.stats.auroc import macro_auroc
 
@@ -62,6 +62,14 @@ def test_one_seed_has_the_noise_of_all_and_is_marked(tmp_path: Path, write_study
     assert after is not None
     assert after.seeds == "1 (one seed)"
     assert after.macro.upper - after.macro.lower > 2 * sd > before.macro.upper - before.macro.lower
+
+
+def test_interval_of_an_auroc_stays_within_0_and_1() -> None:
+    drawn = np.random.default_rng(0).normal(0.95, 0.05, 1000)
+    inside, outside = auroc_interval(0.95, drawn - 0.3), auroc_interval(0.95, drawn)
+    assert outside.upper == 1.0
+    assert outside.lower == pytest.approx(np.quantile(drawn, 0.025))
+    assert inside.upper == pytest.approx(np.quantile(drawn - 0.3, 0.975))
 
 
 def test_an_observation_without_positives_is_left_out_of_the_mean(tmp_path: Path, write_study_run: Write) -> None:

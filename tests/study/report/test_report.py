@@ -143,3 +143,20 @@ def test_table_forms(tmp_path: Path) -> None:
     assert "a|b&lt;c" in table.html()
     path = table.write_csv(tmp_path)
     assert path.read_text() == "name,value,lower,upper,p,absent\na|b<c,-0.0123,-0.02,0.0,0.0002,\n"
+
+
+def test_every_markdown_table_has_as_many_cells_in_each_row(page: Path) -> None:
+    blocks = page.with_name("report.md").read_text(encoding="utf-8").split("\n\n")
+    tables = [block.splitlines() for block in blocks if block.startswith("| ")]
+    assert len(tables) > 5
+    for lines in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1, lines[0]
+
+
+def test_sizes_of_files_are_those_of_the_weights(page: Path) -> None:
+    with (page.parent / "tables" / "smallest.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        sizes = [float(row[f"megabytes_{precision}"]) for precision in ("float32", "float16", "int8")]
+        assert sizes == pytest.approx([int(row["parameters"]) * count / 1e6 for count in (4, 2, 1)])
