@@ -28,7 +28,7 @@ from xraytransfer.study.stats import Floats
 from xraytransfer.study.training.presets import Preset
 from xraytransfer.study.training.run_folder import list_runs
 
-__all__ = ["Results", "RunPredictions", "RunResult", "read_curve", "read_results", "select_six"]
+__all__ = ["Results", "RunPredictions", "RunResult", "judged_by", "read_curve", "read_results", "select_six"]
 
 _VARIED = ("architecture", "timm", "family", "row", "initialisation", "truncation", "seed", "weights", "writer")
 """Settings that a grid varies, or that name places on disk."""
@@ -67,7 +67,7 @@ class RunResult:
     config, done : dict
         config.json and done.json.
     test : RunPredictions
-        On the test films.
+        On the test films; on examinations, if its preset is judged by them.
     checkpoints : int
         How many are in the ensemble.
     """
@@ -200,7 +200,14 @@ def _read_run(folder: Path) -> RunResult:
         best_checkpoint=stored.best_checkpoint(),
         soup=stored.soup,
     )
+    if judged_by(config) == "examination":
+        test = test.by_examination()
     return RunResult(folder.name, folder, config, done, test, stored.probability.shape[1])
+
+
+def judged_by(config: Mapping[str, Any]) -> str:
+    """Return what a run's numbers are of: ``film`` or ``examination``."""
+    return str((config.get("preset") or {}).get("judged_by", "film"))
 
 
 def select_six(predictions: Predictions, run: str) -> Predictions:
