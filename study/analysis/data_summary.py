@@ -23,7 +23,13 @@ def is_synthetic(scores: Scores) -> bool:
 
 
 def headline(scores: Scores) -> tuple[str, str]:
-    """Return the report's title, and the notice below it."""
+    """Return the report's title, and the notice below it, which ends with the films that were left out."""
+    title, notice = _headline(scores)
+    left_out = left_out_line(scores.results.config("data") or {})
+    return title, f"{notice} {left_out[0].upper()}{left_out[1:]}." if left_out else notice
+
+
+def _headline(scores: Scores) -> tuple[str, str]:
     name = str(scores.results.config("data", "name") or "films")
     if is_synthetic(scores):
         return (
@@ -50,9 +56,7 @@ def limits(scores: Scores) -> tuple[str, ...]:
     trained = {cell.architecture for cell in scores.cells}
     by_examination = judged_by(results.runs[0].config) == "examination"
     unit = "examinations, each by the greatest probability of its films," if by_examination else "films"
-    left_out = left_out_line(results.config("data") or {})
     sentences = [
-        *([f"{left_out[0].upper()}{left_out[1:]}."] if left_out else []),
         f"{runs} runs in {cells} cells of {len(trained)} architectures; seeds per cell: {span(seeds)}.",
         f"Judged on {len(test.image)} {unit} of {len(np.unique(test.patient))} patients; fewest positives: "
         f"{fewest.replace('_', ' ')}, {positives[fewest]}.",

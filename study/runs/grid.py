@@ -22,6 +22,7 @@ __all__ = ["GRID_OPTIONS", "RESULTS", "Grid", "grid_options"]
 FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+VIEWS = click.Choice(["frontal", "lateral", "all"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Grid:
     views: str = option(
         "Views to use. [default: frontal; with the preset paper all]",
         None,
-        type=click.Choice(["frontal", "lateral", "all"]),
+        type=VIEWS,
     )
     results: Path = option("Folder of the study's results.", type=FOLDER)
     cache: Path | None = option("Folder of caches. [default: RESULTS/cache]", None, type=FOLDER)
