@@ -34,6 +34,10 @@ _VARIED = ("architecture", "timm", "family", "row", "initialisation", "truncatio
 """Settings that a grid varies, or that name places on disk."""
 
 
+SCHEMA = 1
+"""Of config.json, since version 0.1."""
+
+
 @dataclass(frozen=True, eq=False)
 class RunPredictions(LabelledFilms):
     """The probabilities of a run on its test films, from the three models that its checkpoints make.
@@ -193,6 +197,7 @@ def _reason_against(folder: Path) -> str:
 def _read_run(folder: Path) -> RunResult:
     """Read one run, and keep of its checkpoints' probabilities only what the report needs."""
     config, done = read_json(folder / "config.json"), read_json(folder / "done.json")
+    _check_config(folder, config)
     stored = select_six(read_predictions(folder / "predictions" / "test.npz"), folder.name)
     test = RunPredictions(
         **vars(stored.films()),
@@ -203,6 +208,18 @@ def _read_run(folder: Path) -> RunResult:
     if judged_by(config) == "examination":
         test = test.by_examination()
     return RunResult(folder.name, folder, config, done, test, stored.probability.shape[1])
+
+
+def _check_config(folder: Path, config: Any) -> None:
+    """Raise `StudyError` unless config.json is one that this version, or an older one, writes."""
+    found = config if isinstance(config, dict) else {}
+    if missing := [key for key in ("architecture", "family", "initialisation", "truncation") if key not in found]:
+        raise StudyError(f"{folder / 'config.json'}: lacks {', '.join(missing)}; `study run` did not write it")
+    if found.get("schema", SCHEMA) != SCHEMA:
+        raise StudyError(
+            f"{folder / 'config.json'}: is of schema {found['schema']}, {SCHEMA} expected; "
+            f"{found.get('writer', 'another version')} wrote it"
+        )
 
 
 def judged_by(config: Mapping[str, Any]) -> str:
