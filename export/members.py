@@ -13,6 +13,7 @@ from torch import nn
 
 from xraytransfer.errors import ExportError
 from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.study.data.placement import placement_of
 from xraytransfer.study.training.checkpoints import Checkpoint
 from xraytransfer.study.training.run_folder import Run, load_run
 
@@ -87,8 +88,8 @@ def choose_members(folders: Sequence[Path], checkpoints: str = "all", fuse: str 
     Raises
     ------
     ExportError
-        No runs, one given twice, a run without checkpoints, a thinned run without the weights that are asked for, runs
-        that do not fit together, or one that lacks an observation.
+        No runs, one that learned from cropped films, one given twice, a run without checkpoints, a thinned run without
+        the weights that are asked for, runs that do not fit together, or one that lacks an observation.
     StudyError
         A folder that holds no finished run, or a damaged file. Weights are safetensors: nothing is unpickled.
     """
@@ -105,6 +106,8 @@ def choose_members(folders: Sequence[Path], checkpoints: str = "all", fuse: str 
     if twice := [str(folder) for folder in folders if resolved.count(folder.resolve()) > 1]:
         raise ExportError(f"{twice[0]}: given twice; its members would count double")
     runs = [_chosen(load_run(folder), checkpoints, fuse) for folder in folders]
+    for run in runs:
+        _check_placement(run)
     for run in runs[1:]:
         _check_same(runs[0], run)
     members = [member for run in runs for member in _members(run, fuse)]
@@ -184,6 +187,15 @@ _SHARED = (
     ("intensity", "they were fed differently windowed films"),
     ("label_policy", "they mean different things by the same observation"),
 )
+
+
+def _check_placement(run: Run) -> None:
+    if placement_of(run.config) != "stretch":
+        raise ExportError(
+            f"{run.name} was trained on films whose shorter side was resized and which were cropped (placement "
+            f"{placement_of(run.config)}). A model file stretches the whole film, so its answers would be others than "
+            "those of the run. Train with --set placement=stretch for a model file."
+        )
 
 
 def _check_same(first: Run, other: Run) -> None:

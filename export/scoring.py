@@ -12,6 +12,7 @@ from xraytransfer.errors import ExportError
 from xraytransfer.export.calibration import Calibration
 from xraytransfer.export.graph.to_onnx import CALIBRATION_INITIALISERS
 from xraytransfer.model_file import INPUT, OUTPUTS
+from xraytransfer.study.data.placement import FilmPixels
 
 __all__ = ["member_probability", "set_calibration"]
 
@@ -19,7 +20,7 @@ _BATCH = 32
 
 
 def member_probability(
-    session: ort.InferenceSession, pixels: NDArray[np.uint8], rows: NDArray[np.intp] | None = None
+    session: ort.InferenceSession, pixels: FilmPixels, rows: NDArray[np.intp] | None = None
 ) -> NDArray[np.float32]:
     """Return each member's probabilities for each picture.
 
@@ -39,7 +40,7 @@ def member_probability(
     """
     chosen = np.arange(len(pixels)) if rows is None else rows
     answers = [
-        session.run([OUTPUTS[1]], {INPUT: np.ascontiguousarray(pixels[chosen[start : start + _BATCH], None])})[0]
+        session.run([OUTPUTS[1]], {INPUT: np.ascontiguousarray(pixels[chosen[start : start + _BATCH]][:, None])})[0]
         for start in range(0, len(chosen), _BATCH)
     ]
     return np.concatenate(answers)

@@ -19,6 +19,7 @@ from xraytransfer.errors import BusyError, StudyError
 from xraytransfer.study.finished_runs.cli import relabel, test, thin
 from xraytransfer.study.quality_gate.cli import judge, quality_gate
 from xraytransfer.study.runs.grid import RESULTS, Grid, grid_options
+from xraytransfer.study.runs.grid_help import GridGroup
 from xraytransfer.usage_errors import as_usage_error
 
 __all__ = ["study"]
@@ -28,7 +29,7 @@ DEVICE = click.option(
 )
 
 
-@click.group()
+@click.group(cls=GridGroup)
 def study() -> None:
     """Train and compare networks on a data set."""
 

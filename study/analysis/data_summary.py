@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xraytransfer.study.analysis.cells import Scores
+from xraytransfer.study.analysis.results_folder import judged_by
 from xraytransfer.study.analysis.table import Column, Row, Table, number_text, printed, span
 from xraytransfer.study.data.missing_films import left_out_line
 from xraytransfer.study.phantoms.dataset import FOLDER
@@ -22,7 +23,13 @@ def is_synthetic(scores: Scores) -> bool:
 
 
 def headline(scores: Scores) -> tuple[str, str]:
-    """Return the report's title, and the notice below it."""
+    """Return the report's title, and the notice below it, which ends with the films that were left out."""
+    title, notice = _headline(scores)
+    left_out = left_out_line(scores.results.config("data") or {})
+    return title, f"{notice} {left_out[0].upper()}{left_out[1:]}." if left_out else notice
+
+
+def _headline(scores: Scores) -> tuple[str, str]:
     name = str(scores.results.config("data", "name") or "films")
     if is_synthetic(scores):
         return (
@@ -47,11 +54,11 @@ def limits(scores: Scores) -> tuple[str, ...]:
     seeds = {len(cell.runs) for cell in scores.cells}
     whole = {cell.architecture for cell in scores.whole()}
     trained = {cell.architecture for cell in scores.cells}
-    left_out = left_out_line(results.config("data") or {})
+    by_examination = judged_by(results.runs[0].config) == "examination"
+    unit = "examinations, each by the greatest probability of its films," if by_examination else "films"
     sentences = [
-        *([f"{left_out[0].upper()}{left_out[1:]}."] if left_out else []),
         f"{runs} runs in {cells} cells of {len(trained)} architectures; seeds per cell: {span(seeds)}.",
-        f"Judged on {len(test.image)} films of {len(np.unique(test.patient))} patients; fewest positives: "
+        f"Judged on {len(test.image)} {unit} of {len(np.unique(test.patient))} patients; fewest positives: "
         f"{fewest.replace('_', ' ')}, {positives[fewest]}.",
     ]
     absent = [str(n) for k, n in enumerate(test.observations) if np.isnan(scores.cells[0].value[k])]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from xraytransfer.study.analysis.cells import Scores
+from xraytransfer.study.analysis.results_folder import judged_by
 from xraytransfer.study.analysis.table import Column, Row, Table
 
 __all__ = ["differences_table"]
@@ -61,6 +62,8 @@ def _labels(config: Mapping[str, Any], scores: Scores) -> str:
 
 
 def _level(config: Mapping[str, Any], scores: Scores) -> str:
+    if judged_by(config) == "examination":
+        return "examination, maximum over views"
     test = scores.results.test
     single = len(set(test.examination.tolist())) == len(test.image)
     return "one film an examination" if single else "film"
@@ -92,6 +95,7 @@ RESPECTS: tuple[tuple[str, str, Ours], ...] = (
     ("Normalisation of random networks", "CheXpert's mean and deviation", _normalisation),
     ("Views", "all", _views),
     ("Judged by", "examination, maximum over views", _level),
+    ("Checkpoints chosen by", "examination, maximum over views", lambda config, scores: "film"),
     ("Optimiser", "adam", _preset("optimizer")),
     ("Learning rate", "0.0001", _preset("learning_rate")),
     ("Schedule", "constant", _preset("schedule")),

@@ -28,10 +28,14 @@ from xraytransfer.study.stats import Floats
 from xraytransfer.study.training.presets import Preset
 from xraytransfer.study.training.run_folder import list_runs
 
-__all__ = ["Results", "RunPredictions", "RunResult", "read_curve", "read_results", "select_six"]
+__all__ = ["Results", "RunPredictions", "RunResult", "judged_by", "read_curve", "read_results", "select_six"]
 
 _VARIED = ("architecture", "timm", "family", "row", "initialisation", "truncation", "seed", "weights", "writer")
 """Settings that a grid varies, or that name places on disk."""
+
+
+SCHEMA = 1
+"""Of config.json, since version 0.1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +71,7 @@ class RunResult:
     config, done : dict
         config.json and done.json.
     test : RunPredictions
-        On the test films.
+        On the test films; on examinations, if its preset is judged by them.
     checkpoints : int
         How many are in the ensemble.
     """
@@ -193,6 +197,7 @@ def _reason_against(folder: Path) -> str:
 def _read_run(folder: Path) -> RunResult:
     """Read one run, and keep of its checkpoints' probabilities only what the report needs."""
     config, done = read_json(folder / "config.json"), read_json(folder / "done.json")
+    _check_config(folder, config)
     stored = select_six(read_predictions(folder / "predictions" / "test.npz"), folder.name)
     test = RunPredictions(
         **vars(stored.films()),
@@ -200,7 +205,26 @@ def _read_run(folder: Path) -> RunResult:
         best_checkpoint=stored.best_checkpoint(),
         soup=stored.soup,
     )
+    if judged_by(config) == "examination":
+        test = test.by_examination()
     return RunResult(folder.name, folder, config, done, test, stored.probability.shape[1])
+
+
+def _check_config(folder: Path, config: Any) -> None:
+    """Raise `StudyError` unless config.json is one that this version, or an older one, writes."""
+    found = config if isinstance(config, dict) else {}
+    if missing := [key for key in ("architecture", "family", "initialisation", "truncation") if key not in found]:
+        raise StudyError(f"{folder / 'config.json'}: lacks {', '.join(missing)}; `study run` did not write it")
+    if found.get("schema", SCHEMA) != SCHEMA:
+        raise StudyError(
+            f"{folder / 'config.json'}: is of schema {found['schema']}, {SCHEMA} expected; "
+            f"{found.get('writer', 'another version')} wrote it"
+        )
+
+
+def judged_by(config: Mapping[str, Any]) -> str:
+    """Return what a run's numbers are of: ``film`` or ``examination``."""
+    return str((config.get("preset") or {}).get("judged_by", "film"))
 
 
 def select_six(predictions: Predictions, run: str) -> Predictions:

@@ -9,6 +9,7 @@ from typing import Any
 from xraytransfer.errors import StudyError
 from xraytransfer.folder_lock import FolderLock
 from xraytransfer.study.data.cache import cache_folder, open_cache
+from xraytransfer.study.data.placement import placement_of
 from xraytransfer.study.data.run_data import read_table
 
 __all__ = ["use_local_cache"]
@@ -31,7 +32,8 @@ def use_local_cache(config: dict[str, Any], root: Path) -> None:
     """
     table = read_table(config["data"])
     height, width = (int(side) for side in config["resolution"])
-    source = cache_folder(Path(config["data"]["cache"]), table, (height, width), config["intensity"])
+    root_there = Path(config["data"]["cache"])
+    source = cache_folder(root_there, table, (height, width), config["intensity"], placement_of(config))
     copy = root / source.name
     with FolderLock(root / f"{source.name}.lock", wait=True):
         if not (copy / "index.json").is_file():

@@ -16,6 +16,7 @@ from xraytransfer.study.data.datasets import read_dataset
 from xraytransfer.study.data.film_table import FilmTable
 from xraytransfer.study.data.labels import apply_policy, parse_policy
 from xraytransfer.study.data.missing_films import ALLOWED, count_absent, look_first, missing_films
+from xraytransfer.study.data.placement import FilmPixels, placement_of
 from xraytransfer.study.data.split import SPLITS, Split, split_films
 
 __all__ = ["RunData", "build_checked_cache", "describe_data", "load_data", "read_table"]
@@ -29,8 +30,8 @@ class RunData:
     ----------
     table : FilmTable
         All films that could be read, in the cache's order.
-    pixels : NDArray
-        uint8 memory map, shape (images, rows, columns).
+    pixels : FilmPixels
+        uint8, shape (images, rows, columns).
     label : NDArray
         float32, shape (images, outputs): 1, 0 or NaN for masked.
     rows : dict
@@ -38,7 +39,7 @@ class RunData:
     """
 
     table: FilmTable
-    pixels: NDArray[np.uint8]
+    pixels: FilmPixels
     label: NDArray[np.float32]
     rows: dict[str, NDArray[np.intp]]
 
@@ -74,6 +75,7 @@ def build_checked_cache(
     table: FilmTable,
     resolution: tuple[int, int],
     intensity: str,
+    placement: str = "stretch",
     *,
     workers: int = 1,
     progress: Progress | None = None,
@@ -84,7 +86,7 @@ def build_checked_cache(
 
     Parameters
     ----------
-    root, table, resolution, intensity, workers, progress
+    root, table, resolution, intensity, placement, workers, progress
         As `cache.build_cache`.
     allow_missing : float
         Share of films that may be missing or refused, of all and of each official split.
@@ -97,14 +99,14 @@ def build_checked_cache(
     StudyError
         If no film can be read, or more films than allowed are missing.
     """
-    available = cached_films(cache_folder(root, table, resolution, intensity), len(table))
+    available = cached_films(cache_folder(root, table, resolution, intensity, placement), len(table))
     before = missing_films(table, available)
     if before.missing:
         warn(before.line())
     if before.missing < len(table) or available.any():
         before.check(allow_missing)
     look_first(table, intensity, available)
-    cache = build_cache(root, table, resolution, intensity, workers=workers, progress=progress, warn=warn)
+    cache = build_cache(root, table, resolution, intensity, placement, workers=workers, progress=progress, warn=warn)
     after = count_absent(table, cache.done)
     if after.missing > before.missing:
         warn(f"{after.missing:,} of {after.films:,} films cannot be read; {cache.folder / 'refused.csv'} says why")
@@ -117,6 +119,7 @@ def describe_data(
     split: Mapping[str, Any],
     resolution: tuple[int, int],
     intensity: str,
+    placement: str = "stretch",
     *,
     workers: int = 1,
     progress: Progress | None = None,
@@ -131,12 +134,12 @@ def describe_data(
         ``name``, ``folder``, ``mapping``, ``views``, ``cache`` (the folder of caches).
     split : mapping
         ``method``, ``fractions``, ``salt``, ``evaluation_minimum_width``.
-    resolution, intensity, workers, progress, allow_missing, warn
+    resolution, intensity, placement, workers, progress, allow_missing, warn
         As `build_checked_cache`.
     """
     table = read_table(data)
     cache = build_checked_cache(
-        Path(data["cache"]), table, resolution, intensity,
+        Path(data["cache"]), table, resolution, intensity, placement,
         workers=workers, progress=progress, allow_missing=allow_missing, warn=warn,
     )  # fmt: skip
     reasons = dict(zip(*np.unique(list(cache.refused.values()), return_counts=True), strict=True))
@@ -160,7 +163,10 @@ def load_data(config: Mapping[str, Any]) -> RunData:
     """
     table = read_table(config["data"])
     height, width = (int(side) for side in config["resolution"])
-    cache = open_cache(cache_folder(Path(config["data"]["cache"]), table, (height, width), config["intensity"]))
+    folder = cache_folder(
+        Path(config["data"]["cache"]), table, (height, width), config["intensity"], placement_of(config)
+    )
+    cache = open_cache(folder)
     split = _split(table, cache, config["split"])
     if cache.key != config["data"]["cache_key"] or split.record["sha256"] != config["split"]["sha256"]:
         raise StudyError(f"{config['data']['folder']}: the data set is not what it was when the run was planned")

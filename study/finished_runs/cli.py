@@ -13,7 +13,7 @@ import click
 
 from xraytransfer.errors import StudyError
 from xraytransfer.study.finished_runs.settings import ExternalTestSettings
-from xraytransfer.study.runs.grid import EXISTING_FILE, EXISTING_FOLDER, GRID_OPTIONS, WORKERS
+from xraytransfer.study.runs.grid import EXISTING_FILE, EXISTING_FOLDER, GRID_OPTIONS, VIEWS, WORKERS
 from xraytransfer.study.runs.option_fields import add_options, field_options
 from xraytransfer.usage_errors import as_usage_error
 
@@ -35,7 +35,8 @@ SETTINGS = field_options(ExternalTestSettings)
 
 @click.command()
 @RUNS
-@add_options(*(GRID_OPTIONS[name] for name in ("data", "folder", "mapping", "views")))
+@add_options(*(GRID_OPTIONS[name] for name in ("data", "folder", "mapping")))
+@click.option("--views", type=VIEWS, default="frontal", show_default=True, help="Views to use.")
 @ROWS
 @click.option("--name", help="Name of the test in files and in the report. [default: that of the data set]")
 @add_options(*SETTINGS.values())

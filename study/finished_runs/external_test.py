@@ -28,6 +28,7 @@ from xraytransfer.study.data.external_predictions import (
 )
 from xraytransfer.study.data.film_table import FilmTable
 from xraytransfer.study.data.labels import apply_policy, parse_policy
+from xraytransfer.study.data.placement import FilmPixels, placement_of
 from xraytransfer.study.data.predictions import Predictions, predictions_of
 from xraytransfer.study.finished_runs.known_films import KnownFilms, known_films
 from xraytransfer.study.finished_runs.settings import ExternalTestSettings
@@ -96,7 +97,8 @@ def run_external_test(
     with FolderLock(folder, wait=True):
         rows, columns = (int(side) for side in run.config["resolution"])
         root = settings.cache or Path(run.config["data"]["cache"])
-        cache = build_cache(root, films.table, (rows, columns), str(run.config["intensity"]), workers=settings.workers)
+        recipe = (rows, columns), str(run.config["intensity"]), placement_of(run.config)
+        cache = build_cache(root, films.table, *recipe, workers=settings.workers)
         known = known_films(run.config, settings.own_folder)
         tested, left_out = _select_films(run, films, known, cache, strangers_only=settings.strangers_only)
         labelled = _without_probability(run, films.table.subset(tested), outputs)
@@ -236,7 +238,7 @@ def _predict(
     run: Run,
     networks: Networks,
     films: Predictions,
-    pixels: NDArray[np.uint8],
+    pixels: FilmPixels,
     rows: NDArray[np.intp],
     *,
     settings: ExternalTestSettings,

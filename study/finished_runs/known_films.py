@@ -23,6 +23,7 @@ from xraytransfer.study.data.cache import cache_folder
 from xraytransfer.study.data.external_predictions import comparable_names
 from xraytransfer.study.data.film_table import FilmTable
 from xraytransfer.study.data.mapping_file import read_mapping
+from xraytransfer.study.data.placement import placement_of
 from xraytransfer.study.data.run_data import read_table
 from xraytransfer.study.data.split import split_films
 
@@ -98,7 +99,8 @@ def known_films(config: Mapping[str, Any], folder: Path | None = None) -> KnownF
     """
     data = {**config["data"], **({"folder": str(folder)} if folder else {})}
     try:
-        return _known_films(json.dumps([data, config["split"], config["resolution"], config["intensity"]]))
+        recipe = [config["resolution"], config["intensity"], placement_of(config)]
+        return _known_films(json.dumps([data, config["split"], *recipe]))
     except StudyError as error:
         raise StudyError(
             f"which patients the run knows cannot be told without its own data set: {error} "
@@ -109,10 +111,10 @@ def known_films(config: Mapping[str, Any], folder: Path | None = None) -> KnownF
 @lru_cache(maxsize=8)
 def _known_films(settings: str) -> KnownFilms:
     """Return the films that a run with these settings (JSON) knows: many runs share them."""
-    data, split, (rows, columns), intensity = json.loads(settings)
+    data, split, (rows, columns), *recipe = json.loads(settings)
     table = read_table(data)
     # the name of a cache folder ends in the start of its key
-    key = cache_folder(Path(), table, (rows, columns), intensity).name.rpartition("-")[2]
+    key = cache_folder(Path(), table, (rows, columns), *recipe).name.rpartition("-")[2]
     if not str(data["cache_key"]).startswith(key):
         raise StudyError(f"{data['folder']}: the data set is not what it was when the run was planned")
     of = split_films(

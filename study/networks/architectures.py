@@ -28,6 +28,9 @@ from xraytransfer.errors import StudyError
 
 __all__ = ["ARCHITECTURES", "BODIES", "Architecture", "find_architecture", "read_architectures"]
 
+CHEXPERT_MEAN, CHEXPERT_STD = (0.5020,) * 3, (0.085585,) * 3
+"""Normalisation of the paper's lab for CheXpert's films, grey in [0, 1] (stanfordmlgroup/MoCo-CXR)."""
+
 BODIES = ("resnet", "densenet", "efficientnet", "mobilenetv3", "inception_v3", "inception_v4")
 """The ways in which a timm model is cut into stages; see `stages.stages`."""
 

@@ -22,6 +22,7 @@ from xraytransfer.quality_gate import KINDS
 from xraytransfer.radiograph import Film, read_radiograph
 from xraytransfer.reading.intensity import equalise
 from xraytransfer.resize import resize
+from xraytransfer.study.data.placement import FilmPixels
 from xraytransfer.study.quality_gate.faults import FAULTS, SIDE
 
 __all__ = ["FilmMaker", "read_others"]
@@ -43,8 +44,8 @@ class FilmMaker:
 
     Attributes
     ----------
-    films : NDArray
-        uint8, shape (films, rows, columns): real radiographs, a memory map or an array.
+    films : FilmPixels
+        uint8, shape (films, rows, columns): real radiographs.
     rows : NDArray
         The rows of `films` that may be used.
     side : int
@@ -55,7 +56,7 @@ class FilmMaker:
         A fault, or a kind of thing, that is never drawn, to see whether the quality gate refuses what it never saw.
     """
 
-    films: NDArray[np.uint8]
+    films: FilmPixels
     rows: NDArray[np.intp]
     side: int
     others: dict[str, list[Film]] = field(default_factory=dict)

@@ -15,13 +15,14 @@ from typing import Any
 import click
 
 from xraytransfer.study.runs.option_fields import add_options, field_options, option
-from xraytransfer.study.training.presets import Preset, change_preset
+from xraytransfer.study.training.presets import GRID_DEFAULTS, Preset, change_preset
 
 __all__ = ["GRID_OPTIONS", "RESULTS", "Grid", "grid_options"]
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+VIEWS = click.Choice(["frontal", "lateral", "all"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +32,17 @@ class Grid:
     In addition to the help texts: `data`, `folder`, `mapping` and `views` are parameters of `datasets.read_dataset`;
     `split`, `fractions`, `salt` and `evaluation_minimum_width` of `split.split_films`; `initialisations` and
     `truncations` of `network.build_network`; `changes` comes from `presets.parse_changes`; `label_policy` is read by
-    `labels.parse_policy`.
+    `labels.parse_policy`. `views`, `head` and `label_policy` are what the preset decides where they are not given.
     """
 
     data: str = option("Layout of the data set.", type=click.Choice(["chexpert", "nih", "csv"]))
     folder: Path = option("The data set.", type=EXISTING_FOLDER)
     mapping: Path | None = option("Mapping file (JSON), for --data csv.", None, type=EXISTING_FILE)
-    views: str = option("Views to use.", "frontal", type=click.Choice(["frontal", "lateral", "all"]))
+    views: str = option(
+        "Views to use. [default: frontal; with the preset paper all]",
+        None,
+        type=VIEWS,
+    )
     results: Path = option("Folder of the study's results.", type=FOLDER)
     cache: Path | None = option("Folder of caches. [default: RESULTS/cache]", None, type=FOLDER)
     architectures: tuple[str, ...] = option(
@@ -69,12 +74,15 @@ class Grid:
         "Side of the pictures, in pixels. [default: the preset's]", None, type=click.IntRange(32, 2048)
     )
     head: str = option(
-        "Train the six observations (product), or all that are labelled (paper).",
-        "product",
+        "Train the six observations (product), or all that are labelled (paper). [default: product; with the preset "
+        "paper paper]",
+        None,
         type=click.Choice(["product", "paper"]),
     )
     label_policy: str = option(
-        "Uncertain labels: u_zeros, u_ones or u_ignore; exceptions as in u_zeros,edema=u_ones.", "u_zeros"
+        "Uncertain labels: u_zeros, u_ones or u_ignore; exceptions as in u_zeros,edema=u_ones. [default: u_zeros; "
+        "with the preset paper u_ignore]",
+        None,
     )
     intensity: str = option("Intensity recipe.", "voi", type=click.Choice(["voi", "minmax", "chexpert"]))
     split: str = option("How patients are divided.", "patient-hash", type=click.Choice(["patient-hash", "official"]))
@@ -109,6 +117,12 @@ class Grid:
         None,
         type=click.FloatRange(0, 1, min_open=True),
     )
+
+    def __post_init__(self) -> None:
+        """Take what the preset decides for options that are not given."""
+        for name, (default, by_preset) in GRID_DEFAULTS.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, by_preset.get(self.preset, default))
 
     def training(self) -> Preset:
         """Return the preset with the changes made.

@@ -6,7 +6,7 @@ Several grids may share a results folder: each adds its runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from xraytransfer.study.data.run_data import build_checked_cache, describe_data,
 from xraytransfer.study.data.split import check_fractions
 from xraytransfer.study.networks.architectures import (
     ARCHITECTURES,
+    CHEXPERT_MEAN,
+    CHEXPERT_STD,
     Architecture,
     find_architecture,
     read_architectures,
@@ -26,6 +28,7 @@ from xraytransfer.study.networks.network import check_body
 from xraytransfer.study.networks.weights import find_weights
 from xraytransfer.study.runs.grid import Grid
 from xraytransfer.study.training.distillation import DEFAULT_SHARE, describe_teachers
+from xraytransfer.study.training.presets import Preset
 from xraytransfer.study.training.run_folder import write_config
 
 __all__ = [
@@ -134,7 +137,7 @@ def run_config(
         "architecture": run.architecture.name,
         "timm": run.architecture.timm,
         "family": run.architecture.family,
-        "row": run.architecture.to_dict(),
+        "row": _row(run, preset).to_dict(),
         "initialisation": run.initialisation,
         "truncation": run.truncation,
         "seed": run.seed,
@@ -149,6 +152,13 @@ def run_config(
         **({"test": "untouched"} if grid.keep_test else {}),
         **({"teacher": teachers} if (teachers := grid_teachers(grid, outputs, split)) else {}),
     }
+
+
+def _row(run: GridRun, preset: Preset) -> Architecture:
+    """Return the row of the network that a run trains: random weights need no normalisation of ImageNet's."""
+    if run.initialisation == "random" and preset.random_normalisation == "chexpert":
+        return replace(run.architecture, mean=CHEXPERT_MEAN, std=CHEXPERT_STD)
+    return run.architecture
 
 
 def grid_teachers(grid: Grid, outputs: Sequence[str], split: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,7 +186,7 @@ def build_grid_cache(
     side = grid.training().resolution
     table = read_table(grid.data_source())
     return build_checked_cache(
-        grid.cache_root(), table, (side, side), grid.intensity,
+        grid.cache_root(), table, (side, side), grid.intensity, grid.training().placement,
         workers=workers, progress=progress, allow_missing=grid.allow_missing, warn=warn,
     )  # fmt: skip
 
@@ -199,7 +209,7 @@ def place_runs(
     check_networks(grid)
     side = grid.training().resolution
     table, data, split = describe_data(
-        grid.data_source(), grid.division(), (side, side), grid.intensity,
+        grid.data_source(), grid.division(), (side, side), grid.intensity, grid.training().placement,
         workers=workers, progress=progress, allow_missing=grid.allow_missing, warn=warn,
     )  # fmt: skip
     outputs = table.outputs(grid.head)

@@ -230,12 +230,13 @@ def make_plan(
     for run in runs:
         parameters, needed = measured[run.architecture.name, run.truncation]
         rows.append(RunPlan(run.name, parameters, 4 * parameters * (preset.keep + 1 + states), needed))
-    cache = cache_bytes(len(table), (preset.resolution,) * 2)
+    cache = cache_bytes(len(table), (preset.resolution,) * 2, preset.placement)
     return Plan(rows, films, cache, slots, len(teachers.get("runs", [])), missing.line())
 
 
 def _cache_folder(grid: Grid, table: FilmTable) -> Path:
-    return cache_folder(grid.cache_root(), table, (grid.training().resolution,) * 2, grid.intensity)
+    preset = grid.training()
+    return cache_folder(grid.cache_root(), table, (preset.resolution,) * 2, grid.intensity, preset.placement)
 
 
 def seconds_needed(preset: Preset, films: dict[str, int], training: float, evaluation: float) -> float:

@@ -70,8 +70,12 @@ def run_status(folder: Path) -> RunStatus:
         If its config.json cannot be read.
     """
     config = read_json(folder / "config.json")
-    preset = config["preset"]
-    steps = int(config["split"]["train"]["images"]) // int(preset["batch"]) * int(preset["epochs"])
+    try:
+        preset = config["preset"]
+        steps = int(config["split"]["train"]["images"]) // int(preset["batch"]) * int(preset["epochs"])
+    except (KeyError, TypeError, ValueError) as error:
+        path = folder / "config.json"
+        raise StudyError(f"{path}: preset or split is absent or damaged; `study run` did not write it") from error
     step, best, rate = 0, None, None
     for row in _metrics(folder / "metrics.csv"):
         step = int(row["step"])

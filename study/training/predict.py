@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xraytransfer.files import write_with
+from xraytransfer.study.data.placement import FilmPixels
 from xraytransfer.study.data.predictions import predictions_of, write_predictions
 from xraytransfer.study.data.run_data import RunData
 from xraytransfer.study.networks.network import Network
@@ -29,7 +30,7 @@ EVALUATION_BATCH = 64
 
 def predict_rows(
     network: nn.Module,
-    pixels: NDArray[np.uint8],
+    pixels: FilmPixels,
     rows: NDArray[np.intp],
     device: torch.device,
     stop: Callable[[], None],

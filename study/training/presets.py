@@ -1,6 +1,7 @@
 """Presets: every setting of training, as data.
 
-``paper``: the published settings, as far as they are known.
+``paper``: the published settings, as far as they are known. It also decides options of the grid, where they are not
+given (`GRID_DEFAULTS`): uncertain labels are ignored, all views are trained on, all labels are outputs.
 ``modern``: settings chosen from experience and from the reports of others. One pair of runs on NIH's sample at 64 px
 (docs/model/trials.md) compared it with ``paper``, whose AUROC was lower by .020 (95 % interval of the difference
 -.059 to +.006): the two were not told apart.
@@ -14,7 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from xraytransfer.errors import StudyError
 
-__all__ = ["PRESETS", "Preset", "change_preset", "parse_changes"]
+__all__ = ["GRID_DEFAULTS", "PRESETS", "Preset", "change_preset", "parse_changes"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,13 @@ class Preset:
         The preset that the settings were derived from; config.json shows every setting that was changed.
     resolution : int
         Side of the picture, pixels.
+    placement : str
+        ``stretch`` or ``crop``; see `xraytransfer.study.data.placement`.
+    random_normalisation : str
+        ``imagenet`` or ``chexpert``: mean and deviation that networks with random weights are given.
+    judged_by : str
+        ``film`` or ``examination``: what the report's numbers are of. The probability of an examination is the
+        greatest of its films'.
     batch : int
         Films per step.
     epochs : int
@@ -81,6 +89,9 @@ class Preset:
 
     name: str
     resolution: int = 320
+    placement: str = "stretch"
+    random_normalisation: str = "imagenet"
+    judged_by: str = "film"
     batch: int = 16
     epochs: int = 3
     evaluate_every: int = 8192
@@ -114,7 +125,14 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     # Ke et al. 2021: 320 px, Adam 1e-4, batch 16, 3 epochs, evaluation every 8,192 examples, no augmentation
-    "paper": Preset("paper"),
+    # shorter side resized and crop, CheXpert's mean and deviation, float32, judged by examination (its lab's code)
+    "paper": Preset(
+        "paper",
+        placement="crop",
+        random_normalisation="chexpert",
+        judged_by="examination",
+        precision="float32",
+    ),
     "modern": Preset(
         "modern",
         resolution=224,
@@ -155,6 +173,14 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+GRID_DEFAULTS = {
+    "label_policy": ("u_zeros", {"paper": "u_ignore"}),
+    "views": ("frontal", {"paper": "all"}),
+    "head": ("product", {"paper": "paper"}),
+}
+"""Options of a grid that a preset decides where they are not given: default, and what other presets take."""
+
+
 def parse_changes(items: Sequence[str]) -> dict[str, object]:
     """Return ``{"epochs": 5}`` from ``["epochs=5"]``.
 
@@ -179,6 +205,9 @@ def parse_changes(items: Sequence[str]) -> dict[str, object]:
 
 
 _CHOICES = {
+    "placement": ("stretch", "crop"),
+    "random_normalisation": ("imagenet", "chexpert"),
+    "judged_by": ("film", "examination"),
     "optimizer": ("adam", "adamw"),
     "schedule": ("constant", "cosine"),
     "positive_weight": ("none", "sqrt"),

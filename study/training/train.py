@@ -22,6 +22,7 @@ import torch
 from xraytransfer.errors import StudyError
 from xraytransfer.files import write_json
 from xraytransfer.folder_lock import FolderLock
+from xraytransfer.study.data.placement import training_pixels
 from xraytransfer.study.data.run_data import RunData, load_data
 from xraytransfer.study.networks.architectures import Architecture
 from xraytransfer.study.networks.network import build_network
@@ -221,8 +222,9 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                 # one step; its random numbers depend on the seed and on the epoch or the step alone
                 epoch, position = divmod(step, batches)
                 order = np.random.default_rng([seed, epoch]).permutation(len(train_rows))
+                key = seed * 1_000_003 + step
                 chosen = order[position * preset.batch : (position + 1) * preset.batch]
-                x = training.make_batch(data.pixels[train_rows[chosen]], seed * 1_000_003 + step)
+                x = training.make_batch(training_pixels(data.pixels, train_rows[chosen], key), key)
                 loss_now = training.learn(
                     x,
                     target[chosen],

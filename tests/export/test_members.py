@@ -90,6 +90,14 @@ def test_runs_that_do_not_go_together(toy_runs, tmp_path, changes, why):
         choose_members([toy_runs[0], other])
 
 
+def test_a_run_of_cropped_films_is_refused_because_a_model_file_stretches(toy_runs, tmp_path):
+    preset = {**json.loads((toy_runs[0] / "config.json").read_text())["preset"], "placement": "crop"}
+    cropped = copy_run(toy_runs[0], tmp_path / "run", preset=preset)
+    for folders in ([cropped], [toy_runs[1], cropped]):
+        with pytest.raises(ExportError, match=r"was trained on films .* cropped .* placement=stretch"):
+            choose_members(folders)
+
+
 @pytest.mark.parametrize(
     ("checkpoints", "why"),
     [

@@ -49,6 +49,15 @@ def test_one_file_with_everything_inside(page: Path) -> None:
     assert all(f'<section id="{anchor}"' in text_ for anchor in anchors)
 
 
+def test_films_that_are_missing_are_said_before_everything_else(tmp_path: Path, write_study_run: Write) -> None:
+    for initialisation in ("pretrained", "random"):
+        data = {"name": "nih", "folder": "elsewhere", "images": 1000, "refused": {"not-found": 40}}
+        write_study_run(tmp_path, "alpha1", initialisation=initialisation, data=data)
+    text = (write_report(tmp_path, replicates=20, measure=False).parent / "report.md").read_text(encoding="utf-8")
+    said = text.index("40 of 1,000 films of nih are left out: 40 not-found.")
+    assert said < text.index("## In short")
+
+
 def test_says_what_is_absent(page: Path) -> None:
     text_ = page.read_text(encoding="utf-8")
     assert "gamma1-pretrained-t0-s0" in text_

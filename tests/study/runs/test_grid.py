@@ -19,6 +19,7 @@ from xraytransfer.errors import StudyError
 from xraytransfer.study.cli import study
 from xraytransfer.study.data.split import FRACTIONS, SALT
 from xraytransfer.study.runs.grid import Grid
+from xraytransfer.study.runs.grid_help import EXAMPLES, HEADINGS
 from xraytransfer.study.runs.grid_runs import grid_runs, place_runs
 from xraytransfer.study.runs.plan import make_plan
 from xraytransfer.study.training.interrupts import EXIT_REQUEUE
@@ -187,6 +188,23 @@ def test_every_option_has_help(command: str):
     options = [p for p in study.commands[command].params if isinstance(p, click.Option)]
     assert options
     assert all(option.help for option in options)
+
+
+@pytest.mark.parametrize("command", ["plan", "cache", "prepare", "run"])
+def test_help_puts_every_option_under_a_heading_and_ends_with_a_call_that_can_be_parsed(command: str):
+    answer = CliRunner().invoke(study, [command, "--help"])
+    headings = [line for line in answer.output.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == [
+        *(f"{one}:" for one in HEADINGS if one != "Machine" or command in ("plan", "run")),
+        "Options:",
+        "Example:",
+    ]
+    for option in study.commands[command].params:
+        assert option.opts[0] in answer.output
+    words = EXAMPLES[command].split()
+    assert words[:3] == ["xraytransfer", "study", command]
+    with pytest.raises(click.BadParameter, match=r"CheXpert-v1\.0-small"):  # all is right but the folder
+        study.commands[command].make_context(command, words[3:])
 
 
 def test_a_row_whose_body_does_not_fit_is_refused_before_the_films_are_read(grid: Grid, tmp_path: Path):

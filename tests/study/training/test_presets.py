@@ -10,6 +10,8 @@ def test_the_papers_settings():
     paper = PRESETS["paper"]
     assert (paper.resolution, paper.optimizer, paper.learning_rate, paper.batch) == (320, "adam", 1e-4, 16)
     assert (paper.epochs, paper.evaluate_every, paper.keep) == (3, 8192, 10)
+    assert (paper.placement, paper.random_normalisation, paper.judged_by) == ("crop", "chexpert", "examination")
+    assert paper.precision == "float32"
     assert not any((paper.rotation, paper.scale, paper.shift, paper.brightness, paper.contrast, paper.gamma))
     assert not any((paper.equalise, paper.levels))
     assert not any((paper.soften, paper.erase, paper.ema, paper.dropout, paper.weight_decay, paper.warmup))
@@ -33,6 +35,7 @@ def test_wrong_changes_are_refused(item: str):
     ("changes", "message"),
     [
         ({"optimizer": "sgd"}, "none of adam, adamw"),
+        ({"placement": "squeeze"}, "none of stretch, crop"),
         ({"batch": 0}, "batch must be greater than 0"),
         ({"learning_rate": float("nan")}, "learning_rate must be greater than 0"),
         ({"ema": 1.0}, "less than 1"),

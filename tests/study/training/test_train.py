@@ -21,6 +21,8 @@ torch = pytest.importorskip("torch")
 from sklearn.metrics import roc_auc_score  # noqa: E402
 
 from xraytransfer.errors import StudyError  # noqa: E402
+from xraytransfer.radiograph import read_radiograph  # noqa: E402
+from xraytransfer.resize import resize  # noqa: E402
 from xraytransfer.study.analysis.results_folder import read_results  # noqa: E402
 from xraytransfer.study.data.run_data import load_data  # noqa: E402
 from xraytransfer.study.training import predict as predict_module  # noqa: E402
@@ -399,3 +401,33 @@ def test_precision_on_a_cpu():
     cpu = torch.device("cpu")
     assert step_module.resolve_precision(PRESETS["modern"], "EfficientNet", cpu) == torch.float32
     assert step_module.resolve_precision(PRESETS["tiny"], "ResNet", cpu) == torch.float32
+
+
+def test_the_preset_paper_is_the_paper(toy_run_placer: Callable[..., Path], made_up_films: Path, tmp_path: Path):
+    changes = {"resolution": 32, "epochs": 1, "evaluate_every": 128, "keep": 2}
+    options = {"preset": "paper", "initialisations": ("random",), "split": "patient-hash"}
+    folder = toy_run_placer(changes, results=tmp_path, **options)
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["label_policy"], config["data"]["views"]) == ("u_ignore", "all")
+    assert "infiltration" in config["outputs"]  # all that NIH labels
+    assert (config["row"]["mean"], config["row"]["std"]) == ([0.502] * 3, [0.085585] * 3)
+    run_one(folder)
+    run = load_run(folder)
+    data = load_data(config)
+    assert float(run.empty_network().mean) == pytest.approx(255 * 0.502)
+    # films of 96 x 80 pixels: the middle 32 of the 38 rows that 32 columns leave
+    film = read_radiograph(data.table.path[3]).pixels
+    np.testing.assert_array_equal(data.pixels[3], resize(film, (38, 32))[3:35])
+    results = read_results(tmp_path)
+    stored = run.predictions("test")
+    assert len(results.test.image) == len(np.unique(stored.examination))
+    one = results.test.examination[0]
+    columns = [stored.observations.tolist().index(name) for name in results.observations]
+    expected = stored.ensemble()[stored.examination == one][:, columns].max(axis=0)
+    np.testing.assert_array_equal(results.test.ensemble[0], expected)
+
+
+def test_options_go_before_the_preset(toy_run_placer: Callable[..., Path]):
+    folder = toy_run_placer({"resolution": 32}, preset="paper", label_policy="u_ones", views="frontal", head="product")
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["label_policy"], config["data"]["views"], len(config["outputs"])) == ("u_ones", "frontal", 6)

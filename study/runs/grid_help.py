@@ -1,0 +1,58 @@
+"""Help texts of ``study plan``, ``cache``, ``prepare`` and ``run``: options under headings, and an example."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["GridCommand", "GridGroup"]
+
+HEADINGS = {
+    "Films": (
+        "data", "folder", "mapping", "views", "label_policy", "intensity", "resolution", "cache", "allow_missing",
+        "workers",
+    ),
+    "Patients": ("split", "fractions", "salt", "evaluation_minimum_width", "keep_test"),
+    "Networks": ("architectures", "architecture_file", "initialisations", "truncations", "seeds", "weights", "head"),
+    "Training": ("preset", "changes", "teachers", "teacher_share"),
+    "Machine": ("device", "slots", "threads", "retries", "seconds"),
+}  # fmt: skip
+"""Heading -> names of options; an option of another name stands under ``Options``."""
+
+WHERE = "--data chexpert --folder CheXpert-v1.0-small --results results"
+EXAMPLES = {
+    "plan": f"xraytransfer study plan {WHERE} --architecture study --preset paper",
+    "cache": f"xraytransfer study cache {WHERE} --preset paper --workers 8",
+    "prepare": f"xraytransfer study prepare {WHERE} --architecture resnet18 --seed 0 --seed 1",
+    "run": f"xraytransfer study run {WHERE} --architecture resnet18 --truncation 0 --truncation 1 --slots 2",
+}
+"""Command -> a call of it."""
+
+
+class GridCommand(click.Command):
+    """A command whose help puts the options of a grid under headings and ends with an example."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options by heading, each in the order in which it was declared."""
+        headings = {name: heading for heading, names in HEADINGS.items() for name in names}
+        listed: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if record := parameter.get_help_record(ctx):
+                heading = headings.get(str(parameter.name), "Options") if self.name in EXAMPLES else "Options"
+                listed.setdefault(heading, []).append(record)
+        for heading in (*HEADINGS, "Options"):
+            if heading in listed:
+                with formatter.section(heading):
+                    formatter.write_dl(listed[heading])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example of a command that has one."""
+        super().format_epilog(ctx, formatter)
+        if example := EXAMPLES.get(str(self.name)):
+            with formatter.section("Example"):
+                formatter.write_text(example)
+
+
+class GridGroup(click.Group):
+    """A group whose commands are `GridCommand`."""
+
+    command_class = GridCommand
