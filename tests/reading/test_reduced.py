@@ -56,32 +56,6 @@ def test_the_lowest_level_that_is_twice_as_large(dicom_film: Film, bits: int, si
     assert np.abs(difference).mean() < 3
 
 
-@pytest.mark.parametrize("stored", [10, 12, 14])
-@pytest.mark.parametrize(("side", "reduction"), [(125, 2), (62, 4), (31, 8)])
-def test_a_codestream_of_bits_allocated_is_read_as_one_of_bits_stored(
-    dicom_film: Film, stored: int, side: int, reduction: int
-) -> None:
-    pixels = drawn(stored)
-    pixels[:, ::37] = (1 << stored) - 1  # sharp white edges, beside which a wavelet exceeds the range
-    header: dict[str, Any] = {"BitsStored": stored, "WindowCenter": 1 << (stored - 1), "WindowWidth": 1 << stored}
-    wide, narrow = (
-        read_radiograph(dicom_film(pixels, syntax=JPEG_2000, stream=j2k(pixels, bits), **header), reduced_to=side)
-        for bits in (16, stored)
-    )
-    assert wide.reduction == narrow.reduction == reduction
-    assert wide.bits_stored == stored
-    assert np.abs(wide.pixels.astype(int) - narrow.pixels).max() <= 1
-
-
-def test_bits_above_the_stored_ones_are_seen_before_averaging(dicom_film: Film) -> None:
-    pixels = drawn(12)
-    pixels[100:140, 100:180] |= 1 << 14  # an overlay's mark
-    whole = dicom_film(pixels, syntax=JPEG_2000, stream=j2k(pixels, 16), BitsStored=12)
-    small, full = read_radiograph(whole, reduced_to=31), read_radiograph(whole)
-    assert small.reduction == 1
-    np.testing.assert_array_equal(small.pixels, full.pixels)
-
-
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_signed_samples(dicom_film: Film, photometric: str) -> None:
     signed = (drawn(12).astype(int) - 2048).astype(np.int16)

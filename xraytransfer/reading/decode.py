@@ -13,8 +13,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-import numpy as np
-
 from xraytransfer.errors import RadiographError
 from xraytransfer.reading import codestream
 from xraytransfer.reading.colour import grey_of_components
@@ -22,7 +20,7 @@ from xraytransfer.reading.decoders import LOSSY_PROCESSES, Codestream, first_tha
 from xraytransfer.reading.native import PixelData, native_words
 from xraytransfer.reading.pixel_format import PixelFormat, Words
 from xraytransfer.reading.reduced import halvings
-from xraytransfer.reading.samples import OVERSHOOT, clip_overshoot, locate_samples
+from xraytransfer.reading.samples import clip_overshoot, locate_samples
 from xraytransfer.reading.syntaxes import SYNTAXES, Syntax, family
 
 __all__ = ["MOST_PIXELS_IN_COLOUR", "PixelData", "decode"]
@@ -87,7 +85,8 @@ def decode(pixels: PixelData, fmt: PixelFormat) -> tuple[Words, PixelFormat, lis
     if not named_rightly:
         notes.append(f"the transfer syntax is {known.name}, but the codestream is {header.process}: decoded as that")
     compressed = Codestream(stream, header, syntax if named_rightly else _JPEG_2000, pixels.threads)
-    small = _reduced(compressed, fmt, pixels.side)
+    count = halvings(header, fmt, pixels.side)
+    small = reduced(compressed, count) if count else None
     words = first_that_decodes(compressed, known.name) if small is None else small
     fmt = replace(fmt, rows=words.shape[0], columns=words.shape[1])
     if words.ndim == 3:
@@ -97,18 +96,6 @@ def decode(pixels: PixelData, fmt: PixelFormat) -> tuple[Words, PixelFormat, lis
         located, found = locate_samples(words, fmt)
         return words, located, notes + found
     return _codestream_samples(words, fmt, header, known.lossy or header.process in LOSSY_PROCESSES, notes)
-
-
-def _reduced(compressed: Codestream, fmt: PixelFormat, side: int | None) -> Words | None:
-    """Return the picture at the lowest resolution that suffices; None where it has to be decoded whole."""
-    count = halvings(compressed.header, fmt, side)
-    words = reduced(compressed, count) if count else None
-    if words is None or compressed.header.precision <= fmt.bits_stored:
-        return words
-    highest = fmt.sample_range[1]
-    if words.max() > highest * (1 + OVERSHOOT):
-        return None  # the bits above the stored ones are in use: they must be seen before samples are averaged
-    return np.minimum(words, words.dtype.type(highest))
 
 
 def _codestream_samples(

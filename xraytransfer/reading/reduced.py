@@ -37,13 +37,11 @@ def halvings(header: StreamHeader, fmt: PixelFormat, side: int | None) -> int:
         What the codestream says of itself.
     fmt : PixelFormat
         What the DICOM header says. Where the two disagree on the sample, the picture is decoded whole: words that
-        are no plain samples cannot be averaged. A codestream may have more bits than are stored, because many
-        encoders write Bits Allocated; `decode` checks that the reduced samples do not use them.
+        are no plain samples cannot be averaged.
     side : int or None
         Shorter side of the picture that will be made of the film; None for full resolution.
     """
-    same = header.precision == fmt.bits_stored or (header.precision > fmt.bits_stored and not fmt.signed)
-    plain = same and not fmt.shift and header.signed == fmt.signed
+    plain = header.precision == fmt.bits_stored and not fmt.shift and header.signed == fmt.signed
     if side is None or header.process not in _SCALABLE or header.components != 1 or not plain:
         return 0
     if header.process != "jpeg-2000" and header.precision != 8:

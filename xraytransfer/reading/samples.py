@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from xraytransfer.reading.pixel_format import PixelFormat, Words
 
-__all__ = ["OVERSHOOT", "clip_overshoot", "locate_samples"]
+__all__ = ["clip_overshoot", "locate_samples"]
 
 # A lossy codec exceeds the range at edges and in saturated areas, by a small part of the range. Words that lie
 # further out, in more than a thousandth of the pixels, are not explained by it.
-OVERSHOOT = 0.25
-"""Share of the range by which decoded samples may exceed it."""
+_OVERSHOOT = 0.25
 _FAR_OUT = 0.001
 # Noise sets the lowest bit of a sample in about half of the pixels; overlays and markers cover less than this.
 _LOW_BITS_IN_USE = 0.25
@@ -62,7 +61,7 @@ def clip_overshoot(words: Words, fmt: PixelFormat, precision: int) -> tuple[Word
     if precision <= fmt.bits_stored or fmt.shift:
         return words, []
     low, high = fmt.sample_range
-    margin = OVERSHOOT * (high - low)
+    margin = _OVERSHOOT * (high - low)
     outside = far_out = 0
     clipped = np.empty_like(words)
     for start in range(0, len(words), _BLOCK_ROWS):
