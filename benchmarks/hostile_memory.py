@@ -30,6 +30,7 @@ from pydicom.uid import UID
 from xraytransfer.cli.film_list import films
 from xraytransfer.errors import RadiographError
 from xraytransfer.radiograph import MAX_PIXELS, read_radiograph
+from xraytransfer.reading.decode import MOST_PIXELS_IN_COLOUR
 
 LIMIT_MIB = 1024
 EXPLICIT, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
@@ -148,6 +149,17 @@ def coloured() -> bytes:
     )  # fmt: skip
 
 
+def jpeg_2000_in_colour() -> bytes:
+    """Return the largest film that is read in JPEG 2000 of three components."""
+    side = int(MOST_PIXELS_IN_COLOUR**0.5)
+    three = np.repeat(samples(np.uint8, side)[..., None], 3, axis=2)
+    stream = imagecodecs.jpeg2k_encode(three, level=40, codecformat="j2k")
+    return film(
+        side, side, 8, JPEG_2000, [stream], SamplesPerPixel=3, PhotometricInterpretation="YBR_RCT",
+        PlanarConfiguration=0,
+    )  # fmt: skip
+
+
 def deep_png(channels: int) -> bytes:
     """Return the largest PNG of 16 bits and three or four channels."""
     grey = samples()
@@ -182,11 +194,7 @@ FILES: dict[str, Callable[[], bytes]] = {
     "JPEG 2000, 16 bits": lambda: film(
         SIDE, SIDE, 16, JPEG_2000, [imagecodecs.jpeg2k_encode(samples(), reversible=True, codecformat="j2k")]
     ),
-    "JPEG 2000, three components": lambda: film(
-        SIDE, SIDE, 8, JPEG_2000,
-        [imagecodecs.jpeg2k_encode(np.repeat(samples(np.uint8)[..., None], 3, 2), level=40, codecformat="j2k")],
-        SamplesPerPixel=3, PhotometricInterpretation="YBR_RCT", PlanarConfiguration=0,
-    ),
+    "JPEG 2000, three components, 33 million pixels": jpeg_2000_in_colour,
     "PNG, 60,000 x 60,000": lambda: png(60000, 60000, 8, 0, [(b"IDAT", rows_of_zeros(60000, 6000, 1))]),
     "PNG, zTXt of 32 MiB, 200 times": lambda: text_bomb(b"zTXt", 200),
     "PNG, iTXt of 32 MiB, 200 times": lambda: text_bomb(b"iTXt", 200),

@@ -81,6 +81,19 @@ def test_many_is_lazy_and_bounded(classifier):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("xraytransfer")]
 
 
+@pytest.mark.parametrize(("films", "threads"), [(1, 4), (2, 2), (3, 1), (9, 1)])
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_fewer_films_than_threads_get_several_each(classifier, monkeypatch, films, threads, batch_size):
+    asked = []
+    read = classifier.read
+    monkeypatch.setattr(
+        classifier, "read", lambda source, **options: asked.append(options.get("threads")) or read(source, **options)
+    )
+    results = classifier.predict_many([png(0)] * films, workers=4, batch_size=batch_size)
+    assert len(list(results)) == films
+    assert [number for number in asked if number is not None] == [threads] * films
+
+
 def test_broken_source_iterator_is_the_callers_error(classifier):
     def broken() -> Iterator[bytes]:
         yield png(0)

@@ -6,8 +6,10 @@ The file is longer than others because it is one class, and each of its public m
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain, islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
@@ -259,7 +261,8 @@ class Classifier:
             Radiographs scored together: 1 on the CPU, where films run side by side instead,
             16 on the GPU.
         workers : int, optional
-            Threads that read films; the number of usable cores where absent.
+            Threads that read films; the number of usable cores where absent. Where there are fewer films than
+            threads, a film is decoded by several.
         any_modality, any_film, keep_pixels, decode
             As `predict`.
 
@@ -272,25 +275,36 @@ class Classifier:
             raise TypeError(f"sources is one {type(sources).__name__}: pass a list of films, or call predict")
         if decode not in DECODING:
             raise ValueError(f"decode is {decode!r}; expected {' or '.join(DECODING)}")
-        on_cpu = self.provider == CPU_PROVIDER
-        size = (1 if on_cpu else DEFAULT_BATCH) if batch_size is None else batch_size
+        size = (1 if self.provider == CPU_PROVIDER else DEFAULT_BATCH) if batch_size is None else batch_size
         workers = self._threads if workers is None else workers
         if size < 1 or workers < 1:
             raise ValueError("batch_size and workers must be at least 1")
 
-        def read(source: Source) -> Radiograph | Refusal:
-            return self._read_or_refuse(source, any_modality, "full" if keep_pixels else decode)
+        read = partial(self._read_or_refuse, any_modality=any_modality, decode="full" if keep_pixels else decode)
+        outcomes = self._read_and_score(read, sources, workers, size, keep_pixels)
+        return (_settle(outcome, any_film) for outcome in outcomes)
 
-        if not (on_cpu and size == 1):
-            films = in_order(read, sources, workers, ahead=workers + size)
-            return (_settle(outcome, any_film) for outcome in self._in_batches(films, size, keep_pixels))
+    def _read_and_score(
+        self,
+        read: Callable[..., Radiograph | Refusal],
+        sources: Iterable[Source],
+        workers: int,
+        size: int,
+        keep_pixels: bool,
+    ) -> Iterator[Prediction | Refusal]:
+        """Read films in threads, and score them side by side, or where that is slower in batches of `size`."""
+        films, threads = _share_threads(sources, workers)
+        read = partial(read, threads=threads)
+        if self.provider != CPU_PROVIDER or size > 1:
+            yield from self._in_batches(in_order(read, films, workers, ahead=workers + size), size, keep_pixels)
+            return
         narrow = self._session_for_one_thread()
 
         def read_and_score(source: Source) -> Prediction | Refusal:
             film = read(source)
-            return film if isinstance(film, Refusal) else _settle(self._score(narrow, [film], keep_pixels)[0], any_film)
+            return film if isinstance(film, Refusal) else self._score(narrow, [film], keep_pixels)[0]
 
-        return in_order(read_and_score, sources, workers, ahead=workers + 2)
+        yield from in_order(read_and_score, films, workers, ahead=workers + 2)
 
     def _in_batches(
         self, films: Iterator[Radiograph | Refusal], size: int, keep_pixels: bool
@@ -311,9 +325,9 @@ class Classifier:
                 yield from flush()
         yield from flush()
 
-    def _read_or_refuse(self, source: Source, any_modality: bool, decode: str) -> Radiograph | Refusal:
+    def _read_or_refuse(self, source: Source, any_modality: bool, decode: str, threads: int) -> Radiograph | Refusal:
         try:
-            return self.read(source, any_modality=any_modality, decode=decode)
+            return self.read(source, any_modality=any_modality, decode=decode, threads=threads)
         except RadiographError as error:
             from xraytransfer.radiograph import Radiograph, source_name
 
@@ -402,6 +416,13 @@ class Classifier:
 
         pixels = np.stack([resize(film.pixels, self.description.resolution) for film in films])[:, None]
         return pixels.astype(self.description.document["input"].get("type", "uint8"), copy=False)
+
+
+def _share_threads(sources: Iterable[Source], workers: int) -> tuple[Iterator[Source], int]:
+    """Return the films, and how many threads may decode each: more than one where fewer films than threads come."""
+    films = iter(sources)
+    first = list(islice(films, workers))
+    return chain(first, films), workers // max(len(first), 1)
 
 
 def _refused(prediction: Prediction, any_film: bool) -> RadiographError | None:

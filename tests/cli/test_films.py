@@ -329,7 +329,19 @@ def test_a_results_file_of_version_0_1_is_refused_by_name(toy_model: Path, dicom
     from xraytransfer.cli.result_forms import COLUMNS_OF_0_1
 
     (tmp_path / "film.dcm").write_bytes(dicom_film(PIXELS, BitsStored=12))
-    (tmp_path / "old.csv").write_text(",".join(COLUMNS_OF_0_1) + "\n")
+    header = (
+        "source,status,atelectasis,cardiomegaly,consolidation,edema,no_finding,pleural_effusion,atelectasis_decision,"
+        "cardiomegaly_decision,consolidation_decision,edema_decision,no_finding_decision,pleural_effusion_decision,"
+        "atelectasis_spread,cardiomegaly_spread,consolidation_spread,edema_spread,no_finding_spread,"
+        "pleural_effusion_spread,view_position,provider,model,model_sha256,message"
+    )
+    line = (
+        "a.dcm,ok,0.081471,0.000853,0.013275,0.001649,0.710634,0.021048,1,0,0,0,1,0,0.055942,0.005941,0.015898,"
+        "0.001769,0.013482,0.009067,PA,CPUExecutionProvider,default 3,"
+        "06ad8c0ca84db8685dccfc0a7f1b8c7774e292adb13018a2fb70b591f96e0b4c,"
+    )
+    assert header == ",".join(COLUMNS_OF_0_1)
+    (tmp_path / "old.csv").write_text(f"{header}\n{line}\n")
     result = predict("film.dcm", "--model", toy_model, "-o", "old.csv", "--resume", folder=tmp_path)
     assert result.returncode == 3
     assert "was written by version 0.1" in result.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xraytransfer import load
 from xraytransfer.errors import RadiographError
 from xraytransfer.radiograph import read_radiograph
 from xraytransfer.resize import resize
@@ -134,3 +136,26 @@ def test_sizes_that_pillow_rounds_otherwise_are_halved_less(dicom_film: Film) ->
     pixels = drawn(12, (610, 500))
     film = read_radiograph(dicom_film(pixels, syntax=JPEG_2000, stream=j2k(pixels, 12), BitsStored=12), reduced_to=31)
     assert film.reduction == 4
+
+
+def test_lossless_recodings_give_the_same_numbers(dicom_film: Film, toy_model: Path) -> None:
+    classifier = load(toy_model, device="cpu", threads=1)
+    pixels = drawn(12)
+    recodings = {
+        "1.2.840.10008.1.2": None,
+        "1.2.840.10008.1.2.4.70": imagecodecs.jpeg8_encode(pixels, lossless=True, predictor=1, bitspersample=12),
+        "1.2.840.10008.1.2.4.80": imagecodecs.jpegls_encode(pixels),
+        JPEG_2000: j2k(pixels, 12),
+    }
+    answers = {}
+    for syntax, stream in recodings.items():
+        whole = stream and bytes(stream) + b"\0" * (len(stream) % 2)
+        data = dicom_film(pixels, syntax=syntax, stream=whole, BitsStored=12, WindowCenter=2048, WindowWidth=4096)
+        for decoding in ("full", "reduced"):
+            answers[syntax, decoding] = classifier.predict(data, decode=decoding).probability
+    right = answers["1.2.840.10008.1.2", "full"]
+    for (syntax, decoding), probability in answers.items():
+        if decoding == "full" or syntax != JPEG_2000:
+            np.testing.assert_array_equal(probability, right)
+        else:
+            np.testing.assert_allclose(probability, right, atol=0.005)

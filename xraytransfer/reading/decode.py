@@ -23,12 +23,13 @@ from xraytransfer.reading.reduced import halvings
 from xraytransfer.reading.samples import clip_overshoot, locate_samples
 from xraytransfer.reading.syntaxes import SYNTAXES, Syntax, family
 
-__all__ = ["PixelData", "decode"]
+__all__ = ["MOST_PIXELS_IN_COLOUR", "PixelData", "decode"]
 
 _UNNAMED = Syntax("absent")
 _JPEG_2000 = "1.2.840.10008.1.2.4.90"
 # OpenJPEG takes about 20 bytes for a pixel of three components; reading takes less than 1 GiB.
-_MOST_PIXELS_IN_COLOUR = 33_000_000
+MOST_PIXELS_IN_COLOUR = 33_000_000
+"""Largest picture of three components that is decoded from JPEG 2000."""
 
 
 def _printable(syntax: str) -> str:
@@ -134,11 +135,11 @@ def _check_header(header: codestream.StreamHeader, fmt: PixelFormat) -> None:
         )
     if header.components not in (1, 3):
         raise RadiographError("colour", f"a codestream of {header.components} components; a film has one")
-    if header.components == 3 and header.process == "jpeg-2000" and fmt.rows * fmt.columns > _MOST_PIXELS_IN_COLOUR:
+    if header.components == 3 and header.process == "jpeg-2000" and fmt.rows * fmt.columns > MOST_PIXELS_IN_COLOUR:
         raise RadiographError(
             "too-large",
             f"{fmt.columns} x {fmt.rows} pixels of three components in JPEG 2000; "
-            f"at most {_MOST_PIXELS_IN_COLOUR:,} are read: store it with one sample per pixel",
+            f"at most {MOST_PIXELS_IN_COLOUR:,} are read: store it with one sample per pixel",
         )
     if not 2 <= header.precision <= 32:
         raise RadiographError("decode-failed", f"a codestream of {header.precision} bits")

@@ -152,25 +152,35 @@ def _on_black(channels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
 
 
 def _grey(image: Image.Image, *, may_be_ybr: bool) -> tuple[NDArray[Any], list[str]]:
-    notes = []
-    if image.mode == "P":
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-        notes.append("palette")
-    if image.mode in ("LA", "RGBA"):
-        if image.getchannel("A").getextrema() == (255, 255):
-            notes.append("opaque alpha channel dropped")
-        else:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
-            notes.append("transparent pixels laid on black")
-        image = image.convert("RGB")
-    if image.mode == "RGB":
-        grey, colour_notes = grey_of_components(np.asarray(image), 8, may_be_ybr=may_be_ybr)
+    if image.mode in ("P", "LA", "RGBA", "RGB"):
+        channels, notes = _channels(image)
+        grey, colour_notes = grey_of_components(channels, 8, may_be_ybr=may_be_ybr)
         return grey, notes + colour_notes
     if image.mode == "1":
-        return np.asarray(image.convert("L")), [*notes, "one bit per pixel"]
+        return np.asarray(image.convert("L")), ["one bit per pixel"]
     if image.mode not in ("L", "I", "I;16", "I;16B"):
         raise RadiographError("colour", f"a picture of mode {image.mode}; a film is grey")
-    return np.asarray(image), notes
+    return np.asarray(image), []
+
+
+def _channels(image: Image.Image) -> tuple[NDArray[np.uint8], list[str]]:
+    """Return red, green and blue, a few rows at a time: Pillow takes many bytes a pixel to convert a picture."""
+    columns, rows = image.size
+    channels = np.empty((rows, columns, 3), np.uint8)
+    has_alpha = image.mode in ("LA", "RGBA") or (image.mode == "P" and "transparency" in image.info)
+    opaque = True
+    for top in range(0, rows, _BLOCK_ROWS):
+        block = image.crop((0, top, columns, min(top + _BLOCK_ROWS, rows)))
+        if has_alpha:
+            block = block.convert("RGBA")
+            if block.getchannel("A").getextrema() != (255, 255):
+                opaque = False
+                block = Image.alpha_composite(Image.new("RGBA", block.size, (0, 0, 0, 255)), block)
+        channels[top : top + _BLOCK_ROWS] = block.convert("RGB")
+    notes = ["palette"] if image.mode == "P" else []
+    if has_alpha:
+        notes.append("opaque alpha channel dropped" if opaque else "transparent pixels laid on black")
+    return channels, notes
 
 
 def _orientation(exif: bytes) -> int:
