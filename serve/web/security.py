@@ -99,10 +99,12 @@ class Guard:
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         # Load balancers and containers probe by address; the answers reveal nothing.
         if "*" not in self._hosts and name not in self._hosts and path not in _PROBES:
-            raise ProblemError("wrong-host", "the Host header is none of this server's names (--allowed-host)")
+            raise ProblemError("wrong-host", "the Host header is none of the names that this server was given")
         origin = headers.get("origin")
         if origin is not None and origin not in self._origins and origin.split("://")[-1].lower() != host:
-            raise ProblemError("cross-origin", "a page of another origin may not call (--cors-origin allows one)")
+            raise ProblemError(
+                "cross-origin", "a page of another origin may not call, unless this server was told to allow it"
+            )
         # Open without a token: the page's own files, the reference, and the probes.
         guarded = path.startswith("/v1/") or path == "/metrics"
         if self._token is None or not guarded or method == "OPTIONS":

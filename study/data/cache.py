@@ -266,7 +266,7 @@ def _read_chunk(task: Task) -> ChunkResult:
         try:
             picture = resize(read_radiograph(path, intensity=intensity).pixels, resolution)
         except RadiographError as error:
-            results.append((0, error.reason, str(error)))
+            results.append((0, error.reason, error.message))
         else:
             pixels[row] = picture
             results.append((zlib.crc32(np.ascontiguousarray(picture).data), "", ""))
