@@ -8,7 +8,7 @@ import { again } from "./queue.js";
 
 const HEADER = "not-a-radiograph";
 const GATE = ["sideways", "upside-down", "inverted", "not-accepted"];
-const PASSING = ["unreachable", "deadline", "internal", "page-failed", "stopping", "not-ready"];
+const PASSING = ["unreachable", "deadline", "internal", "page-failed", "stopping", "not-ready", "wrong-tokens"];
 
 /** Get the picture of a refused film, where it has one that can be read: once for each film, while it is looked at. */
 export async function fetchPicture(film) {
