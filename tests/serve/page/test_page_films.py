@@ -26,13 +26,6 @@ pytestmark = pytest.mark.peer
 
 
 @pytest.fixture
-def gated_page(browser, serve_http, gated_model):
-    browser.get(serve_http(model=str(gated_model)).url)
-    until(browser, lambda: "ready on CPU" in text(browser, "#served"))
-    return browser
-
-
-@pytest.fixture
 def bright_film(tmp_path, dicom_film):
     """Return a film that the toy quality gate takes for an inverted one."""
     stored = np.full((96, 64), 3300, np.uint16)
