@@ -272,8 +272,8 @@ def running(command: list[str]) -> Iterator[tuple[int, int]]:
     """Start a server that says where it listens; yield its port and process id; stop it."""
     with subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=True) as process:
         try:
-            line = next((line for line in process.stderr or () if re.search(r"127\.0\.0\.1:\d+", line)), "")
-            found = re.search(r"127\.0\.0\.1:(\d+)", line)
+            line = next((line for line in process.stderr or () if re.search(r"//127\.0\.0\.1:\d+", line)), "")
+            found = re.search(r"//127\.0\.0\.1:(\d+)", line)
             if found is None:
                 raise SystemExit(f"the server did not start: {' '.join(command)}")
             yield int(found[1]), process.pid

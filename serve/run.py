@@ -132,7 +132,7 @@ def run(settings: Settings, dicom: DicomSettings | None = None) -> None:
         except RadiographError as error:
             raise ServeError(
                 f"the model {classifier.description.name} does not score the film of /readyz "
-                f"({settings.ready_film or 'a drawn phantom'}): {str(error).removeprefix('<bytes>: ')}"
+                f"({settings.ready_film or 'a drawn phantom'}): {error.message.removeprefix('<bytes>: ')}"
             ) from error
         if dicom is not None:
             from xraytransfer.serve.dicom.service import DicomService

@@ -109,6 +109,12 @@ class Settings:
         secret=True,
         help="File with the token that callers must send.",
     )
+    max_wrong_tokens: int = option(
+        "--max-wrong-tokens",
+        20,
+        type=click.IntRange(0),
+        help="Wrong tokens in a minute from one address, after which it is refused until the minute is over; 0: any.",
+    )
     insecure: bool = option("--insecure", False, help="Listen beyond this machine without a token.")
     tls_certificate: Path | None = option(
         "--tls-certificate", None, type=FILE, help="PEM certificate chain; with --tls-key."

@@ -184,8 +184,7 @@ class Classifier:
         if found and self._unintended_films == "refuse":
             raise RadiographError(
                 "unintended-film",
-                f"{film.source}: {'; '.join(found)}. To score it all the same: --unintended-films note, in Python "
-                "unintended_films='note'",
+                f"{film.source}: {'; '.join(found)}",
                 radiograph=film.provenance(),
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "OVERRULED_BY",
     "PASSING",
     "REASONS",
     "BusyError",
@@ -50,6 +51,16 @@ REASONS: dict[str, str] = {
 PASSING = frozenset({"not-found", "unreadable", "unavailable", "changed"})
 """Reasons that lie in the store and may pass, so that the film is tried again; all others lie in the film."""
 
+OVERRULED_BY: dict[str, str] = {
+    "not-a-radiograph": "any_modality",
+    "unintended-film": "unintended_films",
+    **dict.fromkeys(("sideways", "upside-down", "inverted", "not-accepted"), "any_film"),
+}
+"""Reason -> the argument that has such a film scored all the same. Python, the command line and the HTTP interface each
+name it in their own form, so no message of a film holds it."""
+
+_IN_PYTHON = {"unintended_films": "unintended_films='note'"}  # of the others: True
+
 
 class XrayTransferError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -63,7 +74,8 @@ class RadiographError(XrayTransferError):
     reason : str
         A key of `REASONS`: stable, for programs.
     message : str
-        What was found, what was expected and what to do: for people. Holds no patient data.
+        What was found, what was expected and what to do: for people. Holds no patient data. As text the error names
+        the Python argument of `OVERRULED_BY`, too.
     radiograph : dict, optional
         What was read of the film and what was done to its pixels, as far as it came; as in a prediction.
     acceptance : dict, optional
@@ -82,8 +94,15 @@ class RadiographError(XrayTransferError):
             raise ValueError(f"unknown reason {reason!r}; known: {', '.join(REASONS)}")
         super().__init__(message)
         self.reason = reason
+        self.message = message
         self.radiograph = radiograph
         self.acceptance = acceptance
+
+    def __str__(self) -> str:
+        argument = OVERRULED_BY.get(self.reason)
+        if argument is None:
+            return self.message
+        return f"{self.message}. To score it all the same: {_IN_PYTHON.get(argument, f'{argument}=True')}"
 
 
 class ModelFileError(XrayTransferError):

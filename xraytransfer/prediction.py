@@ -170,7 +170,8 @@ class Refusal:
     reason : str
         A key of `xraytransfer.errors.REASONS`.
     message : str
-        The same for people.
+        The same for people. How to have the film scored all the same is no part of it: see
+        `xraytransfer.errors.OVERRULED_BY`.
     radiograph : dict or None
         What was read of the film and what was done to its pixels, as far as it came.
     acceptance : dict or None
@@ -188,7 +189,7 @@ class Refusal:
     @classmethod
     def from_error(cls, source: str, error: RadiographError) -> Refusal:
         """Return the refusal that an error means."""
-        return cls(source, error.reason, str(error), error.radiograph, error.acceptance)
+        return cls(source, error.reason, error.message, error.radiograph, error.acceptance)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the refusal ready for `json.dumps`."""

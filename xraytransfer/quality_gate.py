@@ -99,12 +99,7 @@ class QualityGateResult:
         """Return the error that refuses a film, None for one that is accepted."""
         if self.accepted or self.reason is None:
             return None
-        return RadiographError(
-            self.reason,
-            f"{source}: {self.explanation}. To score it all the same: --any-film, in Python any_film=True, over HTTP "
-            "?any_film=true",
-            acceptance=self.to_dict(),
-        )
+        return RadiographError(self.reason, f"{source}: {self.explanation}", acceptance=self.to_dict())
 
     @property
     def kind(self) -> str:

@@ -96,7 +96,7 @@ def read_radiograph(
         return _from_bytes(_read(cast(Source, source), options.max_bytes), options)
     except RadiographError as error:
         record = None if error.radiograph is None else {"source": options.name, **error.radiograph}
-        raise RadiographError(error.reason, f"{options.name}: {error}", radiograph=record) from None
+        raise RadiographError(error.reason, f"{options.name}: {error.message}", radiograph=record) from None
     except MemoryError:
         raise RadiographError("too-large", f"{options.name}: not enough memory to read it") from None
 
@@ -231,7 +231,7 @@ def _folder(path: Path) -> str:
         next(os.scandir(path), None)
     except OSError as error:
         return f"a folder that cannot be listed ({error.strerror})"
-    return "a folder: read its files one by one, or name it on the command line (xraytransfer predict FOLDER)"
+    return "a folder: read its files one by one"
 
 
 # How files of other formats begin, at which byte, and what to do about them.

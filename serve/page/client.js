@@ -48,10 +48,7 @@ async function post(path, file, read, stop) {
 async function problemOf(response) {
   const retryAfter = Number(response.headers.get("Retry-After")) || 2;
   try {
-    const problem = await response.json();
-    // how a program overrules the refusal; people have a button for it
-    problem.detail = String(problem.detail ?? "").replace(/\s*To (score|read) it all the same:.*$/s, "");
-    return { problem, retryAfter };
+    return { problem: { detail: "", ...(await response.json()) }, retryAfter };
   } catch {
     return { ...made("unreachable", `the server answered ${response.status}`, ""), retryAfter };
   }

@@ -6,13 +6,13 @@ import { changed, films } from "./films.js";
 import { changedPicture, show, unpacked } from "./picture.js";
 import { again } from "./queue.js";
 
-const HEADER = ["not-a-radiograph", "not-frontal"];
+const HEADER = "not-a-radiograph";
 const GATE = ["sideways", "upside-down", "inverted", "not-accepted"];
-const PASSING = ["unreachable", "deadline", "internal", "page-failed", "stopping", "not-ready"];
+const PASSING = ["unreachable", "deadline", "internal", "page-failed", "stopping", "not-ready", "wrong-tokens"];
 
 /** Get the picture of a refused film, where it has one that can be read: once for each film, while it is looked at. */
 export async function fetchPicture(film) {
-  if (film.state !== "refused" || film.seen || film.picture || ![...HEADER, ...GATE].includes(film.problem.reason)) return;
+  if (film.state !== "refused" || film.seen || film.picture || ![HEADER, ...GATE].includes(film.problem.reason)) return;
   film.seen = true;
   try {
     const { value, problem, retryAfter } = await look(film.file);
@@ -45,7 +45,7 @@ export function remedies(film) {
     const anyway = button("Score it anyway", () => again(film, { body: bodyOf(film), anyFilm: true }));
     anyway.disabled = !settled(film);
     buttons.push(anyway);
-  } else if (HEADER.includes(reason)) buttons.push(button("Score it anyway", () => again(film, { anyModality: true })));
+  } else if (reason === HEADER) buttons.push(button("Score it anyway", () => again(film, { anyModality: true })));
   else if (PASSING.includes(reason)) buttons.push(button("Try again", () => again(film), "primary"));
   return element("div", { className: "remedies" }, ...buttons);
 }

@@ -79,7 +79,7 @@ def _get(summary: str, schema: str | None, *problems: int, token: bool = False) 
         "security": [{"token": []}, {}] if token else [],
         "responses": {
             "200": {"description": "OK", "content": content},
-            **_problems(*problems, *([401] if token else [])),
+            **_problems(*problems, *([401, 429] if token else [])),
         },
     }
 
@@ -133,7 +133,7 @@ def _predict() -> dict[str, Any]:
                     "application/json": {"schema": {"oneOf": [_ref("Prediction"), _ref("Predictions")]}},
                 },
             },
-            **_problems(400, 401, 403, 408, 413, 415, 422, 503, 504),
+            **_problems(400, 401, 403, 408, 413, 415, 422, 429, 503, 504),
         },
     }
 
@@ -152,12 +152,16 @@ def _structured_report() -> dict[str, Any]:
         "requestBody": {"required": True, "content": report},
         "responses": {
             "200": {"description": "The report, a DICOM file", "content": report},
-            **_problems(400, 401, 403, 408, 413, 415, 422, 503, 504),
+            **_problems(400, 401, 403, 408, 413, 415, 422, 429, 503, 504),
         },
     }
 
 
 _FILM_RECORD = {
+    "overruled_by": {
+        "type": ["string", "null"],
+        "description": "Of a refused film: the query parameter that has it scored all the same; null without one",
+    },
     "radiograph": {"type": ["object", "null"], "description": "Of a refused film: what was read, as far as it came"},
     "acceptance": {"type": ["object", "null"], "description": "Of a refused film: what the quality gate found"},
 }

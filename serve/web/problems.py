@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from xraytransfer.errors import REASONS, RadiographError
+from xraytransfer.errors import OVERRULED_BY, REASONS, RadiographError
 from xraytransfer.film_privacy import place_of
 from xraytransfer.serve.engine import DeadlineError, DrainingError, QueueFullError
 from xraytransfer.serve.log import log
@@ -55,6 +55,7 @@ PROBLEMS: dict[str, Problem] = {
     "unsupported-media-type": Problem(415, "the Content-Type is none that is read here, or not the film's"),
     "unsupported-encoding": Problem(415, "compressed bodies are not read"),
     "wrong-host": Problem(421, "the Host header names another server"),
+    "wrong-tokens": Problem(429, "too many wrong tokens came from this address"),
     "internal": Problem(500, "the server failed; the film may be fine"),
     "busy": Problem(503, "every place is taken"),
     "stopping": Problem(503, "the server is being stopped"),
@@ -62,6 +63,9 @@ PROBLEMS: dict[str, Problem] = {
     "deadline": Problem(504, "the film's time was up before it was scored"),
 }
 """Every reason: a film's (`xraytransfer.errors.REASONS`) and the server's own."""
+
+_PARAMETERS = {"any_modality": "any_modality=true", "any_film": "any_film=true"}
+_SETTINGS = {"unintended-film": "; this server is set to refuse such films"}
 
 
 class ProblemError(Exception):
@@ -113,8 +117,10 @@ def as_problem(error: BaseException) -> ProblemError:
         case RadiographError():
             # the source is the request's own body
             record = error.radiograph and {name: value for name, value in error.radiograph.items() if name != "source"}
-            members = {"radiograph": record, "acceptance": error.acceptance}
-            problem = ProblemError(error.reason, str(error).removeprefix("<bytes>: "), members=members)
+            overruled_by = _PARAMETERS.get(OVERRULED_BY.get(error.reason, ""))
+            members = {"overruled_by": overruled_by, "radiograph": record, "acceptance": error.acceptance}
+            detail = error.message.removeprefix("<bytes>: ") + _SETTINGS.get(error.reason, "")
+            problem = ProblemError(error.reason, detail, members=members)
         case QueueFullError():
             problem = ProblemError("busy", str(error), {"Retry-After": str(error.retry_after)})
         case DrainingError():

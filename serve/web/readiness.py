@@ -73,7 +73,9 @@ class Readiness:
                     await asyncio.wrap_future(scoring)
                 except QueueFullError as error:
                     return self._state(False, f"nothing was scored lately and {error}")
-                except (RadiographError, ServeError) as error:
+                except RadiographError as error:
+                    return self._state(False, error.message)
+                except ServeError as error:
                     return self._state(False, str(error))
             problems = await asyncio.to_thread(lambda: [problem for check in self.checks if (problem := check())])
         return self._state(not problems, "; ".join(problems) or None)

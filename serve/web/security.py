@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 
 from xraytransfer.serve.web.problems import ProblemError, problem_response
+from xraytransfer.serve.web.wrong_tokens import WrongTokens
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -57,6 +58,7 @@ class Guard:
         self._hosts = frozenset(host.lower() for host in settings.hosts)
         self._origins = frozenset(settings.cors_origins)
         self._token = None if settings.token is None else _digest(settings.token.encode("ascii"))
+        self._wrong_tokens = WrongTokens(settings.max_wrong_tokens)
         self._headers = dict(_HEADERS)
         if settings.tls_certificate is not None:
             self._headers["strict-transport-security"] = "max-age=31536000"
@@ -76,7 +78,12 @@ class Guard:
 
         try:
             self._check_load(scope["path"])
-            self._check(scope["method"], scope["path"], Headers(scope=scope))
+            headers = Headers(scope=scope)
+            self._check_origin(scope["path"], headers)
+            # Open without a token: the page's own files, the reference, and the probes.
+            guarded = scope["path"].startswith("/v1/") or scope["path"] == "/metrics"
+            if self._token is not None and guarded and scope["method"] != "OPTIONS":
+                self._check_token(headers, (scope.get("client") or ("",))[0], self._token)
         except ProblemError as problem:
             self._metrics.refusals.labels(problem.reason).inc()
             await problem_response(problem)(scope, receive, send_with_headers)
@@ -92,25 +99,31 @@ class Guard:
         if self._running >= self._max_requests and path not in _PROBES:
             raise ProblemError("busy", "the server answers as many requests as it may; try again soon", _SOON)
 
-    def _check(self, method: str, path: str, headers: Headers) -> None:
+    def _check_origin(self, path: str, headers: Headers) -> None:
         host = headers.get("host", "").lower()
         if not _HOST.fullmatch(host):
             raise ProblemError("wrong-host", "the Host header is no host name with an optional port")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         # Load balancers and containers probe by address; the answers reveal nothing.
         if "*" not in self._hosts and name not in self._hosts and path not in _PROBES:
-            raise ProblemError("wrong-host", "the Host header is none of this server's names (--allowed-host)")
+            raise ProblemError("wrong-host", "the Host header is none of the names that this server was given")
         origin = headers.get("origin")
         if origin is not None and origin not in self._origins and origin.split("://")[-1].lower() != host:
-            raise ProblemError("cross-origin", "a page of another origin may not call (--cors-origin allows one)")
-        # Open without a token: the page's own files, the reference, and the probes.
-        guarded = path.startswith("/v1/") or path == "/metrics"
-        if self._token is None or not guarded or method == "OPTIONS":
-            return
+            raise ProblemError(
+                "cross-origin", "a page of another origin may not call, unless this server was told to allow it"
+            )
+
+    def _check_token(self, headers: Headers, address: str, expected: bytes) -> None:
+        if wait_s := self._wrong_tokens.wait_s(address):
+            raise ProblemError(
+                "wrong-tokens", f"send the right token, not before {wait_s} s", {"Retry-After": str(wait_s)}
+            )
         kind, _, token = headers.get("authorization", "").partition(" ")
         # The digests have equal lengths, so the comparison's time reveals nothing about the token.
-        same = hmac.compare_digest(_digest(token.strip().encode("latin-1")), self._token)
+        same = hmac.compare_digest(_digest(token.strip().encode("latin-1")), expected)
         if kind.lower() != "bearer" or not same:
+            if token:
+                self._wrong_tokens.note(address)
             raise ProblemError(
                 "unauthorized",
                 "send the header 'Authorization: Bearer <token>'",

@@ -318,7 +318,7 @@ def _read_chunk(task: Task) -> ChunkResult:
             film = read_radiograph(path, intensity=recipe.intensity).pixels
             picture, extent = place_film(film, recipe.resolution, recipe.placement)
         except RadiographError as error:
-            results.append((0, error.reason, str(error)))
+            results.append((0, error.reason, error.message))
         else:
             maps.pixels[row] = picture
             if extent:

@@ -46,7 +46,7 @@ def look_first(table: FilmTable, intensity: str, cached: NDArray[np.bool_] | Non
         try:
             read_radiograph(table.path[row], intensity=intensity)
         except RadiographError as error:
-            reason = reason or f"{table.path[row]}: {error}"
+            reason = reason or f"{table.path[row]}: {error.message}"
         else:
             return
     raise StudyError(

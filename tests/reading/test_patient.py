@@ -60,7 +60,7 @@ def test_a_policy_refuses_them(dicom_film, toy_model):
     assert UNDER_18 in prediction.cautions[0]
     assert UNDER_18 in prediction.to_dict()["radiograph"]["notes"]
     strict = xraytransfer.load(toy_model, device="cpu", unintended_films="refuse")
-    with pytest.raises(RadiographError, match="--unintended-films note") as refused:
+    with pytest.raises(RadiographError, match="unintended_films='note'") as refused:
         strict.predict(child)
     assert refused.value.reason == "unintended-film"
     assert strict.predict(film(dicom_film)).unintended == ()
@@ -78,4 +78,5 @@ def test_every_form_of_predict_tells_it_and_an_option_refuses(dicom_film, toy_mo
     refused = CliRunner().invoke(cli, [*options, "--unintended-films", "refuse"])
     assert refused.exit_code == 1
     assert "refused (unintended-film)" in refused.stderr
+    assert "--unintended-films note" in refused.stderr
     assert "004Y" not in scored.output + refused.output

@@ -173,6 +173,8 @@ def test_no_film_in_the_servers_log(toy_model: Path, tmp_path: Path, films: dict
         with subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ}) as server:
             try:
                 dicom_port, url = wait_for(log, r"port (\d+);"), wait_for(log, r"listening on (\S+)")
+                for probed in ("does not take C-ECHO", "QIDO-RS"):  # what is said of destinations comes on its own time
+                    wait_for(log, f"({probed})")
                 before = len(log.read_text().splitlines())
                 post_everywhere(url, films)
                 after_http = log.read_text().splitlines()[before:]

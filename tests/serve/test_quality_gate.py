@@ -30,7 +30,8 @@ def test_a_film_that_the_model_refuses_is_a_problem_with_its_reason(url):
     answer = httpx.post(f"{url}/v1/predict", content=picture(220), headers=PNG)
     assert answer.status_code == 422
     assert answer.json()["reason"] == "inverted"
-    assert "invert them" in answer.json()["detail"]
+    assert answer.json()["detail"].endswith("invert them and score it again")
+    assert answer.json()["overruled_by"] == "any_film=true"
 
 
 def test_it_is_scored_when_told_and_says_so(url):

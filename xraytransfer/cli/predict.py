@@ -28,7 +28,7 @@ from xraytransfer.cli.film_version import FilmVersion, film_version
 from xraytransfer.cli.predict_usage import beside_a_manifest, check_usage, form_of, output_file
 from xraytransfer.clusters.demand import CLUSTER_OPTIONS, read_place
 from xraytransfer.constants import DECODING, DEVICES, FORMATS, RESEARCH_NOTICE, UNINTENDED_FILMS
-from xraytransfer.errors import OutputError
+from xraytransfer.errors import OVERRULED_BY, OutputError
 from xraytransfer.film_privacy import keep_films_private
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.usage_errors import as_usage_error
@@ -288,10 +288,19 @@ def _with_progress(
         yield from bar
 
 
+_OPTIONS = {
+    "any_modality": "--any-modality",
+    "any_film": "--any-film",
+    "unintended_films": "--unintended-films note",
+}
+
+
 def _print_refusal(refusal: Refusal) -> None:
     from xraytransfer.cli.result_forms import printable
 
     message = " ".join(refusal.message.split())
+    if refusal.reason in OVERRULED_BY:
+        message += f". To score it all the same: {_OPTIONS[OVERRULED_BY[refusal.reason]]}"
     prefix = "" if refusal.source in refusal.message else f"{refusal.source}: "
     click.echo(f"refused ({refusal.reason}): {printable(prefix + message)}", err=True)
 

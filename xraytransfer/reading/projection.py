@@ -173,10 +173,7 @@ def check_view(header: Elements) -> tuple[str | None, list[str]]:
 
 
 def _refused(what: str) -> RadiographError:
-    return RadiographError(
-        "not-a-radiograph",
-        f"{what}; a chest radiograph was expected. To read it all the same: any_modality=True, or --any-modality",
-    )
+    return RadiographError("not-a-radiograph", f"{what}; a chest radiograph was expected")
 
 
 def _code(text: str, longest: int = 16) -> str:

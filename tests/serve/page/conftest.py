@@ -50,6 +50,15 @@ def page(browser, server):
 
 
 @pytest.fixture
+def gated_page(browser, serve_http, gated_model):
+    from page_driver import text, until
+
+    browser.get(serve_http(model=str(gated_model)).url)
+    until(browser, lambda: "ready on CPU" in text(browser, "#served"))
+    return browser
+
+
+@pytest.fixture
 def film(tmp_path) -> Path:
     from xraytransfer.serve.web.readiness import phantom
 

@@ -37,7 +37,7 @@ def test_a_dropped_film_is_shown_and_scored(page, server, sample_film, toy_model
     above = {row["name"] for row in expected.to_dict()["observations"] if row["decision"]}
     assert set(texts(page, ".row.above .name")) == above
     assert len(texts(page, ".row .mark")) == 6
-    assert texts(page, ".row .dot") == []  # the toy model's members are not on the probability's scale
+    assert len(texts(page, ".row .dot")) == expected.member_probability.size
     picture = page.find_element(By.ID, "picture")
     until(page, lambda: picture.get_property("naturalWidth"))
     assert picture.get_property("naturalHeight") == 1600

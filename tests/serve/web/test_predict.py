@@ -137,6 +137,8 @@ def test_a_film_that_is_none_by_its_header_can_be_asked_for(client, shared_data)
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json()["reason"] == "not-a-radiograph"
     assert response.json()["type"] == "/reference#not-a-radiograph"
+    assert response.json()["overruled_by"] == "any_modality=true"
+    assert "any" not in response.json()["detail"]
     assert "<bytes>" not in response.text
     validate(response.json(), "Problem", client)
     assert client.post("/v1/predict?any_modality=True", content=data, headers=DICOM).status_code == 200

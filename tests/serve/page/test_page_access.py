@@ -1,0 +1,93 @@
+"""The page for people who see, hear or move otherwise: axe-core finds no violation in any of the page's states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("starlette")
+pytest.importorskip("selenium")
+
+import numpy as np
+from PIL import Image
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from page_driver import choose, press, settled, text, texts, until
+
+pytestmark = pytest.mark.peer
+AXE = Path(__file__).parents[2] / "node_peers" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@pytest.fixture
+def violations():
+    """Return a function that examines what the browser shows and returns what is wrong with it."""
+    if not AXE.is_file():
+        pytest.skip("axe-core is not here: npm ci --ignore-scripts in tests/node_peers/")
+
+    def examine(page) -> list[str]:
+        # outside the page's policy, which rightly refuses scripts from elsewhere
+        page.execute_cdp_cmd("Runtime.evaluate", {"expression": AXE.read_text("utf-8")})
+        found = page.execute_async_script(
+            "axe.run().then(arguments[0], (error) => arguments[0]({ error: `${error}` }))"
+        )
+        assert "error" not in found, found
+        assert len(found["passes"]) > 10  # it has looked
+        return [f"{rule['id']}: {node['html'][:200]}" for rule in found["violations"] for node in rule["nodes"]]
+
+    return examine
+
+
+@pytest.fixture(params=["light", "dark"])
+def scheme(request, browser):
+    feature = {"name": "prefers-color-scheme", "value": request.param}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    yield request.param
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_the_empty_page_and_the_keys(page, scheme, violations):
+    assert violations(page) == []
+    press(page, "?")
+    until(page, lambda: page.execute_script("return document.querySelector('dialog[open]') !== null"))
+    assert violations(page) == []
+    press(page, Keys.ESCAPE)
+
+
+def test_a_film_with_its_map_beside_a_refused_one(page, scheme, violations, film, tmp_path):
+    letter = tmp_path / "letter.txt"
+    letter.write_text("This is no film.")
+    choose(page, film, letter)
+    until(page, lambda: settled(page) and len(texts(page, ".films li")) == 2)
+    assert violations(page) == []
+    press(page, "m")
+    assert page.find_element(By.ID, "map").is_displayed()
+    assert violations(page) == []
+    press(page, Keys.ARROW_RIGHT)
+    assert "unsupported-format" in text(page, "#message")
+    assert violations(page) == []
+
+
+def test_a_film_that_can_be_changed_and_scored_against_advice(gated_page, scheme, violations, tmp_path):
+    grey = np.random.default_rng(1).normal(220, 3, (64, 48)).astype(np.uint8)
+    Image.fromarray(grey).save(tmp_path / "bright.png")
+    choose(gated_page, tmp_path / "bright.png")
+    until(gated_page, lambda: texts(gated_page, "#message button")[-1:] == ["Score it anyway"])
+    until(gated_page, lambda: gated_page.find_element(By.ID, "picture").get_property("naturalWidth") == 48)
+    assert violations(gated_page) == []
+    gated_page.execute_script("document.querySelector('#message button:last-of-type').click()")
+    until(gated_page, lambda: len(texts(gated_page, ".row")) == 6)
+    assert violations(gated_page) == []
+
+
+def test_the_question_for_a_token(browser, serve_http, scheme, violations, film):
+    browser.get(serve_http(token="correct-horse-battery").url)
+    choose(browser, film)
+    until(browser, lambda: browser.execute_script("return document.getElementById('token').open"))
+    assert violations(browser) == []
+
+
+def test_the_reference(browser, server, scheme, violations):
+    browser.get(f"{server.url}/reference")
+    assert violations(browser) == []
