@@ -13,7 +13,7 @@ from pathlib import Path
 
 from xraytransfer.errors import ExportError
 from xraytransfer.files import write_bytes
-from xraytransfer.model_file import INPUT, ModelDescription, describe
+from xraytransfer.model_file import INPUT, ModelDescription, read
 from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS
 
 __all__ = ["config_text", "write_repository"]
@@ -24,13 +24,13 @@ _QUEUE_DELAY_MICROSECONDS = 2000
 """Two milliseconds: less than one film takes to decode, enough for a batch to gather under load."""
 
 
-def write_repository(model: Path, repository: Path) -> Path:
+def write_repository(model: str | Path, repository: Path) -> Path:
     """Write ``REPOSITORY/NAME/config.pbtxt`` and ``REPOSITORY/NAME/1/model.onnx``.
 
     Parameters
     ----------
-    model : Path
-        A model file.
+    model : str or Path
+        A model file or the name of a shipped model.
     repository : Path
         Made where absent; other models in it stay.
 
@@ -42,17 +42,16 @@ def write_repository(model: Path, repository: Path) -> Path:
     Raises
     ------
     ModelFileError
-        Not a model file.
+        Not a model file, or damaged.
     ExportError
         The repository cannot be written, or the model's name is no name for a folder.
     """
-    description = describe(model)
+    description, graph = read(model, verify=True)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", description.name):
         raise ExportError(f"{description.name!r} cannot name a Triton model; export with --name of letters and digits")
     folder = repository / description.name
     try:
         (folder / "1").mkdir(parents=True, exist_ok=True)
-        graph = model.read_bytes()
     except OSError as error:
         raise ExportError(f"{folder}: cannot be written: {error.strerror}") from error
     write_bytes(folder / "1" / "model.onnx", graph, error=ExportError)
@@ -73,7 +72,12 @@ def config_text(description: ModelDescription) -> str:
     Notes
     -----
     Triton batches only requests of one shape: clients that resize films to the model's resolution first get
-    batches, and the same answers. Height and width are free all the same.
+    batches, and the same answers. Height and width are free all the same, unless the file's input is fixed: then
+    every request has one shape, and Triton refuses others.
+
+    Each GPU has one instance, or the processor where there is none: an instance uses all cores. Before a model is
+    ready, it scores a black film alone and in each batch that is preferred, so that no request waits for the first
+    choice of kernels.
     """
     observations, members = len(description.observations), len(description.members)
     name = os.fspath(description.name)
@@ -100,8 +104,24 @@ dynamic_batching {{
   preferred_batch_size: {list(_PREFERRED_BATCHES)}
   max_queue_delay_microseconds: {_QUEUE_DELAY_MICROSECONDS}
 }}
+instance_group [
+  {{ kind: KIND_AUTO count: 1 }}
+]
+model_warmup [
+{_warm_up(description)}
+]
 version_policy: {{ latest: {{ num_versions: 1 }} }}
 """
+
+
+def _warm_up(description: ModelDescription) -> str:
+    """Return a black film at the model's resolution for each size of a batch."""
+    rows, columns = description.resolution
+    film = f"{{ data_type: {_input_type(description)} dims: [ 1, {rows}, {columns} ] zero_data: true }}"
+    return ",\n".join(
+        f'  {{ name: "batch of {size}" batch_size: {size} inputs {{ key: "{INPUT}" value: {film} }} }}'
+        for size in (1, *_PREFERRED_BATCHES)
+    )
 
 
 def _input_type(description: ModelDescription) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from xraytransfer import model_file, runtime
 from xraytransfer.constants import DECODING, UNINTENDED_FILMS
 from xraytransfer.errors import DeviceError, RadiographError
+from xraytransfer.execution_providers import CPU, USUAL_BATCH, gpu_batches
 from xraytransfer.ordered_threads import in_order
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
 from xraytransfer.quality_gate import CURES, QUALITY_GATE_OUTPUTS, QualityGateResult, find_all_faults
@@ -32,9 +33,6 @@ if TYPE_CHECKING:  # the reader is loaded beside the model, not before it
     Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Dataset | Radiograph
 
 __all__ = ["Classifier", "load"]
-
-CPU_PROVIDER = "CPUExecutionProvider"
-DEFAULT_BATCH = 16
 
 
 def load(
@@ -103,8 +101,9 @@ class Classifier:
             raise DeviceError(f"threads is {threads}, expected at least 1")
         self.description, data = model_file.read(model, verify=True)
         self._threads = threads or runtime.cpu_limit()
-        self._session, self.provider = runtime.open_session(data, device, self._threads)
-        self._data: bytes | None = data if self.provider == CPU_PROVIDER and self._threads > 1 else None
+        sizes = runtime.film_sizes(self.description)
+        self._session, self.provider = runtime.open_session(data, device, self._threads, sizes=sizes)
+        self._data: bytes | None = data if self.provider == CPU and self._threads > 1 else None
         self._narrow_session = self._session if self._threads == 1 else None
         self._lock = Lock()
         self._quality_gate = self.description.quality_gate
@@ -112,7 +111,7 @@ class Classifier:
         self._thresholds = tuple(self.description.thresholds())
         self._identity = ModelIdentity(self.description.name, self.description.version, self.description.sha256)
         runtime.check_outputs(self._session, self.description)
-        if self.provider != CPU_PROVIDER:  # where kernels and their precision are the provider's own
+        if self.provider != CPU:  # where kernels and their precision are the provider's own
             self.self_test()
 
     def self_test(self) -> float | None:
@@ -274,7 +273,7 @@ class Classifier:
             raise TypeError(f"sources is one {type(sources).__name__}: pass a list of films, or call predict")
         if decode not in DECODING:
             raise ValueError(f"decode is {decode!r}; expected {' or '.join(DECODING)}")
-        size = (1 if self.provider == CPU_PROVIDER else DEFAULT_BATCH) if batch_size is None else batch_size
+        size = (1 if self.provider == CPU else USUAL_BATCH) if batch_size is None else batch_size
         workers = self._threads if workers is None else workers
         if size < 1 or workers < 1:
             raise ValueError("batch_size and workers must be at least 1")
@@ -294,7 +293,7 @@ class Classifier:
         """Read films in threads, and score them side by side, or where that is slower in batches of `size`."""
         films, threads = _share_threads(sources, workers)
         read = partial(read, threads=threads)
-        if self.provider != CPU_PROVIDER or size > 1:
+        if self.provider != CPU or size > 1:
             yield from self._in_batches(in_order(read, films, workers, ahead=workers + size), size, keep_pixels)
             return
         narrow = self._session_for_one_thread()
@@ -372,14 +371,16 @@ class Classifier:
 
     def _run(self, session: Any, outputs: Sequence[str], films: Sequence[Radiograph]) -> list[Any]:
         """Return some outputs of the graph for a batch."""
+        batch, names = self._batch(films), list(outputs)
+        parts = [(batch, len(batch))] if self.provider == CPU else gpu_batches(batch)
         try:
-            answers: list[Any] = session.run(list(outputs), {model_file.INPUT: self._batch(films)})
+            answers = [(session.run(names, {model_file.INPUT: part}), count) for part, count in parts]
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise DeviceError(
                 f"scoring {len(films)} films together on {self.provider} failed: {str(error).strip()[:300]}; "
                 "try a smaller batch, or device cpu"
             ) from error
-        return answers
+        return [np.concatenate([answer[i][:count] for answer, count in answers]) for i in range(len(names))]
 
     def _record(self, film: Radiograph) -> dict[str, Any]:
         """Return what a prediction says of a film; a film smaller than the model's input is noted."""

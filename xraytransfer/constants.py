@@ -6,6 +6,7 @@ __all__ = [
     "FORMATS",
     "INTENDED_USE",
     "NOT_INTENDED_USE",
+    "OLDEST_ONNX_RUNTIME",
     "RESEARCH_NOTICE",
     "RESUMABLE",
     "UNINTENDED_FILMS",
@@ -13,6 +14,9 @@ __all__ = [
 
 DEVICES = ("auto", "cuda", "tensorrt", "cpu")
 """Devices that a model can run on; ``auto`` takes the GPU where one works."""
+
+OLDEST_ONNX_RUNTIME = (1, 20)
+"""The oldest version that this package works with; as in pyproject.toml."""
 
 DECODING = ("full", "reduced")
 """Resolutions at which compressed films are decoded."""

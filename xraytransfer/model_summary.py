@@ -96,7 +96,7 @@ def verified(model: str | os.PathLike[str], device: str = "auto") -> str:
         The device asked for does not run, or computes something else than the file's self-test states.
     """
     description, data = model_file.read(model, verify=True)
-    session, provider = runtime.open_session(data, device)
+    session, provider = runtime.open_session(data, device, sizes=runtime.film_sizes(description))
     runtime.check_outputs(session, description)
     probability, members, maps = session.run(list(model_file.OUTPUTS), {model_file.INPUT: runtime.ramp(session)})
     count = len(description.observations)

@@ -13,6 +13,7 @@ import ctypes
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,15 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from xraytransfer.constants import DEVICES
+from xraytransfer.constants import DEVICES, OLDEST_ONNX_RUNTIME
 from xraytransfer.errors import DeviceError, ModelFileError
+from xraytransfer.execution_providers import CPU, Provider, gpu_provider, gpu_providers, without_profile
 from xraytransfer.model_file import INPUT, OUTPUTS, ModelDescription
 from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS
 
-__all__ = ["check_device", "check_outputs", "cpu_limit", "gpu_problem", "open_session", "ramp"]
+__all__ = ["check_device", "check_outputs", "cpu_limit", "film_sizes", "gpu_problem", "open_session", "ramp"]
 
-_CPU = "CPUExecutionProvider"
-_CUDA: tuple[str, dict[str, str]] = (
-    "CUDAExecutionProvider",
-    # TF32 moves probabilities by 1e-3, and an exhaustive search for algorithms makes first runs slow
-    {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
-)
-_TENSORRT: tuple[str, dict[str, str]] = ("TensorrtExecutionProvider", {})
+_RAMP_SIZE = (300, 200)
 _CURE = (
     "install NVIDIA's driver and the CUDA libraries (pip install 'xraytransfer[gpu]'), "
     "see `xraytransfer doctor`, or use --device cpu"
@@ -46,7 +42,11 @@ if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":  # see `xraytransfer`; for pr
 
 
 def open_session(
-    model: bytes | str | os.PathLike[str], device: str = "auto", threads: int | None = None
+    model: bytes | str | os.PathLike[str],
+    device: str = "auto",
+    threads: int | None = None,
+    *,
+    sizes: Sequence[tuple[int, int]] = (),
 ) -> tuple[ort.InferenceSession, str]:
     """Open a model for scoring, and return the execution provider that runs it.
 
@@ -58,6 +58,8 @@ def open_session(
         ``auto`` takes CUDA where a session really scores on it, else the CPU.
     threads : int, optional
         Threads within one call on the CPU; `cpu_limit()` where absent.
+    sizes : sequence of (int, int)
+        Rows and columns of the films that will be scored, as `film_sizes` returns them: TensorRT compiles for them.
 
     Returns
     -------
@@ -68,25 +70,27 @@ def open_session(
     Raises
     ------
     DeviceError
-        `device` is unknown, or was asked for and does not run; the message says why and what to do.
+        `device` is unknown, or was asked for and does not run, or this ONNX Runtime is too old; the message says why
+        and what to do.
     ModelFileError
         ONNX Runtime cannot load the graph, or its inputs and outputs are not those of a model file.
     """
+    _check_version()
     problem = check_device(device)
     if device == "cpu":
-        return _checked(_create(model, [_CPU], threads)), _CPU
+        return _checked(_create(model, [CPU], threads)), CPU
     if problem is None:
         preload = getattr(ort, "preload_dlls", None)  # absent before ONNX Runtime 1.21
         if preload is not None:
             preload()
         try:
-            return _open_on_gpu(model, device, threads)
+            return _open_on_gpu(model, device, threads, sizes)
         except DeviceError as error:
             problem = str(error)
     if device != "auto":
         raise DeviceError(f"--device {device}: {problem}; {_CURE}")
     _log.debug("scoring on the CPU: %s", problem)
-    return _checked(_create(model, [_CPU], threads)), _CPU
+    return _checked(_create(model, [CPU], threads)), CPU
 
 
 def check_device(device: str) -> str | None:
@@ -111,7 +115,7 @@ def check_device(device: str) -> str | None:
         raise DeviceError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
     if device == "cpu":
         return None
-    name = _providers(device)[0][0]
+    name = gpu_provider(device)
     problem = gpu_problem()
     if problem is None and name not in ort.get_available_providers():
         problem = f"this build of ONNX Runtime has no {name}"
@@ -120,21 +124,27 @@ def check_device(device: str) -> str | None:
     return problem
 
 
-def _providers(device: str) -> list[tuple[str, dict[str, str]]]:
-    """Return the GPU's providers for a device, the preferred one first."""
-    return [_TENSORRT, _CUDA] if device == "tensorrt" else [_CUDA]
+def _check_version() -> None:
+    """Refuse an ONNX Runtime that pip would not have installed beside this package."""
+    parts = ort.__version__.split(".")
+    if tuple(int(part) for part in parts[:2]) < OLDEST_ONNX_RUNTIME:
+        oldest = ".".join(map(str, OLDEST_ONNX_RUNTIME))
+        raise DeviceError(
+            f"ONNX Runtime {ort.__version__} is installed, xraytransfer needs {oldest} or newer: run `pip install "
+            f"--upgrade onnxruntime` (or onnxruntime-gpu: whichever `xraytransfer doctor` lists)"
+        )
 
 
 def _open_on_gpu(
-    model: bytes | str | os.PathLike[str], device: str, threads: int | None
+    model: bytes | str | os.PathLike[str], device: str, threads: int | None, sizes: Sequence[tuple[int, int]]
 ) -> tuple[ort.InferenceSession, str]:
     """Open on TensorRT or CUDA; raise DeviceError if another provider than the chosen one scores."""
-    providers = _providers(device)
-    name = providers[0][0]
+    name = gpu_provider(device)
     # operations without a GPU kernel (shapes, the antialiased resize) stay on the CPU provider, so
     # session.disable_cpu_ep_fallback would refuse every model; the session's own list is the proof
     try:
-        session = _new(model, [*providers, _CPU], threads)
+        data = model if isinstance(model, bytes) else Path(model).read_bytes()
+        session = _new_with_shapes(data, gpu_providers(device, data, sizes), threads)
         running = session.get_providers()[0]
         if running == name:
             _checked(session)
@@ -142,9 +152,24 @@ def _open_on_gpu(
             return session, name
     except ModelFileError:
         raise
+    except OSError as error:
+        raise ModelFileError(f"{model!s}: the model cannot be read: {error.strerror}") from error
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise DeviceError(f"{name} fails: {_first_line(error)}") from error
     raise DeviceError(f"{name} could not be loaded, the session runs on {running}")
+
+
+def _new_with_shapes(model: bytes, providers: list[Provider], threads: int | None) -> ort.InferenceSession:
+    """Open with the shapes that TensorRT compiles for, and without where it takes only a part of the graph."""
+    try:
+        return _new(model, [*providers, CPU], threads)
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        plain = without_profile(providers)
+        # TensorRT's parts of a graph that it cannot take whole have inputs of their own, whose shapes nobody knows
+        if plain == providers or "dynamic shape inputs" not in str(error):
+            raise
+        _log.warning("TensorRT takes this model only in parts: it compiles when films come, not at the start")
+        return _new(model, [*plain, CPU], threads)
 
 
 def _create(model: bytes | str | os.PathLike[str], providers: list[Any], threads: int | None) -> ort.InferenceSession:
@@ -204,9 +229,19 @@ def ramp(session: ort.InferenceSession) -> NDArray[Any]:
         uint8 or float32, shape (1, 1, rows, columns).
     """
     (entry,) = session.get_inputs()
-    rows, columns = (side if isinstance(side, int) else 300 - 100 * axis for axis, side in enumerate(entry.shape[2:]))
+    rows, columns = (
+        side if isinstance(side, int) else free for side, free in zip(entry.shape[2:], _RAMP_SIZE, strict=True)
+    )
     levels = np.linspace(0, 255, rows * columns).reshape(1, 1, rows, columns).astype(np.uint8)
     return levels.astype(np.float32) if entry.type == "tensor(float)" else levels
+
+
+def film_sizes(description: ModelDescription) -> list[tuple[int, int]]:
+    """Return rows and columns of all that a model is given: films at its resolution first, its self-test, a ramp."""
+    if description.fixed_input:
+        return [description.resolution]
+    test = description.self_test
+    return [description.resolution, _RAMP_SIZE, *([(test.rows, test.columns)] if test else [])]
 
 
 def check_outputs(session: ort.InferenceSession, description: ModelDescription) -> None:

@@ -186,11 +186,9 @@ def _computed_weights(graph: onnx.GraphProto, axis: str, size: int) -> str:
     reach = add("Mul", [add("Max", [length, scale], "longer"), two], "reach")
     inside = add("Sub", [reach, add("Abs", [apart], "distance")], "inside")
     numerator = add("Max", [inside, zero], "numerator")
-    total = add("ReduceSum", [numerator, constant("summed", [along])], "sum", keepdims=1)
-    parts = [
-        add("Cast", [name], f"{name.rpartition('/')[2]}_float", to=TensorProto.FLOAT) for name in (numerator, total)
-    ]
-    steps = add("Mul", [add("Div", parts, "quotient"), "resize/steps"], "steps")
+    exact = add("Cast", [numerator], "numerator_float", to=TensorProto.FLOAT)
+    total = add("ReduceSum", [exact, constant("summed", [along])], "sum", keepdims=1)
+    steps = add("Mul", [add("Div", [exact, total], "quotient"), "resize/steps"], "steps")
     whole = add("Floor", [add("Add", [steps, "resize/half_step"], "half_up")], "whole_steps")
     return add("Mul", [whole, "resize/step"], "weights")
 

@@ -18,6 +18,7 @@ from xraytransfer.export.graph.resizing import (
     GATE_PIXELS,
     PIXELS,
     add_any_input,
+    add_constant,
     add_fixed_input,
     add_fixed_resize,
 )
@@ -97,6 +98,7 @@ def with_fixed_input(model: onnx.ModelProto, resolution: tuple[int, int], *, kin
     del new.graph.node[:], new.graph.input[:]
     add_fixed_input(new.graph, resolution, kind=kind)
     new.graph.node.extend(node for node in nodes if PIXELS not in node.output)
+    _plain_constant_channels(new.graph)
     _drop_unused(new.graph)
     lower_opset(new)
     return new
@@ -132,6 +134,25 @@ def with_float32_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     del new.graph.node[:]
     new.graph.node.extend(nodes)
     return new
+
+
+def _plain_constant_channels(graph: onnx.GraphProto) -> None:
+    """Replace a number that is expanded to another tensor's shape by that tensor times 0, plus the number.
+
+    Networks with a constant channel beside the film have one: ``Expand(number, Shape(film))`` is shape arithmetic.
+    """
+    shaped = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Shape"}
+    numbers = {tensor.name for tensor in graph.initializer if not tensor.dims}
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "Expand" or node.input[1] not in shaped or node.input[0] not in numbers:
+            nodes.append(node)
+            continue
+        (number, shape), (target,) = node.input, node.output
+        zero, zeros = add_constant(graph, f"{target}/zero", np.array(0, np.float32)), f"{target}/zeros"
+        nodes.append(onnx.helper.make_node("Mul", [shaped[shape], zero], [zeros], zeros))
+        nodes.append(onnx.helper.make_node("Add", [zeros, number], [target], target))
+    _replace(graph.node, nodes)
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

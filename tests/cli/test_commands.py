@@ -199,7 +199,7 @@ def test_doctor_compares_a_gpu_with_the_cpu(monkeypatch):
 
     real = runtime.open_session
 
-    def opened(data, device="auto", threads=None):
+    def opened(data, device="auto", threads=None, sizes=()):
         return real(data, "cpu", threads)[0], "CPUExecutionProvider" if device == "cpu" else "CUDAExecutionProvider"
 
     small = model_file.shipped_models()["default-small"]

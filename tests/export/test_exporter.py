@@ -119,10 +119,10 @@ def test_answers_are_those_of_the_checkpoints(exported, toy_runs):
                 logits = run.load_network(checkpoint)(torch.from_numpy(pixels.copy())[None, None].float())
             expected.append(torch.sigmoid(logits)[0].numpy())
     # an enlarged film may differ by one grey level, a shrunk one in a few pixels
-    np.testing.assert_allclose(prediction.member_probability, expected, atol=1e-3)
+    np.testing.assert_allclose(prediction.raw_member_probability, expected, atol=1e-3)
     document = describe(path).document
     a, b, c = (np.array(document["calibration"]["parameters"][key]) for key in "abc")
-    p = prediction.member_probability.mean(axis=0).astype(float)
+    p = prediction.raw_member_probability.mean(axis=0).astype(float)
     calibrated = 1 / (1 + np.exp(-(a * np.log(p) - b * np.log1p(-p) + c)))
     np.testing.assert_allclose(prediction.probability, calibrated, atol=1e-4)  # float32 logarithms
 

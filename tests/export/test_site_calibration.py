@@ -16,6 +16,8 @@ from xraytransfer.export.exporter import export_runs
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.site_calibration import calibrate_site, read_labels
 from xraytransfer.model_file import describe, read
+from xraytransfer.model_summary import verified
+from xraytransfer.runtime import open_session
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,10 @@ def test_copy_holds_the_sites_numbers(model, table, tmp_path):
     assert describe(tmp_path / "again.onnx").version.count("+site.") == 1
     calibrate_site(model, table, tmp_path / "named.onnx", version="2027", device="cpu")
     assert describe(tmp_path / "named.onnx").version == "2027"
+    assert "self-test: " in verified(out, "cpu")
+    test = describe(out).self_test
+    assert test.difference(open_session(out, "cpu")[0]) <= 1e-6
+    assert test.difference(open_session(model, "cpu")[0]) > 1e-3  # it is the copy's, not the original's
     a, before_a = (d.document["calibration"]["parameters"]["a"] for d in (after, before))
     assert a[1] != before_a[1]
     assert [a[i] for i in (0, 2, 3, 4, 5)] == [1.0] * 5

@@ -22,6 +22,7 @@ __all__ = ["clashing_distributions", "doctor", "page"]
 _PACKAGES = ("numpy", "pydicom", "pillow", "imagecodecs", "pylibjpeg", "click")
 _EXTRAS = ("torch", "timm", "onnx", "starlette", "pynetdicom", "highdicom")
 _ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+_LARGE_FILM = (2500, 2048)
 _WITH_CUDA = (("linux", "x86_64"), ("win32", "AMD64"))
 
 
@@ -110,7 +111,8 @@ def _devices() -> list[str]:
     # where there is no driver, the first line has said why the others do not run
     for device in ("cpu",) if problem else ("cpu", "cuda", "tensorrt"):
         try:
-            session, provider = runtime.open_session(shipped[0].read_bytes(), device)
+            sizes = [*runtime.film_sizes(model_file.describe(shipped[0])), _LARGE_FILM]
+            session, provider = runtime.open_session(shipped[0].read_bytes(), device, sizes=sizes)
             lines.append(f"--device {device}: works ({provider}){_unlike_the_cpu(session, provider)}")
         except XrayTransferError as error:
             lines.append(f"--device {device}: {str(error).removeprefix(f'--device {device}: ')}")
@@ -125,10 +127,12 @@ def _unlike_the_cpu(session: ort.InferenceSession, provider: str) -> str:
     if provider == "CPUExecutionProvider":
         return ""
     shipped = next(iter(model_file.shipped_models().values()))
-    film = made_picture(2500, 2048, 2)[None, None]
+    rows, columns = _LARGE_FILM
+    film = made_picture(rows, columns, 2)[None, None]
     sessions = (session, runtime.open_session(shipped.read_bytes(), "cpu")[0])
     ours, right = (each.run(["probability"], {model_file.INPUT: film})[0] for each in sessions)
-    return f"; a probability of a film of 2500 x 2048 pixels differs from the CPU's by {abs(ours - right).max():.1e}"
+    difference = abs(ours - right).max()
+    return f"; a probability of a film of {rows} x {columns} pixels differs from the CPU's by {difference:.1e}"
 
 
 def _models() -> tuple[list[str], bool]:

@@ -120,6 +120,20 @@ def renew(model: str, output: Path, overwrite: bool) -> None:
 
 
 @models.command()
+@click.argument("model", default="default")
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True,
+              help="The model repository; other models in it stay.")  # fmt: skip
+def triton(model: str, output: Path) -> None:
+    """Write a model repository for Triton that serves MODEL.
+
+    Triton batches every request where MODEL has a fixed input: `xraytransfer models fixed` makes one.
+    """
+    from xraytransfer.export.triton import write_repository
+
+    click.echo(f"Triton: {write_repository(model, output)}")
+
+
+@models.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--original", help="The model that FILE was made of.  [default: the shipped one that it names]")
 @click.option("-o", "--output", type=FILE, help="Where the sealed file is written.  [default: FILE is replaced]")

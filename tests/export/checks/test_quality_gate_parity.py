@@ -83,7 +83,7 @@ def test_the_description_fulfils_the_schema_and_holds_no_more_than_readers_need(
     jsonschema = pytest.importorskip("jsonschema")
     document = read(exported, verify=True)[0].document
     jsonschema.validate(document, schema())
-    assert document["schema_version"] == 2
+    assert document["schema_version"] == 3
     assert document["acceptance"]["kinds"] == list(KINDS)
     assert "split" not in document["acceptance"]
 
