@@ -152,6 +152,12 @@ class DicomSettings:
         "--allow-ae", (), metavar="AETITLE", help="AE title that may send films. Repeatable."
     )
     any_caller: bool = option("--allow-any-ae", False, help="Let every AE title send films, from any machine.")
+    other_objects: str = option(
+        "--dicom-other",
+        "refuse",
+        type=click.Choice(["refuse", "drop"]),
+        help="Objects of SOP classes that hold no films: refuse them in negotiation, or accept and drop them.",
+    )
     structured_report: bool = option(
         "--no-sr", True, is_flag=True, convert=operator.not_, help="Send no structured reports."
     )
@@ -237,6 +243,8 @@ class DicomSettings:
             raise ServeError("the same destination is given twice")
         if not (self.structured_report or self.secondary_capture):
             raise ServeError("nothing to send: both the structured report and the secondary capture are off")
+        if self.other_objects not in ("refuse", "drop"):
+            raise ServeError(f"objects of other SOP classes: {self.other_objects!r}; expected refuse or drop")
         if not 0 <= self.port <= 65535:
             raise ServeError(f"DICOM port {self.port}: expected 0 to 65535")
         check_at_least_one(self, "max_object_bytes", "max_associations", "capacity", "max_attempts")
