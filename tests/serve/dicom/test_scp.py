@@ -633,6 +633,53 @@ def test_results_for_a_destination_that_was_renamed_are_redirected_and_delivered
     assert len(pacs.kept) == 1
 
 
+_SCHEMA_OF_0_1 = """
+CREATE TABLE film (
+    id INTEGER PRIMARY KEY, file TEXT NOT NULL, digest TEXT NOT NULL, state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0);
+CREATE UNIQUE INDEX waiting ON film (digest) WHERE state = 'received';
+CREATE TABLE delivery (
+    id INTEGER PRIMARY KEY, film INTEGER NOT NULL REFERENCES film (id), file TEXT NOT NULL,
+    sop_class_uid TEXT NOT NULL, sop_instance_uid TEXT NOT NULL, destination TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting', attempts INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0);
+CREATE INDEX undelivered ON delivery (destination, due);
+CREATE TABLE first_scored (uid TEXT PRIMARY KEY, at TEXT NOT NULL);
+CREATE TABLE total (name TEXT PRIMARY KEY, films INTEGER NOT NULL);
+"""
+
+
+def test_a_spool_of_version_0_1_is_delivered(start: Any, pacs: Pacs, tmp_path: Path) -> None:
+    result, waiting = make_film(1, SOPClassUID=SecondaryCaptureImageStorage), make_film(2)
+    folder = tmp_path / "spool"
+    for part in ("", "files", "dead"):
+        (folder / part).mkdir(mode=0o700)
+    for name, dataset in (("a" * 32, result), ("b" * 32, waiting)):
+        dataset.save_as(folder / "files" / f"{name}.dcm", enforce_file_format=True)
+    database = sqlite3.connect(folder / "spool.sqlite3")
+    database.executescript(f"PRAGMA journal_mode = WAL; {_SCHEMA_OF_0_1}")
+    database.execute("INSERT INTO film VALUES (1, ?, 'digest', 'scored', 1, 0)", [f"{'c' * 32}.dcm"])
+    database.execute("INSERT INTO film VALUES (2, ?, 'other', 'received', 0, 0)", [f"{'b' * 32}.dcm"])
+    uids = [result.SOPClassUID, result.SOPInstanceUID]
+    destination = f"PACS@127.0.0.1:{pacs.port}"
+    database.execute(
+        "INSERT INTO delivery VALUES (7, 1, ?, ?, ?, ?, 'waiting', 2, ?)",
+        [f"{'a' * 32}.dcm", *uids, destination, time.time() - 5],
+    )
+    database.execute("INSERT INTO first_scored VALUES (?, ?)", [waiting.SOPInstanceUID, "2026-11-01T10:00:00+00:00"])
+    database.execute("INSERT INTO total VALUES ('received', 2)")
+    database.commit()
+    database.close()
+    service = start()
+    wait_for(lambda: service.counts()["sent_total"] == 2)
+    assert result.SOPInstanceUID in pacs.kept
+    assert sorted(kept.SOPClassUID.name for kept in pacs.kept.values()) == [
+        "Comprehensive 3D SR Storage",
+        "Secondary Capture Image Storage",
+    ]
+    assert service.counts()["received_total"] == 2
+    assert list((folder / "files").iterdir()) == []
+
+
 def test_what_stands_at_a_destination_is_said(start: Any, pacs: Pacs, caplog: Any) -> None:
     caplog.set_level(logging.INFO)
     deaf = AE("DEAF")
