@@ -12,6 +12,8 @@ bytes are files. The order of writing makes each step safe against a process or 
 
 File names are random, and rows hold digests and our own UIDs: neither tells who the patient is. The folder
 belongs to its user alone (0700). What cannot be handled is put into ``dead``, with a note that says why.
+
+The file is over 300 lines long because every change of state is made here, under one lock.
 """
 
 from __future__ import annotations

@@ -13,6 +13,12 @@ pytest.importorskip("httpx")
 
 import httpx
 
+# pynetdicom leaves the socket of a connection that failed to the garbage collector.
+pytestmark = [
+    pytest.mark.usefixtures("sockets_collected"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <s(ocket|sl):pytest.PytestUnraisableExceptionWarning"),
+]
+
 
 def test_readyz(serve_http: Any, dicom_side: Any, tmp_path: Path) -> None:
     server, service = serve_http(), dicom_side("AWAY@127.0.0.1:1")
