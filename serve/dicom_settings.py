@@ -22,7 +22,7 @@ __all__ = ["Destination", "DicomSettings", "dicom_settings_from"]
 
 # PS3.5 table 6.2-1: 16 characters of the default repertoire, no backslash, no control characters
 _AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")
-_NODE = re.compile(r"(?P<ae>[^@]+)@(?P<host>[^@]+):(?P<port>[0-9]{1,5})")
+_NODE = re.compile(r"(?:(?P<scheme>dicoms?)://)?(?P<ae>[^@]+)@(?P<host>[^@]+):(?P<port>[0-9]{1,5})")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class Destination:
         The node's; empty and 0 for a DICOMweb service.
     url : str
         The DICOMweb service's root; empty for a node.
+    tls : bool or None
+        Whether the node is sent to by TLS: ``dicoms://`` before it, or ``dicom://``. None: by TLS where authorities
+        are given.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Destination:
     host: str = ""
     port: int = 0
     url: str = ""
+    tls: bool | None = None
 
     @classmethod
     def parse(cls, text: str) -> Destination:
@@ -65,7 +69,8 @@ class Destination:
         if node is None or not 0 < int(node["port"]) < 65536:
             raise ServeError(f"{text}: expected AETITLE@host:port, or the URL of a DICOMweb service")
         _check_ae_title(node["ae"])
-        return cls(name=text, ae_title=node["ae"], host=node["host"].strip("[]"), port=int(node["port"]))
+        tls = None if node["scheme"] is None else node["scheme"] == "dicoms"
+        return cls(name=text, ae_title=node["ae"], host=node["host"].strip("[]"), port=int(node["port"]), tls=tls)
 
 
 def _check_ae_title(text: str) -> None:
@@ -121,7 +126,8 @@ class DicomSettings:
         Sent to DICOMweb destinations as ``Authorization: Bearer <token>``.
     tls_certificate, tls_key, tls_authorities : Path or None
         PEM files. With certificate and key the server speaks TLS; with authorities, callers must show a
-        certificate of theirs, and nodes are sent to by TLS (PS3.15 B.9, B.12).
+        certificate of theirs, and nodes are sent to by TLS unless ``dicom://``
+        stands before them (PS3.15 B.9, B.12).
 
     Raises
     ------
@@ -139,7 +145,8 @@ class DicomSettings:
         multiple=True,
         metavar="NODE",
         convert=_parse_destinations,
-        help="Send results here: AETITLE@host:port, or the URL of a DICOMweb service. Repeatable.",
+        help="Send results here: AETITLE@host:port, or the URL of a DICOMweb service. Repeatable. "
+        "dicom:// before a node says without TLS, dicoms:// with it.",
     )
     host: str = option("--dicom-host", "127.0.0.1", help="Address to receive films on.")
     port: int = option(
@@ -152,6 +159,12 @@ class DicomSettings:
         "--allow-ae", (), metavar="AETITLE", help="AE title that may send films. Repeatable."
     )
     any_caller: bool = option("--allow-any-ae", False, help="Let every AE title send films, from any machine.")
+    other_objects: str = option(
+        "--dicom-other",
+        "refuse",
+        type=click.Choice(["refuse", "drop"]),
+        help="Objects of SOP classes that hold no films: refuse them in negotiation, or accept and drop them.",
+    )
     structured_report: bool = option(
         "--no-sr", True, is_flag=True, convert=operator.not_, help="Send no structured reports."
     )
@@ -237,9 +250,13 @@ class DicomSettings:
             raise ServeError("the same destination is given twice")
         if not (self.structured_report or self.secondary_capture):
             raise ServeError("nothing to send: both the structured report and the secondary capture are off")
+        if self.other_objects not in ("refuse", "drop"):
+            raise ServeError(f"objects of other SOP classes: {self.other_objects!r}; expected refuse or drop")
         if not 0 <= self.port <= 65535:
             raise ServeError(f"DICOM port {self.port}: expected 0 to 65535")
         check_at_least_one(self, "max_object_bytes", "max_associations", "capacity", "max_attempts")
+        if self.tls_authorities is None and any(destination.tls for destination in self.destinations):
+            raise ServeError("dicoms:// needs --dicom-tls-authorities: who must have signed the node's certificate")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ServeError("TLS needs both a certificate and a key")
         if not (self.callers or self.any_caller or self.on_loopback):

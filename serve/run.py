@@ -17,7 +17,6 @@ from xraytransfer.errors import RadiographError, ServeError
 from xraytransfer.serve.engine import Engine
 from xraytransfer.serve.log import log
 from xraytransfer.serve.metrics import Metrics
-from xraytransfer.serve.spool_room import spool_problem
 from xraytransfer.serve.web.app import create_app
 from xraytransfer.serve.web.connections import raise_open_files, watch_connections
 
@@ -139,7 +138,7 @@ def run(settings: Settings, dicom: DicomSettings | None = None) -> None:
 
             service = stack.enter_context(closing(DicomService(dicom, engine, metrics)))
             service.start()
-            server.readiness.checks.append(lambda: spool_problem(dicom, service.counts()))
+            server.readiness.checks.append(lambda: service.state().problem)
         listener = stack.enter_context(_listen(settings))
         log.info(
             "%s on %s, %d side by side, batches of %d; listening on %s://%s:%d",

@@ -9,6 +9,7 @@ Objects are not decoded here: their bytes go to the spool as they arrive. `STATU
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 import zlib
 from io import BytesIO
@@ -26,7 +27,7 @@ from pydicom.uid import (
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
 )
-from pynetdicom import AE, evt
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from xraytransfer.errors import ServeError
@@ -41,6 +42,7 @@ from xraytransfer.serve.spool.spool import SpoolFullError
 if TYPE_CHECKING:
     from pynetdicom.transport import ThreadedAssociationServer
 
+    from xraytransfer.serve.dicom.events import DicomEvents
     from xraytransfer.serve.dicom_settings import DicomSettings
     from xraytransfer.serve.spool.spool import Spool
 
@@ -61,7 +63,7 @@ TRANSFER_SYNTAXES = tuple(SYNTAXES)
 """Transfer syntaxes accepted for each of them: all that `xraytransfer.read_radiograph` decodes."""
 
 STATUSES = {
-    0x0000: "stored in the queue",
+    0x0000: "stored in the queue; dropped, where `--dicom-other drop` says so",
     0x0122: "SOP class not agreed on in the association",
     0xA700: "out of resources: queue or disk full",
     0xA900: "the data set's SOP class or instance differs from the command's",
@@ -86,7 +88,7 @@ def application_entity(settings: DicomSettings) -> AE:
     return entity
 
 
-def start_scp(settings: DicomSettings, spool: Spool) -> ThreadedAssociationServer:
+def start_scp(settings: DicomSettings, spool: Spool, events: DicomEvents) -> ThreadedAssociationServer:
     """Listen for films; return the running server (``.server_address``, ``.shutdown()``).
 
     Raises
@@ -101,12 +103,16 @@ def start_scp(settings: DicomSettings, spool: Spool) -> ThreadedAssociationServe
     entity.add_supported_context(Verification, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
     for sop_class in SOP_CLASSES:
         entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
+    if settings.other_objects == "drop":
+        for other in _other_classes():
+            entity.add_supported_context(other, list(ALL_TRANSFER_SYNTAXES))
     handlers: list[Any] = [
-        (evt.EVT_CONN_OPEN, _limit, [settings]),
+        (evt.EVT_CONN_OPEN, _limit, [settings, events]),
+        (evt.EVT_ABORTED, _aborted, [settings, events]),
         (evt.EVT_CONN_CLOSE, _closed),
         (evt.EVT_DIMSE_RECV, _message_ended),
-        (evt.EVT_REJECTED, _rejected, [settings]),
-        (evt.EVT_C_STORE, _store, [spool]),
+        (evt.EVT_REJECTED, _rejected, [settings, events]),
+        (evt.EVT_C_STORE, _store, [spool, events]),
     ]
     try:
         server = entity.start_server(
@@ -124,6 +130,12 @@ def start_scp(settings: DicomSettings, spool: Spool) -> ThreadedAssociationServe
     return server
 
 
+def _other_classes() -> list[str]:
+    """Return the storage SOP classes that hold no films, as far as pynetdicom knows them."""
+    storage = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
+    return [sop_class for sop_class in storage if sop_class not in SOP_CLASSES]
+
+
 class _LimitedReceive:
     """Reads from a connection with limits: the size of an object, the length of a PDU, and the time for a PDU.
 
@@ -131,8 +143,9 @@ class _LimitedReceive:
     and restarts its timeout with every byte.
     """
 
-    def __init__(self, transport: Any, settings: DicomSettings) -> None:
+    def __init__(self, transport: Any, settings: DicomSettings, events: DicomEvents, peer: str) -> None:
         self.socket: socket.socket = transport.socket
+        self._events, self._peer, self.last = events, peer, time.monotonic()
         self._limit, self._wait_s, self.read = settings.max_object_bytes, settings.idle_timeout_s, 0
 
     def __call__(self, count: int) -> bytearray:
@@ -148,23 +161,43 @@ class _LimitedReceive:
             if left_s <= 0:
                 self._give_up(f"a PDU took over {self._wait_s:.0f} s")
             self.socket.settimeout(left_s)
-            piece = self.socket.recv(min(count - len(received), 65536))
+            piece = self._receive(min(count - len(received), 65536))
             if not piece:
                 break
+            self.last = time.monotonic()
             received += piece
         self.socket.settimeout(self._wait_s)
         return received
 
+    def _receive(self, count: int) -> bytes:
+        try:
+            return self.socket.recv(count)  # the first one does the TLS handshake
+        except ssl.SSLError as error:
+            self._events.associations.labels("tls_failed").inc()
+            log.warning("DICOM: TLS with %s failed: %s", self._peer, error.reason or type(error).__name__)
+            raise
+
     def _give_up(self, why: str) -> NoReturn:
+        self._events.associations.labels("limit").inc()
         log.warning("DICOM: association ended: %s", why)
         self.socket.close()
         raise OSError(why)
 
 
-def _limit(event: Any, settings: DicomSettings) -> None:
+def _limit(event: Any, settings: DicomSettings, events: DicomEvents) -> None:
     """Put limits on what a new connection reads."""
     transport = event.assoc.dul.socket
-    transport.recv = _LimitedReceive(transport, settings)
+    transport.recv = _LimitedReceive(transport, settings, events, event.address[0])
+
+
+def _aborted(event: Any, settings: DicomSettings, events: DicomEvents) -> None:
+    """Count an association that was aborted, and say so; nothing else logs it."""
+    transport = event.assoc.dul.socket
+    receive = transport.recv if transport is not None else None
+    idle = isinstance(receive, _LimitedReceive) and time.monotonic() - receive.last >= settings.idle_timeout_s
+    events.associations.labels("idle" if idle else "aborted").inc()
+    why = f"nothing arrived for {settings.idle_timeout_s:g} s (--dicom-idle-timeout)" if idle else "by its peer"
+    log.warning("DICOM: association of %s aborted: %s", event.assoc.requestor.address, why)
 
 
 def _closed(event: Any) -> None:
@@ -180,7 +213,8 @@ def _message_ended(event: Any) -> None:
         transport.recv.read = 0
 
 
-def _rejected(event: Any, settings: DicomSettings) -> None:
+def _rejected(event: Any, settings: DicomSettings, events: DicomEvents) -> None:
+    events.associations.labels("rejected").inc()
     request = event.assoc.requestor.primitive
     if request.called_ae_title != settings.ae_title:
         why = f"it calls {request.called_ae_title!r}, this server is {settings.ae_title!r}"
@@ -191,23 +225,30 @@ def _rejected(event: Any, settings: DicomSettings) -> None:
     log.warning("DICOM: association of %s rejected: %s", event.assoc.requestor.address, why)
 
 
-def _store(event: Any, spool: Spool) -> int:
+def _store(event: Any, spool: Spool, events: DicomEvents) -> int:
     """Handle one C-STORE request; return its status."""
     request = event.request
     if request.AffectedSOPClassUID != event.context.abstract_syntax:
+        events.refusals.labels("sop-class").inc()
         log.warning("DICOM: an object of a SOP class that was not agreed on was refused")
         return 0x0122
+    if request.AffectedSOPClassUID not in SOP_CLASSES:  # agreed on with --dicom-other drop only
+        events.dropped.inc()
+        return 0x0000
     try:
         uids = _identify(request.DataSet, event.context.transfer_syntax)
     except UNREADABLE as error:
+        events.refusals.labels("unreadable").inc()
         log.warning("DICOM: an object that cannot be read was refused (%s)", type(error).__name__)
         return 0xC000
     if uids != (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID):
+        events.refusals.labels("mismatch").inc()
         log.warning("DICOM: an object that is not what its command says was refused")
         return 0xA900
     try:
         new = spool.receive(event.encoded_dataset())
     except SpoolFullError as error:
+        events.refusals.labels("no-room").inc()
         log.error("DICOM: a film was refused: %s", error)
         return 0xA700
     film_log.info("DICOM: film received%s", "" if new else " (it was waiting already)")

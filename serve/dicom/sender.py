@@ -25,6 +25,7 @@ from xraytransfer.serve.log import film_log, log
 
 if TYPE_CHECKING:
     from xraytransfer.serve.dicom.connection import Connection
+    from xraytransfer.serve.dicom.events import DicomEvents
     from xraytransfer.serve.dicom_settings import Destination, DicomSettings
     from xraytransfer.serve.spool.database import Delivery
     from xraytransfer.serve.spool.spool import Spool
@@ -42,9 +43,12 @@ class Sender:
     destination : Destination
     settings : DicomSettings
     spool : Spool
+    events : DicomEvents
+        Counts failed connections.
     """
 
-    def __init__(self, destination: Destination, settings: DicomSettings, spool: Spool) -> None:
+    def __init__(self, destination: Destination, settings: DicomSettings, spool: Spool, events: DicomEvents) -> None:
+        self._events = events
         self._destination, self._settings, self._spool = destination, settings, spool
         self._stopping = threading.Event()
         self._failures = 0  # failed connections in a row
@@ -73,6 +77,7 @@ class Sender:
             # A full disk or a certificate that became unreadable must not end the thread either.
             except (ServeError, OSError, sqlite3.Error) as error:
                 self._failures += 1
+                self._events.failures.labels(self._destination.name).inc()
                 wait_s = self._spread(self._settings.back_off(self._failures))
                 log.warning("%s: %s; next attempt in %.0f s, results wait", self._destination.name, error, wait_s)
                 self._stopping.wait(wait_s)

@@ -59,7 +59,7 @@ def node_context(destination: Destination, settings: DicomSettings) -> tuple[ssl
     ServeError
         The certificates cannot be used.
     """
-    if settings.tls_authorities is None:
+    if settings.tls_authorities is None or destination.tls is False:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:

@@ -20,6 +20,7 @@ from xraytransfer.serve.spool.spool import MAX_ATTEMPTS
 if TYPE_CHECKING:
     from xraytransfer.prediction import Prediction
     from xraytransfer.radiograph import Radiograph
+    from xraytransfer.serve.dicom.events import DicomEvents
     from xraytransfer.serve.dicom_settings import DicomSettings
     from xraytransfer.serve.engine import Engine
     from xraytransfer.serve.spool.database import QueuedFilm
@@ -42,9 +43,12 @@ class Worker:
     settings : DicomSettings
     spool : Spool
     engine : Engine
+    events : DicomEvents
+        Counts refused films by reason.
     """
 
-    def __init__(self, settings: DicomSettings, spool: Spool, engine: Engine) -> None:
+    def __init__(self, settings: DicomSettings, spool: Spool, engine: Engine, events: DicomEvents) -> None:
+        self._events = events
         self._settings, self._spool, self._engine = settings, spool, engine
         self._destinations = [destination.name for destination in settings.destinations]
         self._stopping = threading.Event()
@@ -137,6 +141,7 @@ class Worker:
                 "DICOM: a film was scored; %s to send", counted(len(results) * len(self._destinations), "result")
             )
         elif isinstance(error, RadiographError):
+            self._events.refusals.labels(error.reason).inc()
             log.warning("DICOM: a film was refused: %s", error.reason)
             self._spool.refuse(film)
         elif isinstance(error, ServeError):

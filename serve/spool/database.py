@@ -104,7 +104,9 @@ class SpoolDatabase:
             self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         except sqlite3.Error as error:
             self.close()
-            message = f"the spool {folder} cannot be used: {error}; does another server use it?"
+            locked = "locked" in str(error)
+            why = "another process uses it; stop that server first" if locked else str(error)
+            message = f"the spool {folder} cannot be used: {why}"
             raise ServeError(message) from error
 
     def close(self) -> None:
@@ -190,9 +192,44 @@ class SpoolDatabase:
         now = time.time()
         return now, now + self._longest_wait_s
 
-    def results_by_destination(self) -> dict[str, int]:
-        """Return how many results wait for each destination, whether it is still sent to or not."""
-        return dict(self._execute("SELECT destination, count(*) FROM delivery GROUP BY destination ORDER BY 1"))
+    def oldest_film(self) -> str | None:
+        """Return the file of the film that waits longest to be scored."""
+        row = self._execute("SELECT file FROM film WHERE state = 'received' ORDER BY id LIMIT 1").fetchone()
+        return None if row is None else str(row[0])
+
+    def oldest_deliveries(self) -> dict[str, tuple[int, int, str]]:
+        """Return, for each destination, its number of results, of failures among them, and the oldest one's file."""
+        rows = self._execute(  # SQLite takes the bare column from the row of the minimum
+            "SELECT destination, count(*), sum(attempts), file, min(id) FROM delivery GROUP BY destination ORDER BY 1"
+        )
+        return {destination: (results, failures, file) for destination, results, failures, file, _ in rows}
+
+    def deliveries(self, destination: str) -> Sequence[tuple[int, str, str, str, str, str, int]]:
+        """Return all of a destination's rows, whether due or not, as `due_deliveries` does."""
+        return self._execute(
+            "SELECT id, file, sop_class_uid, sop_instance_uid, destination, state, attempts FROM delivery "
+            "WHERE destination = ? ORDER BY id",
+            destination,
+        ).fetchall()
+
+    def redirect(self, old: str, new: str) -> int:
+        """Give one destination's results to another, at once; return how many."""
+        return self._execute(
+            "UPDATE delivery SET destination = ?, state = 'waiting', attempts = 0, due = 0 WHERE destination = ?",
+            *(new, old),
+        ).rowcount
+
+    def waits(self, destination: str, sop_instance_uid: str) -> bool:
+        """Return whether a result waits for a destination."""
+        row = self._execute(
+            "SELECT 1 FROM delivery WHERE destination = ? AND sop_instance_uid = ?", destination, sop_instance_uid
+        )
+        return row.fetchone() is not None
+
+    def add_scored_film(self, file: str) -> int:
+        """Add a film whose only result is `file`; return its number."""
+        cursor = self._execute("INSERT INTO film (file, digest, state) VALUES (?, '', 'scored')", file)
+        return int(cursor.lastrowid or 0)
 
     def postpone_delivery(self, delivery: Delivery, state: str, attempts: int, delay_s: float) -> None:
         """Note a delivery's state, the number of its failures, and when it is due next."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Collection
 from datetime import datetime, timezone
 from pathlib import Path
@@ -71,19 +72,26 @@ class SpoolFiles:
         """Remove a file that no longer counts."""
         self.path(name).unlink(missing_ok=True)
 
+    def age_s(self, name: str) -> float:
+        """Return how long ago a file was written, in seconds; 0 for one that is missing or of the future."""
+        try:
+            return max(0.0, time.time() - self.path(name).stat().st_mtime)
+        except FileNotFoundError:
+            return 0.0
+
     def sweep(self, keep: Collection[str]) -> None:
         """Remove every file that is not to be kept."""
         for path in self._live.iterdir():
             if path.name not in keep:
                 path.unlink()
 
-    def bury(self, name: str, note: dict[str, object]) -> None:
+    def bury(self, name: str, note: dict[str, object], *, suffix: str = "") -> None:
         """Copy a file into the folder ``dead`` with a note beside it, and flush both.
 
         The caller removes the file afterwards: a process that dies in between leaves a copy too many, never one
-        too few.
+        too few. The suffix tells apart copies of one file, which several destinations refused.
         """
-        target = self.dead / name
+        target = self.dead / f"{Path(name).stem}{suffix}.dcm"
         if self.path(name).exists():
             shutil.copyfile(self.path(name), target)
             target.chmod(0o600)

@@ -12,13 +12,15 @@ bytes are files. The order of writing makes each step safe against a process or 
 
 File names are random, and rows hold digests and our own UIDs: neither tells who the patient is. The folder
 belongs to its user alone (0700). What cannot be handled is put into ``dead``, with a note that says why.
+
+The file is over 300 lines long because every change of state is made here, under one lock.
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -30,6 +32,7 @@ from typing import TYPE_CHECKING
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.spool.database import Delivery, QueuedFilm, SpoolDatabase
 from xraytransfer.serve.spool.files import SpoolFiles
+from xraytransfer.serve.spool.waiting import Waiting, WaitingResults, room_problem
 
 if TYPE_CHECKING:
     from xraytransfer.serve.dicom_results.results import Result
@@ -144,13 +147,26 @@ class Spool:
         return True
 
     def _check_room(self, size: int) -> None:
+        try:
+            problem = self._room_problem(size)
+        except OSError as error:
+            raise SpoolFullError(f"the spool cannot take a film: {error.strerror}") from error
+        if problem is not None:
+            raise SpoolFullError(problem)
+
+    def _room_problem(self, size: int = 0) -> str | None:
         with self._lock:
             films = self._database.unsent_films()
-        if films >= self._capacity:
-            raise SpoolFullError(f"{films} films wait, {self._capacity} are allowed")
-        free = shutil.disk_usage(self.folder).free
-        if free - size < self._min_free_bytes:
-            raise SpoolFullError(f"{free} bytes are free on the disk, {self._min_free_bytes} must stay free")
+        return room_problem(self.folder, films, self._capacity, self._min_free_bytes, size)
+
+    def problem(self) -> str | None:
+        """Return why a film received now would be refused, or None; found out by writing a byte."""
+        try:
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                file.write(b"x")
+            return self._room_problem()
+        except (OSError, sqlite3.Error) as error:
+            return f"the spool cannot be written: {getattr(error, 'strerror', None) or error}"
 
     def claim(self) -> QueuedFilm | None:
         """Return a received film whose turn has come and that nobody else holds; None if there is none.
@@ -226,7 +242,10 @@ class Spool:
         """Return results to be sent to a destination, or to be confirmed by it, oldest first."""
         with self._lock:
             rows = self._database.due_deliveries(destination, limit)
-        return [Delivery(row[0], self._files.path(row[1]), *row[2:]) for row in rows]
+        return [self._delivery(row) for row in rows]
+
+    def _delivery(self, row: tuple[int, str, str, str, str, str, int]) -> Delivery:
+        return Delivery(row[0], self._files.path(row[1]), *row[2:])
 
     def accepted(self, delivery: Delivery, confirm_after_s: float) -> None:
         """Note that a destination accepted a result, which stays here until it is confirmed."""
@@ -251,7 +270,7 @@ class Spool:
             "destination": delivery.destination,
             "sop_instance_uid": delivery.sop_instance_uid,
         }
-        self._files.bury(delivery.path.name, note)
+        self._files.bury(delivery.path.name, note, suffix=f"-{delivery.id}")
         self._end(delivery, "dead")
 
     def _end(self, delivery: Delivery, total: str | None = None) -> None:
@@ -267,7 +286,44 @@ class Spool:
         with self._lock:
             return self._database.counts()
 
-    def results_by_destination(self) -> dict[str, int]:
-        """Return how many results wait for each destination, whether it is still sent to or not."""
+    def waiting(self) -> Waiting:
+        """Return what waits, for scoring and for each destination, whether it is still sent to or not."""
         with self._lock:
-            return self._database.results_by_destination()
+            films, oldest = self._database.counts()["films_waiting"], self._database.oldest_film()
+            rows = self._database.oldest_deliveries()
+        results = {
+            destination: WaitingResults(number, self._files.age_s(file), failures)
+            for destination, (number, failures, file) in rows.items()
+        }
+        return Waiting(films, self._files.age_s(oldest) if oldest else 0.0, results)
+
+    def redirect(self, old: str, new: str) -> int:
+        """Send what waits for one destination to another, at once; return how many results.
+
+        What waits for the other already is sent to it once.
+        """
+        with self._lock:
+            rows = self._database.deliveries(old)
+            doubles = [row for row in rows if self._database.waits(new, row[3])]
+        for row in doubles:
+            self._end(self._delivery(row))
+        with self._transaction() as database:
+            return database.redirect(old, new) + len(doubles)
+
+    def bury_results(self, destination: str, reason: str) -> int:
+        """Put all results that wait for a destination into the folder ``dead``; return how many."""
+        with self._lock:
+            deliveries = [self._delivery(row) for row in self._database.deliveries(destination)]
+        for delivery in deliveries:
+            self.bury_delivery(delivery, reason)
+        return len(deliveries)
+
+    def resend(self, result: Result, destination: str) -> None:
+        """Send a result to one destination; nothing happens if it waits for it already."""
+        with self._lock:
+            if self._database.waits(destination, result.sop_instance_uid):
+                return
+        name = self._files.write(result.data)
+        self._files.flush()
+        with self._transaction() as database:
+            database.add_delivery(database.add_scored_film(name), name, result, destination)

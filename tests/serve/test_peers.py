@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +25,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 
+from orthanc import WEB_PLUGINS, Orthanc
 from peers import free_port, need, wait_for
 from xraytransfer.errors import ServeError
 from xraytransfer.model_file import describe
@@ -37,10 +37,6 @@ pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="these peers run on Linux"),
     # pynetdicom leaves the socket of a connection that failed to the garbage collector
     pytest.mark.filterwarnings("ignore:Exception ignored in. <s(ocket|sl):pytest.PytestUnraisableExceptionWarning"),
-]
-WEB_PLUGINS = [
-    Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so"),
-    Path("/usr/share/orthanc/plugins/libOrthancGdcm.so"),
 ]
 SYNTAXES = {  # what storescu is told, and the DCMTK program that makes the film
     "-xe": ["dcmconv", "+te"],
@@ -55,55 +51,6 @@ def run(*command: object) -> str:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-class Orthanc:
-    """An Orthanc of our own: its folder, its ports."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port, self.web_port, self._folder = free_port(), free_port(), folder
-        self.root = f"http://127.0.0.1:{self.web_port}"
-        settings = {
-            "StorageDirectory": str(folder),
-            "IndexDirectory": str(folder),
-            "HttpPort": self.web_port,
-            "DicomPort": self.port,
-            "DicomAet": "ORTHANC",
-            "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": False,
-            "DicomAlwaysAllowFind": True,
-            "Plugins": [str(path) for path in WEB_PLUGINS if path.is_file()],
-        }
-        folder.mkdir()
-        (folder / "orthanc.json").write_text(json.dumps(settings))
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(["Orthanc", str(self._folder / "orthanc.json")], stdout=log, stderr=log)
-        wait_for(self._answers)
-
-    def _answers(self) -> bool:
-        try:
-            return bool(self.ask("/system"))
-        except OSError:
-            return False
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(30)
-            self._process = None
-
-    def ask(self, path: str) -> Any:
-        with urllib.request.urlopen(self.root + path, timeout=20) as answer:
-            return json.load(answer)
-
-    def instances(self, study_uid: str, modality: str | None = None) -> list[str]:
-        """Return the SOP Instance UIDs that an examination holds."""
-        query = f"/dicom-web/instances?StudyInstanceUID={study_uid}"
-        rows = self.ask(query + (f"&Modality={modality}" if modality else ""))
-        return sorted(row["00080018"]["Value"][0] for row in rows)
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("xraytransfer.export.cli", "export", "export"),
     "calibrate": ("xraytransfer.export.cli", "calibrate", "export"),
     "serve": ("xraytransfer.serve.cli", "serve", "serve"),
+    "spool": ("xraytransfer.serve.spool_cli", "spool", "serve"),
 }
 
 _CORE = ("numpy", "onnxruntime", "pydicom", "PIL", "imagecodecs", "pylibjpeg")

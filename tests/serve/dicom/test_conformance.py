@@ -70,6 +70,7 @@ def test_settings() -> None:
     assert f"`{settings.host}`, port {settings.port} " in said["Address"]
     assert said["Largest object"].startswith(f"{settings.max_object_bytes} bytes")
     assert said["Associations accepted at once"].startswith(f"{settings.max_associations};")
+    assert f"(`--dicom-other {settings.other_objects}`)" in said["Other storage SOP classes"]
     assert said["Idle association"] == f"ended after {settings.idle_timeout_s:.0f} s"
     assert said["Wait for a peer's answer"] == f"{settings.answer_timeout_s:.0f} s"
     entity = scp.application_entity(settings)

@@ -24,6 +24,7 @@ pytest.importorskip("pynetdicom")
 pytest.importorskip("highdicom")
 pytest.importorskip("prometheus_client")
 
+from click.testing import CliRunner
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
@@ -43,6 +44,7 @@ from pynetdicom.sop_class import (
 )
 
 from peers import wait_for
+from xraytransfer.cli.entry import cli
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.dicom import scp, worker
 from xraytransfer.serve.dicom.service import DicomService, start_dicom
@@ -252,6 +254,67 @@ def test_other_sop_classes_are_not_negotiated(start: Any) -> None:
     assert association.is_aborted or not association.accepted_contexts
 
 
+def counters(service: DicomService) -> dict[tuple[str, ...], float]:
+    """Return the service's metrics by name and label values."""
+    return {
+        (sample.name.removeprefix("xraytransfer_dicom_"), *sample.labels.values()): sample.value
+        for family in service.collect()
+        for sample in family.samples
+    }
+
+
+def test_other_sop_classes_are_accepted_and_dropped(start: Any, pacs: Pacs, tmp_path: Path) -> None:
+    service = start(other_objects="drop")
+    scan = make_film(2, SOPClassUID=CTImageStorage)
+    scanner = AE("MODALITY")
+    scanner.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    scanner.add_requested_context(ComputedRadiographyImageStorage, ExplicitVRLittleEndian)
+    association = scanner.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER")
+    statuses = [association.send_c_store(object_).Status for object_ in (scan, make_film())]
+    association.release()
+    assert statuses == [0, 0]
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert counters(service)["dropped_total",] == 1
+    assert (service.counts()["received_total"], len(pacs.kept)) == (1, 1)
+    assert list((tmp_path / "spool" / "dead").iterdir()) == []
+
+
+def test_associations_that_end_badly_are_counted_and_said(start: Any, caplog: Any) -> None:
+    service = start(idle_timeout_s=0.5)
+    caller = AE("MODALITY")
+    caller.add_requested_context(Verification)
+    caller.associate("127.0.0.1", service.port, ae_title="OTHER")
+    wait_for(lambda: counters(service).get(("associations_failed_total", "rejected")) == 1)
+    caller.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER").abort()
+    wait_for(lambda: counters(service).get(("associations_failed_total", "aborted")) == 1)
+    idle = caller.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER")
+    wait_for(lambda: counters(service).get(("associations_failed_total", "idle")) == 1)
+    idle.abort()
+    messages = [record.getMessage() for record in caplog.records]
+    assert "DICOM: association of 127.0.0.1 aborted: by its peer" in messages
+    assert any("nothing arrived for 0.5 s (--dicom-idle-timeout)" in message for message in messages)
+
+
+def test_state_and_limits(start: Any) -> None:
+    name = "AWAY@127.0.0.1:1"
+    service = start(capacity=1, destinations=(Destination.parse(name),))
+    assert service.state().problem is None
+    assert send(service, make_film()) == [0]
+    wait_for(lambda: service.counts()["results_waiting"] == 1)
+    wait_for(lambda: counters(service).get(("destination_failures_total", name), 0) >= 1)
+    state = service.state()
+    assert state.waiting.results[name].results == 1
+    assert state.free_bytes > 0
+    assert state.problem == "the spool holds 1 film, as many as it may"
+    assert send(service, make_film(2)) == [0xA700]
+    found = counters(service)
+    assert found["refusals_total", "no-room"] == 1
+    assert found["films_limit",] == 1
+    assert found["destination_oldest_result_seconds", name, "yes"] > 0
+    service.close()
+    assert service.state().problem == "the DICOM side does not run"
+
+
 def test_an_object_that_is_not_what_its_command_says_is_refused(start: Any) -> None:
     service = start()
     scu = AE("CT1")
@@ -395,7 +458,7 @@ def test_the_spool_is_closed_to_others_and_names_nobody(start: Any, pacs: Pacs, 
 
 def test_a_second_server_cannot_use_the_spool(start: Any) -> None:
     start()
-    with pytest.raises(ServeError, match="does another server use it"):
+    with pytest.raises(ServeError, match="another process uses it"):
         start()
 
 
@@ -547,12 +610,74 @@ def test_results_for_a_destination_that_was_renamed_are_named(start: Any, pacs: 
         (sample.labels["destination"], sample.labels["configured"]): sample.value
         for family in other.collect()
         for sample in family.samples
-        if "destination" in sample.labels
+        if sample.name == "xraytransfer_dicom_destination_results_waiting"
     }
     assert samples == {(old, "no"): 1, ("OTHER@127.0.0.1:1", "yes"): 0}
     other.close()
     again = start()
     wait_for(lambda: again.counts()["sent_total"] == 1)
+
+
+def test_results_for_a_destination_that_was_renamed_are_redirected_and_delivered(
+    start: Any, pacs: Pacs, tmp_path: Path
+) -> None:
+    old = start(destinations=(Destination.parse("OLD@127.0.0.1:1"),))
+    assert send(old, make_film()) == [0]
+    wait_for(lambda: old.counts()["results_waiting"] == 1)
+    old.close()
+    new = f"PACS@127.0.0.1:{pacs.port}"
+    arguments = ["spool", "redirect", "OLD@127.0.0.1:1", new, "--dicom-spool", str(tmp_path / "spool")]
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    service = start()
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert len(pacs.kept) == 1
+
+
+_SCHEMA_OF_0_1 = """
+CREATE TABLE film (
+    id INTEGER PRIMARY KEY, file TEXT NOT NULL, digest TEXT NOT NULL, state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0);
+CREATE UNIQUE INDEX waiting ON film (digest) WHERE state = 'received';
+CREATE TABLE delivery (
+    id INTEGER PRIMARY KEY, film INTEGER NOT NULL REFERENCES film (id), file TEXT NOT NULL,
+    sop_class_uid TEXT NOT NULL, sop_instance_uid TEXT NOT NULL, destination TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting', attempts INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0);
+CREATE INDEX undelivered ON delivery (destination, due);
+CREATE TABLE first_scored (uid TEXT PRIMARY KEY, at TEXT NOT NULL);
+CREATE TABLE total (name TEXT PRIMARY KEY, films INTEGER NOT NULL);
+"""
+
+
+def test_a_spool_of_version_0_1_is_delivered(start: Any, pacs: Pacs, tmp_path: Path) -> None:
+    result, waiting = make_film(1, SOPClassUID=SecondaryCaptureImageStorage), make_film(2)
+    folder = tmp_path / "spool"
+    for part in ("", "files", "dead"):
+        (folder / part).mkdir(mode=0o700)
+    for name, dataset in (("a" * 32, result), ("b" * 32, waiting)):
+        dataset.save_as(folder / "files" / f"{name}.dcm", enforce_file_format=True)
+    database = sqlite3.connect(folder / "spool.sqlite3")
+    database.executescript(f"PRAGMA journal_mode = WAL; {_SCHEMA_OF_0_1}")
+    database.execute("INSERT INTO film VALUES (1, ?, 'digest', 'scored', 1, 0)", [f"{'c' * 32}.dcm"])
+    database.execute("INSERT INTO film VALUES (2, ?, 'other', 'received', 0, 0)", [f"{'b' * 32}.dcm"])
+    uids = [result.SOPClassUID, result.SOPInstanceUID]
+    destination = f"PACS@127.0.0.1:{pacs.port}"
+    database.execute(
+        "INSERT INTO delivery VALUES (7, 1, ?, ?, ?, ?, 'waiting', 2, ?)",
+        [f"{'a' * 32}.dcm", *uids, destination, time.time() - 5],
+    )
+    database.execute("INSERT INTO first_scored VALUES (?, ?)", [waiting.SOPInstanceUID, "2026-11-01T10:00:00+00:00"])
+    database.execute("INSERT INTO total VALUES ('received', 2)")
+    database.commit()
+    database.close()
+    service = start()
+    wait_for(lambda: service.counts()["sent_total"] == 2)
+    assert result.SOPInstanceUID in pacs.kept
+    assert sorted(kept.SOPClassUID.name for kept in pacs.kept.values()) == [
+        "Comprehensive 3D SR Storage",
+        "Secondary Capture Image Storage",
+    ]
+    assert service.counts()["received_total"] == 2
+    assert list((folder / "files").iterdir()) == []
 
 
 def test_what_stands_at_a_destination_is_said(start: Any, pacs: Pacs, caplog: Any) -> None:

@@ -93,7 +93,7 @@ def test_films_in_and_results_out(start: Any, film: Path, pki: Callable[[str], P
     assert {dcmread(path, stop_before_pixels=True).Modality for path in kept.iterdir()} == {"SR", "OT"}
 
 
-def test_who_may_call(start: Any, pki: Callable[[str], Path]) -> None:
+def test_who_may_call(start: Any, pki: Callable[[str], Path], caplog: Any) -> None:
     need("echoscu")
     service = start(1)
     assert echo(service.port, *identity(pki, "theirs", "ours"))
@@ -101,6 +101,27 @@ def test_who_may_call(start: Any, pki: Callable[[str], Path]) -> None:
     assert not echo(service.port, "+tla", "+cf", str(pki("ours.pem"))), "no certificate"
     assert not echo(service.port), "no TLS"
     assert echo(service.port, *identity(pki, "theirs", "ours"))
+    samples = [sample for family in service.collect() for sample in family.samples]
+    assert next(sample.value for sample in samples if sample.labels.get("outcome") == "tls_failed") == 3
+    failed = [text for text in caplog.messages if text.startswith("DICOM: TLS with 127.0.0.1 failed: ")]
+    assert len(failed) == 3
+
+
+def test_a_plain_node_beside_tls_callers(
+    dicom_side: Any, pki: Callable[[str], Path], film: Path, tmp_path: Path
+) -> None:
+    need("storescp", "storescu")
+    kept, port = tmp_path / "kept", free_port()
+    kept.mkdir()
+    with subprocess.Popen(["storescp", "-aet", "DCMTK", "-od", str(kept), str(port)]) as peer:
+        try:
+            files = {"tls_certificate": pki("ours.pem"), "tls_key": pki("ours.key")}
+            service = dicom_side(f"dicom://DCMTK@127.0.0.1:{port}", **files, tls_authorities=pki("theirs.pem"))
+            assert service._spool.receive(film.read_bytes())
+            wait_for(lambda: service.counts()["sent_total"] == 1)
+        finally:
+            peer.terminate()
+    assert len(list(kept.iterdir())) == 2
 
 
 def test_without_authorities_callers_need_no_certificate(start: Any, pki: Callable[[str], Path]) -> None:

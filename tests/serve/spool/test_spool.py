@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -285,7 +286,7 @@ def test_a_buried_result_lies_beside_its_reason(spool: Spool) -> None:
 def test_a_full_spool_says_so(tmp_path: Path) -> None:
     small = Spool(tmp_path / "spool", capacity=1, min_free_bytes=0)
     assert small.receive(b"film")
-    with pytest.raises(SpoolFullError, match="1 films wait, 1 are allowed"):
+    with pytest.raises(SpoolFullError, match="holds 1 film, as many as it may"):
         small.receive(b"another")
     small.close()
 
@@ -349,3 +350,16 @@ def test_a_folder_that_could_not_be_used_is_not_kept_locked(tmp_path: Path) -> N
     stray.rmdir()
     Spool(tmp_path / "spool", min_free_bytes=0).close()
     assert "stray" not in str(failed.value)
+
+
+def test_the_problem_is_said_before_a_film_comes(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", min_free_bytes=0, capacity=1)
+    assert spool.problem() is None
+    spool.receive(b"film")
+    assert spool.problem() == "the spool holds 1 film, as many as it may"
+    spool.close()
+    small = Spool(tmp_path / "other", min_free_bytes=2**62)
+    assert "MiB free, and 4398046511104 MiB must stay free" in str(small.problem())
+    shutil.rmtree(tmp_path / "other")
+    assert small.problem() == "the spool cannot be written: No such file or directory"
+    small.close()
