@@ -176,7 +176,7 @@ def _channels(image: Image.Image) -> tuple[NDArray[np.uint8], list[str]]:
             if block.getchannel("A").getextrema() != (255, 255):
                 opaque = False
                 block = Image.alpha_composite(Image.new("RGBA", block.size, (0, 0, 0, 255)), block)
-        channels[top : top + _BLOCK_ROWS] = block.convert("RGB")
+        channels[top : top + _BLOCK_ROWS] = np.asarray(block.convert("RGB"))
     notes = ["palette"] if image.mode == "P" else []
     if has_alpha:
         notes.append("opaque alpha channel dropped" if opaque else "transparent pixels laid on black")
