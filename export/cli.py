@@ -122,8 +122,8 @@ def export(
     export_options = ExportOptions(**options)
     export_options.check(output)  # before torch is loaded
 
+    from xraytransfer.export.candidates import finished_runs
     from xraytransfer.export.exporter import export_runs
-    from xraytransfer.export.selection import finished_runs
 
     export_runs(finished_runs(study) if study else runs, output, export_options, click.echo)
     if triton is not None:

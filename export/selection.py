@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytransfer.errors import ExportError, StudyError
-from xraytransfer.export.graph.model_writer import member_bytes
-from xraytransfer.export.members import Part, check_same
+from xraytransfer.errors import ExportError
+from xraytransfer.export.candidates import read_candidates
+from xraytransfer.export.members import Part
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.selection_report import (
     Candidate,
@@ -42,9 +41,8 @@ from xraytransfer.export.selection_report import (
     choice_lines,
     describe_choice,
 )
-from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.plural import counted
-from xraytransfer.study.analysis.cost import measure_cost, processor_name
+from xraytransfer.study.analysis.cost import processor_name
 from xraytransfer.study.data.predictions import Predictions
 from xraytransfer.study.stats.auroc import macro_auroc
 from xraytransfer.study.stats.bootstrap import (
@@ -54,9 +52,8 @@ from xraytransfer.study.stats.bootstrap import (
     paired_interval,
     resample_patients,
 )
-from xraytransfer.study.training.run_folder import Run, list_runs, load_run
 
-__all__ = ["choose_set", "crossed_gain", "finished_runs", "read_candidates", "select_members"]
+__all__ = ["choose_set", "crossed_gain", "select_members"]
 
 REPLICATES = 1000
 PARTS = {"best checkpoint": ("best", "none"), "soup": ("all", "soup")}
@@ -116,65 +113,6 @@ def select_members(
     return parts, describe_choice(choice, options)
 
 
-def finished_runs(results: Path) -> list[Path]:
-    """Return the folders of a results folder's runs.
-
-    Raises
-    ------
-    ExportError
-        It holds no run, or none that is done.
-    """
-    folders = list_runs(results)
-    if not folders:
-        raise ExportError(
-            f"{results}: no run (no runs/*/config.json); --study takes the folder of `study run --results`"
-        )
-    if not any((folder / "done.json").is_file() for folder in folders):
-        raise ExportError(
-            f"{results}: none of {counted(len(folders), 'run')} is finished; `xraytransfer study run` goes on where "
-            f"it stopped"
-        )
-    return folders
-
-
-def read_candidates(
-    folders: Sequence[Path], options: ExportOptions
-) -> tuple[Predictions, list[Candidate], list[tuple[str, str]]]:
-    """Read the runs' predictions for their validation films.
-
-    Returns
-    -------
-    tuple
-        The validation films with their labels; the candidates in the order of the runs; name and reason of each run
-        that is left out.
-
-    Raises
-    ------
-    ExportError
-        No run can be a member, or two cannot be in one file.
-    """
-    films: Predictions | None = None
-    candidates: list[Candidate] = []
-    left_out: list[tuple[str, str]] = []
-    measure = cache(_milliseconds)
-    for folder in dict.fromkeys(folder.resolve() for folder in folders):
-        try:
-            run = load_run(folder)
-            stored = _six(run)
-        except StudyError as error:
-            left_out.append((folder.name, str(error).removeprefix(f"{folder}: ")))
-            continue
-        if films is None:
-            films = stored
-        else:
-            _check_together(candidates[0].run, run, films, stored)
-        candidates += _candidates(run, stored, options, measure)
-    if films is None:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out[:3])
-        raise ExportError(f"no run can be a member of {counted(len(left_out), 'run')}: {reasons}")
-    return films, candidates, left_out
-
-
 def choose_set(candidates: Sequence[Candidate], label: NDArray[np.float32], options: ExportOptions) -> list[Candidate]:
     """Return the greedy set, in the order of choice.
 
@@ -228,53 +166,6 @@ def crossed_gain(candidates: Sequence[Candidate], films: Predictions, options: E
         return None
     mean = np.mean(replicates, axis=0)
     return paired_interval(float(np.mean(values)), mean, np.zeros_like(mean))
-
-
-def _six(run: Run) -> Predictions:
-    """Return a run's validation predictions of the six observations, or raise `StudyError` why it is no candidate."""
-    if run.kept_weights.keep == "predictions":
-        raise StudyError("thinned to predictions: no weights are left to export")
-    stored = run.predictions("validation")
-    identifiers, names = [row.identifier for row in OBSERVATIONS], [str(name) for name in stored.observations]
-    if missing := [name for name in identifiers if name not in names]:
-        raise StudyError(f"was not trained for {', '.join(missing)}; a model file needs all six")
-    six = stored.select(np.array([names.index(name) for name in identifiers]))
-    if np.isnan(six.probability).any() or (six.soup is not None and np.isnan(six.soup).any()):
-        raise StudyError("a probability for a validation film is NaN")
-    if run.kept_weights.keep == "soup" and six.soup is None:
-        raise StudyError("thinned to soup, and it stored no predictions of the soup")
-    return six
-
-
-def _check_together(first: Run, run: Run, films: Predictions, stored: Predictions) -> None:
-    try:
-        check_same(first, run)
-    except ExportError as error:
-        raise ExportError(
-            f"{error}. One file cannot be chosen of both: name the runs that belong together (export RUN... --best K)"
-        ) from None
-    if not np.array_equal(films.image, stored.image) or not np.array_equal(films.label, stored.label, equal_nan=True):
-        raise ExportError(f"{first.name} and {run.name} stored predictions of other validation films or other labels")
-
-
-def _candidates(
-    run: Run, stored: Predictions, options: ExportOptions, measure: Callable[..., float]
-) -> list[Candidate]:
-    """Return the candidates of one run."""
-    architecture, truncation = run.architecture, int(run.config["truncation"])
-    precision = "float16-weights" if architecture.name in options.int8_except else options.precision
-    megabytes = member_bytes(run.empty_network(), precision) / 1e6
-    milliseconds = None
-    if options.max_ms is not None:
-        milliseconds = measure(architecture, truncation, int(run.config["resolution"][0]))
-    found = {} if run.kept_weights.keep == "soup" else {"best checkpoint": stored.best_checkpoint()}
-    if stored.soup is not None and len(stored.checkpoint_steps) != 1:
-        found["soup"] = stored.soup
-    return [Candidate(run, kind, probability, megabytes, milliseconds) for kind, probability in found.items()]
-
-
-def _milliseconds(architecture: Any, truncation: int, side: int) -> float:
-    return measure_cost(architecture, truncation, len(OBSERVATIONS), side).latency_ms
 
 
 def _affordable(candidates: Sequence[Candidate], options: ExportOptions) -> list[Candidate]:
