@@ -28,7 +28,20 @@ def _deprecated(_: click.Context, __: click.Parameter, folder: Path | None) -> P
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=FOLDER)
+@click.argument("runs", nargs=-1, type=FOLDER)
+@click.option("--study", type=FOLDER, metavar="RESULTS", help="With --best: all finished runs of a results folder.")
+@click.option(
+    "--best",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Choose at most K members among the runs, by validation patients: checkpoints or soups.",
+)
+@click.option("--max-mb", type=click.FloatRange(0, min_open=True), help="With --best: largest file, in MB.")
+@click.option(
+    "--max-ms",
+    type=click.FloatRange(0, min_open=True),
+    help="With --best: most time for one film, in ms on one thread of this processor.",
+)
 @click.option("-o", "--output", type=FILE, required=True, help="The model file; its cards are written beside it.")
 @click.option(
     "--checkpoints",
@@ -91,20 +104,28 @@ def _deprecated(_: click.Context, __: click.Parameter, folder: Path | None) -> P
 @click.option("--triton", type=NEW_FOLDER, help="Also write a Triton model repository here.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--force", is_flag=True, help="Write the file even if a gate is failed; it then says so.")
-def export(runs: tuple[Path, ...], output: Path, triton: Path | None, judge: Path | None, **options: Any) -> None:
+def export(
+    runs: tuple[Path, ...], study: Path | None, output: Path, triton: Path | None, judge: Path | None, **options: Any
+) -> None:
     """Write the ensemble of RUNS as one ONNX file.
 
-    RUNS are run folders; the file needs no code of ours.
+    RUNS are run folders; the file needs no code of ours. With --study RESULTS --best K, the members are chosen among
+    all finished runs of a study.
     """
+    if bool(runs) == (study is not None):
+        raise click.UsageError("name run folders, or give --study RESULTS, and not both")
+    if study is not None and options["best"] is None:
+        raise click.UsageError("--study RESULTS needs --best K: the number of members to choose")
     from xraytransfer.export.options import ExportOptions
 
     options |= {"name": options["name"] or output.stem, "quality_gate": options["quality_gate"] or judge}
     export_options = ExportOptions(**options)
     export_options.check(output)  # before torch is loaded
 
+    from xraytransfer.export.candidates import finished_runs
     from xraytransfer.export.exporter import export_runs
 
-    export_runs(runs, output, export_options, click.echo)
+    export_runs(finished_runs(study) if study else runs, output, export_options, click.echo)
     if triton is not None:
         from xraytransfer.export.triton import write_repository
 

@@ -27,9 +27,10 @@ from xraytransfer.export.graph.model_writer import check_size, serialise
 from xraytransfer.export.graph.precision import lower
 from xraytransfer.export.graph.rewriting import with_fixed_input
 from xraytransfer.export.graph.to_onnx import build_graph
-from xraytransfer.export.members import Ensemble, choose_members
+from xraytransfer.export.members import Ensemble, choose_members, gather_members
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.scoring import member_probability, set_calibration
+from xraytransfer.export.selection import select_members
 from xraytransfer.files import write_bytes
 from xraytransfer.plural import counted
 from xraytransfer.radiograph import Film, read_radiograph
@@ -77,7 +78,7 @@ def export_runs(
     """
     options.check(out)
     gate = Gate(options.force, log)
-    ensemble = choose_members(folders, options.checkpoints, options.fuse)
+    ensemble, selection = _ensemble(folders, options, log)
     float_members = options.float_members([member.description["architecture"] for member in ensemble.members])
     size = check_size(ensemble.networks, options.precision, float_members)
     log(f"{counted(len(ensemble.members), 'member')}, about {size / 1e6:.0f} MB")
@@ -95,13 +96,26 @@ def export_runs(
     test = measure_self_test(model, ensemble.resolution, options.precision, fixed=options.input == "fixed")
     _report_self_test(test, log)
     document = {**describe_model(ensemble, options, measurements, robustness), "self_test": test}
+    document |= selection
     document["input"] |= {"size": options.input, "type": options.input_type}
     file = serialise(model, document)
+    if options.max_mb is not None and len(file) > options.max_mb * 1e6:
+        raise ExportError(f"{out}: not written: {len(file) / 1e6:.1f} MB, --max-mb {options.max_mb:g} allows less")
     write_bytes(out, file, error=ExportError)
     write_test_predictions(out, measurements.test, measurements.calibration.apply(measurements.test.ensemble()))
     written = write_cards(out)
     log(f"{out}: {len(file) / 1e6:.1f} MB; card: {', '.join(path.name for path in written)}")
     return document
+
+
+def _ensemble(
+    folders: Sequence[Path], options: ExportOptions, log: Callable[[str], None]
+) -> tuple[Ensemble, dict[str, Any]]:
+    """Return the members, and what the description says about their choice: nothing where runs were named by hand."""
+    if options.best is None:
+        return choose_members(folders, options.checkpoints, options.fuse), {}
+    parts, selection = select_members(folders, options, log)
+    return gather_members(parts), {"selection": selection}
 
 
 def _build_and_measure(

@@ -17,7 +17,7 @@ from xraytransfer.study.data.placement import placement_of
 from xraytransfer.study.training.checkpoints import Checkpoint
 from xraytransfer.study.training.run_folder import Run, load_run
 
-__all__ = ["FUSIONS", "Ensemble", "Member", "choose_members", "weights_sha256"]
+__all__ = ["FUSIONS", "Ensemble", "Member", "Part", "check_same", "choose_members", "gather_members", "weights_sha256"]
 
 FUSIONS = ("none", "soup")
 
@@ -36,6 +36,23 @@ class Member:
 
     network: nn.Module
     description: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a run gives to an ensemble.
+
+    Attributes
+    ----------
+    folder : Path
+        The run folder.
+    checkpoints, fuse : str
+        As `choose_members`.
+    """
+
+    folder: Path
+    checkpoints: str = "all"
+    fuse: str = "none"
 
 
 @dataclass(frozen=True)
@@ -105,12 +122,32 @@ def choose_members(folders: Sequence[Path], checkpoints: str = "all", fuse: str 
     resolved = [folder.resolve() for folder in folders]
     if twice := [str(folder) for folder in folders if resolved.count(folder.resolve()) > 1]:
         raise ExportError(f"{twice[0]}: given twice; its members would count double")
-    runs = [_chosen(load_run(folder), checkpoints, fuse) for folder in folders]
+    return gather_members([Part(folder, checkpoints, fuse) for folder in folders])
+
+
+def gather_members(parts: Sequence[Part]) -> Ensemble:
+    """Load members of which each run has its own choice of checkpoints and fusion.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+        At least one; of different runs.
+
+    Returns
+    -------
+    Ensemble
+
+    Raises
+    ------
+    ExportError, StudyError
+        As `choose_members`.
+    """
+    runs = [_chosen(load_run(part.folder), part.checkpoints, part.fuse) for part in parts]
     for run in runs:
-        _check_placement(run)
+        check_placement(run)
     for run in runs[1:]:
-        _check_same(runs[0], run)
-    members = [member for run in runs for member in _members(run, fuse)]
+        check_same(runs[0], run)
+    members = [member for run, part in zip(runs, parts, strict=True) for member in _members(run, part.fuse)]
     config = {**runs[0].config, "outputs": [row.identifier for row in OBSERVATIONS]}
     return Ensemble(members, config, runs)
 
@@ -189,7 +226,7 @@ _SHARED = (
 )
 
 
-def _check_placement(run: Run) -> None:
+def check_placement(run: Run) -> None:
     if placement_of(run.config) != "stretch":
         raise ExportError(
             f"{run.name} was trained on films whose shorter side was resized and which were cropped (placement "
@@ -198,7 +235,8 @@ def _check_placement(run: Run) -> None:
         )
 
 
-def _check_same(first: Run, other: Run) -> None:
+def check_same(first: Run, other: Run) -> None:
+    """Raise `ExportError` where two runs cannot be members of one file; the message says why."""
     for key, why in _SHARED:
         if first.config[key] != other.config[key]:
             raise ExportError(

@@ -44,6 +44,10 @@ class ExportOptions:
         Name and version of the model, not of this program.
     checkpoints, fuse : str
         As `xraytransfer.export.members.choose_members`.
+    best : int or None
+        Choose at most so many members among the runs (`xraytransfer.export.selection`); all are taken where None.
+    max_mb, max_ms : float or None
+        Budget of that choice: size in 10^6 bytes; time of the networks for one film in milliseconds.
     precision : str
         One of `PRECISIONS`.
     int8_except : tuple of str
@@ -76,6 +80,9 @@ class ExportOptions:
     version: str = "1"
     checkpoints: str = "all"
     fuse: str = "none"
+    best: int | None = None
+    max_mb: float | None = None
+    max_ms: float | None = None
     precision: str = "float32"
     int8_except: tuple[str, ...] = ()
     calibration: str = "auto"
@@ -124,5 +131,17 @@ class ExportOptions:
             raise ExportError(f"unknown input {self.input!r} of {self.input_type!r}")
         if self.input_type != "uint8" and self.input == "any":
             raise ExportError(f"--input-type {self.input_type}: means something with --input fixed alone")
+        self._check_choice()
         check_device(self.device)
         check_output(out, overwrite=self.overwrite)
+
+    def _check_choice(self) -> None:
+        """Refuse options of the choice of members that do not go together."""
+        if self.best is None:
+            if self.max_mb is not None or self.max_ms is not None:
+                raise ExportError("--max-mb and --max-ms limit what --best K chooses: give --best too")
+            return
+        if self.best < 1:
+            raise ExportError(f"--best {self.best}: expected a number from 1")
+        if (self.checkpoints, self.fuse) != ("all", "none"):
+            raise ExportError("--best chooses checkpoints and soups itself: leave out --checkpoints and --fuse")

@@ -17,6 +17,7 @@ from xraytransfer.constants import INTENDED_USE, NOT_INTENDED_USE, RESEARCH_NOTI
 from xraytransfer.export.card.films import quality_gate_section, robustness_section
 from xraytransfer.export.card.published_numbers import acknowledgement, published_section
 from xraytransfer.export.card.section import Section
+from xraytransfer.export.card.selection import selection_sections
 from xraytransfer.model_summary import failed_gates
 
 __all__ = ["markdown_card", "sections", "title"]
@@ -61,6 +62,7 @@ def sections(document: Row) -> list[Section]:
         Section("Intended use and limits", [*_INTENDED, *document.get("notes", [])]),
         _data(document),
         _members(document),
+        *selection_sections(document),
         *_metrics(document),
         *published_section(document),
         quality_gate_section(document),

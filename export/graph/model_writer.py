@@ -19,7 +19,7 @@ from xraytransfer.observations import OBSERVATIONS
 if TYPE_CHECKING:  # files are also rewritten where there is no torch
     from torch import nn
 
-__all__ = ["check_size", "observation_rows", "serialise", "writer"]
+__all__ = ["check_size", "member_bytes", "observation_rows", "serialise", "writer"]
 
 _BYTES_PER_WEIGHT = {"float32": 4, "float16-weights": 2, "float16": 2, "int8": 1}
 _NODES_BYTES = 1_000_000
@@ -60,23 +60,26 @@ def check_size(networks: Sequence[nn.Module], precision: str, float_members: Seq
     ExportError
         More than an ONNX file can hold; the message says what would fit.
     """
-    per_weight = _BYTES_PER_WEIGHT[precision]
     each = [
-        sum(value.numel() for value in network.state_dict().values())
-        * (_BYTES_PER_WEIGHT["float16-weights"] if index in float_members else per_weight)
-        + _NODES_BYTES
+        member_bytes(network, "float16-weights" if index in float_members else precision)
         for index, network in enumerate(networks)
     ]
     total: int = sum(each)
     if total > MAX_BYTES:
         fitting = MAX_BYTES // max(each)
         advice = f"at most {fitting} such members fit" if fitting else "not even one such member fits"
-        half = "; --precision float16-weights halves the size" if per_weight == 4 else ""
+        half = "; --precision float16-weights halves the size" if precision == "float32" else ""
         raise ExportError(
             f"{len(networks)} members take about {total / 1e9:.1f} GB, an ONNX file holds 2.1 GB: "
             f"{advice}; export fewer (--checkpoints) or average them (--fuse soup){half}"
         )
     return total
+
+
+def member_bytes(network: nn.Module, precision: str) -> int:
+    """Return about how many bytes a member takes in a file: its weights in a precision, and room for its nodes."""
+    weights = sum(value.numel() for value in network.state_dict().values())
+    return int(weights * _BYTES_PER_WEIGHT[precision] + _NODES_BYTES)
 
 
 def serialise(model: onnx.ModelProto, document: Mapping[str, Any]) -> bytes:

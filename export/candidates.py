@@ -1,0 +1,130 @@
+"""The candidates for the members of a file: the best checkpoint and the soup of each finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from xraytransfer.errors import ExportError, StudyError
+from xraytransfer.export.graph.model_writer import member_bytes
+from xraytransfer.export.members import check_placement, check_same
+from xraytransfer.export.options import ExportOptions
+from xraytransfer.export.selection_report import Candidate
+from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.plural import counted
+from xraytransfer.study.analysis.cost import measure_cost
+from xraytransfer.study.data.predictions import Predictions
+from xraytransfer.study.networks.architectures import Architecture
+from xraytransfer.study.training.run_folder import Run, list_runs, load_run
+
+__all__ = ["finished_runs", "read_candidates"]
+
+
+def finished_runs(results: Path) -> list[Path]:
+    """Return the folders of a results folder's runs.
+
+    Raises
+    ------
+    ExportError
+        It holds no run, or none that is done.
+    """
+    folders = list_runs(results)
+    if not folders:
+        raise ExportError(
+            f"{results}: no run (no runs/*/config.json); --study takes the folder of `study run --results`"
+        )
+    if not any((folder / "done.json").is_file() for folder in folders):
+        raise ExportError(
+            f"{results}: none of {counted(len(folders), 'run')} is finished; `xraytransfer study run` goes on where "
+            f"it stopped"
+        )
+    return folders
+
+
+def read_candidates(
+    folders: Sequence[Path], options: ExportOptions
+) -> tuple[Predictions, list[Candidate], list[tuple[str, str]]]:
+    """Read the runs' predictions for their validation films.
+
+    Returns
+    -------
+    tuple
+        The validation films with their labels; the candidates in the order of the runs; name and reason of each run
+        that is left out.
+
+    Raises
+    ------
+    ExportError
+        No run can be a member, or two cannot be in one file.
+    """
+    films: Predictions | None = None
+    candidates: list[Candidate] = []
+    left_out: list[tuple[str, str]] = []
+    measure = cache(_milliseconds)
+    for folder in dict.fromkeys(folder.resolve() for folder in folders):
+        try:
+            run = load_run(folder)
+            check_placement(run)
+            stored = _six(run)
+        except (StudyError, ExportError) as error:
+            left_out.append((folder.name, str(error).removeprefix(f"{folder}: ")))
+            continue
+        if films is None:
+            films = stored
+        else:
+            _check_together(candidates[0].run, run, films, stored)
+        candidates += _candidates(run, stored, options, measure)
+    if films is None:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out[:3])
+        raise ExportError(f"no run can be a member of {counted(len(left_out), 'run')}: {reasons}")
+    return films, candidates, left_out
+
+
+def _six(run: Run) -> Predictions:
+    """Return a run's validation predictions of the six observations, or raise `StudyError` why it is no candidate."""
+    if run.kept_weights.keep == "predictions":
+        raise StudyError("thinned to predictions: no weights are left to export")
+    stored = run.predictions("validation")
+    identifiers, names = [row.identifier for row in OBSERVATIONS], [str(name) for name in stored.observations]
+    if missing := [name for name in identifiers if name not in names]:
+        raise StudyError(f"was not trained for {', '.join(missing)}; a model file needs all six")
+    six = stored.select(np.array([names.index(name) for name in identifiers]))
+    if np.isnan(six.probability).any() or (six.soup is not None and np.isnan(six.soup).any()):
+        raise StudyError("a probability for a validation film is NaN")
+    if run.kept_weights.keep == "soup" and six.soup is None:
+        raise StudyError("thinned to soup, and it stored no predictions of the soup")
+    return six
+
+
+def _check_together(first: Run, run: Run, films: Predictions, stored: Predictions) -> None:
+    try:
+        check_same(first, run)
+    except ExportError as error:
+        raise ExportError(
+            f"{error}. One file cannot be chosen of both: name the runs that belong together (export RUN... --best K)"
+        ) from None
+    if not np.array_equal(films.image, stored.image) or not np.array_equal(films.label, stored.label, equal_nan=True):
+        raise ExportError(f"{first.name} and {run.name} stored predictions of other validation films or other labels")
+
+
+def _candidates(
+    run: Run, stored: Predictions, options: ExportOptions, measure: Callable[..., float]
+) -> list[Candidate]:
+    """Return the candidates of one run."""
+    architecture, truncation = run.architecture, int(run.config["truncation"])
+    precision = "float16-weights" if architecture.name in options.int8_except else options.precision
+    megabytes = member_bytes(run.empty_network(), precision) / 1e6
+    milliseconds = None
+    if options.max_ms is not None:
+        milliseconds = measure(architecture, truncation, int(run.config["resolution"][0]))
+    found = {} if run.kept_weights.keep == "soup" else {"best checkpoint": stored.best_checkpoint()}
+    if stored.soup is not None and len(stored.checkpoint_steps) != 1:
+        found["soup"] = stored.soup
+    return [Candidate(run, kind, probability, megabytes, milliseconds) for kind, probability in found.items()]
+
+
+def _milliseconds(architecture: Architecture, truncation: int, side: int) -> float:
+    return measure_cost(architecture, truncation, len(OBSERVATIONS), side).latency_ms
