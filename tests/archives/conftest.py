@@ -11,9 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("pyarrow", reason="pip install 'xraytransfer[remote]'")
-pytest.importorskip("s3fs", reason="pip install 'xraytransfer[remote]'")
-
 from xraytransfer.archives.listing import list_films
 from xraytransfer.archives.manifest import open_manifest
 from xraytransfer.archives.shards import Archive, ShardOptions, open_archive
@@ -34,6 +31,13 @@ def draw_films(folder: Path, number: int) -> None:
 def toy_classifier(toy_model: Path) -> Classifier:
     """Return a toy model, ready to score."""
     return load(toy_model, device="cpu", threads=1)
+
+
+@pytest.fixture(autouse=True)
+def packages() -> None:
+    """Skip every test of this folder where a package is absent, and say which."""
+    for name in ("pyarrow", "s3fs"):
+        pytest.importorskip(name, reason="pip install 'xraytransfer[remote]'")
 
 
 @pytest.fixture(autouse=True)

@@ -21,9 +21,6 @@ from xraytransfer.files import write_with
 
 __all__ = ["Entry", "Store", "fetch_errors", "is_local", "open_store", "version_of"]
 
-TESTED_SCHEMES = ("s3", "gs", "az")
-"""Schemes besides the local disk that a test has reached."""
-
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from xraytransfer.cli.film_version import FilmVersion
 from xraytransfer.film_privacy import printable_line
@@ -20,6 +20,7 @@ __all__ = [
     "Result",
     "csv_row",
     "json_line",
+    "json_record",
     "one_line",
     "printable",
     "table_row",
@@ -116,9 +117,14 @@ def csv_row(result: Result, version: FilmVersion | None) -> str:
     )
 
 
+def json_record(result: Result, version: FilmVersion | None) -> dict[str, Any]:
+    """Return a result as JSON; key ``file`` holds size and time of change of the film's file."""
+    return {**result.to_dict(), "file": None if version is None else version._asdict()}
+
+
 def json_line(result: Result, version: FilmVersion | None) -> str:
-    """Return a result as a line of JSON lines; key ``file`` holds size and time of change of the film's file."""
-    return json.dumps({**result.to_dict(), "file": None if version is None else version._asdict()}) + "\n"
+    """Return a result as a line of JSON lines."""
+    return json.dumps(json_record(result, version)) + "\n"
 
 
 _TABLE_WIDTHS = [max(len(observation.name), 7) for observation in OBSERVATIONS]

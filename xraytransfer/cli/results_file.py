@@ -18,6 +18,7 @@ from xraytransfer.cli.result_forms import (
     Result,
     csv_row,
     json_line,
+    json_record,
     one_line,
     table_row,
 )
@@ -126,7 +127,7 @@ class ResultsFile:
             self._put(text + "\n")
 
     def _json_item(self, result: Result, version: FilmVersion | None) -> str:
-        document = {key: value for key, value in json.loads(json_line(result, version)).items() if key != "notice"}
+        document = {key: value for key, value in json_record(result, version).items() if key != "notice"}
         return (",\n" if self._count else "") + json.dumps(document)
 
     def _put(self, text: str) -> None:
