@@ -14,7 +14,7 @@ from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.quality_gate import QualityGateResult
 from xraytransfer.reading.patient import ANIMAL, UNDER_18
 
-__all__ = ["RESEARCH_NOTICE", "ModelIdentity", "Prediction", "Refusal"]
+__all__ = ["RESEARCH_NOTICE", "ModelIdentity", "Prediction", "Refusal", "record_cells"]
 
 
 @dataclass(frozen=True)
@@ -206,3 +206,21 @@ class Refusal:
 def _rounded(value: Any) -> float:
     """Return six decimals, as many as float32 holds."""
     return round(float(value), 6)
+
+
+def record_cells(result: Prediction | Refusal) -> dict[str, Any]:
+    """Return what was done to a film's pixels and what the quality gate found, as cells of a table; None where absent.
+
+    The keys are ``window``, ``reduction``, ``notes``, ``quality_gate_kind`` (the most probable one) and
+    ``quality_gate_distance``.
+    """
+    record = result.radiograph or {}
+    gate = result.acceptance if isinstance(result, Refusal) else result.acceptance and result.acceptance.to_dict()
+    kinds = (gate or {}).get("kind_probability") or {}
+    return {
+        "window": record.get("window"),
+        "reduction": record.get("reduction"),
+        "notes": "; ".join(record.get("notes") or ()) or None,
+        "quality_gate_kind": max(kinds, key=lambda kind: kinds[kind]) if kinds else None,
+        "quality_gate_distance": (gate or {}).get("distance"),
+    }

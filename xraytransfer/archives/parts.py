@@ -13,7 +13,7 @@ from xraytransfer.archives.manifest import arrow
 from xraytransfer.archives.stores import Store, store_errors
 from xraytransfer.errors import PASSING, OutputError
 from xraytransfer.observations import OBSERVATIONS
-from xraytransfer.prediction import Prediction, Refusal
+from xraytransfer.prediction import Prediction, Refusal, record_cells
 
 if TYPE_CHECKING:
     import pyarrow
@@ -57,18 +57,8 @@ def result_row(result: Prediction | Refusal) -> dict[str, Any]:
 
     The column ``status`` is ``ok``, or the reason of a refusal: a key of `xraytransfer.errors.REASONS`.
     """
-    record = result.radiograph or {}
-    gate = result.acceptance if isinstance(result, Refusal) else result.acceptance and result.acceptance.to_dict()
-    kinds = (gate or {}).get("kind_probability") or {}
-    row = {
-        "film": result.source,
-        "view_position": record.get("view_position"),
-        "window": record.get("window"),
-        "reduction": record.get("reduction"),
-        "notes": "; ".join(record.get("notes") or ()) or None,
-        "quality_gate_kind": max(kinds, key=lambda kind: kinds[kind]) if kinds else None,
-        "quality_gate_distance": (gate or {}).get("distance"),
-    }
+    view = (result.radiograph or {}).get("view_position")
+    row = {"film": result.source, "view_position": view, **record_cells(result)}
     if isinstance(result, Refusal):
         return {**row, "status": result.reason, "message": " ".join(result.message.split())}
     for observation, probability, decision, spread in zip(

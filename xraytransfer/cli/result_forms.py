@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from xraytransfer.cli.film_version import FilmVersion
 from xraytransfer.film_privacy import printable_line
 from xraytransfer.observations import OBSERVATIONS
-from xraytransfer.prediction import RESEARCH_NOTICE, Prediction, Refusal
+from xraytransfer.prediction import RESEARCH_NOTICE, Prediction, Refusal, record_cells
 
 __all__ = [
     "BEGINNINGS",
@@ -64,17 +64,8 @@ def printable(source: str) -> str:
 
 
 def _record_cells(result: Result) -> list[object]:
-    """Return what the columns after the message hold: what was done to the pixels, and what the quality gate found."""
-    radiograph = result.radiograph or {}
-    gate = result.acceptance if isinstance(result, Refusal) else result.acceptance and result.acceptance.to_dict()
-    kinds = (gate or {}).get("kind_probability") or {}
-    return [
-        radiograph.get("window") or "",
-        radiograph.get("reduction") or "",
-        "; ".join(radiograph.get("notes") or ()),
-        max(kinds, key=lambda kind: kinds[kind]) if kinds else "",
-        (gate or {}).get("distance", ""),
-    ]
+    """Return what the columns after the message hold; empty where there is nothing to say."""
+    return ["" if cell is None else cell for cell in record_cells(result).values()]
 
 
 def _csv_line(values: list[object]) -> str:
