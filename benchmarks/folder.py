@@ -63,10 +63,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     import xraytransfer
-    from xraytransfer import runtime
+    from xraytransfer.usable_cores import cpu_limit
 
     classifier = xraytransfer.load(options.model, device="cpu")
-    cores = runtime.cpu_limit()
+    cores = cpu_limit()
     print(f"{options.films} films a measurement, {cores} cores, {options.rounds} rounds in turn, medians, films/s")
     print(f"{'syntax':<15}{'read':>8}{'score':>8}{'both':>8}{'of slower half':>16}{'of possible':>13}")
     with tempfile.TemporaryDirectory() as folder:

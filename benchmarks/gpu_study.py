@@ -37,13 +37,13 @@ from gpu_resume import measure_resume, resumed_well, show_resume
 
 from xraytransfer.errors import XrayTransferError
 from xraytransfer.files import read_json, write_json
-from xraytransfer.runtime import cpu_limit
 from xraytransfer.study.networks.architectures import ARCHITECTURES, find_architecture
 from xraytransfer.study.networks.network import build_network
 from xraytransfer.study.runs.grid_runs import GridRun
 from xraytransfer.study.runs.plan import probe, seconds_needed
 from xraytransfer.study.training.presets import PRESETS, Preset
 from xraytransfer.study.training.run import resolve_device
+from xraytransfer.usable_cores import cpu_limit
 
 FILMS = {"train": 223_414, "validation": 234, "test": 668}
 """CheXpert's own division: rows of train.csv and valid.csv, films of the 500 test examinations."""

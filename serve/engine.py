@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from xraytransfer.errors import ServeError
 from xraytransfer.radiograph import read_radiograph
+from xraytransfer.usable_cores import cpu_limit
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -98,8 +99,6 @@ class Engine:
     """
 
     def __init__(self, classifier: Classifier, settings: Settings, metrics: Metrics) -> None:
-        from xraytransfer.runtime import cpu_limit
-
         self.classifier = classifier
         self.metrics = metrics
         self.workers = settings.workers or cpu_limit()

@@ -20,6 +20,7 @@ from xraytransfer.study.finished_runs.cli import relabel, test, thin
 from xraytransfer.study.quality_gate.cli import judge, quality_gate
 from xraytransfer.study.runs.grid import RESULTS, Grid, grid_options
 from xraytransfer.study.runs.grid_help import GridGroup
+from xraytransfer.usable_cores import cpu_limit
 from xraytransfer.usage_errors import as_usage_error
 
 __all__ = ["study"]
@@ -104,7 +105,6 @@ def cache(workers: int | None, **options: Any) -> None:
 
     A damaged cache is repaired. `run` builds the cache by itself. No architecture has to be named.
     """
-    from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.runs.grid_runs import build_grid_cache
 
     built = build_grid_cache(
@@ -124,7 +124,6 @@ def prepare(workers: int | None, **options: Any) -> None:
 
     The run folders are printed, one a line, for `study train FOLDER` wherever it is to run.
     """
-    from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.runs.grid_runs import place_runs
 
     def progress(done: int, films: int) -> None:
@@ -161,7 +160,6 @@ def run(
     Interrupt and repeat it as you like; several of these commands may share a results folder. If a run fails, its
     folder holds the reason, the others go on, and the exit code is 1. After SIGTERM or SIGUSR1 it is 75.
     """
-    from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.runs.grid_runs import place_runs
     from xraytransfer.study.runs.scheduler import local_slots, run_all, start_here
     from xraytransfer.study.training.interrupts import Preempted
@@ -295,7 +293,6 @@ def report(results: Path, out: Path | None, **options: Any) -> None:
 
     report.html, report.md, tables and figures.
     """
-    from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.report.report import write_report
 
     click.echo(write_report(results, out, workers=cpu_limit(), log=click.echo, **options))

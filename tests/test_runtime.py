@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -61,20 +60,6 @@ def test_a_build_without_the_provider_is_known_before_there_is_a_model(monkeypat
     assert runtime.check_device("cpu") is None
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what loading took")
-def test_loading_gives_back_what_it_took_beyond_the_model():
-    code = """
-from pathlib import Path
-from xraytransfer import model_file, runtime
-session = runtime.open_session(str(model_file.shipped_models()["default"]), "cpu")
-status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-print(*(int(status[key].split()[0]) // 1024 for key in ("VmRSS", "VmHWM")))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    now, peak = map(int, done.stdout.split())
-    assert now < peak - 20  # megabytes; the model takes 25
-
-
 def test_unknown_device(toy_model):
     with pytest.raises(DeviceError, match="unknown device 'tpu'"):
         runtime.open_session(toy_model, "tpu")
@@ -87,26 +72,6 @@ def test_foreign_graphs_are_refused(toy_model_writer, tmp_path):
         runtime.open_session(path, "cpu")
     with pytest.raises(ModelFileError, match="cannot load the graph"):
         runtime.open_session(b"\x08\x0a\x12\x03abc", "cpu")
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({}, None),
-        ({"cpu.max": "max 100000"}, None),
-        ({"cpu.max": "150000 100000"}, 1.5),
-        ({"cpu.max": "garbage"}, None),
-        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2.0),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
-    ],
-)
-def test_cgroup_quota(tmp_path, files, expected):
-    for name, text in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    assert runtime._cgroup_quota(tmp_path) == expected
-    assert runtime.cpu_limit() >= 1
 
 
 def test_onnx_runtime_tells_nobody_and_leaves_no_identifier(toy_model, tmp_path):

@@ -24,6 +24,7 @@ from xraytransfer.ordered_threads import in_order
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
 from xraytransfer.quality_gate import CURES, QUALITY_GATE_OUTPUTS, QualityGateResult, find_all_faults
 from xraytransfer.reading.patient import ANIMAL, UNDER_18
+from xraytransfer.usable_cores import cpu_limit
 
 if TYPE_CHECKING:  # the reader is loaded beside the model, not before it
     from pydicom import Dataset
@@ -100,7 +101,7 @@ class Classifier:
         if threads is not None and threads < 1:
             raise DeviceError(f"threads is {threads}, expected at least 1")
         self.description, data = model_file.read(model, verify=True)
-        self._threads = threads or runtime.cpu_limit()
+        self._threads = threads or cpu_limit()
         sizes = runtime.film_sizes(self.description)
         self._session, self.provider = runtime.open_session(data, device, self._threads, sizes=sizes)
         self._data: bytes | None = data if self.provider == CPU and self._threads > 1 else None

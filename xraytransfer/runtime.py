@@ -26,8 +26,9 @@ from xraytransfer.errors import DeviceError, ModelFileError
 from xraytransfer.execution_providers import CPU, Provider, gpu_provider, gpu_providers, without_profile
 from xraytransfer.model_file import INPUT, OUTPUTS, ModelDescription
 from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS
+from xraytransfer.usable_cores import cpu_limit
 
-__all__ = ["check_device", "check_outputs", "cpu_limit", "film_sizes", "gpu_problem", "open_session", "ramp"]
+__all__ = ["check_device", "check_outputs", "film_sizes", "gpu_problem", "open_session", "ramp"]
 
 _RAMP_SIZE = (300, 200)
 _CURE = (
@@ -188,17 +189,7 @@ def _new(model: bytes | str | os.PathLike[str], providers: list[Any], threads: i
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = model if isinstance(model, bytes) else os.fspath(model)
     # its own fallback prints to standard output, among our results, and changes the provider unasked
-    session = ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
-    _return_memory()
-    return session
-
-
-def _return_memory() -> None:
-    """Return the memory that loading took to the system: glibc would keep it, and it is more than the weights take."""
-    if sys.platform.startswith("linux"):
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
-        if trim is not None:
-            trim(0)
+    return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
 
 
 def _checked(session: ort.InferenceSession) -> ort.InferenceSession:
@@ -211,13 +202,6 @@ def _checked(session: ort.InferenceSession) -> ort.InferenceSession:
     if missing:
         raise ModelFileError(f"the graph lacks the float32 output {missing[0]}; it has {', '.join(outputs) or 'none'}")
     return session
-
-
-def _blank(session: ort.InferenceSession) -> NDArray[Any]:
-    """Return a black film that the graph takes."""
-    (entry,) = session.get_inputs()
-    sides = [side if isinstance(side, int) else 64 for side in entry.shape[2:]]
-    return np.zeros((1, 1, *sides), np.float32 if entry.type == "tensor(float)" else np.uint8)
 
 
 def ramp(session: ort.InferenceSession) -> NDArray[Any]:
@@ -306,31 +290,6 @@ def gpu_problem() -> str | None:
     if status != 0 or count.value < 1:
         return "NVIDIA's driver finds no GPU"
     return None
-
-
-def cpu_limit() -> int:
-    """Return how many cores this process may use: the smaller of its affinity and its cgroup's quota."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else (os.cpu_count() or 1)
-    quota = _cgroup_quota(Path("/sys/fs/cgroup"))
-    return max(1, min(cores, int(quota)) if quota is not None else cores)
-
-
-def _cgroup_quota(root: Path) -> float | None:
-    """Return the cores that a Linux control group allows, None where there is no limit."""
-    try:
-        words = (root / "cpu.max").read_text("ascii").split()  # version 2: "quota period" or "max period"
-        if len(words) == 2 and words[0] != "max":
-            return int(words[0]) / int(words[1])
-        return None
-    except (OSError, ValueError, ZeroDivisionError):
-        pass  # no version 2: look for version 1
-    try:
-        quota = int((root / "cpu" / "cpu.cfs_quota_us").read_text("ascii"))
-        period = int((root / "cpu" / "cpu.cfs_period_us").read_text("ascii"))
-    except (OSError, ValueError):
-        return None
-    return quota / period if quota > 0 and period > 0 else None
 
 
 def _first_line(error: BaseException) -> str:

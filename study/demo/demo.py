@@ -17,13 +17,13 @@ from functools import partial
 from pathlib import Path
 
 from xraytransfer.errors import BusyError, StudyError
-from xraytransfer.runtime import cpu_limit
 from xraytransfer.study.networks.architectures import Architecture
 from xraytransfer.study.phantoms.dataset import write_phantoms
 from xraytransfer.study.runs.grid import Grid
 from xraytransfer.study.runs.grid_runs import place_runs
 from xraytransfer.study.runs.scheduler import Slot, local_slots, run_all
 from xraytransfer.study.training.interrupts import EXIT_REQUEUE
+from xraytransfer.usable_cores import cpu_limit
 
 __all__ = ["ARCHITECTURES", "run_demo"]
 

@@ -15,6 +15,7 @@ from xraytransfer.errors import StudyError
 from xraytransfer.study.finished_runs.settings import ExternalTestSettings
 from xraytransfer.study.runs.grid import EXISTING_FILE, EXISTING_FOLDER, GRID_OPTIONS, VIEWS, WORKERS
 from xraytransfer.study.runs.option_fields import add_options, field_options
+from xraytransfer.usable_cores import cpu_limit
 from xraytransfer.usage_errors import as_usage_error
 
 if TYPE_CHECKING:
@@ -66,7 +67,6 @@ def test(
     """
     import torch
 
-    from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.finished_runs.external_test import run_external_test
     from xraytransfer.study.training.interrupts import stoppable
     from xraytransfer.study.training.run import prepare_device, resolve_device

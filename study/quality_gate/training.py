@@ -22,7 +22,6 @@ from torch.nn import functional
 
 from xraytransfer.errors import StudyError
 from xraytransfer.folder_lock import FolderLock
-from xraytransfer.runtime import cpu_limit
 from xraytransfer.study.data.run_data import RunData, describe_data, load_data
 from xraytransfer.study.networks.architectures import find_architecture
 from xraytransfer.study.quality_gate.evaluation import BATCH, Pictures, batches, evaluate, fit_limits
@@ -38,6 +37,7 @@ from xraytransfer.study.quality_gate.settings import QualityGateSettings
 from xraytransfer.study.runs.grid import Grid
 from xraytransfer.study.training.checkpoints import load_resume, pack, save_resume, unpack
 from xraytransfer.study.training.interrupts import Interrupted, stoppable
+from xraytransfer.usable_cores import cpu_limit
 
 __all__ = ["quality_gate_config", "train_quality_gate"]
 

@@ -24,6 +24,7 @@ from xraytransfer.plural import counted
 from xraytransfer.study.runs.status import run_status, summary
 from xraytransfer.study.training.failures import note_failure
 from xraytransfer.study.training.interrupts import EXIT_REQUEUE, Interrupted, stoppable
+from xraytransfer.usable_cores import cpu_limit
 
 __all__ = ["Job", "Slot", "local_slots", "run_all", "start_here"]
 
@@ -83,7 +84,6 @@ def local_slots(device: str, slots: int | None, threads: int, *, memory_gb: floa
     """
     import torch
 
-    from xraytransfer.runtime import cpu_limit
     from xraytransfer.study.training.run import resolve_device
 
     fit = sys.maxsize if memory_gb is None else max(1, int(_memory_gb() / memory_gb))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xraytransfer.errors import XrayTransferError
+from xraytransfer.usable_cores import cpu_limit
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -74,7 +75,6 @@ def _version(package: str) -> str | None:
 
 
 def _versions() -> list[str]:
-    from xraytransfer import runtime
 
     installed = [f"{name} {_version(name) or 'missing'}" for name in _PACKAGES]
     extras = [f"{name} {_version(name) or 'not installed'}" for name in _EXTRAS]
@@ -82,7 +82,7 @@ def _versions() -> list[str]:
         f"xraytransfer {version('xraytransfer')}, Python {platform.python_version()}, {platform.platform()}",
         ", ".join(installed),
         "of the extras: " + ", ".join(extras),
-        f"cores that this process may use: {runtime.cpu_limit()}",
+        f"cores that this process may use: {cpu_limit()}",
     ]
 
 

@@ -113,7 +113,7 @@ def test_asked_to_stop_every_run_is_asked_and_awaited(tmp_path: Path):
 
 
 def test_slots_of_this_machine(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("xraytransfer.runtime.cpu_limit", lambda: 8)
+    monkeypatch.setattr("xraytransfer.study.runs.scheduler.cpu_limit", lambda: 8)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert local_slots("auto", None, 2) == [Slot("cpu", 2)] * 4
     assert local_slots("cpu", 3, 1) == [Slot("cpu", 1)] * 3
