@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import sys
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any
 
 import click
 
@@ -22,24 +15,17 @@ from xraytransfer.cli.archive_commands import (
     print_status,
 )
 from xraytransfer.cli.archive_work import score_archive
-from xraytransfer.cli.film_list import STDIN, films, is_no_film, sample_film
+from xraytransfer.cli.film_list import sample_film
 from xraytransfer.cli.film_outputs import FilmOutputs
-from xraytransfer.cli.film_version import FilmVersion, film_version
+from xraytransfer.cli.predict_run import run
 from xraytransfer.cli.predict_usage import beside_a_manifest, check_usage, form_of, output_file
 from xraytransfer.clusters.demand import CLUSTER_OPTIONS, read_place
-from xraytransfer.constants import DECODING, DEVICES, FORMATS, RESEARCH_NOTICE, UNINTENDED_FILMS
-from xraytransfer.errors import OVERRULED_BY, OutputError
+from xraytransfer.constants import DECODING, DEVICES, FORMATS, UNINTENDED_FILMS
 from xraytransfer.film_privacy import keep_films_private
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.usage_errors import as_usage_error
 
-if TYPE_CHECKING:
-    from xraytransfer.classifier import Classifier
-    from xraytransfer.cli.parquet_results import ParquetResults
-    from xraytransfer.cli.results_file import ResultsFile
-    from xraytransfer.prediction import Prediction, Refusal
-
-__all__ = ["predict", "run"]
+__all__ = ["predict"]
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -114,200 +100,3 @@ def predict(paths: tuple[str, ...], sample: bool, **options: Any) -> None:
         paths = (*paths, sample_film())
     outputs = FilmOutputs(**{name: options.pop(name) for name in ("overlay", "observations", "sr", "sc")})
     click.get_current_context().exit(run(paths, outputs, **options))
-
-
-def run(
-    paths: Sequence[str],
-    outputs: FilmOutputs,
-    *,
-    model: str,
-    device: str,
-    threads: int | None,
-    batch_size: int | None,
-    form: str,
-    output: Path | None,
-    resume: bool,
-    overwrite: bool,
-    any_modality: bool,
-    any_film: bool,
-    unintended_films: str,
-    decode: str,
-    dicomweb: str | None,
-    study_uid: str | None,
-    dicomweb_token: str | None,
-) -> int:
-    """Score films and return the exit code; the parameters are the command's options.
-
-    Raises
-    ------
-    XrayTransferError
-        Nothing could run: no such model or device, or the results cannot be written.
-    """
-    from xraytransfer.cli.parquet_results import open_results
-
-    classifier = _load_beside_the_reader(model, device, threads, unintended_films)
-    written = [path for path in (output, *outputs.folders) if path is not None]
-    sources: Iterable[str | BinaryIO] = films(paths, without=written)
-    if dicomweb is not None and study_uid is not None:
-        from xraytransfer.serve.dicom.dicomweb import films_of_examination
-
-        sources = itertools.chain(sources, films_of_examination(dicomweb, study_uid, dicomweb_token))
-    with open_results(output, form, resume, overwrite) as results:
-        _check_model(classifier, results)
-        drawn: deque[_DrawnFilm] = deque()  # films read ahead of their results, in order
-        outcomes = classifier.predict_many(
-            _draw(sources, results, drawn),
-            batch_size=batch_size,
-            any_modality=any_modality,
-            any_film=any_film,
-            decode=decode,
-            keep_pixels=outputs.need_pixels,
-        )
-        outcomes = _with_progress(outcomes, paths, written, len(results.done))
-        counts = _write_all(outcomes, drawn, results, outputs, frozenset(paths))
-        if counts.scored:
-            results.note(_footer(classifier))
-    _print_counts(counts, output, results)
-    if counts.scored + counts.refused + len(results.done) == 0:
-        raise OutputError(f"no films below {', '.join(paths)}" if paths else "no films to score")
-    return 1 if counts.refused or results.refused_before or counts.without_dicom else 0
-
-
-def _print_counts(counts: _Counts, output: Path | None, results: ResultsFile | ParquetResults) -> None:
-    """Print on standard error how many films were scored and refused, and what was passed over."""
-    line = f"{counts.scored} scored, {counts.refused} refused"
-    if output is not None:
-        click.echo(f"{output}: {line}{_before(results)}", err=True)
-    elif counts.scored + counts.refused > 1:
-        click.echo(line, err=True)
-    if counts.no_films:
-        kinds = ", ".join(f"{number} {_NO_FILMS[reason]}" for reason, number in sorted(counts.no_films.items()))
-        click.echo(f"passed over: {kinds}", err=True)
-
-
-_NO_FILMS = {
-    "unsupported-format": "of another format",
-    "not-a-radiograph": "no chest radiograph by the header",
-    "multi-frame": "of several frames",
-}
-
-
-class _DrawnFilm(NamedTuple):
-    """A film on its way, and the version of its file before it was read."""
-
-    film: str | BinaryIO
-    version: FilmVersion | None
-
-
-@dataclass
-class _Counts:
-    """How many films were scored, were refused, got no DICOM result; and how many files were no films, by reason."""
-
-    scored: int = 0
-    refused: int = 0
-    without_dicom: int = 0
-    no_films: Counter[str] = field(default_factory=Counter)
-
-
-def _write_all(
-    outcomes: Iterable[Prediction | Refusal],
-    drawn: deque[_DrawnFilm],
-    results: ResultsFile | ParquetResults,
-    outputs: FilmOutputs,
-    named: frozenset[str],
-) -> _Counts:
-    """Write results as they come; `named` are the paths on the command line, which are never passed over."""
-    from xraytransfer.prediction import Refusal
-
-    counts = _Counts()
-    for outcome in outcomes:
-        film, version = drawn.popleft()
-        if isinstance(outcome, Refusal):
-            if is_no_film(outcome, film, named):
-                counts.no_films[outcome.reason] += 1
-                continue
-            counts.refused += 1
-            _print_refusal(outcome)
-        else:
-            counts.scored += 1
-            counts.without_dicom += not outputs.write(outcome, film)
-        # last, because --resume skips a film that stands in the file: all else of it is written then
-        results.write(outcome, version)
-    return counts
-
-
-def _check_model(classifier: Classifier, results: ResultsFile | ParquetResults) -> None:
-    """Refuse to go on with a file of another model's results: nobody would see it in the numbers."""
-    others = [name for sha256, name in results.models_before.items() if sha256 != classifier.description.sha256]
-    if others:
-        raise OutputError(
-            f"{results.path}: holds results of {others[0]}, another model than {classifier.description.name} "
-            f"{classifier.description.version} ({classifier.description.sha256[:12]}); "
-            "name that one with --model, or another file with -o"
-        )
-
-
-def _before(results: ResultsFile | ParquetResults) -> str:
-    """Say what stood in the file; refused films there count for the exit code too."""
-    refused = f", {results.refused_before} of them refused" if results.refused_before else ""
-    return f", {len(results.done)} there before{refused}" if results.done else ""
-
-
-def _draw(
-    sources: Iterable[str | BinaryIO], results: ResultsFile | ParquetResults, drawn: deque[_DrawnFilm]
-) -> Iterator[str | BinaryIO]:
-    """Yield the films to score, in order, and remember each until its result is there."""
-    for film in sources:
-        if not results.holds(film if isinstance(film, str) else str(film.name)):
-            drawn.append(_DrawnFilm(film, film_version(film) if isinstance(film, str) else None))
-            yield film
-
-
-def _load_beside_the_reader(model: str, device: str, threads: int | None, unintended_films: str) -> Classifier:
-    """Load the model in one thread while this one imports the reader: each takes about as long."""
-    from xraytransfer.classifier import load
-
-    with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(load, model, device=device, threads=threads, unintended_films=unintended_films)
-        import xraytransfer.radiograph
-        import xraytransfer.resize  # noqa: F401
-
-        return loading.result()
-
-
-def _with_progress(
-    outcomes: Iterator[Prediction | Refusal], paths: Sequence[str], without: Sequence[Path], done: int
-) -> Iterator[Prediction | Refusal]:
-    """Show a progress bar on a terminal; elsewhere pass results through."""
-    if not sys.stderr.isatty() or (len(paths) == 1 and not os.path.isdir(paths[0])):
-        yield from outcomes
-        return
-    named = [path for path in paths if path != STDIN]
-    total = sum(1 for _ in films(named, without=without)) + len(paths) - len(named) - done
-    with click.progressbar(outcomes, length=max(total, 0), label="scoring", file=sys.stderr) as bar:
-        yield from bar
-
-
-_OPTIONS = {
-    "any_modality": "--any-modality",
-    "any_film": "--any-film",
-    "unintended_films": "--unintended-films note",
-}
-
-
-def _print_refusal(refusal: Refusal) -> None:
-    from xraytransfer.cli.result_forms import printable
-
-    message = " ".join(refusal.message.split())
-    if refusal.reason in OVERRULED_BY:
-        message += f". To score it all the same: {_OPTIONS[OVERRULED_BY[refusal.reason]]}"
-    prefix = "" if refusal.source in refusal.message else f"{refusal.source}: "
-    click.echo(f"refused ({refusal.reason}): {printable(prefix + message)}", err=True)
-
-
-def _footer(classifier: Classifier) -> str:
-    model = classifier.description
-    return (
-        f"\n* at or above the threshold. Model {model.name} {model.version} ({model.sha256[:12]}) "
-        f"on {classifier.provider}.\n{RESEARCH_NOTICE}"
-    )

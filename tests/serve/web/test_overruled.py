@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("starlette")
 
-from xraytransfer.cli.predict import _print_refusal
+from xraytransfer.cli.predict_run import _print_refusal
 from xraytransfer.errors import OVERRULED_BY, REASONS, RadiographError
 from xraytransfer.prediction import Refusal
 from xraytransfer.serve.web.problems import as_problem
