@@ -23,7 +23,9 @@ class ModelIdentity:
 
     Attributes
     ----------
-    name, version : str
+    name : str
+        The model's own, as in its file.
+    version : str
         The model's own, as in its file.
     sha256 : str
         The model's checksum: over its graph, calibration, thresholds, limits and input
