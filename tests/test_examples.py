@@ -1,4 +1,4 @@
-"""Each example gives the six numbers of `xraytransfer predict` on the same real film, and docs/examples.md shows them."""
+"""Each example gives the six numbers of `xraytransfer predict` on the same film, and docs/examples.md shows them."""
 
 from __future__ import annotations
 
