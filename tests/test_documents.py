@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +31,16 @@ def test_files_and_links_of_a_page_exist(page):
 def test_the_limits_of_use_are_told_in_the_same_words():
     told = " ".join((ROOT / "README.md").read_text("utf-8").split())
     assert f"{INTENDED_USE} {NOT_INTENDED_USE}" in told
+
+
+def test_the_readme_shows_every_network_of_the_evidence():
+    for package in ("matplotlib", "selenium"):
+        pytest.importorskip(package)
+    figure = runpy.run_path(str(ROOT / "scripts" / "take_screenshots"))["size_figure"]()
+    with (ROOT / "docs/study-nih-sample/under-way/external_rsna-corrected.csv").open(newline="") as file:
+        networks = list(csv.DictReader(file))
+    assert len(figure.axes[0].containers) == len(networks)
+    assert f"of {len(networks)} networks](docs/pictures/size.svg)" in (ROOT / "README.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ class Prediction:
     radiograph : dict
         The film's attributes, and what was done to its pixels.
     model : ModelIdentity
+        The model that scored the film.
     provider : str
         The execution provider that ran, such as ``CPUExecutionProvider``.
     raw_member_probability : ndarray
