@@ -82,8 +82,8 @@ def _linked_files(files: Files) -> Iterator[tuple[str, str]]:
     for target in sorted(targets):
         page = _site_page(target)
         if page is not None and page.startswith("files/"):
-            language = Path(target).suffix.removeprefix(".")
-            yield page, f'# {target}\n\n```{language}\n--8<-- "{target}"\n```\n'
+            language = Path(target).suffix.removeprefix(".").replace("mjs", "js")
+            yield page, f'# {target}\n\n````{language}\n--8<-- "{target}"\n````\n'
 
 
 def _command_pages() -> Iterator[tuple[str, str]]:

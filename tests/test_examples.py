@@ -6,7 +6,6 @@ import functools
 import http.server
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,15 +17,13 @@ import pytest
 from PIL import Image
 
 import xraytransfer
+from gallery import GALLERY, SHOWN, assert_same, assert_shown, numbers, run, shown
 from xraytransfer import model_file
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
-GALLERY = ROOT / "docs" / "examples.md"
 MODULES = EXAMPLES / "node_modules"
 HEADERS = Path(__file__).parent / "node_peers" / "node_modules" / "com.github.asus4.onnxruntime"
-TOLERANCE = 1e-5
-SHOWN = 1e-4  # the pages were written on one processor; others round otherwise
 PATIENCE = 60
 
 
@@ -86,27 +83,6 @@ def expected(film, model):
     return {row["identifier"]: row["probability"] for row in rows}
 
 
-def numbers(text):
-    return {name: float(value) for name, value in (line.split() for line in text.strip().splitlines())}
-
-
-def assert_same(text, expected, tolerance=TOLERANCE):
-    found = numbers(text)
-    assert list(found) == list(expected)
-    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=0, atol=tolerance)
-
-
-def shown(page, command):
-    """Return what a page of the documents shows below a command."""
-    text = re.search(rf"^{re.escape(command)}\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert text, f"{page.name} shows no {command}"
-    return text[1]
-
-
-def assert_shown(command, text):
-    assert_same(text, numbers(shown(GALLERY, f"$ {command}")), SHOWN)
-
-
 @pytest.fixture(scope="module")
 def wrong_film(film):
     """Return the film turned by a quarter, which the shipped model's judge refuses."""
@@ -118,12 +94,6 @@ def assert_refused(*command, reason="not scored", code=1):
     assert (done.returncode, done.stdout) == (code, "")
     assert reason in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-def run(*command, **options):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize("example", ["embed_xraytransfer.py", "embed_python.py", "embed_openvino.py"])
@@ -139,17 +109,6 @@ def test_the_gallery_shows_a_refusal(model, wrong_film):
     command = [sys.executable, EXAMPLES / "embed_python.py", model, "turned.png"]
     done = subprocess.run(command, cwd=wrong_film.parent, capture_output=True, text=True, check=False)
     assert done.stderr == shown(GALLERY, "$ python examples/embed_python.py model.onnx turned.png")
-
-
-def test_the_readme_shows_what_its_first_command_prints(sample_film):
-    sample_film("RG1_UNCR")
-    printed = run(sys.executable, "-m", "xraytransfer", "predict", "--sample", "--device", "cpu")
-    page = shown(ROOT / "README.md", "```text")
-    number = re.compile(r"0\.\d+")
-    words = [re.sub(r"\S*RG1_UNCR", "RG1_UNCR", number.sub("", text)) for text in (printed, page)]
-    assert words[0] == words[1]
-    found, there = ([float(value) for value in number.findall(text)] for text in (printed, page))
-    np.testing.assert_allclose(found, there, rtol=0, atol=0.0011)  # three decimals
 
 
 @pytest.mark.parametrize("example", ["embed_python.py", "embed_openvino.py"])
