@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from gallery import run, shown
 from xraytransfer.constants import INTENDED_USE, NOT_INTENDED_USE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +33,27 @@ def test_files_and_links_of_a_page_exist(page):
 def test_the_limits_of_use_are_told_in_the_same_words():
     told = " ".join((ROOT / "README.md").read_text("utf-8").split())
     assert f"{INTENDED_USE} {NOT_INTENDED_USE}" in told
+
+
+def test_the_readme_shows_what_its_first_command_prints(sample_film):
+    sample_film("RG1_UNCR")
+    printed = run(sys.executable, "-m", "xraytransfer", "predict", "--sample", "--device", "cpu")
+    page = shown(ROOT / "README.md", "```text")
+    number = re.compile(r"0\.\d+")
+    words = [re.sub(r"\S*RG1_UNCR", "RG1_UNCR", number.sub("", text)) for text in (printed, page)]
+    assert words[0] == words[1]
+    found, there = ([float(value) for value in number.findall(text)] for text in (printed, page))
+    np.testing.assert_allclose(found, there, rtol=0, atol=0.0011)  # three decimals
+
+
+def test_the_readme_shows_every_network_of_the_evidence():
+    for package in ("matplotlib", "selenium"):
+        pytest.importorskip(package)
+    figure = runpy.run_path(str(ROOT / "scripts" / "take_screenshots"))["size_figure"]()
+    with (ROOT / "docs/study-nih-sample/under-way/external_rsna-corrected.csv").open(newline="") as file:
+        networks = list(csv.DictReader(file))
+    assert len(figure.axes[0].containers) == len(networks)
+    assert f"of {len(networks)} networks](docs/pictures/size.svg)" in (ROOT / "README.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Each example gives the same six numbers as `xraytransfer predict`, on the same real film."""
+"""Each example gives the six numbers of `xraytransfer predict` on the same film, and docs/examples.md shows them."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ import pytest
 from PIL import Image
 
 import xraytransfer
+from gallery import GALLERY, SHOWN, assert_same, assert_shown, numbers, run, shown
 from xraytransfer import model_file
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
 MODULES = EXAMPLES / "node_modules"
 HEADERS = Path(__file__).parent / "node_peers" / "node_modules" / "com.github.asus4.onnxruntime"
-TOLERANCE = 1e-5
 PATIENCE = 60
 
 
 @pytest.fixture(scope="module")
 def film(sample_film, tmp_path_factory):
-    """Return a real film as PNG: what programs without a DICOM reader take."""
-    radiograph = xraytransfer.read_radiograph(sample_film("RG1_UNCR"))
-    path = tmp_path_factory.mktemp("film") / "film.png"
-    Image.fromarray(radiograph.pixels).save(path)
-    return path
+    """Return a real film as PNG, what programs without a DICOM reader take; beside it lie the other sample pictures."""
+    sample_film("RG1_UNCR")  # skips the test where there is none
+    folder = tmp_path_factory.mktemp("film")
+    run(sys.executable, EXAMPLES / "sample_pictures.py", cwd=folder)
+    return folder / "film.png"
 
 
 def renewed(name, folder):
@@ -82,18 +83,10 @@ def expected(film, model):
     return {row["identifier"]: row["probability"] for row in rows}
 
 
-def assert_same(text, expected):
-    lines = [line.split() for line in text.strip().splitlines()]
-    assert [name for name, _ in lines] == list(expected)
-    np.testing.assert_allclose([float(value) for _, value in lines], list(expected.values()), atol=TOLERANCE)
-
-
 @pytest.fixture(scope="module")
 def wrong_film(film):
     """Return the film turned by a quarter, which the shipped model's judge refuses."""
-    path = film.with_name("turned.png")
-    Image.open(film).transpose(Image.Transpose.ROTATE_90).save(path)
-    return path
+    return film.with_name("turned.png")
 
 
 def assert_refused(*command, reason="not scored", code=1):
@@ -103,17 +96,19 @@ def assert_refused(*command, reason="not scored", code=1):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def run(*command, **options):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.parametrize("example", ["embed_xraytransfer.py", "embed_python.py", "embed_openvino.py"])
 def test_python(example, film, model, expected):
     if "openvino" in example:
         pytest.importorskip("openvino")
-    assert_same(run(sys.executable, EXAMPLES / example, model, film), expected)
+    printed = run(sys.executable, EXAMPLES / example, model, film)
+    assert_same(printed, expected)
+    assert_shown(f"python examples/{example} model.onnx film.png", printed)
+
+
+def test_the_gallery_shows_a_refusal(model, wrong_film):
+    command = [sys.executable, EXAMPLES / "embed_python.py", model, "turned.png"]
+    done = subprocess.run(command, cwd=wrong_film.parent, capture_output=True, text=True, check=False)
+    assert done.stderr == shown(GALLERY, "$ python examples/embed_python.py model.onnx turned.png")
 
 
 @pytest.mark.parametrize("example", ["embed_python.py", "embed_openvino.py"])
@@ -179,7 +174,9 @@ def need_modules():
 def test_node(film, model, expected):
     need_modules()
     node = shutil.which("node") or pytest.skip("node is not installed")
-    assert_same(run(node, EXAMPLES / "embed_node.mjs", model, film), expected)
+    printed = run(node, EXAMPLES / "embed_node.mjs", model, film)
+    assert_same(printed, expected)
+    assert_shown("node examples/embed_node.mjs model.onnx film.png", printed)
 
 
 def test_node_obeys_the_judge_and_refuses_more_than_8_bits(film, wrong_film, model, tmp_path):
@@ -220,9 +217,10 @@ def embed_c(tmp_path_factory):
 
 
 def test_c(embed_c, film, model, expected, tmp_path):
-    Image.open(film).save(tmp_path / "film.pgm")
-    assert_same(run(embed_c, model, tmp_path / "film.pgm"), expected)
-    (tmp_path / "cut.pgm").write_bytes((tmp_path / "film.pgm").read_bytes()[:5000])
+    printed = run(embed_c, model, film.with_suffix(".pgm"))
+    assert_same(printed, expected)
+    assert_shown("./embed_c model.onnx film.pgm", printed)
+    (tmp_path / "cut.pgm").write_bytes(film.with_suffix(".pgm").read_bytes()[:5000])
     assert_refused(embed_c, model, tmp_path / "cut.pgm", reason="cut short")
 
 
@@ -231,9 +229,8 @@ def test_c_obeys_the_judge(embed_c, wrong_film, model, tmp_path):
     assert_refused(embed_c, model, tmp_path / "turned.pgm")
 
 
-def test_c_stops_where_the_runtime_computes_something_else(embed_c, film, wrong_model, tmp_path):
-    Image.open(film).save(tmp_path / "film.pgm")
-    assert_refused(embed_c, wrong_model, tmp_path / "film.pgm", reason="self-test differs", code=3)
+def test_c_stops_where_the_runtime_computes_something_else(embed_c, film, wrong_model):
+    assert_refused(embed_c, wrong_model, film.with_suffix(".pgm"), reason="self-test differs", code=3)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -315,4 +312,6 @@ def test_web_page_in_a_real_browser(static_site, film, wrong_film, expected, tmp
             assert driver.find_elements(By.TAG_NAME, "td") == []
     finally:
         driver.quit()
-    assert_same("\n".join(f"{name} {value}" for name, value in zip(cells[::2], cells[1::2], strict=True)), expected)
+    printed = "\n".join(f"{name} {value}" for name, value in zip(cells[::2], cells[1::2], strict=True))
+    assert_same(printed, expected)
+    assert_same(printed, numbers(shown(GALLERY, "Scored film.png.")), SHOWN)

@@ -76,7 +76,13 @@ class Classifier:
 
     Parameters
     ----------
-    model, device, threads, unintended_films
+    model : path-like
+        As for `load`.
+    device : {'auto', 'cuda', 'tensorrt', 'cpu'}
+        As for `load`.
+    threads : int, optional
+        As for `load`.
+    unintended_films : {'note', 'refuse'}
         As for `load`.
 
     Attributes
@@ -202,6 +208,7 @@ class Classifier:
         Parameters
         ----------
         source : path-like, bytes, binary file, pydicom Dataset or Radiograph
+            The film: DICOM, PNG or JPEG, or one that was read before.
         any_modality : bool
             Score films that the header says are no chest radiographs.
         any_film : bool
@@ -209,11 +216,12 @@ class Classifier:
         keep_pixels : bool
             Keep the film's pixels in `Prediction.pixels`, for an overlay: they have full resolution.
         decode : {'full', 'reduced'}
-            As `read`.
+            As for `read`.
 
         Returns
         -------
         Prediction
+            Probabilities, activation maps, and what was done to the film.
 
         Raises
         ------
@@ -262,8 +270,14 @@ class Classifier:
         workers : int, optional
             Threads that read films; the number of usable cores where absent. Where there are fewer films than
             threads, a film is decoded by several.
-        any_modality, any_film, keep_pixels, decode
-            As `predict`.
+        any_modality : bool
+            As for `predict`.
+        any_film : bool
+            As for `predict`.
+        keep_pixels : bool
+            As for `predict`.
+        decode : {'full', 'reduced'}
+            As for `predict`.
 
         Returns
         -------

@@ -23,7 +23,9 @@ class ModelIdentity:
 
     Attributes
     ----------
-    name, version : str
+    name : str
+        The model's own, as in its file.
+    version : str
         The model's own, as in its file.
     sha256 : str
         The model's checksum: over its graph, calibration, thresholds, limits and input
@@ -60,6 +62,7 @@ class Prediction:
     radiograph : dict
         The film's attributes, and what was done to its pixels.
     model : ModelIdentity
+        The model that scored the film.
     provider : str
         The execution provider that ran, such as ``CPUExecutionProvider``.
     raw_member_probability : ndarray
