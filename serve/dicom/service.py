@@ -106,12 +106,12 @@ class DicomService:
             self._running.callback(self._metrics.registry.unregister, self)
         waiting = spool.counts()
         log.info(
-            "DICOM: %s listens on %s port %d; %d films and %d results wait from before",
+            "DICOM: %s listens on %s port %d; %s and %s wait from before",
             settings.ae_title,
             settings.host,
             self.port,
-            waiting["films_waiting"],
-            waiting["results_waiting"],
+            counted(waiting["films_waiting"], "film"),
+            counted(waiting["results_waiting"], "result"),
         )
         for name, results in self._stranded().items():
             log.warning(

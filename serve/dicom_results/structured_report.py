@@ -11,7 +11,7 @@ whether a report would name a finding.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -44,9 +44,17 @@ from xraytransfer.serve.dicom_results.report_template import GroupValues, Report
 from xraytransfer.serve.dicom_results.uids import device_uid, instance_uid, kind_of_result, series_uid, tracking_uid
 
 if TYPE_CHECKING:
-    from xraytransfer.prediction import Prediction
+    from xraytransfer.prediction import ModelIdentity, Prediction
 
-__all__ = ["CHEST_RADIOGRAPHY", "COMMENT", "MEMBER_SPREAD", "SERIES_NUMBER", "structured_report"]
+__all__ = [
+    "CHEST_RADIOGRAPHY",
+    "COMMENT",
+    "MEMBER_SPREAD",
+    "SERIES_NUMBER",
+    "algorithm",
+    "report_of",
+    "structured_report",
+]
 
 CHEST_RADIOGRAPHY = CodedConcept("399208008", "SCT", "Plain X-ray of chest")
 """The procedure reported."""
@@ -134,15 +142,25 @@ def _numbers(prediction: Prediction, position: int) -> list[tuple[CodedConcept |
 
 def built_report(identity: Identity, prediction: Prediction) -> Dataset:
     """Return the report as highdicom builds it, without a template; equal to `structured_report`, and slow."""
-    model = prediction.model
     groups = [_group(observation, i, prediction, identity) for i, observation in enumerate(OBSERVATIONS)]
+    text = " ".join((*prediction.cautions, COMMENT))
+    return report_of(groups, text, identity, prediction.model, _instance_uid(identity, prediction))
+
+
+def report_of(
+    groups: Sequence[MeasurementsAndQualitativeEvaluations],
+    text: str,
+    identity: Identity,
+    model: ModelIdentity,
+    instance_uid: str,
+) -> Dataset:
+    """Return a report in the film's examination that holds measurement groups (TID 1501) and a comment."""
     content = MeasurementReport(
-        observation_context=_observer(prediction),
+        observation_context=_observer(model),
         procedure_reported=CHEST_RADIOGRAPHY,
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    text = " ".join((*prediction.cautions, COMMENT))
     comment = TextContentItem(codes.DCM.Comment, text, RelationshipTypeValues.CONTAINS)
     content[0].ContentSequence.append(comment)
     report = Comprehensive3DSR(
@@ -150,7 +168,7 @@ def built_report(identity: Identity, prediction: Prediction) -> Dataset:
         content=content,
         series_instance_uid=series_uid(identity.study_uid, "SR", model),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=_instance_uid(identity, prediction),
+        sop_instance_uid=instance_uid,
         instance_number=identity.instance_number,
         manufacturer=MANUFACTURER,
         is_complete=True,
@@ -163,20 +181,31 @@ def built_report(identity: Identity, prediction: Prediction) -> Dataset:
             )
         ],
     )
-    complete(report, identity, prediction, "Chest observations")
+    complete(report, identity, model, "Chest observations")
     return report
 
 
-def _observer(prediction: Prediction) -> ObservationContext:
+def _observer(model: ModelIdentity) -> ObservationContext:
     """Return the model as the device that observed (TID 1002, 1004)."""
     device = DeviceObserverIdentifyingAttributes(
-        uid=device_uid(prediction.model),
-        name=prediction.model.name,
+        uid=device_uid(model),
+        name=model.name,
         manufacturer_name=MANUFACTURER,
-        model_name=f"{prediction.model.name} {prediction.model.version}, {software_version()}",
-        serial_number=prediction.model.sha256,
+        model_name=f"{model.name} {model.version}, {software_version()}",
+        serial_number=model.sha256,
     )
     return ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, device))
+
+
+def algorithm(model: ModelIdentity, parameters: list[str]) -> AlgorithmIdentification:
+    """Return the model as the algorithm of a measurement group (TID 4019)."""
+    return AlgorithmIdentification(
+        name=model.name,
+        version=model.version,
+        parameters=parameters,
+        family=codes.DCM.ArtificialIntelligence,
+        manufacturer=MANUFACTURER,
+    )
 
 
 def _evaluation(observation: Observation, decision: bool) -> tuple[CodedConcept | Code, Code]:
@@ -199,13 +228,7 @@ def _group(
             identifier=observation.name,
         ),
         finding_type=CodedConcept(code.value, code.scheme, code.meaning),
-        algorithm_id=AlgorithmIdentification(
-            name=model.name,
-            version=model.version,
-            parameters=parameters(prediction, position),
-            family=codes.DCM.ArtificialIntelligence,
-            manufacturer=MANUFACTURER,
-        ),
+        algorithm_id=algorithm(model, parameters(prediction, position)),
         measurements=[Measurement(name, value, codes.UCUM.NoUnits) for name, value in _numbers(prediction, position)],
         qualitative_evaluations=evaluations,
         source_images=[SourceImageForMeasurementGroup(identity.sop_class_uid, identity.sop_instance_uid)],

@@ -176,7 +176,7 @@ class SpoolDatabase:
         )
 
     def mark_scored(self, film: int) -> None:
-        """Note that a film's results are there, so its own file is needed no more."""
+        """Note that a film's results are there (those of a refused film too): its own file is needed no more."""
         self._execute("UPDATE film SET state = 'scored' WHERE id = ?", film)
 
     def due_deliveries(self, destination: str, limit: int) -> Sequence[tuple[int, str, str, str, str, str, int]]:

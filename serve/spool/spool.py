@@ -206,6 +206,16 @@ class Spool:
 
     def score(self, film: QueuedFilm, results: Sequence[Result], destinations: Sequence[str]) -> None:
         """Replace a claimed film by its results, to be sent to each destination."""
+        self._answer(film, results, destinations, "scored")
+
+    def refuse(self, film: QueuedFilm, results: Sequence[Result] = (), destinations: Sequence[str] = ()) -> None:
+        """Replace a claimed film that is not to be scored by the results that say so; without any, forget it."""
+        if results:
+            self._answer(film, results, destinations, "refused")
+        else:
+            self._forget(film, "refused")
+
+    def _answer(self, film: QueuedFilm, results: Sequence[Result], destinations: Sequence[str], total: str) -> None:
         names: list[str] = []
         try:
             names.extend(self._files.write(result.data) for result in results)
@@ -215,16 +225,12 @@ class Spool:
                 for (name, result), destination in product(zip(names, results, strict=True), destinations):
                     database.add_delivery(film.id, name, result, destination)
                 self._claimed.discard(film.id)
-                database.count("scored")
+                database.count(total)
         except (OSError, sqlite3.Error):
             for name in names:  # they would pile up, for it is tried again
                 self._files.remove(name)
             raise
         self._files.remove(film.path.name)
-
-    def refuse(self, film: QueuedFilm) -> None:
-        """Forget a claimed film that is not to be scored."""
-        self._forget(film, "refused")
 
     def bury_film(self, film: QueuedFilm, reason: str) -> None:
         """Put a claimed film into the folder ``dead``."""

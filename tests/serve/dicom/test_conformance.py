@@ -13,6 +13,7 @@ pytest.importorskip("highdicom")
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_description
+from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
 from xraytransfer.observations import OBSERVATIONS
@@ -84,7 +85,8 @@ def test_settings() -> None:
 
 def test_codes_of_the_findings() -> None:
     assert table("findings") == [[row.name, row.code.value, row.code.scheme, row.code.meaning] for row in OBSERVATIONS]
-    for code in (sr.CHEST_RADIOGRAPHY, sr.MEMBER_SPREAD, sr.REPORT_NAMES_A_FINDING):
+    not_evaluated = (codes.DCM.SummaryOfAnalyses, codes.DCM.NotAttempted)
+    for code in (sr.CHEST_RADIOGRAPHY, sr.MEMBER_SPREAD, sr.REPORT_NAMES_A_FINDING, *not_evaluated):
         words = f"({code.value}, {code.scheme_designator}, {code.meaning})"
         assert words in " ".join(STATEMENT.split())
 

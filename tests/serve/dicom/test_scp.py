@@ -45,7 +45,7 @@ from pynetdicom.sop_class import (
 
 from peers import wait_for
 from xraytransfer.cli.entry import cli
-from xraytransfer.errors import ServeError
+from xraytransfer.errors import REASONS, ServeError
 from xraytransfer.serve.dicom import scp, worker
 from xraytransfer.serve.dicom.service import DicomService, start_dicom
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
@@ -60,6 +60,7 @@ pytestmark = [
 ]
 
 NAME = "Muster^Erika"
+SERIES = "Chest observations (research use, not for diagnosis)"
 
 
 def make_film(number: int = 1, **changes: Any) -> Dataset:
@@ -423,7 +424,7 @@ def test_no_disk_space_is_said(start: Any) -> None:
     assert send(service, make_film()) == [0xA700]
 
 
-def test_what_is_no_film_is_refused_without_a_result_or_a_name(
+def test_what_is_refused_is_reported_as_not_evaluated_and_named_nowhere(
     start: Any, pacs: Pacs, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -435,10 +436,39 @@ def test_what_is_no_film_is_refused_without_a_result_or_a_name(
     assert send(service, lateral, blank, nameless) == [0, 0, 0]
     wait_for(lambda: service.counts()["refused_total"] + service.counts()["dead_total"] == 3)
     assert service.counts()["refused_total"] == 2
-    assert pacs.stored == []
+    wait_for(lambda: len(pacs.kept) == 2)
+    reports = {report.StudyInstanceUID: report for report in pacs.kept.values()}
+    for film, reason in ((lateral, "not-frontal"), (blank, "constant")):
+        report = reports[film.StudyInstanceUID]
+        assert report.ContentSequence[-1].TextValue.startswith(f"Not evaluated: {REASONS[reason]}.")
+        assert (report.PatientName, report.SeriesDescription) == (NAME, SERIES)
+    assert send(service, lateral) == [0]  # once more: the same object
+    wait_for(lambda: service.counts()["refused_total"] == 3 and service.counts()["results_waiting"] == 0)
+    assert len(pacs.kept) == 2
     for secret in ("Muster", "MRN-0815", "ACC-4711", "19700101", "1.2.826.0.1.3680043.10.1"):
         ours = [record.getMessage() for record in caplog.records if record.name.startswith("xraytransfer")]
         assert not any(secret in line for line in ours)
+
+
+def test_what_nobody_expects_an_answer_to_gets_none(start: Any, pacs: Pacs) -> None:
+    service = start(secondary_capture=True)
+    assert send(service, make_film()) == [0]
+    wait_for(lambda: len(pacs.kept) == 2)
+    (capture,) = [result for result in pacs.kept.values() if result.Modality == "OT"]
+    assert send(service, capture, sop_class=SecondaryCaptureImageStorage) == [0]
+    assert send(service, make_film(2, BodyPartExamined="HAND")) == [0]
+    wait_for(lambda: service.counts()["refused_total"] == 2)
+    assert service.counts()["results_waiting"] == 0
+    assert len(pacs.kept) == 2
+
+
+@pytest.mark.parametrize("changes", [{"refusal_report": False}, {"structured_report": False}])
+def test_refusals_are_not_reported_where_that_is_asked_for(start: Any, pacs: Pacs, changes: dict[str, bool]) -> None:
+    service = start(**{"secondary_capture": True, **changes})
+    assert send(service, make_film(ViewPosition="LL")) == [0]
+    wait_for(lambda: service.counts()["refused_total"] == 1)
+    assert service.counts()["results_waiting"] == 0
+    assert pacs.stored == []
 
 
 def test_the_spool_is_closed_to_others_and_names_nobody(start: Any, pacs: Pacs, tmp_path: Path) -> None:
