@@ -16,6 +16,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
@@ -246,13 +247,22 @@ def _store(event: Any, spool: Spool, events: DicomEvents) -> int:
         log.warning("DICOM: an object that is not what its command says was refused")
         return 0xA900
     try:
-        new = spool.receive(event.encoded_dataset())
+        # The data set's own memory: `event.encoded_dataset` would copy it.
+        new = spool.receive(_file_head(event), request.DataSet.getbuffer())
     except SpoolFullError as error:
         events.refusals.labels("no-room").inc()
         log.error("DICOM: a film was refused: %s", error)
         return 0xA700
     film_log.info("DICOM: film received%s", "" if new else " (it was waiting already)")
     return 0x0000
+
+
+def _file_head(event: Any) -> bytes:
+    """Return what stands before the data set in a DICOM file (PS3.10 section 7.1)."""
+    head = BytesIO()
+    head.write(bytes(128) + b"DICM")
+    write_file_meta_info(head, event.file_meta)
+    return head.getvalue()
 
 
 def _identify(stream: BytesIO, transfer_syntax: str) -> tuple[str, str]:

@@ -114,8 +114,13 @@ class Spool:
                 yield self._database
             self.changed.notify_all()
 
-    def receive(self, data: bytes) -> bool:
+    def receive(self, *pieces: bytes | memoryview) -> bool:
         """Accept a film: when this returns, it survives whatever happens to this process.
+
+        Parameters
+        ----------
+        *pieces : bytes or memoryview
+            The DICOM file, one piece after the other.
 
         Returns
         -------
@@ -127,16 +132,18 @@ class Spool:
         SpoolFullError
             There is no room.
         """
-        self._check_room(len(data))
-        digest = hashlib.sha256(data).hexdigest()
+        self._check_room(sum(map(len, pieces)))
+        digest = hashlib.sha256()
+        for piece in pieces:
+            digest.update(piece)
         try:
-            name = self._files.write(data)
+            name = self._files.write(*pieces)
             self._files.flush()
         except OSError as error:
             raise SpoolFullError(f"the spool cannot take a film: {error.strerror}") from error
         try:
             with self._transaction() as database:
-                database.add_film(name, digest)
+                database.add_film(name, digest.hexdigest())
                 database.count("received")
         except sqlite3.IntegrityError:
             self._files.remove(name)
