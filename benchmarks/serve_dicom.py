@@ -22,6 +22,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -49,18 +50,31 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as spool, archive() as sink:
         command += ["--dicom-spool", spool, "--send-to", f"ARCHIVE@127.0.0.1:{sink}"]
         with running(command) as (http, process):
-            compare(film, http, port, Path(spool) / "files", psutil.Process(process), options)
+            compare(film, http, Receiver(port, Path(spool) / "files"), psutil.Process(process), options)
 
 
-def compare(
-    film: Path, http: int, dicom: int, files: Path, server: psutil.Process, options: argparse.Namespace
-) -> None:
+@dataclass(frozen=True)
+class Receiver:
+    """The server's DICOM side.
+
+    Attributes
+    ----------
+    port : int
+    files : Path
+        The spool's folder of files.
+    """
+
+    port: int
+    files: Path
+
+
+def compare(film: Path, http: int, dicom: Receiver, server: psutil.Process, options: argparse.Namespace) -> None:
     """Let the ways take turns and print what came of them."""
     targets = {path: Target(http, path, [film.read_bytes()]) for path in ("/v1/predict", "/v1/sr")}
     turns: list[dict[str, tuple[float, float]]] = []
     for number in range(options.rounds + 1):
         turn = {path: by_http(target, server, options) for path, target in targets.items()}
-        turn["DICOM"] = by_dicom(film, http, dicom, files, server, options)
+        turn["DICOM"] = by_dicom(film, http, dicom, server, options)
         if number:  # the first turn warms up
             turns.append(turn)
     what = "structured reports and secondary captures" if options.captures else "structured reports"
@@ -88,18 +102,18 @@ def by_http(target: Target, server: psutil.Process, options: argparse.Namespace)
 
 
 def by_dicom(
-    film: Path, http: int, port: int, files: Path, server: psutil.Process, options: argparse.Namespace
+    film: Path, http: int, dicom: Receiver, server: psutil.Process, options: argparse.Namespace
 ) -> tuple[float, float]:
     """Send films and wait until the spool's folder of files is empty; return as `by_http` does."""
     each = -(-options.films // options.clients)
     before = films_sent(http)
     cpu, started = processor_time(server), time.monotonic()
     command = ["storescu", "-pdu", "131072", "-xe", "-aec", "XRAYTRANSFER", "+II", "--repeat", str(each)]
-    senders = [subprocess.Popen([*command, "127.0.0.1", str(port), str(film)]) for _ in range(options.clients)]
+    senders = [subprocess.Popen([*command, "127.0.0.1", str(dicom.port), str(film)]) for _ in range(options.clients)]
     codes = [sender.wait() for sender in senders]  # of all: none is left behind
     if any(codes):
         raise SystemExit("storescu failed")
-    while any(files.iterdir()):  # asking for the metrics would cost the server processor time
+    while any(dicom.files.iterdir()):  # asking for the metrics would cost the server processor time
         time.sleep(0.02)
     seconds, cpu = time.monotonic() - started, processor_time(server) - cpu
     films = each * options.clients

@@ -15,6 +15,7 @@ import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import (
@@ -259,10 +260,10 @@ def _store(event: Any, spool: Spool, events: DicomEvents) -> int:
 
 def _file_head(event: Any) -> bytes:
     """Return what stands before the data set in a DICOM file (PS3.10 section 7.1)."""
-    head = BytesIO()
-    head.write(bytes(128) + b"DICM")
+    head = DicomBytesIO(b"")
+    head.is_implicit_VR, head.is_little_endian = False, True
     write_file_meta_info(head, event.file_meta)
-    return head.getvalue()
+    return bytes(128) + b"DICM" + head.getvalue()
 
 
 def _identify(stream: BytesIO, transfer_syntax: str) -> tuple[str, str]:

@@ -793,7 +793,7 @@ def test_a_full_disk_loses_nothing_and_ends_no_thread(
 def test_a_disk_that_takes_no_film_is_told_to_its_sender(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     service = start()
 
-    def write(_: bytes) -> str:
+    def write(*_: bytes | memoryview) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as full:
