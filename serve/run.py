@@ -135,10 +135,9 @@ def run(settings: Settings, dicom: DicomSettings | None = None) -> None:
                 f"({settings.ready_film or 'a drawn phantom'}): {error.message.removeprefix('<bytes>: ')}"
             ) from error
         if dicom is not None:
-            from xraytransfer.serve.dicom.service import DicomService
+            from xraytransfer.serve.dicom.service import start_dicom
 
-            service = stack.enter_context(closing(DicomService(dicom, engine, metrics)))
-            service.start()
+            service = stack.enter_context(closing(start_dicom(dicom, engine, metrics)))
             server.readiness.checks.append(lambda: service.state().problem)
         listener = stack.enter_context(_listen(settings))
         log.info(

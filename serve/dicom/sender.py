@@ -87,7 +87,7 @@ class Sender:
         """Say in one line what stands at the destination's address."""
         try:
             if self._destination.url:
-                from xraytransfer.serve.dicom.dicomweb import probe_web
+                from xraytransfer.serve.dicom.stow import probe_web
 
                 found = probe_web(self._destination, self._settings)
             else:
@@ -112,7 +112,7 @@ class Sender:
     @contextmanager
     def _connect(self, deliveries: Sequence[Delivery]) -> Iterator[Connection]:
         if self._destination.url:
-            from xraytransfer.serve.dicom.dicomweb import web_connection
+            from xraytransfer.serve.dicom.stow import web_connection
 
             with web_connection(self._destination, self._settings) as web:
                 yield web

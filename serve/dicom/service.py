@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -81,8 +80,6 @@ class DicomService:
             The spool, the address or the certificates cannot be used.
         """
         settings = self._settings
-        for library in ("highdicom", "pynetdicom", "dicomweb_client", "urllib3"):
-            logging.getLogger(library).setLevel(logging.CRITICAL)  # they log UIDs and URLs with UIDs
         with ExitStack() as stack:
             spool = Spool(
                 settings.spool,
