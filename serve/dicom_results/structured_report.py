@@ -40,7 +40,7 @@ from xraytransfer.constants import INTENDED_USE, NOT_INTENDED_USE, RESEARCH_NOTI
 from xraytransfer.observations import OBSERVATIONS, Observation
 from xraytransfer.serve.dicom_results.equipment import MANUFACTURER, complete, parameters, software_version
 from xraytransfer.serve.dicom_results.identity import NO_FILM, Identity, identify
-from xraytransfer.serve.dicom_results.report_template import GroupValues, ReportTemplates, encode, fill_report
+from xraytransfer.serve.dicom_results.report_template import GroupValues, ReportTemplates
 from xraytransfer.serve.dicom_results.uids import device_uid, instance_uid, kind_of_result, series_uid, tracking_uid
 
 if TYPE_CHECKING:
@@ -100,19 +100,17 @@ def structured_report(dataset: Dataset, prediction: Prediction) -> Dataset:
     PS3.3 A.35.13; PS3.16 TID 1500, 1501, 4019; IHE RAD AI Results.
     """
     identity = identify(dataset)
-    report = _TEMPLATES.get(_shared_by(prediction), lambda: encode(built_report(NO_FILM, prediction)))
-    fill_report(
-        report,
+    template = _TEMPLATES.get(_shared_by(prediction), lambda: built_report(NO_FILM, prediction))
+    return template.fill(
         identity,
         series_uid(identity.study_uid, "SR", prediction.model),
         _instance_uid(identity, prediction),
         [_values(observation, i, prediction, identity) for i, observation in enumerate(OBSERVATIONS)],
     )
-    return report
 
 
 def _shared_by(prediction: Prediction) -> Hashable:
-    """Return all that a report holds besides what `fill_report` writes: reports of one key differ in nothing else."""
+    """Return all that a report holds besides what is filled into its template: what reports of one key share."""
     positions = range(len(OBSERVATIONS))
     told = tuple(tuple(parameters(prediction, i)) for i in positions)
     return prediction.model, told, prediction.cautions, tuple(value is None for value in prediction.decision)
