@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
+import threading
 import time
 import zlib
 from io import BytesIO
@@ -42,6 +44,7 @@ from xraytransfer.serve.log import film_log, log
 from xraytransfer.serve.spool.spool import SpoolFullError
 
 if TYPE_CHECKING:
+    from pynetdicom.association import Association
     from pynetdicom.transport import ThreadedAssociationServer
 
     from xraytransfer.serve.dicom.events import DicomEvents
@@ -75,6 +78,8 @@ STATUSES = {
 
 MAX_PDU = 2**20
 """Longest PDU that is read, in bytes; we announce 64 KiB, but an A-ASSOCIATE-RQ may be longer."""
+_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)  # transient, by the provider, local limit exceeded: PS3.8 section 9.3.4
+_REQUEST_WAIT_S = 10.0  # a caller asks for its association as soon as it is connected
 _LAST_TAG = 0x00080018  # SOP Instance UID: the last element that the check reads
 _HEAD = 2**16  # bytes of a deflated object that are inflated for it
 
@@ -99,7 +104,8 @@ def start_scp(settings: DicomSettings, spool: Spool, events: DicomEvents) -> Thr
         The address cannot be listened on, or the certificates cannot be used.
     """
     entity = application_entity(settings)
-    entity.maximum_associations = settings.max_associations
+    entity.maximum_associations = sys.maxsize  # `_Room` counts: pynetdicom counts connections that ask for nothing, too
+    entity.acse_timeout = min(settings.answer_timeout_s, _REQUEST_WAIT_S)
     entity.require_called_aet = True
     entity.require_calling_aet = list(settings.callers)
     entity.add_supported_context(Verification, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
@@ -113,6 +119,7 @@ def start_scp(settings: DicomSettings, spool: Spool, events: DicomEvents) -> Thr
         (evt.EVT_ABORTED, _aborted, [settings, events]),
         (evt.EVT_CONN_CLOSE, _closed),
         (evt.EVT_DIMSE_RECV, _message_ended),
+        (evt.EVT_REQUESTED, _Room(settings, events).take),
         (evt.EVT_REJECTED, _rejected, [settings, events]),
         (evt.EVT_C_STORE, _store, [spool, events]),
     ]
@@ -184,6 +191,27 @@ class _LimitedReceive:
         log.warning("DICOM: association ended: %s", why)
         self.socket.close()
         raise OSError(why)
+
+
+class _Room:
+    """Room for associations; connections on which none was asked for take none."""
+
+    def __init__(self, settings: DicomSettings, events: DicomEvents) -> None:
+        self._settings, self._events = settings, events
+        self._lock = threading.Lock()
+        self._open: list[Association] = []
+
+    def take(self, event: Any) -> None:
+        """Give room to an association that is asked for, or reject it."""
+        with self._lock:
+            self._open = [association for association in self._open if association.is_alive()]
+            full = len(self._open) >= self._settings.max_associations
+            if not full:
+                self._open.append(event.assoc)
+        if full:
+            event.assoc.acse.send_reject(*_LIMIT_EXCEEDED)
+            _rejected(event, self._settings, self._events)
+            event.assoc.kill()
 
 
 def _limit(event: Any, settings: DicomSettings, events: DicomEvents) -> None:

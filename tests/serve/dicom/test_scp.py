@@ -296,6 +296,28 @@ def test_associations_that_end_badly_are_counted_and_said(start: Any, caplog: An
     assert any("nothing arrived for 0.5 s (--dicom-idle-timeout)" in message for message in messages)
 
 
+def test_silent_connections_keep_nobody_out(start: Any) -> None:
+    service = start(max_associations=4)
+    silent = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(60)]
+    try:
+        assert send(service, make_film()) == [0]
+    finally:
+        for caller in silent:
+            caller.close()
+
+
+def test_more_associations_than_allowed_are_rejected_until_one_ends(start: Any, caplog: Any) -> None:
+    service = start(max_associations=2)
+    caller = AE("CR1")
+    caller.add_requested_context(Verification)
+    first, second, third = (caller.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER") for _ in range(3))
+    assert (first.is_established, second.is_established, third.is_rejected) == (True, True, True)
+    assert "2 associations are open, no more are allowed" in caplog.text
+    first.release()
+    wait_for(lambda: caller.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER").is_established)
+    second.release()
+
+
 def test_state_and_limits(start: Any) -> None:
     name = "AWAY@127.0.0.1:1"
     service = start(capacity=1, destinations=(Destination.parse(name),))
