@@ -108,7 +108,7 @@ class Worker:
         try:
             # a capture shows the film: it has full resolution
             decode = "full" if self._settings.secondary_capture else None
-            future = self._engine.submit_with(str(film.path), finish, deadline=math.inf, decode=decode)
+            future = self._engine.submit(str(film.path), finish, deadline=math.inf, decode=decode)
         except QueueFullError:
             self._leave()
             self._spool.release(film, 0.5, counts=False)

@@ -281,7 +281,7 @@ class Gate:
         self._open = threading.Event()
         self._reached = threading.Semaphore(0)
         for _ in range(engine.workers):
-            engine.submit_with(picture(), self._hold)
+            engine.submit(picture(), self._hold)
         for _ in range(engine.workers):
             assert self._reached.acquire(timeout=PATIENCE)
 
