@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xraytransfer.errors import ServeError
-from xraytransfer.serve.spool.database import Delivery, QueuedFilm, SpoolDatabase
+from xraytransfer.serve.spool.database import Delivery, DeliveryRow, QueuedFilm, SpoolDatabase
 from xraytransfer.serve.spool.files import SpoolFiles
 from xraytransfer.serve.spool.waiting import Waiting, WaitingResults, room_problem
 
@@ -257,7 +257,7 @@ class Spool:
             rows = self._database.due_deliveries(destination, limit)
         return [self._delivery(row) for row in rows]
 
-    def _delivery(self, row: tuple[int, str, str, str, str, str, int]) -> Delivery:
+    def _delivery(self, row: DeliveryRow) -> Delivery:
         return Delivery(row[0], self._files.path(row[1]), *row[2:])
 
     def accepted(self, delivery: Delivery, confirm_after_s: float) -> None:

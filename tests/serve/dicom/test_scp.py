@@ -729,7 +729,7 @@ def test_a_spool_of_version_0_1_is_delivered(start: Any, pacs: Pacs, tmp_path: P
         "Secondary Capture Image Storage",
     ]
     assert service.counts()["received_total"] == 2
-    assert list((folder / "files").iterdir()) == []
+    wait_for(lambda: not any((folder / "files").iterdir()))  # removed after they are counted
 
 
 def test_what_stands_at_a_destination_is_said(start: Any, pacs: Pacs, caplog: Any) -> None:
