@@ -22,6 +22,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -49,10 +50,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as spool, archive() as sink:
         command += ["--dicom-spool", spool, "--send-to", f"ARCHIVE@127.0.0.1:{sink}"]
         with running(command) as (http, process):
-            compare(film, http, port, psutil.Process(process), options)
+            compare(film, http, Receiver(port, Path(spool) / "files"), psutil.Process(process), options)
 
 
-def compare(film: Path, http: int, dicom: int, server: psutil.Process, options: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class Receiver:
+    """The server's DICOM side.
+
+    Attributes
+    ----------
+    port : int
+    files : Path
+        The spool's folder of files.
+    """
+
+    port: int
+    files: Path
+
+
+def compare(film: Path, http: int, dicom: Receiver, server: psutil.Process, options: argparse.Namespace) -> None:
     """Let the ways take turns and print what came of them."""
     targets = {path: Target(http, path, [film.read_bytes()]) for path in ("/v1/predict", "/v1/sr")}
     turns: list[dict[str, tuple[float, float]]] = []
@@ -86,22 +102,25 @@ def by_http(target: Target, server: psutil.Process, options: argparse.Namespace)
 
 
 def by_dicom(
-    film: Path, http: int, port: int, server: psutil.Process, options: argparse.Namespace
+    film: Path, http: int, dicom: Receiver, server: psutil.Process, options: argparse.Namespace
 ) -> tuple[float, float]:
-    """Send films and wait until every result is taken; return as `by_http` does."""
+    """Send films and wait until the spool's folder of files is empty; return as `by_http` does."""
     each = -(-options.films // options.clients)
-    before, cpu, started = state(http), processor_time(server), time.monotonic()
+    before = films_sent(http)
+    cpu, started = processor_time(server), time.monotonic()
     command = ["storescu", "-pdu", "131072", "-xe", "-aec", "XRAYTRANSFER", "+II", "--repeat", str(each)]
-    senders = [subprocess.Popen([*command, "127.0.0.1", str(port), str(film)]) for _ in range(options.clients)]
+    senders = [subprocess.Popen([*command, "127.0.0.1", str(dicom.port), str(film)]) for _ in range(options.clients)]
     codes = [sender.wait() for sender in senders]  # of all: none is left behind
     if any(codes):
         raise SystemExit("storescu failed")
-    while (now := state(http))["waiting"]:
+    while any(dicom.files.iterdir()):  # asking for the metrics would cost the server processor time
         time.sleep(0.02)
+    seconds, cpu = time.monotonic() - started, processor_time(server) - cpu
     films = each * options.clients
-    if now["sent"] - before["sent"] != films:
-        raise SystemExit(f"{now['sent'] - before['sent']:g} of {films} films came to their end")
-    return films / (time.monotonic() - started), (processor_time(server) - cpu) / films
+    sent = films_sent(http) - before
+    if sent != films:
+        raise SystemExit(f"{sent:g} of {films} films came to their end")
+    return films / seconds, cpu / films
 
 
 def processor_time(server: psutil.Process) -> float:
@@ -109,13 +128,11 @@ def processor_time(server: psutil.Process) -> float:
     return sum(server.cpu_times()[:2])
 
 
-def state(port: int) -> dict[str, float]:
-    """Return how many films were sent with all their results, and how many films and results wait."""
+def films_sent(port: int) -> float:
+    """Return how many films were sent with all their results."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         text = answer.read().decode()
-    waiting = re.findall(r"^xraytransfer_dicom_(?:films|results)_waiting (\S+)$", text, re.MULTILINE)
-    sent = re.findall(r'^xraytransfer_dicom_films_total\{state="sent"\} (\S+)$', text, re.MULTILINE)
-    return {"waiting": sum(map(float, waiting)), "sent": sum(map(float, sent))}
+    return sum(map(float, re.findall(r'^xraytransfer_dicom_films_total\{state="sent"\} (\S+)$', text, re.MULTILINE)))
 
 
 @contextlib.contextmanager

@@ -171,6 +171,13 @@ class DicomSettings:
     secondary_capture: bool = option(
         "--no-sc", True, is_flag=True, convert=operator.not_, help="Send no secondary captures."
     )
+    refusal_report: bool = option(
+        "--no-refusal-sr",
+        True,
+        is_flag=True,
+        convert=operator.not_,
+        help="Send no structured reports that say of a refused film that it was not evaluated.",
+    )
     max_object_bytes: int = option(
         "--dicom-max-mb",
         128 * 2**20,

@@ -140,33 +140,7 @@ class Engine:
         """Seconds until the films that wait now will probably be answered; 1 to 60."""
         return max(1, min(60, math.ceil(self._taken * self._film_s / self.workers)))
 
-    def submit(self, source: Source | Dataset, deadline: float | None = None) -> Future[Prediction]:
-        """Accept a film.
-
-        Parameters
-        ----------
-        source : str, PathLike, bytes, BinaryIO or pydicom.Dataset
-            As for `xraytransfer.read_radiograph`.
-        deadline : float or None
-            `time.monotonic` after which the film is not scored any more. None: `Settings.deadline_s`
-            from now; ``math.inf``: never.
-
-        Returns
-        -------
-        concurrent.futures.Future of Prediction
-            Raises `RadiographError` for a film that the reader or the model's quality gate refuses, `DeadlineError`
-            for one whose deadline passed.
-
-        Raises
-        ------
-        QueueFullError
-            Every place is taken.
-        DrainingError
-            The engine is being stopped.
-        """
-        return self.submit_with(source, lambda _, prediction: prediction, deadline)
-
-    def submit_with(
+    def submit(
         self,
         source: Source | Dataset,
         finish: Callable[[Radiograph, Prediction], T],
@@ -176,10 +150,34 @@ class Engine:
         any_film: bool = False,
         decode: str | None = None,
     ) -> Future[T]:
-        """Accept a film as `submit` does; the future holds what `finish` returns in a worker thread.
+        """Accept a film.
 
-        `any_modality`, `any_film` and `decode` are those of `xraytransfer.Classifier.predict`; `decode` is that of
-        the settings where it is None.
+        Parameters
+        ----------
+        source : str, PathLike, bytes, BinaryIO or pydicom.Dataset
+            As for `xraytransfer.read_radiograph`.
+        finish : callable
+            Called in a worker thread with the film and its prediction.
+        deadline : float or None
+            `time.monotonic` after which the film is not scored any more. None: `Settings.deadline_s`
+            from now; ``math.inf``: never.
+        any_modality, any_film : bool
+            As for `xraytransfer.Classifier.predict`.
+        decode : str or None
+            As for `xraytransfer.Classifier.predict`; None: that of the settings.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Holds what `finish` returns. Raises `RadiographError` for a film that the reader or the model's quality gate
+            refuses, `DeadlineError` for one whose deadline passed.
+
+        Raises
+        ------
+        QueueFullError
+            Every place is taken.
+        DrainingError
+            The engine is being stopped.
         """
         if deadline is None:
             deadline = time.monotonic() + self._deadline_s

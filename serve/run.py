@@ -18,7 +18,7 @@ from xraytransfer.serve.engine import Engine
 from xraytransfer.serve.log import log
 from xraytransfer.serve.metrics import Metrics
 from xraytransfer.serve.web.app import create_app
-from xraytransfer.serve.web.connections import raise_open_files, watch_connections
+from xraytransfer.serve.web.connections import Answering, Connections, raise_open_files
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -45,8 +45,9 @@ class HttpServer(uvicorn.Server):
     """
 
     def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
-        self._idle_s, self._max_connections = settings.idle_timeout_s, settings.max_connections
+        self.connections = Connections(settings.idle_timeout_s, settings.max_connections)
         app = create_app(engine, settings, metrics)
+        app.add_middleware(Answering, connections=self.connections)
         self.readiness = app.state.server.readiness
         super().__init__(
             uvicorn.Config(
@@ -55,7 +56,7 @@ class HttpServer(uvicorn.Server):
                 port=settings.port,
                 ssl_certfile=settings.tls_certificate,
                 ssl_keyfile=settings.tls_key,
-                http="h11",  # it bounds heads, trailers and chunk extensions, which httptools does not
+                http=self.connections.protocol(),
                 h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
                 lifespan="off",
                 ws="none",
@@ -71,7 +72,7 @@ class HttpServer(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until `should_exit` is set; then answer the accepted requests."""
-        watching = asyncio.create_task(watch_connections(self, self._idle_s, self._max_connections))
+        watching = asyncio.create_task(self.connections.watch())
         try:
             await super().serve(sockets)
         finally:
@@ -134,10 +135,9 @@ def run(settings: Settings, dicom: DicomSettings | None = None) -> None:
                 f"({settings.ready_film or 'a drawn phantom'}): {error.message.removeprefix('<bytes>: ')}"
             ) from error
         if dicom is not None:
-            from xraytransfer.serve.dicom.service import DicomService
+            from xraytransfer.serve.dicom.service import start_dicom
 
-            service = stack.enter_context(closing(DicomService(dicom, engine, metrics)))
-            service.start()
+            service = stack.enter_context(closing(start_dicom(dicom, engine, metrics)))
             server.readiness.checks.append(lambda: service.state().problem)
         listener = stack.enter_context(_listen(settings))
         log.info(

@@ -8,14 +8,16 @@ Objects are not decoded here: their bytes go to the spool as they arrive. `STATU
 
 from __future__ import annotations
 
-import socket
-import ssl
+import sys
+import threading
 import time
 import zlib
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
@@ -32,6 +34,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from xraytransfer.errors import ServeError
 from xraytransfer.reading.syntaxes import SYNTAXES
+from xraytransfer.serve.dicom.limited_receive import LimitedReceive
 from xraytransfer.serve.dicom.tls import caller_context
 from xraytransfer.serve.dicom_results.equipment import implementation_version
 from xraytransfer.serve.dicom_results.identity import UNREADABLE
@@ -40,13 +43,14 @@ from xraytransfer.serve.log import film_log, log
 from xraytransfer.serve.spool.spool import SpoolFullError
 
 if TYPE_CHECKING:
+    from pynetdicom.association import Association
     from pynetdicom.transport import ThreadedAssociationServer
 
     from xraytransfer.serve.dicom.events import DicomEvents
     from xraytransfer.serve.dicom_settings import DicomSettings
     from xraytransfer.serve.spool.spool import Spool
 
-__all__ = ["MAX_PDU", "SOP_CLASSES", "STATUSES", "TRANSFER_SYNTAXES", "application_entity", "start_scp"]
+__all__ = ["SOP_CLASSES", "STATUSES", "TRANSFER_SYNTAXES", "application_entity", "start_scp"]
 
 
 SOP_CLASSES = (
@@ -71,8 +75,8 @@ STATUSES = {
 }
 """Every status of a C-STORE response, and its meaning."""
 
-MAX_PDU = 2**20
-"""Longest PDU that is read, in bytes; we announce 64 KiB, but an A-ASSOCIATE-RQ may be longer."""
+_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)  # transient, by the provider, local limit exceeded: PS3.8 section 9.3.4
+_REQUEST_WAIT_S = 10.0  # a caller asks for its association as soon as it is connected
 _LAST_TAG = 0x00080018  # SOP Instance UID: the last element that the check reads
 _HEAD = 2**16  # bytes of a deflated object that are inflated for it
 
@@ -97,7 +101,8 @@ def start_scp(settings: DicomSettings, spool: Spool, events: DicomEvents) -> Thr
         The address cannot be listened on, or the certificates cannot be used.
     """
     entity = application_entity(settings)
-    entity.maximum_associations = settings.max_associations
+    entity.maximum_associations = sys.maxsize  # `_Room` counts: pynetdicom counts connections that ask for nothing, too
+    entity.acse_timeout = min(settings.answer_timeout_s, _REQUEST_WAIT_S)
     entity.require_called_aet = True
     entity.require_calling_aet = list(settings.callers)
     entity.add_supported_context(Verification, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
@@ -111,6 +116,7 @@ def start_scp(settings: DicomSettings, spool: Spool, events: DicomEvents) -> Thr
         (evt.EVT_ABORTED, _aborted, [settings, events]),
         (evt.EVT_CONN_CLOSE, _closed),
         (evt.EVT_DIMSE_RECV, _message_ended),
+        (evt.EVT_REQUESTED, _Room(settings, events).take),
         (evt.EVT_REJECTED, _rejected, [settings, events]),
         (evt.EVT_C_STORE, _store, [spool, events]),
     ]
@@ -136,65 +142,38 @@ def _other_classes() -> list[str]:
     return [sop_class for sop_class in storage if sop_class not in SOP_CLASSES]
 
 
-class _LimitedReceive:
-    """Reads from a connection with limits: the size of an object, the length of a PDU, and the time for a PDU.
+class _Room:
+    """Room for associations; connections on which none was asked for take none."""
 
-    pynetdicom itself holds a message in memory until it is whole, believes the PDU length that the sender announces,
-    and restarts its timeout with every byte.
-    """
+    def __init__(self, settings: DicomSettings, events: DicomEvents) -> None:
+        self._settings, self._events = settings, events
+        self._lock = threading.Lock()
+        self._open: list[Association] = []
 
-    def __init__(self, transport: Any, settings: DicomSettings, events: DicomEvents, peer: str) -> None:
-        self.socket: socket.socket = transport.socket
-        self._events, self._peer, self.last = events, peer, time.monotonic()
-        self._limit, self._wait_s, self.read = settings.max_object_bytes, settings.idle_timeout_s, 0
-
-    def __call__(self, count: int) -> bytearray:
-        """Return `count` bytes, fewer if the peer has left."""
-        self.read += count
-        if count > MAX_PDU or self.read > self._limit:
-            what = f"a PDU of {count} bytes" if count > MAX_PDU else f"an object of over {self._limit} bytes"
-            self._give_up(f"its sender announced {what}")
-        received = bytearray()
-        end = time.monotonic() + self._wait_s
-        while len(received) < count:
-            left_s = end - time.monotonic()
-            if left_s <= 0:
-                self._give_up(f"a PDU took over {self._wait_s:.0f} s")
-            self.socket.settimeout(left_s)
-            piece = self._receive(min(count - len(received), 65536))
-            if not piece:
-                break
-            self.last = time.monotonic()
-            received += piece
-        self.socket.settimeout(self._wait_s)
-        return received
-
-    def _receive(self, count: int) -> bytes:
-        try:
-            return self.socket.recv(count)  # the first one does the TLS handshake
-        except ssl.SSLError as error:
-            self._events.associations.labels("tls_failed").inc()
-            log.warning("DICOM: TLS with %s failed: %s", self._peer, error.reason or type(error).__name__)
-            raise
-
-    def _give_up(self, why: str) -> NoReturn:
-        self._events.associations.labels("limit").inc()
-        log.warning("DICOM: association ended: %s", why)
-        self.socket.close()
-        raise OSError(why)
+    def take(self, event: Any) -> None:
+        """Give room to an association that is asked for, or reject it."""
+        with self._lock:
+            self._open = [association for association in self._open if association.is_alive()]
+            full = len(self._open) >= self._settings.max_associations
+            if not full:
+                self._open.append(event.assoc)
+        if full:
+            event.assoc.acse.send_reject(*_LIMIT_EXCEEDED)
+            _rejected(event, self._settings, self._events)
+            event.assoc.kill()
 
 
 def _limit(event: Any, settings: DicomSettings, events: DicomEvents) -> None:
     """Put limits on what a new connection reads."""
     transport = event.assoc.dul.socket
-    transport.recv = _LimitedReceive(transport, settings, events, event.address[0])
+    transport.recv = LimitedReceive(transport, settings, events, event.address[0])
 
 
 def _aborted(event: Any, settings: DicomSettings, events: DicomEvents) -> None:
     """Count an association that was aborted, and say so; nothing else logs it."""
     transport = event.assoc.dul.socket
     receive = transport.recv if transport is not None else None
-    idle = isinstance(receive, _LimitedReceive) and time.monotonic() - receive.last >= settings.idle_timeout_s
+    idle = isinstance(receive, LimitedReceive) and time.monotonic() - receive.last >= settings.idle_timeout_s
     events.associations.labels("idle" if idle else "aborted").inc()
     why = f"nothing arrived for {settings.idle_timeout_s:g} s (--dicom-idle-timeout)" if idle else "by its peer"
     log.warning("DICOM: association of %s aborted: %s", event.assoc.requestor.address, why)
@@ -203,13 +182,13 @@ def _aborted(event: Any, settings: DicomSettings, events: DicomEvents) -> None:
 def _closed(event: Any) -> None:
     """Close a connection that its peer has closed; pynetdicom leaves that to the garbage collector."""
     transport = event.assoc.dul.socket
-    if transport is not None and isinstance(transport.recv, _LimitedReceive):
+    if transport is not None and isinstance(transport.recv, LimitedReceive):
         transport.recv.socket.close()
 
 
 def _message_ended(event: Any) -> None:
     transport = event.assoc.dul.socket
-    if transport is not None and isinstance(transport.recv, _LimitedReceive):
+    if transport is not None and isinstance(transport.recv, LimitedReceive):
         transport.recv.read = 0
 
 
@@ -246,13 +225,22 @@ def _store(event: Any, spool: Spool, events: DicomEvents) -> int:
         log.warning("DICOM: an object that is not what its command says was refused")
         return 0xA900
     try:
-        new = spool.receive(event.encoded_dataset())
+        # The data set's own memory: `event.encoded_dataset` would copy it.
+        new = spool.receive(_file_head(event), request.DataSet.getbuffer())
     except SpoolFullError as error:
         events.refusals.labels("no-room").inc()
         log.error("DICOM: a film was refused: %s", error)
         return 0xA700
     film_log.info("DICOM: film received%s", "" if new else " (it was waiting already)")
     return 0x0000
+
+
+def _file_head(event: Any) -> bytes:
+    """Return what stands before the data set in a DICOM file (PS3.10 section 7.1)."""
+    head = DicomBytesIO(b"")
+    head.is_implicit_VR, head.is_little_endian = False, True
+    write_file_meta_info(head, event.file_meta)
+    return bytes(128) + b"DICM" + head.getvalue()
 
 
 def _identify(stream: BytesIO, transfer_syntax: str) -> tuple[str, str]:

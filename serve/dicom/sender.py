@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from pydicom.errors import InvalidDicomError
 
 from xraytransfer.errors import ServeError
+from xraytransfer.plural import counted
 from xraytransfer.serve.dicom.connection import Answer
 from xraytransfer.serve.log import film_log, log
 
@@ -86,7 +87,7 @@ class Sender:
         """Say in one line what stands at the destination's address."""
         try:
             if self._destination.url:
-                from xraytransfer.serve.dicom.dicomweb import probe_web
+                from xraytransfer.serve.dicom.stow import probe_web
 
                 found = probe_web(self._destination, self._settings)
             else:
@@ -111,7 +112,7 @@ class Sender:
     @contextmanager
     def _connect(self, deliveries: Sequence[Delivery]) -> Iterator[Connection]:
         if self._destination.url:
-            from xraytransfer.serve.dicom.dicomweb import web_connection
+            from xraytransfer.serve.dicom.stow import web_connection
 
             with web_connection(self._destination, self._settings) as web:
                 yield web
@@ -150,7 +151,8 @@ class Sender:
     def _refused(self, delivery: Delivery, status: str, *, never: bool) -> None:
         attempts = delivery.attempts + 1
         if never or attempts >= self._settings.max_attempts:
-            log.error("%s: a result was given up after %d attempts: %s", delivery.destination, attempts, status)
+            number = counted(attempts, "attempt")
+            log.error("%s: a result was given up after %s: %s", delivery.destination, number, status)
             self._spool.bury_delivery(delivery, status)
             return
         wait_s = self._spread(self._settings.back_off(attempts))

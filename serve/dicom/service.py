@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -81,8 +80,6 @@ class DicomService:
             The spool, the address or the certificates cannot be used.
         """
         settings = self._settings
-        for library in ("highdicom", "pynetdicom", "dicomweb_client", "urllib3"):
-            logging.getLogger(library).setLevel(logging.CRITICAL)  # they log UIDs and URLs with UIDs
         with ExitStack() as stack:
             spool = Spool(
                 settings.spool,
@@ -106,12 +103,12 @@ class DicomService:
             self._running.callback(self._metrics.registry.unregister, self)
         waiting = spool.counts()
         log.info(
-            "DICOM: %s listens on %s port %d; %d films and %d results wait from before",
+            "DICOM: %s listens on %s port %d; %s and %s wait from before",
             settings.ae_title,
             settings.host,
             self.port,
-            waiting["films_waiting"],
-            waiting["results_waiting"],
+            counted(waiting["films_waiting"], "film"),
+            counted(waiting["results_waiting"], "result"),
         )
         for name, results in self._stranded().items():
             log.warning(

@@ -12,7 +12,9 @@ from pydicom import dcmread
 
 from xraytransfer.errors import RadiographError, ServeError
 from xraytransfer.plural import counted
-from xraytransfer.serve.dicom_results.results import Result, make_results
+from xraytransfer.prediction import ModelIdentity
+from xraytransfer.serve.dicom_results.identity import UNREADABLE
+from xraytransfer.serve.dicom_results.results import Result, make_refusal, make_results
 from xraytransfer.serve.engine import DrainingError, QueueFullError
 from xraytransfer.serve.log import film_log, log
 from xraytransfer.serve.spool.spool import MAX_ATTEMPTS
@@ -29,14 +31,17 @@ if TYPE_CHECKING:
 __all__ = ["Worker"]
 
 _IDLE_S = 1.0  # longest sleep: nothing signals that a film that was put back is due
+# Nobody expects an answer to the other objects of an examination; our own captures, sent back, are colour pictures.
+_NO_REPORT = frozenset({"not-a-radiograph", "colour", "multi-frame", "no-pixels"})
 _DISK_S = 10.0  # wait after the disk refused to write
 
 
 class Worker:
     """A thread that has every received film scored.
 
-    A film that is refused (no chest radiograph, damaged, ...) is counted and deleted, because its sender has it. A film
-    that fails otherwise, or during which the process dies, is tried again a few times and then put into ``dead``.
+    A film that is refused (no chest radiograph, damaged, ...) is counted and deleted, because its sender has it, and a
+    report says that it was not evaluated. A film that fails otherwise, or during which the process dies, is tried again
+    a few times and then put into ``dead``.
 
     Parameters
     ----------
@@ -51,6 +56,8 @@ class Worker:
         self._events = events
         self._settings, self._spool, self._engine = settings, spool, engine
         self._destinations = [destination.name for destination in settings.destinations]
+        description = engine.classifier.description
+        self._model = ModelIdentity(description.name, description.version, description.sha256)
         self._stopping = threading.Event()
         self._in_engine = 0
         self._ahead = engine.workers + engine.batch_size  # enough to keep it busy; the other places are for HTTP
@@ -101,7 +108,7 @@ class Worker:
         try:
             # a capture shows the film: it has full resolution
             decode = "full" if self._settings.secondary_capture else None
-            future = self._engine.submit_with(str(film.path), finish, deadline=math.inf, decode=decode)
+            future = self._engine.submit(str(film.path), finish, deadline=math.inf, decode=decode)
         except QueueFullError:
             self._leave()
             self._spool.release(film, 0.5, counts=False)
@@ -143,7 +150,7 @@ class Worker:
         elif isinstance(error, RadiographError):
             self._events.refusals.labels(error.reason).inc()
             log.warning("DICOM: a film was refused: %s", error.reason)
-            self._spool.refuse(film)
+            self._spool.refuse(film, self._refusal(film, error.reason), self._destinations)
         elif isinstance(error, ServeError):
             self._bury(film, str(error))
         elif isinstance(error, CancelledError):
@@ -156,6 +163,18 @@ class Worker:
             wait_s = self._settings.back_off(film.attempts)
             log.error("DICOM: scoring a film failed (%s); again in %.0f s", kind, wait_s)
             self._spool.release(film, wait_s, counts=True)
+
+    def _refusal(self, film: QueuedFilm, reason: str) -> list[Result]:
+        """Make the report that says that a film was not evaluated; none where none is wanted or can be made."""
+        wanted = self._settings.structured_report and self._settings.refusal_report
+        if not wanted or reason in _NO_REPORT:
+            return []
+        try:
+            return [make_refusal(film.path, reason, self._model)]
+        except (ServeError, *UNREADABLE) as error:  # the film is refused all the same
+            kind = error if isinstance(error, ServeError) else type(error).__name__
+            log.warning("DICOM: no report says that the film was refused: %s", kind)
+            return []
 
     def _bury(self, film: QueuedFilm, reason: str) -> None:
         log.error("DICOM: a film was given up: %s; it lies in %s", reason, self._spool.dead)

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from xraytransfer.prediction import ModelIdentity, Prediction
     from xraytransfer.serve.dicom_results.identity import Identity
 
-__all__ = ["BANNER", "MANUFACTURER", "complete", "implementation_version", "parameters", "software_version"]
+__all__ = [
+    "BANNER",
+    "MANUFACTURER",
+    "complete",
+    "implementation_version",
+    "model_parameters",
+    "parameters",
+    "software_version",
+]
 
 MANUFACTURER = "xraytransfer"
 BANNER = "Research use, not for diagnosis"
@@ -41,6 +49,11 @@ def implementation_version() -> str:
     return software_version().upper().replace(" ", "_")[:16]
 
 
+def model_parameters(model: ModelIdentity) -> list[str]:
+    """Return what determines every answer of a model, as ``name=value`` (TID 4019, Algorithm Parameters)."""
+    return [f"model-sha256={model.sha256}", f"software={software_version()}"]
+
+
 def parameters(prediction: Prediction, position: int | None = None) -> list[str]:
     """Return what determined an answer, as ``name=value`` (TID 4019, Algorithm Parameters).
 
@@ -51,8 +64,7 @@ def parameters(prediction: Prediction, position: int | None = None) -> list[str]
         An observation's place in `xraytransfer.OBSERVATIONS`: adds its threshold.
     """
     lines = [
-        f"model-sha256={prediction.model.sha256}",
-        f"software={software_version()}",
+        *model_parameters(prediction.model),
         f"members={len(prediction.member_probability)}",
         f"intensity={prediction.radiograph.get('intensity')}",
         f"window={prediction.radiograph.get('window')}",
@@ -66,7 +78,7 @@ def parameters(prediction: Prediction, position: int | None = None) -> list[str]
     return lines
 
 
-def complete(result: Dataset, identity: Identity, prediction: Prediction, description: str) -> None:
+def complete(result: Dataset, identity: Identity, model: ModelIdentity, description: str) -> None:
     """Write into a result the attributes that do not depend on its kind.
 
     Parameters
@@ -75,7 +87,7 @@ def complete(result: Dataset, identity: Identity, prediction: Prediction, descri
         Changed in place.
     identity : Identity
         Of the film.
-    prediction : Prediction
+    model : ModelIdentity
     description : str
         What the series holds; the research notice follows it.
     """
@@ -84,14 +96,14 @@ def complete(result: Dataset, identity: Identity, prediction: Prediction, descri
     result.file_meta.ImplementationVersionName = implementation_version()
     del result.file_meta.FileMetaInformationGroupLength
     result.SeriesDescription = f"{description} ({BANNER.lower()})"
-    result.ManufacturerModelName = prediction.model.name[:64]
-    result.SoftwareVersions = [software_version(), f"model {prediction.model.version}"[:64]]
-    result.DeviceSerialNumber = prediction.model.sha256
+    result.ManufacturerModelName = model.name[:64]
+    result.SoftwareVersions = [software_version(), f"model {model.version}"[:64]]
+    result.DeviceSerialNumber = model.sha256
     # The film's moment and no other: the time of scoring would make every repeat another object of the same UID.
     result.ContentDate, result.ContentTime = identity.moment
     for keyword in _TIMES_OF_MAKING & set(result.dir()):
         delattr(result, keyword)
-    result.ContributingEquipmentSequence = [_contributing_equipment(prediction.model)]
+    result.ContributingEquipmentSequence = [_contributing_equipment(model)]
 
 
 def _contributing_equipment(model: ModelIdentity) -> Dataset:

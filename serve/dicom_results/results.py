@@ -12,6 +12,7 @@ from pydicom import Dataset, dcmread
 from xraytransfer.errors import OutputError, ServeError
 from xraytransfer.files import write_with
 from xraytransfer.serve.dicom_results.identity import UNREADABLE
+from xraytransfer.serve.dicom_results.refusal_report import refusal_report
 from xraytransfer.serve.dicom_results.report_template import encode
 from xraytransfer.serve.dicom_results.secondary_capture import secondary_capture
 from xraytransfer.serve.dicom_results.structured_report import structured_report
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from xraytransfer.prediction import Prediction
+    from xraytransfer.prediction import ModelIdentity, Prediction
 
-__all__ = ["Result", "ResultFolders", "encode", "make_results", "write_results"]
+__all__ = ["Result", "ResultFolders", "encode", "make_refusal", "make_results", "write_results"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,25 @@ def make_results(
             raise OutputError("a secondary capture needs the film's pixels: predict with keep_pixels=True")
         results.append(Result.of(secondary_capture(film, pixels, prediction)))
     return results
+
+
+def make_refusal(film: Path, reason: str, model: ModelIdentity) -> Result:
+    """Return the structured report that says of a film that it was not evaluated.
+
+    Parameters
+    ----------
+    film : Path
+        DICOM file.
+    reason : str
+        A key of `xraytransfer.errors.REASONS`.
+    model : ModelIdentity
+
+    Raises
+    ------
+    ServeError
+        The header is damaged, or lacks a UID that results must refer to.
+    """
+    return Result.of(refusal_report(_read_header(film, "the film"), reason, model))
 
 
 def write_results(

@@ -86,7 +86,7 @@ def secondary_capture(dataset: Dataset, pixels: NDArray[np.uint8], prediction: P
         manufacturer=MANUFACTURER,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
-    complete(capture, identity, prediction, "Activation maps")
+    complete(capture, identity, model, "Activation maps")
     _describe(capture, dataset, identity, prediction)
     return capture
 

@@ -11,7 +11,7 @@ whether a report would name a finding.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -40,13 +40,21 @@ from xraytransfer.constants import INTENDED_USE, NOT_INTENDED_USE, RESEARCH_NOTI
 from xraytransfer.observations import OBSERVATIONS, Observation
 from xraytransfer.serve.dicom_results.equipment import MANUFACTURER, complete, parameters, software_version
 from xraytransfer.serve.dicom_results.identity import NO_FILM, Identity, identify
-from xraytransfer.serve.dicom_results.report_template import GroupValues, ReportTemplates, encode, fill_report
+from xraytransfer.serve.dicom_results.report_template import GroupValues, ReportTemplates
 from xraytransfer.serve.dicom_results.uids import device_uid, instance_uid, kind_of_result, series_uid, tracking_uid
 
 if TYPE_CHECKING:
-    from xraytransfer.prediction import Prediction
+    from xraytransfer.prediction import ModelIdentity, Prediction
 
-__all__ = ["CHEST_RADIOGRAPHY", "COMMENT", "MEMBER_SPREAD", "SERIES_NUMBER", "structured_report"]
+__all__ = [
+    "CHEST_RADIOGRAPHY",
+    "COMMENT",
+    "MEMBER_SPREAD",
+    "SERIES_NUMBER",
+    "algorithm",
+    "report_of",
+    "structured_report",
+]
 
 CHEST_RADIOGRAPHY = CodedConcept("399208008", "SCT", "Plain X-ray of chest")
 """The procedure reported."""
@@ -92,19 +100,17 @@ def structured_report(dataset: Dataset, prediction: Prediction) -> Dataset:
     PS3.3 A.35.13; PS3.16 TID 1500, 1501, 4019; IHE RAD AI Results.
     """
     identity = identify(dataset)
-    report = _TEMPLATES.get(_shared_by(prediction), lambda: encode(built_report(NO_FILM, prediction)))
-    fill_report(
-        report,
+    template = _TEMPLATES.get(_shared_by(prediction), lambda: built_report(NO_FILM, prediction))
+    return template.fill(
         identity,
         series_uid(identity.study_uid, "SR", prediction.model),
         _instance_uid(identity, prediction),
         [_values(observation, i, prediction, identity) for i, observation in enumerate(OBSERVATIONS)],
     )
-    return report
 
 
 def _shared_by(prediction: Prediction) -> Hashable:
-    """Return all that a report holds besides what `fill_report` writes: reports of one key differ in nothing else."""
+    """Return all that a report holds besides what is filled into its template: what reports of one key share."""
     positions = range(len(OBSERVATIONS))
     told = tuple(tuple(parameters(prediction, i)) for i in positions)
     return prediction.model, told, prediction.cautions, tuple(value is None for value in prediction.decision)
@@ -134,15 +140,25 @@ def _numbers(prediction: Prediction, position: int) -> list[tuple[CodedConcept |
 
 def built_report(identity: Identity, prediction: Prediction) -> Dataset:
     """Return the report as highdicom builds it, without a template; equal to `structured_report`, and slow."""
-    model = prediction.model
     groups = [_group(observation, i, prediction, identity) for i, observation in enumerate(OBSERVATIONS)]
+    text = " ".join((*prediction.cautions, COMMENT))
+    return report_of(groups, text, identity, prediction.model, _instance_uid(identity, prediction))
+
+
+def report_of(
+    groups: Sequence[MeasurementsAndQualitativeEvaluations],
+    text: str,
+    identity: Identity,
+    model: ModelIdentity,
+    instance_uid: str,
+) -> Dataset:
+    """Return a report in the film's examination that holds measurement groups (TID 1501) and a comment."""
     content = MeasurementReport(
-        observation_context=_observer(prediction),
+        observation_context=_observer(model),
         procedure_reported=CHEST_RADIOGRAPHY,
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    text = " ".join((*prediction.cautions, COMMENT))
     comment = TextContentItem(codes.DCM.Comment, text, RelationshipTypeValues.CONTAINS)
     content[0].ContentSequence.append(comment)
     report = Comprehensive3DSR(
@@ -150,7 +166,7 @@ def built_report(identity: Identity, prediction: Prediction) -> Dataset:
         content=content,
         series_instance_uid=series_uid(identity.study_uid, "SR", model),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=_instance_uid(identity, prediction),
+        sop_instance_uid=instance_uid,
         instance_number=identity.instance_number,
         manufacturer=MANUFACTURER,
         is_complete=True,
@@ -163,20 +179,31 @@ def built_report(identity: Identity, prediction: Prediction) -> Dataset:
             )
         ],
     )
-    complete(report, identity, prediction, "Chest observations")
+    complete(report, identity, model, "Chest observations")
     return report
 
 
-def _observer(prediction: Prediction) -> ObservationContext:
+def _observer(model: ModelIdentity) -> ObservationContext:
     """Return the model as the device that observed (TID 1002, 1004)."""
     device = DeviceObserverIdentifyingAttributes(
-        uid=device_uid(prediction.model),
-        name=prediction.model.name,
+        uid=device_uid(model),
+        name=model.name,
         manufacturer_name=MANUFACTURER,
-        model_name=f"{prediction.model.name} {prediction.model.version}, {software_version()}",
-        serial_number=prediction.model.sha256,
+        model_name=f"{model.name} {model.version}, {software_version()}",
+        serial_number=model.sha256,
     )
     return ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, device))
+
+
+def algorithm(model: ModelIdentity, parameters: list[str]) -> AlgorithmIdentification:
+    """Return the model as the algorithm of a measurement group (TID 4019)."""
+    return AlgorithmIdentification(
+        name=model.name,
+        version=model.version,
+        parameters=parameters,
+        family=codes.DCM.ArtificialIntelligence,
+        manufacturer=MANUFACTURER,
+    )
 
 
 def _evaluation(observation: Observation, decision: bool) -> tuple[CodedConcept | Code, Code]:
@@ -199,13 +226,7 @@ def _group(
             identifier=observation.name,
         ),
         finding_type=CodedConcept(code.value, code.scheme, code.meaning),
-        algorithm_id=AlgorithmIdentification(
-            name=model.name,
-            version=model.version,
-            parameters=parameters(prediction, position),
-            family=codes.DCM.ArtificialIntelligence,
-            manufacturer=MANUFACTURER,
-        ),
+        algorithm_id=algorithm(model, parameters(prediction, position)),
         measurements=[Measurement(name, value, codes.UCUM.NoUnits) for name, value in _numbers(prediction, position)],
         qualitative_evaluations=evaluations,
         source_images=[SourceImageForMeasurementGroup(identity.sop_class_uid, identity.sop_instance_uid)],

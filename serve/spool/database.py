@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.spool.files import DATABASE
@@ -16,7 +16,7 @@ from xraytransfer.serve.spool.files import DATABASE
 if TYPE_CHECKING:
     from xraytransfer.serve.dicom_results.results import Result
 
-__all__ = ["Delivery", "QueuedFilm", "SpoolDatabase"]
+__all__ = ["Delivery", "DeliveryRow", "QueuedFilm", "SpoolDatabase"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS film (
@@ -30,6 +30,11 @@ CREATE TABLE IF NOT EXISTS delivery (
 CREATE INDEX IF NOT EXISTS undelivered ON delivery (destination, due);
 CREATE TABLE IF NOT EXISTS total (name TEXT PRIMARY KEY, films INTEGER NOT NULL);
 """
+_DELIVERIES = (
+    "SELECT id, file, sop_class_uid, sop_instance_uid, destination, state, attempts FROM delivery WHERE destination = ?"
+)
+DeliveryRow: TypeAlias = tuple[int, str, str, str, str, str, int]
+"""The fields of `Delivery`, with a file's name for its path."""
 _TOTALS = ("received", "scored", "sent", "refused", "dead")
 
 
@@ -176,16 +181,13 @@ class SpoolDatabase:
         )
 
     def mark_scored(self, film: int) -> None:
-        """Note that a film's results are there, so its own file is needed no more."""
+        """Note that a film's results are there (those of a refused film too): its own file is needed no more."""
         self._execute("UPDATE film SET state = 'scored' WHERE id = ?", film)
 
-    def due_deliveries(self, destination: str, limit: int) -> Sequence[tuple[int, str, str, str, str, str, int]]:
-        """Return a destination's due rows, oldest first: those of `Delivery`, with a file's name for its path."""
-        return self._execute(
-            "SELECT id, file, sop_class_uid, sop_instance_uid, destination, state, attempts FROM delivery "
-            "WHERE destination = ? AND NOT (due > ? AND due <= ?) ORDER BY id LIMIT ?",
-            *(destination, *self._not_yet(), limit),
-        ).fetchall()
+    def due_deliveries(self, destination: str, limit: int) -> Sequence[DeliveryRow]:
+        """Return a destination's due rows, oldest first."""
+        due = f"{_DELIVERIES} AND NOT (due > ? AND due <= ?) ORDER BY id LIMIT ?"
+        return self._execute(due, destination, *self._not_yet(), limit).fetchall()
 
     def _not_yet(self) -> tuple[float, float]:
         """Return the times between which a row's turn has not come."""
@@ -204,13 +206,9 @@ class SpoolDatabase:
         )
         return {destination: (results, failures, file) for destination, results, failures, file, _ in rows}
 
-    def deliveries(self, destination: str) -> Sequence[tuple[int, str, str, str, str, str, int]]:
-        """Return all of a destination's rows, whether due or not, as `due_deliveries` does."""
-        return self._execute(
-            "SELECT id, file, sop_class_uid, sop_instance_uid, destination, state, attempts FROM delivery "
-            "WHERE destination = ? ORDER BY id",
-            destination,
-        ).fetchall()
+    def deliveries(self, destination: str) -> Sequence[DeliveryRow]:
+        """Return all of a destination's rows, whether due or not, oldest first."""
+        return self._execute(f"{_DELIVERIES} ORDER BY id", destination).fetchall()
 
     def redirect(self, old: str, new: str) -> int:
         """Give one destination's results to another, at once; return how many."""

@@ -49,14 +49,14 @@ class SpoolFiles:
         """Return the path of the file of this name."""
         return self._live / name
 
-    def write(self, data: bytes) -> str:
+    def write(self, *pieces: bytes | memoryview) -> str:
         """Write a new file and flush it; return its name. `flush` makes the name itself durable."""
         name = f"{secrets.token_hex(16)}.dcm"
         path = self._live / name
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:

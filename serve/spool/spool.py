@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xraytransfer.errors import ServeError
-from xraytransfer.serve.spool.database import Delivery, QueuedFilm, SpoolDatabase
+from xraytransfer.serve.spool.database import Delivery, DeliveryRow, QueuedFilm, SpoolDatabase
 from xraytransfer.serve.spool.files import SpoolFiles
 from xraytransfer.serve.spool.waiting import Waiting, WaitingResults, room_problem
 
@@ -114,8 +114,13 @@ class Spool:
                 yield self._database
             self.changed.notify_all()
 
-    def receive(self, data: bytes) -> bool:
+    def receive(self, *pieces: bytes | memoryview) -> bool:
         """Accept a film: when this returns, it survives whatever happens to this process.
+
+        Parameters
+        ----------
+        *pieces : bytes or memoryview
+            The DICOM file, one piece after the other.
 
         Returns
         -------
@@ -127,16 +132,18 @@ class Spool:
         SpoolFullError
             There is no room.
         """
-        self._check_room(len(data))
-        digest = hashlib.sha256(data).hexdigest()
+        self._check_room(sum(map(len, pieces)))
+        digest = hashlib.sha256()
+        for piece in pieces:
+            digest.update(piece)
         try:
-            name = self._files.write(data)
+            name = self._files.write(*pieces)
             self._files.flush()
         except OSError as error:
             raise SpoolFullError(f"the spool cannot take a film: {error.strerror}") from error
         try:
             with self._transaction() as database:
-                database.add_film(name, digest)
+                database.add_film(name, digest.hexdigest())
                 database.count("received")
         except sqlite3.IntegrityError:
             self._files.remove(name)
@@ -206,6 +213,16 @@ class Spool:
 
     def score(self, film: QueuedFilm, results: Sequence[Result], destinations: Sequence[str]) -> None:
         """Replace a claimed film by its results, to be sent to each destination."""
+        self._answer(film, results, destinations, "scored")
+
+    def refuse(self, film: QueuedFilm, results: Sequence[Result] = (), destinations: Sequence[str] = ()) -> None:
+        """Replace a claimed film that is not to be scored by the results that say so; without any, forget it."""
+        if results:
+            self._answer(film, results, destinations, "refused")
+        else:
+            self._forget(film, "refused")
+
+    def _answer(self, film: QueuedFilm, results: Sequence[Result], destinations: Sequence[str], total: str) -> None:
         names: list[str] = []
         try:
             names.extend(self._files.write(result.data) for result in results)
@@ -215,16 +232,12 @@ class Spool:
                 for (name, result), destination in product(zip(names, results, strict=True), destinations):
                     database.add_delivery(film.id, name, result, destination)
                 self._claimed.discard(film.id)
-                database.count("scored")
+                database.count(total)
         except (OSError, sqlite3.Error):
             for name in names:  # they would pile up, for it is tried again
                 self._files.remove(name)
             raise
         self._files.remove(film.path.name)
-
-    def refuse(self, film: QueuedFilm) -> None:
-        """Forget a claimed film that is not to be scored."""
-        self._forget(film, "refused")
 
     def bury_film(self, film: QueuedFilm, reason: str) -> None:
         """Put a claimed film into the folder ``dead``."""
@@ -244,7 +257,7 @@ class Spool:
             rows = self._database.due_deliveries(destination, limit)
         return [self._delivery(row) for row in rows]
 
-    def _delivery(self, row: tuple[int, str, str, str, str, str, int]) -> Delivery:
+    def _delivery(self, row: DeliveryRow) -> Delivery:
         return Delivery(row[0], self._files.path(row[1]), *row[2:])
 
     def accepted(self, delivery: Delivery, confirm_after_s: float) -> None:

@@ -158,7 +158,7 @@ async def _score_body(
 
 
 def _submit(server: Server, data: bytes, finish: Finish, deadline: float, options: Options) -> Future[bytes]:
-    return server.engine.submit_with(
+    return server.engine.submit(
         data, finish, deadline, any_modality=options.any_modality, any_film=options.any_film, decode=options.decode
     )
 

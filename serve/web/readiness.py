@@ -62,7 +62,7 @@ class Readiness:
 
     def _submit(self) -> Future[Prediction]:
         # the model's quality gate may refuse a drawn chest
-        return self._engine.submit_with(self._film, lambda _, prediction: prediction, any_film=self._own)
+        return self._engine.submit(self._film, lambda _, prediction: prediction, any_film=self._own)
 
     async def check(self) -> dict[str, Any]:
         """Return the answer of ``/readyz``; ``ready`` says whether films are scored."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import xraytransfer
+from marked_films import FILMS, MARK, MARK_UID, film
 from xraytransfer.errors import ExportError
 from xraytransfer.export.checks.metrics_check import verify_metrics
 from xraytransfer.export.cli import calibrate
@@ -91,6 +94,32 @@ def test_command(model, table, tmp_path):
     assert "left as they were" in done.output
     again = CliRunner().invoke(calibrate, options)
     assert isinstance(again.exception, ExportError)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # this test's own writing of the films
+def test_nothing_of_the_films_reaches_the_terminal_or_the_card(model, tmp_path):
+    """As `tests/serve/test_film_privacy.py` does it; a refused film's message may quote what it is refused for."""
+    lines = ["path,patient,edema"]
+    for index in range(10):
+        for number, options in enumerate(FILMS.values()):
+            path = tmp_path / f"{index}-{number}.dcm"
+            path.write_bytes(film(**{**options, "step": 20 + 3 * index}))
+            lines.append(f"{path.name},{index},{index % 2}")
+    (tmp_path / "site.csv").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "xraytransfer", "calibrate", str(model), str(tmp_path / "site.csv")]
+    done = subprocess.run(
+        [*command, "-o", str(tmp_path / "site.onnx"), "--device", "cpu"], capture_output=True, text=True, check=False
+    )
+    shown = done.stdout + done.stderr
+    assert done.returncode == 0, shown
+    assert done.stderr == ""
+    assert MARK_UID not in shown
+    assert "forged" not in shown
+    kept = [line for line in shown.splitlines() if not line.startswith("refused: ")]
+    assert [line for line in kept if MARK in line] == []
+    assert len(kept) == 3
+    for written in ("site.onnx", "site.md", "site.html"):
+        assert MARK.encode() not in (tmp_path / written).read_bytes()
 
 
 @pytest.mark.parametrize(

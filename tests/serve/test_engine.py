@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from PIL import Image
 
 pytest.importorskip("prometheus_client")
 
-from xraytransfer import Classifier, load
+from xraytransfer import Classifier, Prediction, load
 from xraytransfer.errors import RadiographError
 from xraytransfer.serve.engine import DeadlineError, DrainingError, Engine, QueueFullError
 from xraytransfer.serve.metrics import Metrics
@@ -69,10 +69,15 @@ class Gate:
 
 def fill(engine: Engine, gate: Gate, count: int) -> list:
     """Occupy both workers and `count` - 2 places more."""
-    futures = [engine.submit_with(film(i), gate.hold) for i in range(count)]
+    futures = [engine.submit(film(i), gate.hold) for i in range(count)]
     for _ in range(min(count, engine.workers)):
         assert gate.reached.acquire(timeout=PATIENCE)
     return futures
+
+
+def submit(engine: Engine, source: bytes, deadline: float | None = None) -> Future[Prediction]:
+    """Return the future of a film's prediction."""
+    return engine.submit(source, lambda _, prediction: prediction, deadline)
 
 
 def await_empty(engine: Engine) -> None:
@@ -88,14 +93,14 @@ def test_answers_are_those_of_the_classifier_and_never_crossed(start, classifier
     engine = start(batch_size=batch_size, queue_size=100)
     films = [film(i, (40 + i, 90 - i)) for i in range(40)]
     with ThreadPoolExecutor(8) as clients:
-        answers = list(clients.map(lambda data: engine.submit(data).result(PATIENCE), films))
+        answers = list(clients.map(lambda data: submit(engine, data).result(PATIENCE), films))
     for data, answer in zip(films, answers, strict=True):
         np.testing.assert_allclose(answer.probability, classifier.predict(data).probability, atol=1e-6)
 
 
 def test_batches_gather_while_more_is_read(start):
     engine = start(batch_size=8, batch_wait_s=5.0)
-    futures = [engine.submit(film(i)) for i in range(16)]
+    futures = [submit(engine, film(i)) for i in range(16)]
     for future in futures:
         future.result(PATIENCE)
     samples = {s.name: s.value for m in engine.metrics.batch_films.collect() for s in m.samples if not s.labels}
@@ -105,22 +110,22 @@ def test_batches_gather_while_more_is_read(start):
 
 def test_a_lone_film_does_not_wait_for_a_batch(start):
     engine = start(batch_size=8, batch_wait_s=1000.0)
-    engine.submit(film(1)).result(PATIENCE)
+    submit(engine, film(1)).result(PATIENCE)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_refused_film_says_why(start, batch_size):
     engine = start(batch_size=batch_size)
     with pytest.raises(RadiographError, match="neither DICOM") as caught:
-        engine.submit(b"hello, this is no film at all").result(PATIENCE)
+        submit(engine, b"hello, this is no film at all").result(PATIENCE)
     assert caught.value.reason == "unsupported-format"
-    assert engine.submit(film(2)).result(PATIENCE).ok
+    assert submit(engine, film(2)).result(PATIENCE).ok
 
 
 def test_too_many_pixels_are_refused(start):
     engine = start(max_pixels=1000)
     with pytest.raises(RadiographError) as caught:
-        engine.submit(film(3)).result(PATIENCE)
+        submit(engine, film(3)).result(PATIENCE)
     assert caught.value.reason == "too-large"
 
 
@@ -129,19 +134,19 @@ def test_a_full_queue_refuses_at_once_and_says_when(start):
     futures = fill(engine, gate, 3)
     assert engine.full
     with pytest.raises(QueueFullError, match="busy") as caught:
-        engine.submit(film(9))
+        submit(engine, film(9))
     assert caught.value.retry_after >= 1
     gate.open()
     assert [future.result(PATIENCE) for future in futures] == ["held"] * 3
     await_empty(engine)
-    assert engine.submit(film(9)).result(PATIENCE).ok
+    assert submit(engine, film(9)).result(PATIENCE).ok
 
 
 def test_a_waiting_film_that_is_given_up_frees_its_place_and_is_never_read(start):
     engine, gate = start(queue_size=3), Gate()
     fill(engine, gate, 2)
     finished = []
-    waiting = engine.submit_with(film(5), lambda *_: finished.append(1))
+    waiting = engine.submit(film(5), lambda *_: finished.append(1))
     assert engine.full
     assert waiting.cancel()
     assert not engine.full
@@ -153,18 +158,18 @@ def test_a_waiting_film_that_is_given_up_frees_its_place_and_is_never_read(start
 def test_a_film_whose_time_is_up_is_not_read(start):
     engine = start()
     with pytest.raises(DeadlineError, match="time was up"):
-        engine.submit(film(1), time.monotonic() - 1).result(PATIENCE)
-    assert engine.submit(film(1), math.inf).result(PATIENCE).ok
+        submit(engine, film(1), time.monotonic() - 1).result(PATIENCE)
+    assert submit(engine, film(1), math.inf).result(PATIENCE).ok
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_closing_answers_what_was_accepted_and_takes_no_more(start, batch_size):
     engine = start(batch_size=batch_size)
-    futures = [engine.submit(film(i)) for i in range(12)]
+    futures = [submit(engine, film(i)) for i in range(12)]
     engine.close()
     assert all(future.result(0).ok for future in futures)
     with pytest.raises(DrainingError, match="stopped"):
-        engine.submit(film(1))
+        submit(engine, film(1))
     engine.close()
 
 
@@ -176,6 +181,6 @@ def test_an_unexpected_error_reaches_whoever_waits(start, batch_size):
         raise ZeroDivisionError("finish failed")
 
     with pytest.raises(ZeroDivisionError, match="finish failed"):
-        engine.submit_with(film(1), fail).result(PATIENCE)
+        engine.submit(film(1), fail).result(PATIENCE)
     await_empty(engine)
-    assert engine.submit(film(2)).result(PATIENCE).ok
+    assert submit(engine, film(2)).result(PATIENCE).ok

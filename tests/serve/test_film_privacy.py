@@ -10,16 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pydicom
 import pytest
-from pydicom.datadict import DicomDictionary
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
 pytest.importorskip("pynetdicom")
@@ -29,73 +25,12 @@ import httpx
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Comprehensive3DSRStorage
 
+from marked_films import FILMS, MARK, MARK_UID, film
 from server_log import wait_for
 from xraytransfer.film_privacy import printable_line
 from xraytransfer.serve.log import LogLine
 
 PATIENCE_S = 60
-MARK = "ZZMARK"
-MARK_UID = "987654321"
-FORGED = "\n2026-11-27 00:00:00,000 INFO forged by ZZMARK"
-
-# groups whose elements describe patient, study, equipment and request; what decides how a film is read stays as it is
-_GROUPS = (0x0008, 0x0010, 0x0018, 0x0020, 0x0032, 0x0040)
-_KEPT = {"SOPClassUID", "Modality", "SpecificCharacterSet", "PresentationIntentType", "ImageType", "BodyPartExamined"}
-_VALID = {"LO": MARK, "SH": MARK, "PN": f"{MARK}^{MARK}", "ST": MARK, "LT": MARK, "UT": MARK, "CS": MARK, "AE": MARK}
-
-
-def film(*, valid: bool, character_set: str | None = None, keep: bool = True) -> bytes:
-    """Return a film whose every text element is a marker; `keep` leaves the elements that a film is accepted by."""
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    for tag, (vr, _multiplicity, _, retired, keyword) in DicomDictionary.items():
-        if tag >> 16 not in _GROUPS or retired or keyword in _KEPT or not keyword:
-            continue
-        value = _value(vr, tag, valid)
-        if value is not None:
-            ds[tag] = raw(tag, vr, value)
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
-    ds.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(_value("UI", 0x00080018, valid))
-    ds.Modality, ds.BodyPartExamined = ("CR", "CHEST") if keep else (MARK, MARK)
-    if character_set is not None:
-        ds[0x00080005] = raw(0x00080005, "CS", character_set)
-    pixels = np.tile(np.arange(80, dtype=np.uint16) * 50, (96, 1))
-    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.Rows, ds.Columns = pixels.shape
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
-    ds.PixelData = pixels.tobytes()
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pydicom.dcmwrite(file, ds, enforce_file_format=True)
-    return file.getvalue()
-
-
-def raw(tag: int, vr: str, text: str) -> RawDataElement:
-    """Return an element that pydicom writes without looking at it."""
-    value = text.encode() + b" " * (len(text) % 2)
-    return RawDataElement(pydicom.tag.Tag(tag), vr, len(value), value, 0, False, True)
-
-
-def _value(vr: str, tag: int, valid: bool) -> str | None:
-    """Return a marker; an invalid one has a bad UID, a bad date, a line break or too many characters."""
-    if vr == "UI":
-        return f"1.2.826.{MARK_UID}.{tag}" if valid else f"1.2.826.{MARK_UID}.00{tag}"
-    if valid:
-        return _VALID.get(vr)
-    if vr in ("DA", "TM", "DT", "DS", "IS", "AS"):
-        return f"{MARK}-{MARK}-{MARK}-{MARK}"
-    return _VALID[vr] * 40 + FORGED if vr in _VALID else None
-
-
-FILMS = {
-    "valid": {"valid": True},
-    "invalid": {"valid": False},
-    "a character set that breaks the line": {"valid": True, "character_set": "ISO" + FORGED},
-    "invalid, with such a character set": {"valid": False, "character_set": "ISO" + FORGED},
-    "refused": {"valid": False, "keep": False},
-}
 
 
 @pytest.fixture(scope="module")

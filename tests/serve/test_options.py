@@ -63,7 +63,8 @@ def test_every_option_arrives(tmp_path: Path) -> None:
     found = settings_of(
         *("--dicom-spool", str(tmp_path / "spool"), "--send-to", "PACS@[::1]:104"),
         *("--send-to", "https://archive/dicom-web/", "--dicom-host", "0.0.0.0", "--dicom-port", "104"),
-        *("--ae-title", "AI", "--allow-ae", "CR1", "--allow-ae", "CR2", "--no-sc", "--confirm-after", "2.5"),
+        *("--ae-title", "AI", "--allow-ae", "CR1", "--allow-ae", "CR2", "--no-sc", "--no-refusal-sr"),
+        *("--confirm-after", "2.5"),
         *("--dicomweb-token-file", str(tmp_path / "token")),
         *("--dicom-tls-certificate", str(tmp_path / "certificate"), "--dicom-tls-key", str(tmp_path / "key")),
         *("--dicom-tls-authorities", str(tmp_path / "authorities")),
@@ -74,6 +75,7 @@ def test_every_option_arrives(tmp_path: Path) -> None:
     assert (web.url, web.name) == ("https://archive/dicom-web", "https://archive/dicom-web")
     assert (found.host, found.port, found.ae_title, found.callers) == ("0.0.0.0", 104, "AI", ("CR1", "CR2"))
     assert (found.structured_report, found.secondary_capture, found.confirm_after_s) == (True, False, 2.5)
+    assert not found.refusal_report
     assert found.dicomweb_token == "sixteen-letters-or-more"
     assert "sixteen" not in repr(found)
     assert (found.tls_certificate, found.tls_key) == (tmp_path / "certificate", tmp_path / "key")

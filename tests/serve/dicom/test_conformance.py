@@ -13,12 +13,14 @@ pytest.importorskip("highdicom")
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_description
+from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.prediction import ModelIdentity, Prediction
 from xraytransfer.serve.dicom import scp, scu
 from xraytransfer.serve.dicom.connection import Answer
+from xraytransfer.serve.dicom.limited_receive import MAX_PDU
 from xraytransfer.serve.dicom_results import secondary_capture, uids
 from xraytransfer.serve.dicom_results import structured_report as sr
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
@@ -75,7 +77,7 @@ def test_settings() -> None:
     assert said["Wait for a peer's answer"] == f"{settings.answer_timeout_s:.0f} s"
     entity = scp.application_entity(settings)
     assert said["Maximum PDU length announced"] == f"{entity.maximum_pdu_size} bytes"
-    assert said["Longest PDU read"].startswith(f"{scp.MAX_PDU} bytes")
+    assert said["Longest PDU read"].startswith(f"{MAX_PDU} bytes")
     assert said["Implementation class UID"] == f"`{uids.IMPLEMENTATION_CLASS_UID}`"
     assert f"at most {settings.max_attempts} times" in STATEMENT
     assert [f"{settings.back_off(failures):.0f}" for failures in (1, 2, 3, 99)] == ["5", "10", "20", "600"]
@@ -84,7 +86,8 @@ def test_settings() -> None:
 
 def test_codes_of_the_findings() -> None:
     assert table("findings") == [[row.name, row.code.value, row.code.scheme, row.code.meaning] for row in OBSERVATIONS]
-    for code in (sr.CHEST_RADIOGRAPHY, sr.MEMBER_SPREAD, sr.REPORT_NAMES_A_FINDING):
+    not_evaluated = (codes.DCM.SummaryOfAnalyses, codes.DCM.NotAttempted)
+    for code in (sr.CHEST_RADIOGRAPHY, sr.MEMBER_SPREAD, sr.REPORT_NAMES_A_FINDING, *not_evaluated):
         words = f"({code.value}, {code.scheme_designator}, {code.meaning})"
         assert words in " ".join(STATEMENT.split())
 

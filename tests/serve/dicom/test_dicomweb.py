@@ -20,7 +20,8 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.dicom.connection import Answer, UnreachableError
-from xraytransfer.serve.dicom.dicomweb import films_of_examination, probe_web, web_connection
+from xraytransfer.serve.dicom.dicomweb import films_of_examination
+from xraytransfer.serve.dicom.stow import probe_web, web_connection
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
 from xraytransfer.serve.spool.database import Delivery
 

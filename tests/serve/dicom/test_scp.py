@@ -45,7 +45,7 @@ from pynetdicom.sop_class import (
 
 from peers import wait_for
 from xraytransfer.cli.entry import cli
-from xraytransfer.errors import ServeError
+from xraytransfer.errors import REASONS, ServeError
 from xraytransfer.serve.dicom import scp, worker
 from xraytransfer.serve.dicom.service import DicomService, start_dicom
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
@@ -60,6 +60,7 @@ pytestmark = [
 ]
 
 NAME = "Muster^Erika"
+SERIES = "Chest observations (research use, not for diagnosis)"
 
 
 def make_film(number: int = 1, **changes: Any) -> Dataset:
@@ -295,6 +296,28 @@ def test_associations_that_end_badly_are_counted_and_said(start: Any, caplog: An
     assert any("nothing arrived for 0.5 s (--dicom-idle-timeout)" in message for message in messages)
 
 
+def test_silent_connections_keep_nobody_out(start: Any) -> None:
+    service = start(max_associations=4)
+    silent = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(60)]
+    try:
+        assert send(service, make_film()) == [0]
+    finally:
+        for caller in silent:
+            caller.close()
+
+
+def test_more_associations_than_allowed_are_rejected_until_one_ends(start: Any, caplog: Any) -> None:
+    service = start(max_associations=2)
+    caller = AE("CR1")
+    caller.add_requested_context(Verification)
+    first, second, third = (caller.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER") for _ in range(3))
+    assert (first.is_established, second.is_established, third.is_rejected) == (True, True, True)
+    assert "2 associations are open, no more are allowed" in caplog.text
+    first.release()
+    wait_for(lambda: caller.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER").is_established)
+    second.release()
+
+
 def test_state_and_limits(start: Any) -> None:
     name = "AWAY@127.0.0.1:1"
     service = start(capacity=1, destinations=(Destination.parse(name),))
@@ -423,7 +446,7 @@ def test_no_disk_space_is_said(start: Any) -> None:
     assert send(service, make_film()) == [0xA700]
 
 
-def test_what_is_no_film_is_refused_without_a_result_or_a_name(
+def test_what_is_refused_is_reported_as_not_evaluated_and_named_nowhere(
     start: Any, pacs: Pacs, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -435,10 +458,39 @@ def test_what_is_no_film_is_refused_without_a_result_or_a_name(
     assert send(service, lateral, blank, nameless) == [0, 0, 0]
     wait_for(lambda: service.counts()["refused_total"] + service.counts()["dead_total"] == 3)
     assert service.counts()["refused_total"] == 2
-    assert pacs.stored == []
+    wait_for(lambda: len(pacs.kept) == 2)
+    reports = {report.StudyInstanceUID: report for report in pacs.kept.values()}
+    for film, reason in ((lateral, "not-frontal"), (blank, "constant")):
+        report = reports[film.StudyInstanceUID]
+        assert report.ContentSequence[-1].TextValue.startswith(f"Not evaluated: {REASONS[reason]}.")
+        assert (report.PatientName, report.SeriesDescription) == (NAME, SERIES)
+    assert send(service, lateral) == [0]  # once more: the same object
+    wait_for(lambda: service.counts()["refused_total"] == 3 and service.counts()["results_waiting"] == 0)
+    assert len(pacs.kept) == 2
     for secret in ("Muster", "MRN-0815", "ACC-4711", "19700101", "1.2.826.0.1.3680043.10.1"):
         ours = [record.getMessage() for record in caplog.records if record.name.startswith("xraytransfer")]
         assert not any(secret in line for line in ours)
+
+
+def test_what_nobody_expects_an_answer_to_gets_none(start: Any, pacs: Pacs) -> None:
+    service = start(secondary_capture=True)
+    assert send(service, make_film()) == [0]
+    wait_for(lambda: len(pacs.kept) == 2)
+    (capture,) = [result for result in pacs.kept.values() if result.Modality == "OT"]
+    assert send(service, capture, sop_class=SecondaryCaptureImageStorage) == [0]
+    assert send(service, make_film(2, BodyPartExamined="HAND")) == [0]
+    wait_for(lambda: service.counts()["refused_total"] == 2)
+    assert service.counts()["results_waiting"] == 0
+    assert len(pacs.kept) == 2
+
+
+@pytest.mark.parametrize("changes", [{"refusal_report": False}, {"structured_report": False}])
+def test_refusals_are_not_reported_where_that_is_asked_for(start: Any, pacs: Pacs, changes: dict[str, bool]) -> None:
+    service = start(**{"secondary_capture": True, **changes})
+    assert send(service, make_film(ViewPosition="LL")) == [0]
+    wait_for(lambda: service.counts()["refused_total"] == 1)
+    assert service.counts()["results_waiting"] == 0
+    assert pacs.stored == []
 
 
 def test_the_spool_is_closed_to_others_and_names_nobody(start: Any, pacs: Pacs, tmp_path: Path) -> None:
@@ -677,7 +729,7 @@ def test_a_spool_of_version_0_1_is_delivered(start: Any, pacs: Pacs, tmp_path: P
         "Secondary Capture Image Storage",
     ]
     assert service.counts()["received_total"] == 2
-    assert list((folder / "files").iterdir()) == []
+    wait_for(lambda: not any((folder / "files").iterdir()))  # removed after they are counted
 
 
 def test_what_stands_at_a_destination_is_said(start: Any, pacs: Pacs, caplog: Any) -> None:
@@ -763,7 +815,7 @@ def test_a_full_disk_loses_nothing_and_ends_no_thread(
 def test_a_disk_that_takes_no_film_is_told_to_its_sender(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     service = start()
 
-    def write(_: bytes) -> str:
+    def write(*_: bytes | memoryview) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as full:

@@ -80,7 +80,7 @@ def test_a_template_is_made_once_for_films_that_were_read_alike(monkeypatch: pyt
 
 def test_templates_that_are_not_used_are_dropped() -> None:
     templates, made = ReportTemplates(capacity=2), []
-    data = encode(structured_report(make_film(), make_prediction()))
+    report = built_report(identify(make_film()), make_prediction())
     for key in ("a", "b", "a", "c", "a", "b"):
-        templates.get(key, lambda key=key: made.append(key) or data)
+        templates.get(key, lambda key=key: made.append(key) or report)
     assert made == ["a", "b", "c", "b"]

@@ -146,7 +146,7 @@ def test_a_busy_server_is_waited_for(browser, serve_http, film):
     browser.get(server.url)
     until(browser, lambda: "ready" in text(browser, "#served"))
     opened = threading.Event()
-    held = [server.engine.submit_with(phantom(), lambda *_: opened.wait(PATIENCE)) for _ in range(2)]
+    held = [server.engine.submit(phantom(), lambda *_: opened.wait(PATIENCE)) for _ in range(2)]
     choose(browser, film)
     until(browser, lambda: texts(browser, ".films .state") == ["server busy"])
     assert "The server is busy" in text(browser, "#message")

@@ -91,3 +91,34 @@ def test_the_question_for_a_token(browser, serve_http, scheme, violations, film)
 def test_the_reference(browser, server, scheme, violations):
     browser.get(f"{server.url}/reference")
     assert violations(browser) == []
+
+
+def test_high_contrast_keeps_bars_and_marks(page, film):
+    choose(page, film)
+    until(page, lambda: settled(page))
+    feature = {"name": "forced-colors", "value": "active"}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    try:
+        assert page.execute_script("return matchMedia('(forced-colors: active)').matches")
+        colours = {part: style(page, f".row {part}", "backgroundColor") for part in (".track", ".fill", ".mark")}
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert len(set(colours.values())) == 3, colours
+
+
+def test_what_is_printed_is_the_film_and_its_result_on_white(page, film):
+    choose(page, film)
+    until(page, lambda: settled(page))
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert style(page, ".viewer", "backgroundColor") == "rgb(255, 255, 255)"
+        assert style(page, ".films", "display") == "none"
+        assert style(page, ".row", "display") != "none"
+        assert page.find_element(By.CSS_SELECTOR, ".row .name").is_displayed()
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def style(page, selector: str, name: str) -> str:
+    script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    return page.execute_script(script, selector, name)

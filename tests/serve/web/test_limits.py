@@ -216,7 +216,7 @@ def test_what_is_no_body_is_limited(serve_http, connect, start, piece):
     client = connect(server, start)
     with pytest.raises(OSError, match=r"reset|pipe"):
         client.socket.sendall(piece * (20_000_000 // len(piece)))
-    until(lambda: not server.http.server_state.connections)
+    until(lambda: not server.http.connections)
     assert scores_still(server)
 
 
@@ -281,7 +281,7 @@ class Gate:
         self._open = threading.Event()
         self._reached = threading.Semaphore(0)
         for _ in range(engine.workers):
-            engine.submit_with(picture(), self._hold)
+            engine.submit(picture(), self._hold)
         for _ in range(engine.workers):
             assert self._reached.acquire(timeout=PATIENCE)
 
@@ -394,7 +394,7 @@ def test_clients_that_leave_while_their_refused_bodies_are_dropped_leave_nothing
         if rude:  # a reset instead of an end
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.socket.close()
-    until(lambda: not server.http.server_state.connections)
+    until(lambda: not server.http.connections)
     until(lambda: len(os.listdir("/dev/fd")) <= before)
 
 
@@ -490,7 +490,7 @@ def test_half_open_and_idle_connections_keep_nobody_out(serve_http, connect):
     assert scores_still(server)
     assert all(client.ended() for client in held)
     assert time.monotonic() - started < PATIENCE
-    until(lambda: not server.http.server_state.connections)
+    until(lambda: not server.http.connections)
 
 
 def test_beyond_the_limit_the_oldest_idle_connections_end(serve_http, connect):
@@ -499,7 +499,7 @@ def test_beyond_the_limit_the_oldest_idle_connections_end(serve_http, connect):
     time.sleep(1)
     held = [connect(server, "GET / HTTP/1.1\n") for _ in range(5)]
     assert oldest.ended()
-    assert len(server.http.server_state.connections) == 5
+    assert len(server.http.connections) == 5
     held[0].socket.sendall(b"Host: localhost\r\n\r\n")
     assert held[0].socket.recv(100).startswith(b"HTTP/1.1 200")
 
@@ -574,7 +574,7 @@ def test_a_client_that_takes_no_answer(serve_http, connect):
     path = "POST /v1/predict?map=all&picture=4096 HTTP/1.1\nHost: localhost\nContent-Type: image/png\n"
     client = connect(server, path + f"Content-Length: {len(film)}\n\n", film)
     until(lambda: server.engine.last_scored > 0 and server.engine.depth == 0)
-    until(lambda: not server.http.server_state.connections)
+    until(lambda: not server.http.connections)
     client.ended()
 
 
