@@ -117,6 +117,18 @@ def test_samples_above_bits_stored_are_read_with_all_their_bits(dicom_film: Film
     assert f"samples use {bits + 1} bits, Bits Stored is {bits}: read with {bits + 1}" in film.notes
 
 
+@pytest.mark.parametrize(("bits", "factor"), [(12, 1.4), (12, 1.8), (10, 1.5), (8, 1.5)])
+def test_signed_samples_beyond_bits_stored_are_read_with_all_their_bits(
+    dicom_film: Film, bits: int, factor: float
+) -> None:
+    signed = ((drawn(bits).astype(int) - (1 << (bits - 1))) * factor).astype(np.int16)
+    assert signed.max() >= 1 << (bits - 1)
+    film = read_radiograph(dicom_film(signed, BitsStored=bits, WindowCenter=0, WindowWidth=2 << bits))
+    right = read_radiograph(dicom_film(signed, BitsStored=16, WindowCenter=0, WindowWidth=2 << bits))
+    assert furthest(film, right) == 0
+    assert film.notes == (f"samples use 16 bits, Bits Stored is {bits}: read with 16",)
+
+
 @pytest.mark.parametrize("upper", [0x8000, 0xC000, 0xF000])
 def test_unused_bits_that_are_always_set_are_masked(dicom_film: Film, upper: int) -> None:
     film = read_radiograph(dicom_film(PIXELS | upper, **window()))
@@ -145,6 +157,28 @@ def test_a_high_bit_that_is_true(dicom_film: Film, high: int) -> None:
     shifted[5:9, 5:20] |= 1  # an overlay in the lowest bit
     film = read_radiograph(dicom_film(shifted, **{**window(), "HighBit": high}))
     assert furthest(film, read_radiograph(dicom_film(PIXELS, **window()))) == 0
+
+
+@pytest.mark.parametrize(("allocated", "stored", "high"), [(16, 8, 12), (16, 10, 15), (32, 10, 16), (32, 11, 31)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_high_bit_that_the_codestream_does_not_have(
+    dicom_film: Film, allocated: int, stored: int, high: int, signed: bool
+) -> None:
+    pixels = (PIXELS.astype(int) - 2048).astype(np.int16) if signed else PIXELS
+    stream = imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, codecformat="j2k", bitspersample=12)
+    header = {"BitsAllocated": allocated, "BitsStored": stored, "HighBit": high}
+    film = read_radiograph(dicom_film(pixels, syntax=JPEG_2000, stream=even(stream), **header))
+    assert furthest(film, read_radiograph(dicom_film(pixels, BitsStored=12))) == 0
+    assert f"High Bit is {high}, the codestream has 12 bits: read from the lowest bit on" in film.notes
+
+
+def test_lossy_samples_are_clipped_whatever_high_bit_says(dicom_film: Film) -> None:
+    saturated = (drawn(10) * 1.4).clip(0, 1023).astype(np.uint16)
+    stream = even(imagecodecs.jpeg8_encode(saturated, 75, bitspersample=12))
+    film = read_radiograph(dicom_film(saturated, syntax=EXTENDED, stream=stream, **{**window(10), "HighBit": 15}))
+    right = read_radiograph(dicom_film(saturated, syntax=EXTENDED, stream=stream, **window(10)))
+    assert furthest(film, right) == 0
+    assert any("clipped" in note for note in film.notes)
 
 
 def test_a_codestream_knows_its_sign(dicom_film: Film) -> None:

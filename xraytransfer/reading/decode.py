@@ -105,12 +105,11 @@ def _codestream_samples(
     if header.signed and not fmt.signed and (words.view(f"i{words.itemsize}") < 0).any():
         fmt = replace(fmt, signed=True)
         notes.append("the codestream holds samples below zero, Pixel Representation says unsigned: read as signed")
+    adapted, found = _as_coded(fmt, header.precision)
+    notes += found
     if lossy:
-        words, found = clip_overshoot(words, fmt, header.precision)
+        words, found = clip_overshoot(words, adapted, header.precision)
         notes += found
-    adapted = _as_coded(fmt, header)
-    if adapted.bits_stored != fmt.bits_stored:
-        notes.append(f"{header.precision} bits in the codestream, {fmt.bits_stored} in the header")
     located, found = locate_samples(words, adapted)
     return words, located, notes + found
 
@@ -145,12 +144,17 @@ def _check_header(header: codestream.StreamHeader, fmt: PixelFormat) -> None:
         raise RadiographError("decode-failed", f"a codestream of {header.precision} bits")
 
 
-def _as_coded(fmt: PixelFormat, header: codestream.StreamHeader) -> PixelFormat:
-    """Return where the sample lies in a decoded word: a codec hands out samples, not words.
+def _as_coded(fmt: PixelFormat, precision: int) -> tuple[PixelFormat, list[str]]:
+    """Return where the sample lies in a decoded word, and notes: a codec hands out samples, not words.
 
     A codestream of as many bits as are stored, or fewer, holds the sample itself; one of more bits holds the
-    word with the sample where HighBit says.
+    word with the sample where High Bit says, if the word has that bit.
     """
-    if header.precision > fmt.bits_stored:
-        return fmt
-    return replace(fmt, bits_stored=header.precision, high_bit=header.precision - 1)
+    if precision <= fmt.bits_stored:
+        sample = replace(fmt, bits_stored=precision, high_bit=precision - 1)
+        different = precision < fmt.bits_stored
+        return sample, [f"{precision} bits in the codestream, {fmt.bits_stored} in the header"] if different else []
+    if fmt.high_bit < precision:
+        return fmt, []
+    lowest = replace(fmt, high_bit=fmt.bits_stored - 1)
+    return lowest, [f"High Bit is {fmt.high_bit}, the codestream has {precision} bits: read from the lowest bit on"]

@@ -87,7 +87,7 @@ def locate_samples(words: Words, fmt: PixelFormat) -> tuple[PixelFormat, list[st
     words : ndarray of unsigned integers, shape (rows, columns)
         Stored words.
     fmt : PixelFormat
-        As the header says.
+        As the header says; every bit of the sample is a bit of a word.
 
     Returns
     -------
@@ -116,9 +116,10 @@ def _locate_bits(words: Words, fmt: PixelFormat) -> tuple[PixelFormat, list[str]
             ]
         notes.append(f"High Bit is {fmt.high_bit} with {fmt.bits_stored} bits stored: samples were shifted down")
     if used >> (fmt.high_bit + 1):
-        wide = _with_upper_bits(fmt, used)
-        top = fmt.high_bit + 1
-        if _keeps_neighbours_close(words, wide, fmt, lambda first, second: ((first ^ second) >> top) != 0):
+        wide = _with_upper_bits(fmt, used, 8 * words.itemsize)
+        top, half = fmt.high_bit + 1, fmt.signed << fmt.high_bit
+        # With half of their range added, signed samples that fit have equal bits above it, as unsigned ones have.
+        if _keeps_neighbours_close(words, wide, fmt, lambda one, other: ((one + half) ^ (other + half)) >> top != 0):
             notes.append(
                 f"samples use {wide.bits_stored} bits, Bits Stored is {fmt.bits_stored}: read with {wide.bits_stored}"
             )
@@ -130,9 +131,9 @@ def _low_bits_in_use(words: Words, fmt: PixelFormat) -> bool:
     return float(((words & ((1 << fmt.shift) - 1)) != 0).mean()) > _LOW_BITS_IN_USE
 
 
-def _with_upper_bits(fmt: PixelFormat, used: int) -> PixelFormat:
+def _with_upper_bits(fmt: PixelFormat, used: int, bits_of_word: int) -> PixelFormat:
     """Return the format in which the bits above the stored ones belong to the sample."""
-    top = fmt.bits_allocated if fmt.signed else used.bit_length()
+    top = bits_of_word if fmt.signed else used.bit_length()
     return replace(fmt, bits_stored=top - fmt.shift, high_bit=top - 1)
 
 
