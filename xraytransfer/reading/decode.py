@@ -13,23 +13,23 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import numpy as np
+
 from xraytransfer.errors import RadiographError
 from xraytransfer.reading import codestream
 from xraytransfer.reading.colour import grey_of_components
 from xraytransfer.reading.decoders import LOSSY_PROCESSES, Codestream, first_that_decodes, reduced
 from xraytransfer.reading.native import PixelData, native_words
-from xraytransfer.reading.pixel_format import PixelFormat, Words
+from xraytransfer.reading.pixel_format import PixelFormat, Words, check_memory
 from xraytransfer.reading.reduced import halvings
 from xraytransfer.reading.samples import clip_overshoot, locate_samples
 from xraytransfer.reading.syntaxes import SYNTAXES, Syntax, family
 
-__all__ = ["MOST_PIXELS_IN_COLOUR", "PixelData", "decode"]
+__all__ = ["PixelData", "decode"]
 
 _UNNAMED = Syntax("absent")
 _JPEG_2000 = "1.2.840.10008.1.2.4.90"
-# OpenJPEG takes about 20 bytes for a pixel of three components; reading takes less than 1 GiB.
-MOST_PIXELS_IN_COLOUR = 33_000_000
-"""Largest picture of three components that is decoded from JPEG 2000."""
+_BLOCK_ROWS = 256
 
 
 def _printable(syntax: str) -> str:
@@ -72,6 +72,8 @@ def decode(pixels: PixelData, fmt: PixelFormat) -> tuple[Words, PixelFormat, lis
             f"no decoder for the transfer syntax {_printable(syntax)}; xraytransfer doctor lists those that are read",
         )
     if not pixels.encapsulated and not (known.coding != "native" and codestream.is_encapsulated(pixels.value)):
+        stored = f"uncompressed, {pixels.samples} x {fmt.bits_allocated} bits"
+        check_memory(fmt.rows, fmt.columns, _bytes_per_pixel(pixels.samples, fmt.bits_allocated), stored)
         words, notes = native_words(pixels, fmt, known)
         return _grey(words, fmt, notes)
     stream, notes = codestream.frame(pixels.value, delimited=pixels.delimited)
@@ -81,6 +83,14 @@ def decode(pixels: PixelData, fmt: PixelFormat) -> tuple[Words, PixelFormat, lis
     else:
         header = codestream.read_header(stream)
     _check_header(header, fmt)
+    of_decoder = 4 * header.components if header.process == "jpeg-2000" else 0  # OpenJPEG computes with 32 bits
+    check_memory(
+        fmt.rows,
+        fmt.columns,
+        _bytes_per_pixel(header.components, header.precision) + of_decoder,
+        f"{header.process}, {header.components} x {header.precision} bits",
+        further=len(stream),
+    )
     named_rightly = family(known.coding) == family(header.process)
     if not named_rightly:
         notes.append(f"the transfer syntax is {known.name}, but the codestream is {header.process}: decoded as that")
@@ -121,9 +131,17 @@ def _grey(words: Words, fmt: PixelFormat, notes: list[str]) -> tuple[Words, Pixe
         return words, located, notes + found
     located, bit_notes = locate_samples(words[..., 0], replace(fmt, signed=False))
     if located.shift or located.bits_stored != 8 * words.itemsize:
-        words = located.values(words).astype(words.dtype)
+        words = _samples(words, located)
     grey, found = grey_of_components(words, located.bits_stored)
     return grey, replace(located, high_bit=located.bits_stored - 1), [*notes, *bit_notes, *found]
+
+
+def _samples(words: Words, fmt: PixelFormat) -> Words:
+    """Return unsigned samples in the type of the words, a few rows at a time to need little memory."""
+    out = np.empty(words.shape, words.dtype)
+    for start in range(0, len(words), _BLOCK_ROWS):
+        out[start : start + _BLOCK_ROWS] = fmt.values(words[start : start + _BLOCK_ROWS])
+    return out
 
 
 def _check_header(header: codestream.StreamHeader, fmt: PixelFormat) -> None:
@@ -134,14 +152,16 @@ def _check_header(header: codestream.StreamHeader, fmt: PixelFormat) -> None:
         )
     if header.components not in (1, 3):
         raise RadiographError("colour", f"a codestream of {header.components} components; a film has one")
-    if header.components == 3 and header.process == "jpeg-2000" and fmt.rows * fmt.columns > MOST_PIXELS_IN_COLOUR:
-        raise RadiographError(
-            "too-large",
-            f"{fmt.columns} x {fmt.rows} pixels of three components in JPEG 2000; "
-            f"at most {MOST_PIXELS_IN_COLOUR:,} are read: store it with one sample per pixel",
-        )
     if not 2 <= header.precision <= 32:
         raise RadiographError("decode-failed", f"a codestream of {header.precision} bits")
+
+
+def _bytes_per_pixel(components: int, bits: int) -> int:
+    """Return what is held for a pixel at the same time: words, the grey picture where it is made of three, a level."""
+    word = 1 if bits <= 8 else 2 if bits <= 16 else 4
+    words = components * word
+    grey = words + word if components > 1 else 0
+    return words + grey + 1
 
 
 def _as_coded(fmt: PixelFormat, precision: int) -> tuple[PixelFormat, list[str]]:

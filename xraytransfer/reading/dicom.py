@@ -178,8 +178,8 @@ def _through_palette(header: Elements, words: Words, fmt: PixelFormat) -> tuple[
     """Return the grey picture that a palette makes of the words (PS3.3 C.7.9)."""
     if words.itemsize > 2:
         raise RadiographError("invalid-attribute", "a PALETTE COLOR picture of more than 16 bits")
-    channels = []
-    for colour in ("Red", "Green", "Blue"):
+    channels = np.empty((fmt.rows, fmt.columns, 3), np.uint8)
+    for number, colour in enumerate(("Red", "Green", "Blue")):
         parts = {
             "LUTDescriptor": header.get(f"{colour}PaletteColorLookupTableDescriptor"),
             "LUTData": header.get(f"{colour}PaletteColorLookupTableData"),
@@ -189,9 +189,9 @@ def _through_palette(header: Elements, words: Words, fmt: PixelFormat) -> tuple[
         if table is None:
             raise RadiographError("invalid-attribute", f"the {colour} palette of a PALETTE COLOR picture is unusable")
         # one entry for each possible word, so that large pictures need no large numbers
-        channels.append(table(fmt.values(all_words(words))).astype(np.int64) >> max(table.bits - 8, 0))
-    eight = [look_up(channel.astype(np.uint8), words) for channel in channels]
-    grey, notes = grey_of_components(np.stack(eight, axis=2), 8, may_be_ybr=False)
+        entries = table(fmt.values(all_words(words))).astype(np.int64) >> max(table.bits - 8, 0)
+        channels[..., number] = look_up(entries.astype(np.uint8), words)
+    grey, notes = grey_of_components(channels, 8, may_be_ybr=False)
     return grey, PixelFormat(fmt.rows, fmt.columns, 8, 8, 7, False), ["palette", *notes]
 
 

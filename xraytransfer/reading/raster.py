@@ -13,7 +13,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 from xraytransfer.errors import RadiographError
 from xraytransfer.reading.codestream import read_header, segments, without_metadata
 from xraytransfer.reading.colour import grey_of_components
-from xraytransfer.reading.pixel_format import PixelFormat, check_size
+from xraytransfer.reading.pixel_format import PixelFormat, check_memory, check_size
 from xraytransfer.reading.reduced import halvings
 
 __all__ = ["read_raster"]
@@ -34,8 +34,8 @@ _TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# PNG colour types (ISO/IEC 15948, 11.2.2) that Pillow reduces to eight bits: RGB, grey with alpha, RGB with alpha.
-_PNG_COLOUR_OR_ALPHA = (2, 4, 6)
+# Channels of the PNG colour types that Pillow reduces to eight bits (ISO/IEC 15948, 11.2.2): RGB, grey and alpha, RGBA.
+_PNG_CHANNELS = {2: 3, 4: 2, 6: 4}
 _BLOCK_ROWS = 256
 
 
@@ -77,7 +77,7 @@ def read_raster(
         if getattr(image, "n_frames", 1) > 1:
             raise RadiographError("multi-frame", "an animated picture; a film has one frame")
         if kind == "png" and _is_deep_colour(data):
-            words, notes = _deep_grey(data)
+            words, notes = _deep_grey(data, rows, columns)
         else:
             if kind == "jpeg" and image.mode == "L":
                 count = halvings(read_header(data, whole=False), PixelFormat(rows, columns, 8, 8, 7, False), side)
@@ -120,35 +120,36 @@ def _open_jpeg(data: bytes) -> tuple[Image.Image, bytes]:
 
 def _is_deep_colour(data: bytes) -> bool:
     """Return whether a PNG has 16 bits a channel and colour or transparency (its header is the first chunk)."""
-    return data[24] == 16 and data[25] in _PNG_COLOUR_OR_ALPHA
+    return data[24] == 16 and data[25] in _PNG_CHANNELS
 
 
-def _deep_grey(data: bytes) -> tuple[NDArray[Any], list[str]]:
+def _deep_grey(data: bytes, rows: int, columns: int) -> tuple[NDArray[Any], list[str]]:
     """Return the grey picture in a PNG of 16 bits a channel, without losing bits on the way."""
+    count = _PNG_CHANNELS[data[25]]
+    # the channels, the grey picture, and its grey levels
+    check_memory(rows, columns, 2 * count + 2 + 1, f"PNG, {count} x 16 bits")
     import imagecodecs
 
     channels: NDArray[Any] = imagecodecs.png_decode(data)
     notes: list[str] = []
-    if channels.shape[2] in (2, 4):
-        channels, alpha = channels[..., :-1], channels[..., -1]
-        if (alpha == 65535).all():
-            notes.append("opaque alpha channel dropped")
-        else:
-            channels = _on_black(channels, alpha)
-            notes.append("transparent pixels laid on black")
-    if channels.shape[2] == 1:
+    if count in (2, 4):
+        notes.append(_lay_on_black(channels))
+    if count == 2:
         return channels[..., 0], notes
-    grey, colour_notes = grey_of_components(channels, 16, may_be_ybr=False)
+    grey, colour_notes = grey_of_components(channels[..., :3], 16, may_be_ybr=False)
     return grey, notes + colour_notes
 
 
-def _on_black(channels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Return 16-bit channels laid on black, a few rows at a time to need little memory."""
-    out = np.empty(channels.shape, np.uint16)
+def _lay_on_black(channels: NDArray[Any]) -> str:
+    """Lay 16-bit channels, of which the last is alpha, on black, in place and a few rows at a time; return the note."""
+    opaque = True
     for start in range(0, len(channels), _BLOCK_ROWS):
-        rows = slice(start, start + _BLOCK_ROWS)
-        out[rows] = (channels[rows] * (alpha[rows][..., None] / 65535)).round()
-    return out
+        rows = channels[start : start + _BLOCK_ROWS]
+        alpha = rows[..., -1:]
+        if (alpha != 65535).any():
+            opaque = False
+            rows[..., :-1] = (rows[..., :-1] * (alpha / 65535)).round()
+    return "opaque alpha channel dropped" if opaque else "transparent pixels laid on black"
 
 
 def _grey(image: Image.Image, *, may_be_ybr: bool) -> tuple[NDArray[Any], list[str]]:

@@ -33,6 +33,8 @@ _FAR_LESS = 4
 _LIKE_THE_FILM = 4
 _FEWEST_PAIRS = 32
 _SIGN_PIXELS = 65_536
+# Films of usual size are compared whole: bright spots beyond Bits Stored may be small.
+_BITS_PIXELS = 8_000_000
 _BLOCK_ROWS = 256
 
 
@@ -119,7 +121,8 @@ def _locate_bits(words: Words, fmt: PixelFormat) -> tuple[PixelFormat, list[str]
         wide = _with_upper_bits(fmt, used, 8 * words.itemsize)
         top, half = fmt.high_bit + 1, fmt.signed << fmt.high_bit
         # With half of their range added, signed samples that fit have equal bits above it, as unsigned ones have.
-        if _keeps_neighbours_close(words, wide, fmt, lambda one, other: ((one + half) ^ (other + half)) >> top != 0):
+        some = _some_rows(words, _BITS_PIXELS)
+        if _keeps_neighbours_close(some, wide, fmt, lambda one, other: ((one + half) ^ (other + half)) >> top != 0):
             notes.append(
                 f"samples use {wide.bits_stored} bits, Bits Stored is {fmt.bits_stored}: read with {wide.bits_stored}"
             )
@@ -152,9 +155,13 @@ def _wrong_sign(words: Words, fmt: PixelFormat) -> bool:
         pairs[pairs] = ~np.isin(first[pairs] & ones, ends) & ~np.isin(second[pairs] & ones, ends)
         return pairs
 
-    # a part of the rows is enough: a sign is wrong everywhere
-    step = max(1, words.size // _SIGN_PIXELS)
-    return _keeps_neighbours_close(words[::step], replace(fmt, signed=not fmt.signed), fmt, telling)
+    # a sign is wrong everywhere
+    return _keeps_neighbours_close(_some_rows(words, _SIGN_PIXELS), replace(fmt, signed=not fmt.signed), fmt, telling)
+
+
+def _some_rows(words: Words, pixels: int) -> Words:
+    """Return every n-th row, so that about so many pixels remain."""
+    return words[:: max(1, words.size // pixels)]
 
 
 def _keeps_neighbours_close(
