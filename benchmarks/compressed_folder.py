@@ -1,11 +1,12 @@
 """CPU seconds that `predict` spends for each film of a folder: JPEG 2000 decoded full and reduced, and uncompressed.
 
-    python benchmarks/compressed_folder.py FILM... [--films 40] [--against FOLDER]
+    python benchmarks/compressed_folder.py FILM... [--films 40] [--rounds 3] [--against FOLDER]
 
 The given films (DICOM, PNG or JPEG; folders with all that is below them) are enlarged to 2500 x 2048 pixels of 12 bits
 with noise, and stored as JPEG 2000 (lossless) and uncompressed; where they are fewer than `--films`, they are taken
 again with other noise. Each row is a command of its own; the CPU time of the same command for one film is taken off, so
-that loading the model does not count. `--against` scores the JPEG 2000 films with the sources of another version, too.
+that loading the model does not count. The rows take turns, so that a busy machine disturbs all alike; printed is the
+median of the rounds. `--against` scores the JPEG 2000 films with the sources of another version, too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import itertools
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -61,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("given", nargs="+", metavar="FILM")
     parser.add_argument("--films", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--against", metavar="FOLDER", help="sources of another version")
     arguments = parser.parse_args()
     own = str(Path(__file__).resolve().parents[1])
@@ -79,9 +82,15 @@ def main() -> None:
         ]
         if arguments.against:
             rows.append(("JPEG 2000, the other version", arguments.against, compressed, []))
-        print(f"{arguments.films} films of {ROWS} x {COLUMNS}, CPU seconds for a film")
-        for name, sources, folder, options in rows:
-            print(f"{name:30} {per_film(sources, folder, options):7.3f}", flush=True)
+        times: dict[str, list[float]] = {name: [] for name, *_ in rows}
+        for _ in range(arguments.rounds):
+            for name, *what in rows:
+                times[name].append(per_film(*what))
+        stored_median = statistics.median(times["uncompressed"])
+        print(f"{arguments.films} films of {ROWS} x {COLUMNS}, median of {arguments.rounds} rounds")
+        print(f"{'':30} CPU s a film  / uncompressed")
+        for name, seconds in times.items():
+            print(f"{name:30} {statistics.median(seconds):12.3f} {statistics.median(seconds) / stored_median:15.2f}")
 
 
 if __name__ == "__main__":

@@ -215,6 +215,72 @@ def test_a_sign_that_the_samples_contradict(dicom_film: Film, signed: bool) -> N
     assert any("Pixel Representation contradicts the samples" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("bits", [13, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_sign_below_the_stored_bits(dicom_film: Film, bits: int, signed: bool) -> None:
+    stored = ((PIXELS.astype(int) - 2048) & 0xFFF).astype(np.uint16)
+    found = read_radiograph(dicom_film(stored, BitsStored=bits, PixelRepresentation=int(signed)))
+    assert furthest(found, read_radiograph(dicom_film(PIXELS, BitsStored=12))) <= 1
+    assert any("read as signed samples of 12 bits" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_bytes_in_the_other_order(dicom_film: Film, bits: int, signed: bool) -> None:
+    stored = (PIXELS.astype(int) - 2048).astype(np.int16) if signed else PIXELS
+    header = {**window(bits), "WindowCenter": 0 if signed else 2048, "WindowWidth": 4096}
+    film = read_radiograph(dicom_film(stored.byteswap(), **header))
+    assert furthest(film, read_radiograph(dicom_film(stored, **header))) == 0
+    assert film.notes == ("the bytes of each pixel lie in the other order than the header says: exchanged",)
+
+
+def test_run_length_planes_in_the_other_order(dicom_film: Film) -> None:
+    from pydicom import dcmread
+
+    packed = dcmread(io.BytesIO(dicom_film(PIXELS.byteswap(), **window())))
+    packed.compress(RLE, encoding_plugin="pydicom")
+    buffer = io.BytesIO()
+    packed.save_as(buffer)
+    film = read_radiograph(buffer.getvalue())
+    assert furthest(film, read_radiograph(dicom_film(PIXELS, **window()))) == 0
+    assert any("the other order" in note for note in film.notes)
+
+
+def test_rows_and_columns_exchanged(dicom_film: Film) -> None:
+    with pytest.raises(RadiographError, match="Rows is 128 and Columns 160, but pixels lie close") as caught:
+        read_radiograph(dicom_film(PIXELS, **window(), Rows=PIXELS.shape[1], Columns=PIXELS.shape[0]))
+    assert caught.value.reason == "invalid-attribute"
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize("tint", [0, 6])
+def test_the_other_planar_configuration(dicom_film: Film, planar: int, tint: int) -> None:
+    three = np.repeat((PIXELS >> 4).astype(np.uint8)[..., None], 3, axis=2)
+    three[..., 2] = np.minimum(three[..., 2], 255 - tint) + tint
+    said, other = three, np.ascontiguousarray(np.moveaxis(three, 2, 0)).reshape(three.shape)
+    right = read_radiograph(colour_film(dicom_film, said, PhotometricInterpretation="RGB", PlanarConfiguration=0))
+    assert not any("Planar" in note for note in right.notes)
+    film = read_radiograph(
+        colour_film(
+            dicom_film,
+            said if planar else other,
+            PhotometricInterpretation="RGB",
+            PlanarConfiguration=planar,
+        )
+    )
+    assert furthest(film, right) == 0
+    assert any(f"Planar Configuration is {planar}" in note for note in film.notes)
+
+
+@pytest.mark.parametrize("shape", [(40, 200), (200, 40), (33, 32)])
+def test_test_patterns_lie_as_the_header_says(dicom_film: Film, shape: tuple[int, int]) -> None:
+    """Ramps, stripes and noise are no films, but their order is right."""
+    rows, columns = np.indices(shape)
+    noise = np.random.default_rng(0).integers(0, 4096, shape)
+    for pattern in (rows * 20, columns * 20, rows * 20 + columns, noise, (rows % 2) * 20 + columns * 20, columns << 6):
+        assert read_radiograph(dicom_film(pattern.astype(np.uint16), **window(16))).notes == ()
+
+
 def test_an_overlay_over_a_border_is_masked(dicom_film: Film) -> None:
     film = (2600 + PIXELS.astype(int) * 1400 // 4095).astype(np.uint16)
     film[:30] = 0

@@ -19,6 +19,7 @@ from xraytransfer.errors import RadiographError
 from xraytransfer.reading import codestream
 from xraytransfer.reading.colour import grey_of_components
 from xraytransfer.reading.decoders import LOSSY_PROCESSES, Codestream, first_that_decodes, reduced
+from xraytransfer.reading.layout import in_byte_order
 from xraytransfer.reading.native import PixelData, native_words
 from xraytransfer.reading.pixel_format import PixelFormat, Words, check_memory
 from xraytransfer.reading.reduced import halvings
@@ -103,8 +104,8 @@ def decode(pixels: PixelData, fmt: PixelFormat) -> tuple[Words, PixelFormat, lis
         bits = fmt.bits_stored if header.process == "run-length" else header.precision
         return _grey(words, replace(fmt, bits_stored=bits, high_bit=bits - 1), notes)
     if header.process == "run-length":
-        located, found = locate_samples(words, fmt)
-        return words, located, notes + found
+        words, order = in_byte_order(words, fmt)
+        return _grey(words, fmt, notes + order)
     return _codestream_samples(words, fmt, header, known.lossy or header.process in LOSSY_PROCESSES, notes)
 
 

@@ -98,16 +98,20 @@ def locate_samples(words: Words, fmt: PixelFormat) -> tuple[PixelFormat, list[st
     notes : list of str
         What was taken differently, and why.
     """
-    located, notes = _locate_bits(words, fmt)
-    if located.bits_stored > 8 and _wrong_sign(words, located):
-        word = "unsigned" if located.signed else "signed"
-        notes.append(f"Pixel Representation contradicts the samples: read as {word}, which keeps neighbours close")
-        located = replace(located, signed=not located.signed)
+    used = int(np.bitwise_or.reduce(words, axis=None))
+    located, notes = _locate_bits(words, fmt, used)
+    other = _with_other_sign(located, used)
+    # a sign is wrong everywhere
+    if other.bits_stored > 8 and _keeps_neighbours_close(
+        _some_rows(words, _SIGN_PIXELS), other, located, _crosses_the_sign(other)
+    ):
+        kind = f"{'signed' if other.signed else 'unsigned'} samples of {other.bits_stored} bits"
+        notes.append(f"Pixel Representation contradicts the samples: read as {kind}, which keeps neighbours close")
+        located = other
     return located, notes
 
 
-def _locate_bits(words: Words, fmt: PixelFormat) -> tuple[PixelFormat, list[str]]:
-    used = int(np.bitwise_or.reduce(words, axis=None))
+def _locate_bits(words: Words, fmt: PixelFormat, used: int) -> tuple[PixelFormat, list[str]]:
     notes: list[str] = []
     if fmt.shift:
         if used >> fmt.bits_stored == 0 and _low_bits_in_use(words, fmt):
@@ -140,11 +144,18 @@ def _with_upper_bits(fmt: PixelFormat, used: int, bits_of_word: int) -> PixelFor
     return replace(fmt, bits_stored=top - fmt.shift, high_bit=top - 1)
 
 
-def _wrong_sign(words: Words, fmt: PixelFormat) -> bool:
-    """Return whether neighbours stay close with the other sign only.
+def _with_other_sign(fmt: PixelFormat, used: int) -> PixelFormat:
+    """Return the format in which the topmost bit in use is a sign, if it is none by the header, or else is none."""
+    top = min(used.bit_length() - 1, fmt.high_bit)
+    if top == fmt.high_bit:
+        return replace(fmt, signed=not fmt.signed)
+    return replace(fmt, signed=True, high_bit=top, bits_stored=top + 1 - fmt.shift)
 
-    Only neighbours with different topmost bits tell, and of these not the ones at an end of either range: there lie
-    borders and saturated pixels.
+
+def _crosses_the_sign(fmt: PixelFormat) -> Callable[[Words, Words], NDArray[np.bool_]]:
+    """Return the function that tells neighbours with different topmost bits.
+
+    Those at an end of either range do not count: there lie borders and saturated pixels.
     """
     ones = ((1 << fmt.bits_stored) - 1) << fmt.shift
     top = 1 << fmt.high_bit
@@ -155,8 +166,7 @@ def _wrong_sign(words: Words, fmt: PixelFormat) -> bool:
         pairs[pairs] = ~np.isin(first[pairs] & ones, ends) & ~np.isin(second[pairs] & ones, ends)
         return pairs
 
-    # a sign is wrong everywhere
-    return _keeps_neighbours_close(_some_rows(words, _SIGN_PIXELS), replace(fmt, signed=not fmt.signed), fmt, telling)
+    return telling
 
 
 def _some_rows(words: Words, pixels: int) -> Words:
