@@ -186,9 +186,7 @@ def read_header(stream: bytes, *, whole: bool = True) -> StreamHeader:
         if stream[:2] == _SOI:
             header = _jpeg_header(stream)
         elif stream[:4] == _J2K:
-            header = _j2k_header(stream, 0)
-        elif stream[:12] == _JP2:
-            header = _j2k_header(stream, _start_in_jp2(stream))
+            header = _j2k_header(stream)
         else:
             raise RadiographError("decode-failed", "the compressed pixels begin with no known codestream")
     except (struct.error, ValueError, IndexError):
@@ -264,10 +262,10 @@ _PROCESSES = {
 }
 
 
-def _j2k_header(stream: bytes, at: int) -> StreamHeader:
+def _j2k_header(stream: bytes) -> StreamHeader:
     """Read SIZ (T.800 A.5.1)."""
-    x1, y1, x0, y0, tile_x, tile_y, _, _, components = struct.unpack_from(">8IH", stream, at + 8)
-    depths = struct.unpack_from(">BBB", stream, at + 42)
+    x1, y1, x0, y0, tile_x, tile_y, _, _, components = struct.unpack_from(">8IH", stream, 8)
+    depths = struct.unpack_from(">BBB", stream, 42)
     if x1 <= x0 or y1 <= y0 or not tile_x or not tile_y:
         raise RadiographError("decode-failed", "the JPEG 2000 codestream is damaged in its header")
     if components == 1 and depths[1:] != (1, 1):
@@ -279,13 +277,13 @@ def _j2k_header(stream: bytes, at: int) -> StreamHeader:
         precision=(depths[0] & 0x7F) + 1,
         signed=bool(depths[0] & 0x80),
         process="jpeg-2000",
-        levels=_decomposition_levels(stream, at),
+        levels=_decomposition_levels(stream),
     )
 
 
-def _decomposition_levels(stream: bytes, at: int) -> int:
+def _decomposition_levels(stream: bytes) -> int:
     """Return the number of wavelet decompositions, from COD of the main header (T.800 A.6.1)."""
-    at += 2
+    at = 2
     while stream[at : at + 2] not in (b"\xff\x90", b"\xff\xd9", b""):
         if stream[at : at + 2] == b"\xff\x52":
             return min(stream[at + 9], 32)

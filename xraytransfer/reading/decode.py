@@ -65,48 +65,53 @@ def decode(pixels: PixelData, fmt: PixelFormat) -> tuple[Words, PixelFormat, lis
         unsupported-transfer-syntax, decode-failed, truncated-pixels, multi-frame, no-pixels, corrupt, colour,
         invalid-attribute.
     """
-    syntax = pixels.syntax
-    known = SYNTAXES.get(syntax) if syntax else _UNNAMED
-    if known is None:
+    known = _known(pixels.syntax)
+    if pixels.encapsulated or (known.coding != "native" and codestream.is_encapsulated(pixels.value)):
+        return _decode_compressed(pixels, fmt, known)
+    stored = f"uncompressed, {pixels.samples} x {fmt.bits_allocated} bits"
+    check_memory(fmt.rows, fmt.columns, _bytes_per_pixel(pixels.samples, fmt.bits_allocated), stored)
+    words, notes = native_words(pixels, fmt, known)
+    return _grey(words, fmt, notes)
+
+
+def _known(uid: str) -> Syntax:
+    syntax = SYNTAXES.get(uid) if uid else _UNNAMED
+    if syntax is None:
         raise RadiographError(
             "unsupported-transfer-syntax",
-            f"no decoder for the transfer syntax {_printable(syntax)}; xraytransfer doctor lists those that are read",
+            f"no decoder for the transfer syntax {_printable(uid)}; xraytransfer doctor lists those that are read",
         )
-    if not pixels.encapsulated and not (known.coding != "native" and codestream.is_encapsulated(pixels.value)):
-        stored = f"uncompressed, {pixels.samples} x {fmt.bits_allocated} bits"
-        check_memory(fmt.rows, fmt.columns, _bytes_per_pixel(pixels.samples, fmt.bits_allocated), stored)
-        words, notes = native_words(pixels, fmt, known)
-        return _grey(words, fmt, notes)
+    return syntax
+
+
+def _decode_compressed(pixels: PixelData, fmt: PixelFormat, known: Syntax) -> tuple[Words, PixelFormat, list[str]]:
     stream, notes = codestream.frame(pixels.value, delimited=pixels.delimited)
-    run_length = known.coding == "run-length" and not codestream.begins_codestream(stream)
-    if run_length or codestream.is_run_length(stream):
-        header = codestream.StreamHeader(fmt.rows, fmt.columns, pixels.samples, fmt.bits_allocated, False, "run-length")
-    else:
-        header = codestream.read_header(stream)
-    _check_header(header, fmt)
-    of_decoder = 4 * header.components if header.process == "jpeg-2000" else 0  # OpenJPEG computes with 32 bits
-    check_memory(
-        fmt.rows,
-        fmt.columns,
-        _bytes_per_pixel(header.components, header.precision) + of_decoder,
-        f"{header.process}, {header.components} x {header.precision} bits",
-        further=len(stream),
-    )
+    header = _stream_header(stream, pixels, fmt, known)
+    _check_header(header, fmt, len(stream))
     named_rightly = family(known.coding) == family(header.process)
     if not named_rightly:
         notes.append(f"the transfer syntax is {known.name}, but the codestream is {header.process}: decoded as that")
-    compressed = Codestream(stream, header, syntax if named_rightly else _JPEG_2000, pixels.threads)
+    # pydicom's decoders, which want a transfer syntax, are tried for JPEG 2000 only.
+    compressed = Codestream(stream, header, pixels.syntax if named_rightly else _JPEG_2000, pixels.threads)
     count = halvings(header, fmt, pixels.side)
     small = reduced(compressed, count) if count else None
     words = first_that_decodes(compressed, known.name) if small is None else small
     fmt = replace(fmt, rows=words.shape[0], columns=words.shape[1])
-    if words.ndim == 3:
-        bits = fmt.bits_stored if header.process == "run-length" else header.precision
-        return _grey(words, replace(fmt, bits_stored=bits, high_bit=bits - 1), notes)
     if header.process == "run-length":
-        words, order = in_byte_order(words, fmt)
+        # its planes are made of the words as they are stored
+        words, order = in_byte_order(words, fmt) if words.ndim == 2 else (words, [])
         return _grey(words, fmt, notes + order)
+    if words.ndim == 3:
+        return _grey(words, replace(fmt, bits_stored=header.precision, high_bit=header.precision - 1), notes)
     return _codestream_samples(words, fmt, header, known.lossy or header.process in LOSSY_PROCESSES, notes)
+
+
+def _stream_header(stream: bytes, pixels: PixelData, fmt: PixelFormat, known: Syntax) -> codestream.StreamHeader:
+    """Return what a codestream says of itself; a run-length frame says nothing, so it is what the DICOM header says."""
+    run_length = known.coding == "run-length" and not codestream.begins_codestream(stream)
+    if run_length or codestream.is_run_length(stream):
+        return codestream.StreamHeader(fmt.rows, fmt.columns, pixels.samples, fmt.bits_allocated, False, "run-length")
+    return codestream.read_header(stream)
 
 
 def _codestream_samples(
@@ -145,7 +150,8 @@ def _samples(words: Words, fmt: PixelFormat) -> Words:
     return out
 
 
-def _check_header(header: codestream.StreamHeader, fmt: PixelFormat) -> None:
+def _check_header(header: codestream.StreamHeader, fmt: PixelFormat, length: int) -> None:
+    """Refuse what contradicts the DICOM header, is no film, or takes too much memory, before it is decoded."""
     if (header.rows, header.columns) != (fmt.rows, fmt.columns):
         raise RadiographError(
             "corrupt",
@@ -155,6 +161,14 @@ def _check_header(header: codestream.StreamHeader, fmt: PixelFormat) -> None:
         raise RadiographError("colour", f"a codestream of {header.components} components; a film has one")
     if not 2 <= header.precision <= 32:
         raise RadiographError("decode-failed", f"a codestream of {header.precision} bits")
+    of_decoder = 4 * header.components if header.process == "jpeg-2000" else 0  # OpenJPEG computes with 32 bits
+    check_memory(
+        fmt.rows,
+        fmt.columns,
+        _bytes_per_pixel(header.components, header.precision) + of_decoder,
+        f"{header.process}, {header.components} x {header.precision} bits",
+        further=length,
+    )
 
 
 def _bytes_per_pixel(components: int, bits: int) -> int:

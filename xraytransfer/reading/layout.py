@@ -24,7 +24,7 @@ _ROUGH = 0.05
 # Planes that are taken for pixels show every third row: steps were 1.2 times as large or more, mostly 2.3 times.
 _LESS = 1.2
 # Rows and columns that are enough to tell.
-_ROWS, _COLUMNS = 64, 512
+_ROWS, _COLUMNS = 64, 128
 
 
 def arranged(flat: Words, fmt: PixelFormat, samples: int, *, planar: bool) -> tuple[Words, list[str]]:
@@ -37,7 +37,7 @@ def arranged(flat: Words, fmt: PixelFormat, samples: int, *, planar: bool) -> tu
     """
     if samples == 1:
         words, notes = in_byte_order(flat.reshape(fmt.rows, fmt.columns), fmt)
-        if _is_far_smoother(_roughness(words.reshape(fmt.columns, fmt.rows), fmt), _roughness(words, fmt)):
+        if _is_far_smoother(words.reshape(fmt.columns, fmt.rows), words, fmt):
             raise RadiographError(
                 "invalid-attribute",
                 f"Rows is {fmt.rows} and Columns {fmt.columns}, but pixels lie close to their neighbours with the two "
@@ -55,13 +55,14 @@ def arranged(flat: Words, fmt: PixelFormat, samples: int, *, planar: bool) -> tu
 
 def in_byte_order(words: Words, fmt: PixelFormat) -> tuple[Words, list[str]]:
     """Return words of shape (rows, columns) with their bytes in the order that keeps neighbours close, and notes."""
-    if words.itemsize == 2 and _is_far_smoother(_roughness(words, fmt, swapped=True), _roughness(words, fmt)):
+    if words.itemsize == 2 and _is_far_smoother(words, words, fmt, swapped=True):
         return words.byteswap(), ["the bytes of each pixel lie in the other order than the header says: exchanged"]
     return words, []
 
 
-def _is_far_smoother(other: float, said: float) -> bool:
-    return said > _ROUGH and _FAR_LESS * other < said
+def _is_far_smoother(other: Words, said: Words, fmt: PixelFormat, *, swapped: bool = False) -> bool:
+    roughness = _roughness(said, fmt)
+    return roughness > _ROUGH and _FAR_LESS * _roughness(other, fmt, swapped=swapped) < roughness
 
 
 def _shaped(flat: Words, fmt: PixelFormat, samples: int, *, planar: bool) -> Words:
