@@ -300,7 +300,7 @@ def test_compressed_pixels_under_a_plain_syntax() -> None:
 
 
 def test_no_decoder_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoders, "_is_available", lambda name, syntax: False)
+    monkeypatch.setattr(decoders, "_is_available", lambda name: False)
     with pytest.raises(RadiographError, match="pip install imagecodecs") as caught:
         decode_pixels(
             memoryview(encapsulate([JPEG])), fmt(EIGHT), NAMES["JPEG Baseline (Process 1)"], encapsulated=True

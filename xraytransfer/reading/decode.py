@@ -29,7 +29,6 @@ from xraytransfer.reading.syntaxes import SYNTAXES, Syntax, family
 __all__ = ["PixelData", "decode"]
 
 _UNNAMED = Syntax("absent")
-_JPEG_2000 = "1.2.840.10008.1.2.4.90"
 _BLOCK_ROWS = 256
 
 
@@ -88,11 +87,9 @@ def _decode_compressed(pixels: PixelData, fmt: PixelFormat, known: Syntax) -> tu
     stream, notes = codestream.frame(pixels.value, delimited=pixels.delimited)
     header = _stream_header(stream, pixels, fmt, known)
     _check_header(header, fmt, len(stream))
-    named_rightly = family(known.coding) == family(header.process)
-    if not named_rightly:
+    if family(known.coding) != family(header.process):
         notes.append(f"the transfer syntax is {known.name}, but the codestream is {header.process}: decoded as that")
-    # pydicom's decoders, which want a transfer syntax, are tried for JPEG 2000 only.
-    compressed = Codestream(stream, header, pixels.syntax if named_rightly else _JPEG_2000, pixels.threads)
+    compressed = Codestream(stream, header, pixels.threads)
     count = halvings(header, fmt, pixels.side)
     small = reduced(compressed, count) if count else None
     words = first_that_decodes(compressed, known.name) if small is None else small
