@@ -581,9 +581,17 @@ def test_the_codestream_is_decoded_as_what_it_is(dicom_film: Film, syntax: str, 
     assert any("decoded as that" in note for note in film.notes)
 
 
+@pytest.mark.parametrize("syntax", [EXPLICIT, JPEG_2000])
+def test_items_in_a_value_of_defined_length(dicom_film: Film, syntax: str) -> None:
+    stream = imagecodecs.jpeg2k_encode(PIXELS, level=0, reversible=True, codecformat="j2k", bitspersample=12)
+    value = np.frombuffer(encapsulate([even(stream)]), np.uint8)
+    film = dicom_film(value[None], Rows=160, Columns=128, **{**window(), "BitsAllocated": 16})
+    found = read_radiograph(film if syntax == EXPLICIT else _named(film, syntax))
+    assert furthest(found, read_radiograph(dicom_film(PIXELS, **window()))) == 0
+
+
 def test_native_pixels_under_a_compressed_syntax(dicom_film: Film) -> None:
     film = dicom_film(PIXELS, **window())
-    named = film.replace(EXPLICIT.encode() + b"\0", LOSSLESS_JPEG.encode()[:19] + b"\0")
     named = _named(film, LOSSLESS_JPEG)
     found = read_radiograph(named)
     assert furthest(found, read_radiograph(film)) == 0

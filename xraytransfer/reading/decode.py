@@ -65,7 +65,10 @@ def decode(pixels: PixelData, fmt: PixelFormat) -> tuple[Words, PixelFormat, lis
         invalid-attribute.
     """
     known = _known(pixels.syntax)
-    if pixels.encapsulated or (known.coding != "native" and codestream.is_encapsulated(pixels.value)):
+    # Uncompressed pixels may by chance begin as an item does, but not be too few as well.
+    too_few = len(pixels.value) < fmt.rows * fmt.columns * fmt.bits_allocated // 8
+    items = codestream.is_encapsulated(pixels.value) and (known.coding != "native" or too_few)
+    if pixels.encapsulated or items:
         return _decode_compressed(pixels, fmt, known)
     stored = f"uncompressed, {pixels.samples} x {fmt.bits_allocated} bits"
     check_memory(fmt.rows, fmt.columns, _bytes_per_pixel(pixels.samples, fmt.bits_allocated), stored)
