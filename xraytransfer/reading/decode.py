@@ -29,7 +29,7 @@ from xraytransfer.reading.syntaxes import SYNTAXES, Syntax, family
 __all__ = ["PixelData", "decode"]
 
 _UNNAMED = Syntax("absent")
-_BLOCK_ROWS = 256
+_BLOCK_ROWS = 64
 
 
 def _printable(syntax: str) -> str:

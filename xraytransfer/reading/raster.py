@@ -39,7 +39,7 @@ _TRANSPOSES = {
 }
 # Channels of the PNG colour types that Pillow reduces to eight bits (ISO/IEC 15948, 11.2.2): RGB, grey and alpha, RGBA.
 _PNG_CHANNELS = {2: 3, 4: 2, 6: 4}
-_BLOCK_ROWS = 256
+_BLOCK_ROWS = 64
 
 
 def read_raster(data: bytes, kind: str, options: ReadingOptions) -> Radiograph:
