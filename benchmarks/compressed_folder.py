@@ -45,12 +45,12 @@ from pathlib import Path
 import xraytransfer
 classifier = xraytransfer.load(device="cpu")
 paths = sorted(map(str, Path(sys.argv[1]).iterdir()))
-options = {"decode": sys.argv[2]} if len(sys.argv) > 2 else {}
+options = {"any_film": True, **({"decode": sys.argv[2]} if len(sys.argv) > 2 else {})}
 list(classifier.predict_many(paths[:1], **options))
 for _ in sys.stdin:
     start = time.process_time()
     results = list(classifier.predict_many(paths, **options))
-    failed = [result.message for result in results if not result.ok and result.reason != "not-accepted"]
+    failed = [result.message for result in results if not result.ok]
     print(failed or (time.process_time() - start) / len(paths), flush=True)
 """
 
