@@ -6,7 +6,6 @@ import io
 import os
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -14,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import RadiographError
-from xraytransfer.reading.intensity import INTENSITIES, grey_levels
+from xraytransfer.reading.file_format import FIRST_BYTES, sniff, unsupported
+from xraytransfer.reading.intensity import INTENSITIES
+from xraytransfer.reading.options import ReadingOptions
 from xraytransfer.reading.radiograph import Radiograph
 
 if TYPE_CHECKING:
     import pydicom
-
-    from xraytransfer.reading.elements import Elements
 
 __all__ = ["MAX_PIXELS", "Film", "Radiograph", "Source", "read_radiograph", "sniff", "source_name"]
 
@@ -33,10 +32,7 @@ Source = str | os.PathLike[str] | bytes | memoryview | BinaryIO
 MAX_PIXELS = 100_000_000
 """Limit on rows times columns, about ten times the largest detectors."""
 
-_HEADROOM = 64 << 20
 _PIECE = 16 << 20
-_FIRST = 132
-"""Bytes that tell the format of a file."""
 
 
 def read_radiograph(
@@ -89,31 +85,16 @@ def read_radiograph(
         raise ValueError(f"max_pixels is {max_pixels}; expected at least 1")
     if reduced_to is not None and reduced_to < 1:
         raise ValueError(f"reduced_to is {reduced_to}; expected at least 1, or None")
-    options = _Options(source_name(source), intensity, any_modality, max_pixels, reduced_to, threads)
+    options = ReadingOptions(source_name(source), intensity, any_modality, max_pixels, reduced_to, threads)
     try:
-        if options.name == "<dataset>":
+        if options.source == "<dataset>":
             return _from_dataset(cast("pydicom.Dataset", source), options)
         return _from_bytes(_read(cast(Source, source), options.max_bytes), options)
     except RadiographError as error:
-        record = None if error.radiograph is None else {"source": options.name, **error.radiograph}
-        raise RadiographError(error.reason, f"{options.name}: {error.message}", radiograph=record) from None
+        record = None if error.radiograph is None else {"source": options.source, **error.radiograph}
+        raise RadiographError(error.reason, f"{options.source}: {error.message}", radiograph=record) from None
     except MemoryError:
-        raise RadiographError("too-large", f"{options.name}: not enough memory to read it") from None
-
-
-@dataclass(frozen=True)
-class _Options:
-    name: str
-    intensity: str
-    any_modality: bool
-    max_pixels: int
-    side: int | None
-    threads: int
-
-    @property
-    def max_bytes(self) -> int:
-        """The widest pixels have four bytes; the rest is for header, overlays and icons."""
-        return 4 * self.max_pixels + _HEADROOM
+        raise RadiographError("too-large", f"{options.source}: not enough memory to read it") from None
 
 
 def source_name(source: Any) -> str:
@@ -163,8 +144,8 @@ def _read_file(file: BinaryIO, limit: int) -> bytes:
         if not isinstance(part, bytes):
             raise TypeError("expected a file opened in binary mode")
         # what is no film is not read to its end
-        if not whole.tell() and len(part) >= _FIRST and sniff(part) is None:
-            raise _unsupported(part)
+        if not whole.tell() and len(part) >= FIRST_BYTES and sniff(part) is None:
+            raise unsupported(part)
         whole.write(part)
         left -= len(part)
     if not whole.tell() and _position(file):
@@ -199,9 +180,9 @@ def _read_path(path: Path, limit: int) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise RadiographError("unreadable", _folder(path) if stat.S_ISDIR(status.st_mode) else "not a regular file")
         with path.open("rb") as file:
-            first = file.read(_FIRST)
+            first = file.read(FIRST_BYTES)
             if sniff(first) is None:
-                raise _unsupported(first)
+                raise unsupported(first)
             file.seek(0)
             return file.read(min(status.st_size, limit) + 1)
     except FileNotFoundError:
@@ -209,20 +190,6 @@ def _read_path(path: Path, limit: int) -> bytes:
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or type(error).__name__
         raise RadiographError("unreadable", f"the file cannot be read ({what})") from None
-
-
-def sniff(data: bytes | memoryview) -> str | None:
-    """Return the format by the first 132 bytes, ``dicom``, ``png`` or ``jpeg``; None if it is none that is read."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "png"
-    if data[:3] == b"\xff\xd8\xff":
-        return "jpeg"
-    if data[128:132] == b"DICM":
-        return "dicom"
-    # Without a preamble: the first element of file meta information, or of group 8.
-    if data[:2] in (b"\x02\x00", b"\x08\x00") and len(data) > 8 and data[3] == 0 and data[2] <= 0x18:
-        return "dicom"
-    return None
 
 
 def _folder(path: Path) -> str:
@@ -234,71 +201,23 @@ def _folder(path: Path) -> str:
     return "a folder: read its files one by one"
 
 
-# How files of other formats begin, at which byte, and what to do about them.
-_OTHER_FORMATS = (
-    (0, b"II*\0", "a TIFF picture; save it as PNG"),
-    (0, b"MM\0*", "a TIFF picture; save it as PNG"),
-    (0, b"PK\3\4", "a zip archive; unpack it"),
-    (0, b"\x1f\x8b", "a gzip file; unpack it"),
-    (0, b"\x93NUMPY", "a numpy file; give its array's picture as PNG"),
-    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture; save it as PNG"),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 codestream; save it as PNG"),
-    (0, b"BM", "a BMP picture; save it as PNG"),
-    (0, b"GIF8", "a GIF picture; save it as PNG"),
-    (8, b"WEBP", "a WebP picture; save it as PNG"),
-    (0, b"%PDF", "a PDF document; export the film from it as PNG"),
-    (0, b"\x5c\x01\0\0", "a NIfTI volume; a chest radiograph was expected"),
-)
-
-
-def _unsupported(data: bytes | memoryview) -> RadiographError:
-    names = [name for at, first, name in _OTHER_FORMATS if data[at : at + len(first)] == first]
-    found = next(iter(names), "the file begins like none of them") if data else "an empty file"
-    return RadiographError("unsupported-format", f"neither DICOM, PNG nor JPEG: {found}")
-
-
-def _from_bytes(data: bytes | memoryview, options: _Options) -> Radiograph:
-    kind = sniff(data[:132])
+def _from_bytes(data: bytes | memoryview, options: ReadingOptions) -> Radiograph:
+    kind = sniff(data[:FIRST_BYTES])
     if kind is None:
-        raise _unsupported(data)
+        raise unsupported(data)
     if kind == "dicom":
+        from xraytransfer.reading.dicom import read_film
         from xraytransfer.reading.dicom_file import parse_file
 
         header, notes = parse_file(memoryview(data), max_bytes=options.max_bytes)
-        return _from_header(header, notes, options)
+        return read_film(header, notes, options)
     from xraytransfer.reading.raster import read_raster
 
-    words, fmt, notes, reduction = read_raster(bytes(data), kind, max_pixels=options.max_pixels, side=options.side)
-    grey = grey_levels(words, fmt, recipe=options.intensity)
-    return Radiograph(
-        pixels=grey.pixels,
-        source=options.name,
-        format=kind,
-        intensity=options.intensity,
-        inverted=False,
-        window=grey.window,
-        bits_stored=fmt.bits_stored,
-        notes=(*notes, *grey.notes),
-        reduction=reduction,
-    )
+    return read_raster(bytes(data), kind, options)
 
 
-def _from_dataset(dataset: pydicom.Dataset, options: _Options) -> Radiograph:
+def _from_dataset(dataset: pydicom.Dataset, options: ReadingOptions) -> Radiograph:
+    from xraytransfer.reading.dicom import read_film
     from xraytransfer.reading.elements import from_dataset
 
-    return _from_header(from_dataset(dataset), [], options)
-
-
-def _from_header(header: Elements, notes: list[str], options: _Options) -> Radiograph:
-    from xraytransfer.reading.dicom import read_film
-
-    return read_film(
-        header,
-        notes,
-        source=options.name,
-        intensity=options.intensity,
-        any_modality=options.any_modality,
-        max_pixels=options.max_pixels,
-        side=options.side,
-        threads=options.threads,
-    )
+    return read_film(from_dataset(dataset), [], options)

@@ -117,6 +117,18 @@ def test_samples_above_bits_stored_are_read_with_all_their_bits(dicom_film: Film
     assert f"samples use {bits + 1} bits, Bits Stored is {bits}: read with {bits + 1}" in film.notes
 
 
+@pytest.mark.parametrize(("bits", "factor"), [(12, 1.4), (12, 1.8), (10, 1.5), (8, 1.5)])
+def test_signed_samples_beyond_bits_stored_are_read_with_all_their_bits(
+    dicom_film: Film, bits: int, factor: float
+) -> None:
+    signed = ((drawn(bits).astype(int) - (1 << (bits - 1))) * factor).astype(np.int16)
+    assert signed.max() >= 1 << (bits - 1)
+    film = read_radiograph(dicom_film(signed, BitsStored=bits, WindowCenter=0, WindowWidth=2 << bits))
+    right = read_radiograph(dicom_film(signed, BitsStored=16, WindowCenter=0, WindowWidth=2 << bits))
+    assert furthest(film, right) == 0
+    assert film.notes == (f"samples use 16 bits, Bits Stored is {bits}: read with 16",)
+
+
 @pytest.mark.parametrize("upper", [0x8000, 0xC000, 0xF000])
 def test_unused_bits_that_are_always_set_are_masked(dicom_film: Film, upper: int) -> None:
     film = read_radiograph(dicom_film(PIXELS | upper, **window()))
@@ -145,6 +157,28 @@ def test_a_high_bit_that_is_true(dicom_film: Film, high: int) -> None:
     shifted[5:9, 5:20] |= 1  # an overlay in the lowest bit
     film = read_radiograph(dicom_film(shifted, **{**window(), "HighBit": high}))
     assert furthest(film, read_radiograph(dicom_film(PIXELS, **window()))) == 0
+
+
+@pytest.mark.parametrize(("allocated", "stored", "high"), [(16, 8, 12), (16, 10, 15), (32, 10, 16), (32, 11, 31)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_high_bit_that_the_codestream_does_not_have(
+    dicom_film: Film, allocated: int, stored: int, high: int, signed: bool
+) -> None:
+    pixels = (PIXELS.astype(int) - 2048).astype(np.int16) if signed else PIXELS
+    stream = imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, codecformat="j2k", bitspersample=12)
+    header = {"BitsAllocated": allocated, "BitsStored": stored, "HighBit": high}
+    film = read_radiograph(dicom_film(pixels, syntax=JPEG_2000, stream=even(stream), **header))
+    assert furthest(film, read_radiograph(dicom_film(pixels, BitsStored=12))) == 0
+    assert f"High Bit is {high}, the codestream has 12 bits: read from the lowest bit on" in film.notes
+
+
+def test_lossy_samples_are_clipped_whatever_high_bit_says(dicom_film: Film) -> None:
+    saturated = (drawn(10) * 1.4).clip(0, 1023).astype(np.uint16)
+    stream = even(imagecodecs.jpeg8_encode(saturated, 75, bitspersample=12))
+    film = read_radiograph(dicom_film(saturated, syntax=EXTENDED, stream=stream, **{**window(10), "HighBit": 15}))
+    right = read_radiograph(dicom_film(saturated, syntax=EXTENDED, stream=stream, **window(10)))
+    assert furthest(film, right) == 0
+    assert any("clipped" in note for note in film.notes)
 
 
 def test_a_codestream_knows_its_sign(dicom_film: Film) -> None:
@@ -179,6 +213,72 @@ def test_a_sign_that_the_samples_contradict(dicom_film: Film, signed: bool) -> N
     found = read_radiograph(dicom_film(stored, BitsStored=12, PixelRepresentation=int(signed)))
     assert furthest(found, read_radiograph(dicom_film(PIXELS, BitsStored=12))) <= 1
     assert any("Pixel Representation contradicts the samples" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("bits", [13, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_sign_below_the_stored_bits(dicom_film: Film, bits: int, signed: bool) -> None:
+    stored = ((PIXELS.astype(int) - 2048) & 0xFFF).astype(np.uint16)
+    found = read_radiograph(dicom_film(stored, BitsStored=bits, PixelRepresentation=int(signed)))
+    assert furthest(found, read_radiograph(dicom_film(PIXELS, BitsStored=12))) <= 1
+    assert any("read as signed samples of 12 bits" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_bytes_in_the_other_order(dicom_film: Film, bits: int, signed: bool) -> None:
+    stored = (PIXELS.astype(int) - 2048).astype(np.int16) if signed else PIXELS
+    header = {**window(bits), "WindowCenter": 0 if signed else 2048, "WindowWidth": 4096}
+    film = read_radiograph(dicom_film(stored.byteswap(), **header))
+    assert furthest(film, read_radiograph(dicom_film(stored, **header))) == 0
+    assert film.notes == ("the bytes of each pixel lie in the other order than the header says: exchanged",)
+
+
+def test_run_length_planes_in_the_other_order(dicom_film: Film) -> None:
+    from pydicom import dcmread
+
+    packed = dcmread(io.BytesIO(dicom_film(PIXELS.byteswap(), **window())))
+    packed.compress(RLE, encoding_plugin="pydicom")
+    buffer = io.BytesIO()
+    packed.save_as(buffer)
+    film = read_radiograph(buffer.getvalue())
+    assert furthest(film, read_radiograph(dicom_film(PIXELS, **window()))) == 0
+    assert any("the other order" in note for note in film.notes)
+
+
+def test_rows_and_columns_exchanged(dicom_film: Film) -> None:
+    with pytest.raises(RadiographError, match="Rows is 128 and Columns 160, but pixels lie close") as caught:
+        read_radiograph(dicom_film(PIXELS, **window(), Rows=PIXELS.shape[1], Columns=PIXELS.shape[0]))
+    assert caught.value.reason == "invalid-attribute"
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize("tint", [0, 6])
+def test_the_other_planar_configuration(dicom_film: Film, planar: int, tint: int) -> None:
+    three = np.repeat((PIXELS >> 4).astype(np.uint8)[..., None], 3, axis=2)
+    three[..., 2] = np.minimum(three[..., 2], 255 - tint) + tint
+    said, other = three, np.ascontiguousarray(np.moveaxis(three, 2, 0)).reshape(three.shape)
+    right = read_radiograph(colour_film(dicom_film, said, PhotometricInterpretation="RGB", PlanarConfiguration=0))
+    assert not any("Planar" in note for note in right.notes)
+    film = read_radiograph(
+        colour_film(
+            dicom_film,
+            said if planar else other,
+            PhotometricInterpretation="RGB",
+            PlanarConfiguration=planar,
+        )
+    )
+    assert furthest(film, right) == 0
+    assert any(f"Planar Configuration is {planar}" in note for note in film.notes)
+
+
+@pytest.mark.parametrize("shape", [(40, 200), (200, 40), (33, 32)])
+def test_test_patterns_lie_as_the_header_says(dicom_film: Film, shape: tuple[int, int]) -> None:
+    """Ramps, stripes and noise are no films, but their order is right."""
+    rows, columns = np.indices(shape)
+    noise = np.random.default_rng(0).integers(0, 4096, shape)
+    for pattern in (rows * 20, columns * 20, rows * 20 + columns, noise, (rows % 2) * 20 + columns * 20, columns << 6):
+        assert read_radiograph(dicom_film(pattern.astype(np.uint16), **window(16))).notes == ()
 
 
 def test_an_overlay_over_a_border_is_masked(dicom_film: Film) -> None:
@@ -481,9 +581,17 @@ def test_the_codestream_is_decoded_as_what_it_is(dicom_film: Film, syntax: str, 
     assert any("decoded as that" in note for note in film.notes)
 
 
+@pytest.mark.parametrize("syntax", [EXPLICIT, JPEG_2000])
+def test_items_in_a_value_of_defined_length(dicom_film: Film, syntax: str) -> None:
+    stream = imagecodecs.jpeg2k_encode(PIXELS, level=0, reversible=True, codecformat="j2k", bitspersample=12)
+    value = np.frombuffer(encapsulate([even(stream)]), np.uint8)
+    film = dicom_film(value[None], Rows=160, Columns=128, **{**window(), "BitsAllocated": 16})
+    found = read_radiograph(film if syntax == EXPLICIT else _named(film, syntax))
+    assert furthest(found, read_radiograph(dicom_film(PIXELS, **window()))) == 0
+
+
 def test_native_pixels_under_a_compressed_syntax(dicom_film: Film) -> None:
     film = dicom_film(PIXELS, **window())
-    named = film.replace(EXPLICIT.encode() + b"\0", LOSSLESS_JPEG.encode()[:19] + b"\0")
     named = _named(film, LOSSLESS_JPEG)
     found = read_radiograph(named)
     assert furthest(found, read_radiograph(film)) == 0

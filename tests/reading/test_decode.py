@@ -300,7 +300,7 @@ def test_compressed_pixels_under_a_plain_syntax() -> None:
 
 
 def test_no_decoder_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoders, "_is_available", lambda name, syntax: False)
+    monkeypatch.setattr(decoders, "_is_available", lambda name: False)
     with pytest.raises(RadiographError, match="pip install imagecodecs") as caught:
         decode_pixels(
             memoryview(encapsulate([JPEG])), fmt(EIGHT), NAMES["JPEG Baseline (Process 1)"], encapsulated=True
@@ -357,12 +357,18 @@ def test_damaged_run_length_is_silent(capfd: pytest.CaptureFixture[str]) -> None
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_jpeg_2000_codestream_in_colour_is_bounded_before_it_is_decoded() -> None:
-    stream = imagecodecs.jpeg2k_encode(np.zeros((64, 64, 3), np.uint8), codecformat="j2k")
-    size = struct.pack(">II", 6000, 6000)
+@pytest.mark.parametrize(
+    ("components", "dtype", "side"), [(3, np.uint8, 8000), (3, np.uint16, 6800), (1, np.uint32, 11000)]
+)
+def test_what_takes_too_much_memory_is_refused_before_it_is_decoded(components: int, dtype: type, side: int) -> None:
+    shape = (64, 64, 3) if components == 3 else (64, 64)
+    stream = imagecodecs.jpeg2k_encode(np.zeros(shape, dtype), codecformat="j2k")
+    size = struct.pack(">II", side, side)
     header = stream[:8] + size + stream[16:24] + size + stream[32:]
-    fmt = PixelFormat(6000, 6000, 8, 8, 7, signed=False)
-    pixels = decode.PixelData(memoryview(items([header])), "1.2.840.10008.1.2.4.90", encapsulated=True, samples=3)
-    with pytest.raises(RadiographError, match="three components") as caught:
+    bits = 8 * np.dtype(dtype).itemsize
+    fmt = PixelFormat(side, side, bits, bits, bits - 1, signed=False)
+    value = memoryview(items([header]))
+    pixels = decode.PixelData(value, "1.2.840.10008.1.2.4.90", encapsulated=True, samples=components)
+    with pytest.raises(RadiographError, match="MiB of memory, at most 1,024") as caught:
         decode.decode(pixels, fmt)
     assert caught.value.reason == "too-large"

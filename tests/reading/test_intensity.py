@@ -136,11 +136,11 @@ def test_padding_above_the_stored_bits_is_found_as_a_word() -> None:
 
 
 @pytest.mark.parametrize("recipe", ["voi", "minmax"])
-def test_nothing_but_padding_and_one_level_is_constant(recipe: str) -> None:
+def test_one_level_and_padding_is_constant_and_nothing_but_padding_is_named(recipe: str) -> None:
     words = row(5, 5, 9)
     with pytest.raises(RadiographError, match="same value"):
         grey_levels(words, stored(words), recipe=recipe, voi=[Window(7, 10)], padding=Padding(9, 9, 9))
-    with pytest.raises(RadiographError, match="same value"):
+    with pytest.raises(RadiographError, match="cover every pixel"):
         grey_levels(words, stored(words), recipe=recipe, padding=Padding(5, 9, 9))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["clashing_distributions", "doctor", "page"]
 
-_PACKAGES = ("numpy", "pydicom", "pillow", "imagecodecs", "pylibjpeg", "click")
+_PACKAGES = ("numpy", "pydicom", "pillow", "imagecodecs", "click")
 _EXTRAS = ("torch", "timm", "onnx", "starlette", "pynetdicom", "highdicom")
 _ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 _LARGE_FILM = (2500, 2048)

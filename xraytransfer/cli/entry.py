@@ -37,7 +37,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "spool": ("xraytransfer.serve.spool_cli", "spool", "serve"),
 }
 
-_CORE = ("numpy", "onnxruntime", "pydicom", "PIL", "imagecodecs", "pylibjpeg")
+_CORE = ("numpy", "onnxruntime", "pydicom", "PIL", "imagecodecs")
 
 
 class LazyGroup(click.Group):

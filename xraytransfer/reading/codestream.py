@@ -101,7 +101,7 @@ def frame(pixels: memoryview, *, delimited: bool = True) -> tuple[bytes, list[st
         notes.append(f"the offset table has {len(offsets) // 4} entries for one frame")
     if run_length and len(parts) > 1:
         notes.append(f"one run-length frame in {len(parts)} fragments")
-    stream = parts[0] if len(parts) == 1 else b"".join(parts)
+    stream = b"".join(parts)
     # Padding after the end marker is no part of a codestream; in a run-length frame zeros may be data.
     if run_length:
         return stream, notes
@@ -110,7 +110,7 @@ def frame(pixels: memoryview, *, delimited: bool = True) -> tuple[bytes, list[st
     return stream[start:].rstrip(b"\0"), notes
 
 
-def is_run_length(part: bytes) -> bool:
+def is_run_length(part: bytes | memoryview) -> bool:
     """Return whether bytes begin with the header of a run-length frame (PS3.5 annex G.5)."""
     if len(part) < _RLE_HEADER:
         return False
@@ -137,7 +137,7 @@ def _start_in_jp2(stream: bytes) -> int:
     raise RadiographError("decode-failed", "a JP2 file without a codestream")
 
 
-def begins_codestream(part: bytes) -> bool:
+def begins_codestream(part: bytes | memoryview) -> bool:
     """Return whether bytes begin like a JPEG, JPEG-LS or JPEG 2000 codestream."""
     return part[:2] == _SOI or part[:4] == _J2K or part[:12] == _JP2
 
@@ -147,8 +147,8 @@ def is_encapsulated(pixels: memoryview) -> bool:
     return bytes(pixels[:4]) == _ITEM
 
 
-def _fragments(pixels: memoryview) -> tuple[list[bytes], list[str]]:
-    fragments: list[bytes] = []
+def _fragments(pixels: memoryview) -> tuple[list[memoryview], list[str]]:
+    fragments: list[memoryview] = []
     at = 0
     for _ in range(_MAX_FRAGMENTS):
         tag = bytes(pixels[at : at + 4])
@@ -161,7 +161,7 @@ def _fragments(pixels: memoryview) -> tuple[list[bytes], list[str]]:
             raise RadiographError(
                 "truncated-pixels", f"a fragment of {length:,} bytes, of which the file holds {len(pixels) - at - 8:,}"
             )
-        fragments.append(bytes(pixels[at + 8 : at + 8 + length]))
+        fragments.append(pixels[at + 8 : at + 8 + length])
         at += 8 + length
     raise RadiographError("corrupt", f"pixel data in more than {_MAX_FRAGMENTS:,} fragments")
 
@@ -186,9 +186,7 @@ def read_header(stream: bytes, *, whole: bool = True) -> StreamHeader:
         if stream[:2] == _SOI:
             header = _jpeg_header(stream)
         elif stream[:4] == _J2K:
-            header = _j2k_header(stream, 0)
-        elif stream[:12] == _JP2:
-            header = _j2k_header(stream, _start_in_jp2(stream))
+            header = _j2k_header(stream)
         else:
             raise RadiographError("decode-failed", "the compressed pixels begin with no known codestream")
     except (struct.error, ValueError, IndexError):
@@ -232,11 +230,12 @@ def without_metadata(stream: bytes) -> bytes:
 
     APP0 and APP14 stay: they say what the components mean.
     """
-    parts, end = [stream[:2]], 2
+    view, end = memoryview(stream), 2
+    parts = [view[:2]]
     for marker, start, end in segments(stream):
         if not (0xE1 <= marker <= 0xED or marker in (0xEF, 0xFE)):
-            parts.append(stream[start:end])
-    return b"".join([*parts, stream[end:]])
+            parts.append(view[start:end])
+    return b"".join([*parts, view[end:]])
 
 
 def _jpeg_header(stream: bytes) -> StreamHeader:
@@ -263,10 +262,10 @@ _PROCESSES = {
 }
 
 
-def _j2k_header(stream: bytes, at: int) -> StreamHeader:
+def _j2k_header(stream: bytes) -> StreamHeader:
     """Read SIZ (T.800 A.5.1)."""
-    x1, y1, x0, y0, tile_x, tile_y, _, _, components = struct.unpack_from(">8IH", stream, at + 8)
-    depths = struct.unpack_from(">BBB", stream, at + 42)
+    x1, y1, x0, y0, tile_x, tile_y, _, _, components = struct.unpack_from(">8IH", stream, 8)
+    depths = struct.unpack_from(">BBB", stream, 42)
     if x1 <= x0 or y1 <= y0 or not tile_x or not tile_y:
         raise RadiographError("decode-failed", "the JPEG 2000 codestream is damaged in its header")
     if components == 1 and depths[1:] != (1, 1):
@@ -278,13 +277,13 @@ def _j2k_header(stream: bytes, at: int) -> StreamHeader:
         precision=(depths[0] & 0x7F) + 1,
         signed=bool(depths[0] & 0x80),
         process="jpeg-2000",
-        levels=_decomposition_levels(stream, at),
+        levels=_decomposition_levels(stream),
     )
 
 
-def _decomposition_levels(stream: bytes, at: int) -> int:
+def _decomposition_levels(stream: bytes) -> int:
     """Return the number of wavelet decompositions, from COD of the main header (T.800 A.6.1)."""
-    at += 2
+    at = 2
     while stream[at : at + 2] not in (b"\xff\x90", b"\xff\xd9", b""):
         if stream[at : at + 2] == b"\xff\x52":
             return min(stream[at + 9], 32)

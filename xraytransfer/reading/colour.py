@@ -29,7 +29,7 @@ COLOURED_SHARE = 0.01
 
 # Luma of BT.601 in 1/65536, as Pillow computes it: equal channels come out unchanged.
 _LUMA = (19595, 38470, 7471)
-_BLOCK_ROWS = 256
+_BLOCK_ROWS = 64
 
 
 def grey_of_components(

@@ -34,7 +34,7 @@ _DECODERS: dict[str, tuple[str, ...]] = {
     "baseline": ("pillow", "imagecodecs.jpeg8"),
     "jpeg": ("imagecodecs.jpeg8",),
     "jpeg-ls": ("imagecodecs.jpegls",),
-    "jpeg-2000": ("imagecodecs.jpeg2k", "pydicom:pylibjpeg"),
+    "jpeg-2000": ("imagecodecs.jpeg2k",),
 }
 
 # What the codecs raise on damaged input. imagecodecs' own errors derive from RuntimeError.
@@ -54,15 +54,12 @@ class Codestream:
         The codestream.
     header : StreamHeader
         What it says of itself.
-    syntax : str
-        UID of a transfer syntax that fits it.
     threads : int
         Threads that may decode it, where the decoder can use more than one.
     """
 
     stream: bytes
     header: StreamHeader
-    syntax: str
     threads: int = 1
 
     @property
@@ -81,7 +78,7 @@ def decoders() -> list[tuple[str, str, list[str]]]:
     """Return (transfer syntax UID, name, decoders that are installed, in the order of trying)."""
     rows = []
     for uid, syntax in SYNTAXES.items():
-        available = [name for name in tries(syntax.coding) if _is_available(name, uid)]
+        available = [name for name in tries(syntax.coding) if _is_available(name)]
         rows.append((uid, syntax.name, ["numpy"] if syntax.coding == "native" else available))
     return rows
 
@@ -96,7 +93,7 @@ def first_that_decodes(codestream: Codestream, name_of_syntax: str) -> Words:
     """
     failures = []
     for name in tries(codestream.header.process):
-        if not _is_available(name, codestream.syntax):
+        if not _is_available(name):
             continue
         try:
             array = _run(name, codestream)
@@ -129,8 +126,6 @@ def _run(name: str, codestream: Codestream) -> NDArray[Any]:
     stream, header = codestream.stream, codestream.header
     if name == "pillow":
         return _pillow(stream, header)
-    if name.startswith("pydicom:"):
-        return _pydicom(name.removeprefix("pydicom:"), codestream)
     import imagecodecs  # each codec of it is loaded on its first use
 
     codec = name.removeprefix("imagecodecs.")
@@ -164,46 +159,14 @@ def _pillow(stream: bytes, header: StreamHeader) -> NDArray[Any]:
         return np.asarray(image)
 
 
-def _pydicom(plugin: str, codestream: Codestream) -> NDArray[Any]:
-    """Decode with a plugin of pydicom's, told what the codestream itself says."""
-    from pydicom.encaps import encapsulate
-    from pydicom.pixels.decoders.base import get_decoder
-
-    header = codestream.header
-    bits = 8 if header.precision <= 8 else 16 if header.precision <= 16 else 32
-    options: dict[str, Any] = {
-        "rows": header.rows,
-        "columns": header.columns,
-        "number_of_frames": 1,
-        "samples_per_pixel": header.components,
-        "bits_allocated": bits,
-        "bits_stored": min(header.precision, bits),
-        "pixel_representation": int(header.signed),
-        "photometric_interpretation": "MONOCHROME2" if header.components == 1 else "RGB",
-        "pixel_keyword": "PixelData",
-    }
-    array, _ = get_decoder(codestream.syntax).as_array(
-        encapsulate([codestream.stream]), raw=True, decoding_plugin=plugin, **options
-    )
-    return array
-
-
-def _is_available(name: str, syntax: str) -> bool:
+def _is_available(name: str) -> bool:
     if name == "pillow":
         return True
-    if name.startswith("imagecodecs."):
-        if importlib.util.find_spec("imagecodecs") is None:
-            return False
-        import imagecodecs
-
-        return bool(getattr(getattr(imagecodecs, _CODEC_CLASSES[name]), "available", True))
-    from pydicom.pixels.decoders.base import get_decoder
-
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
+    if importlib.util.find_spec("imagecodecs") is None:
         return False
-    return name.removeprefix("pydicom:") in decoder.available_plugins
+    import imagecodecs
+
+    return bool(getattr(getattr(imagecodecs, _CODEC_CLASSES[name]), "available", True))
 
 
 _CODEC_CLASSES = {

@@ -8,6 +8,7 @@ DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 (modality LUT), C.11.2 (VOI LUT), C.7.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from xraytransfer.reading.decode import PixelData, decode
 from xraytransfer.reading.elements import Elements
 from xraytransfer.reading.grey_attributes import read_lookup_table, read_modality_lut, read_padding, read_voi
 from xraytransfer.reading.grey_rule import all_words, look_up
-from xraytransfer.reading.intensity import grey_levels
+from xraytransfer.reading.intensity import Grey, grey_levels
+from xraytransfer.reading.options import ReadingOptions
 from xraytransfer.reading.patient import patient_notes
 from xraytransfer.reading.pixel_format import PixelFormat, Words, check_size
 from xraytransfer.reading.projection import check_projection, check_view
@@ -30,17 +32,7 @@ _UNKNOWN_SYNTAX = "1.2.840.10008.1.2.1"
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 
-def read_film(
-    header: Elements,
-    notes: list[str],
-    *,
-    source: str,
-    intensity: str,
-    any_modality: bool,
-    max_pixels: int,
-    side: int | None = None,
-    threads: int = 1,
-) -> Radiograph:
+def read_film(header: Elements, notes: list[str], options: ReadingOptions) -> Radiograph:
     """Return the radiograph that a DICOM object holds.
 
     Parameters
@@ -49,18 +41,8 @@ def read_film(
         The elements that `elements.parse_file` or `elements.from_dataset` found.
     notes : list of str
         Oddities found so far.
-    source : str
-        The name that results use for the object.
-    intensity : str
-        One of `intensity.INTENSITIES`.
-    any_modality : bool
-        Read what is no chest radiograph by SOP class, Modality or body part, too.
-    max_pixels : int
-        Limit on rows times columns.
-    side : int or None
-        As `radiograph.read_radiograph` takes `reduced_to`.
-    threads : int
-        Threads that may decode one JPEG 2000 codestream.
+    options : ReadingOptions
+        `any_modality` reads what is no chest radiograph by SOP class, Modality or body part, too.
 
     Raises
     ------
@@ -69,24 +51,15 @@ def read_film(
     """
     collected = [*notes, *patient_notes(header)]
     try:
-        if not any_modality:
+        if not options.any_modality:
             collected += check_projection(header)
-        return _read(header, collected, source, intensity, max_pixels, side=side, threads=threads)
+        return _read(header, collected, options)
     except RadiographError as error:
-        error.radiograph = {**_header_facts(header), "intensity": intensity, "notes": collected}
+        error.radiograph = {**_header_facts(header), "intensity": options.intensity, "notes": collected}
         raise
 
 
-def _read(
-    header: Elements,
-    notes: list[str],
-    source: str,
-    intensity: str,
-    max_pixels: int,
-    *,
-    side: int | None,
-    threads: int,
-) -> Radiograph:
+def _read(header: Elements, notes: list[str], options: ReadingOptions) -> Radiograph:
     """Read the pixels; `notes` collects what was found on the way, also where the film is refused."""
     view, found = check_view(header)
     notes += found
@@ -95,33 +68,22 @@ def _read(
     notes += _presentation_notes(header, invert)
     samples, found = _check_frames(header, photometric)
     notes += found
-    stored, found = _pixel_format(header, max_pixels)
+    stored, found = _pixel_format(header, options.max_pixels)
     notes += found
-    words, fmt, found = _words(header, stored, samples, side, threads)
+    words, fmt, found = _words(header, stored, samples, options)
     notes += found
     if photometric == "PALETTE COLOR":
         words, fmt, found = _through_palette(header, words, fmt)
         notes += found
     reduction = round(stored.rows / fmt.rows)
-    modality_lut, found = read_modality_lut(header, fmt) if intensity != "chexpert" else (None, [])
-    notes += found
-    voi, voi_notes = read_voi(header, fmt, modality_lut) if intensity == "voi" else ([], [])
-    notes += voi_notes
-    padding = read_padding(header, fmt)
-    if padding is not None and reduction > 1:
-        words = spread_padding(words, fmt, padding)
-    grey = grey_levels(words, fmt, recipe=intensity, modality=modality_lut, voi=voi, invert=invert, padding=padding)
-    notes += grey.notes
-    if padding is not None and intensity != "chexpert":
-        notes.append("padding pixels are black")
-    no_window = intensity == "voi" and not voi and voi_notes
+    grey = _grey(header, words, fmt, notes, recipe=options.intensity, invert=invert, reduced=reduction > 1)
     return Radiograph(
         pixels=grey.pixels,
-        source=source,
+        source=options.source,
         format="dicom",
-        intensity=intensity,
+        intensity=options.intensity,
         inverted=invert,
-        window=f"fallback: {voi_notes[-1]}; {grey.window}" if no_window else grey.window,
+        window=grey.window,
         bits_stored=fmt.bits_stored,
         notes=tuple(notes),
         view_position=view,
@@ -130,6 +92,26 @@ def _read(
         transfer_syntax=header.text("TransferSyntaxUID") or _UNKNOWN_SYNTAX,
         reduction=reduction,
     )
+
+
+def _grey(
+    header: Elements, words: Words, fmt: PixelFormat, notes: list[str], *, recipe: str, invert: bool, reduced: bool
+) -> Grey:
+    """Return grey levels by what the header says of windows, LUTs and padding; add to `notes`."""
+    modality, found = read_modality_lut(header, fmt) if recipe != "chexpert" else (None, [])
+    notes += found
+    voi, unusable = read_voi(header, fmt, modality) if recipe == "voi" else ([], [])
+    notes += unusable
+    padding = read_padding(header, fmt)
+    if padding is not None and reduced:
+        words = spread_padding(words, fmt, padding)
+    grey = grey_levels(words, fmt, recipe=recipe, modality=modality, voi=voi, invert=invert, padding=padding)
+    notes += grey.notes
+    if padding is not None and recipe != "chexpert":
+        notes.append("padding pixels are black")
+    if unusable and not voi:
+        return replace(grey, window=f"fallback: {unusable[-1]}; {grey.window}")
+    return grey
 
 
 def _header_facts(header: Elements) -> dict[str, object]:
@@ -149,7 +131,7 @@ def _header_facts(header: Elements) -> dict[str, object]:
 
 
 def _words(
-    header: Elements, fmt: PixelFormat, samples: int, side: int | None, threads: int
+    header: Elements, fmt: PixelFormat, samples: int, options: ReadingOptions
 ) -> tuple[Words, PixelFormat, list[str]]:
     pixels = header.get("PixelData")
     if pixels is None:
@@ -168,8 +150,8 @@ def _words(
         samples=samples,
         planar=header.integer("PlanarConfiguration") == 1,
         subsampled=header.text("PhotometricInterpretation").upper() == "YBR_FULL_422",
-        side=side,
-        threads=threads,
+        side=options.reduced_to,
+        threads=options.threads,
     )
     return decode(form, fmt)
 
@@ -178,8 +160,8 @@ def _through_palette(header: Elements, words: Words, fmt: PixelFormat) -> tuple[
     """Return the grey picture that a palette makes of the words (PS3.3 C.7.9)."""
     if words.itemsize > 2:
         raise RadiographError("invalid-attribute", "a PALETTE COLOR picture of more than 16 bits")
-    channels = []
-    for colour in ("Red", "Green", "Blue"):
+    channels = np.empty((fmt.rows, fmt.columns, 3), np.uint8)
+    for number, colour in enumerate(("Red", "Green", "Blue")):
         parts = {
             "LUTDescriptor": header.get(f"{colour}PaletteColorLookupTableDescriptor"),
             "LUTData": header.get(f"{colour}PaletteColorLookupTableData"),
@@ -189,9 +171,9 @@ def _through_palette(header: Elements, words: Words, fmt: PixelFormat) -> tuple[
         if table is None:
             raise RadiographError("invalid-attribute", f"the {colour} palette of a PALETTE COLOR picture is unusable")
         # one entry for each possible word, so that large pictures need no large numbers
-        channels.append(table(fmt.values(all_words(words))).astype(np.int64) >> max(table.bits - 8, 0))
-    eight = [look_up(channel.astype(np.uint8), words) for channel in channels]
-    grey, notes = grey_of_components(np.stack(eight, axis=2), 8, may_be_ybr=False)
+        entries = table(fmt.values(all_words(words))).astype(np.int64) >> max(table.bits - 8, 0)
+        channels[..., number] = look_up(entries.astype(np.uint8), words)
+    grey, notes = grey_of_components(channels, 8, may_be_ybr=False)
     return grey, PixelFormat(fmt.rows, fmt.columns, 8, 8, 7, False), ["palette", *notes]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 
 from xraytransfer.errors import RadiographError
-from xraytransfer.reading.elements import Elements, walk
+from xraytransfer.reading.elements import Elements, is_explicit, walk
 
 __all__ = ["parse_file"]
 
@@ -48,7 +48,7 @@ def parse_file(data: memoryview, *, max_bytes: int) -> tuple[Elements, list[str]
     if syntax == _DEFLATED:
         data, start = memoryview(_inflate(data[start:], max_bytes)), 0
     little = syntax != _BIG_ENDIAN
-    implicit = not (data[start + 4 : start + 6].tobytes().isalpha() and data[start + 4 : start + 6].tobytes().isupper())
+    implicit = not is_explicit(data[start + 4 : start + 6].tobytes())
     if syntax and len(data) > start and implicit != (syntax == _IMPLICIT):
         notes.append(f"the value representation is {'implicit' if implicit else 'explicit'}, not as the header says")
     walk(data, start, elements, implicit=implicit, little=little)

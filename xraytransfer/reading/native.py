@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xraytransfer.errors import RadiographError
+from xraytransfer.reading.layout import arranged
 from xraytransfer.reading.pixel_format import PixelFormat, Words
 from xraytransfer.reading.syntaxes import Syntax
 
@@ -74,9 +75,7 @@ def native_words(pixels: PixelData, fmt: PixelFormat, known: Syntax) -> tuple[Wo
                 f"long as uncompressed pixels: {len(value):,} bytes, {expected:,} expected",
             )
         notes.append(f"the transfer syntax is {known.name}, but the pixels are not compressed: read as they are")
-    _check_length(
-        len(value) if bytes(value[expected:]).lstrip(b"\0") else min(len(value), expected), expected, fmt, len(value)
-    )
+    _check_length(value, expected, fmt)
     if len(value) > expected + expected % 2:
         notes.append(f"{len(value) - expected} bytes after the pixels")
     if size == 1 and pixels.swapped_bytes:
@@ -87,11 +86,8 @@ def native_words(pixels: PixelData, fmt: PixelFormat, known: Syntax) -> tuple[Wo
         words = words.astype(words.dtype.newbyteorder("="), copy=False)
     if subsampled:
         return _full_chroma(words, fmt), notes
-    if samples == 1:
-        return words.reshape(fmt.rows, fmt.columns), notes
-    if pixels.planar:
-        return np.moveaxis(words.reshape(samples, fmt.rows, fmt.columns), 0, 2), notes
-    return words.reshape(fmt.rows, fmt.columns, samples), notes
+    words, found = arranged(words, fmt, samples, planar=pixels.planar)
+    return words, notes + found
 
 
 def _full_chroma(words: Words, fmt: PixelFormat) -> Words:
@@ -103,16 +99,18 @@ def _full_chroma(words: Words, fmt: PixelFormat) -> Words:
     return np.stack([luma, np.repeat(pairs[..., 2], 2, axis=1), np.repeat(pairs[..., 3], 2, axis=1)], axis=2)
 
 
-def _check_length(length: int, expected: int, fmt: PixelFormat, whole: int) -> None:
-    """Refuse pixel data of another length than the header says; padding with zeros after them is allowed."""
+def _check_length(value: memoryview, expected: int, fmt: PixelFormat) -> None:
+    """Refuse pixel data of another length than the header says; zeros after them are padding."""
+    length, row = len(value), expected // fmt.rows
     if length < expected:
         raise RadiographError("truncated-pixels", f"{length:,} bytes of pixel data, {expected:,} expected")
-    if whole >= 2 * expected:
+    if length >= 2 * expected:
         raise RadiographError(
-            "multi-frame", f"{whole:,} bytes of pixel data, {expected:,} expected: more than one frame"
+            "multi-frame",
+            f"{length:,} bytes of pixel data, {expected:,} expected: more than one frame, or larger pixels than the "
+            "header says",
         )
-    row = expected // fmt.rows
-    if length - expected >= row + row % 2:
+    if length - expected >= row + row % 2 and np.frombuffer(value[expected:], np.uint8).any():
         raise RadiographError(
             "invalid-attribute",
             f"the pixel data hold {length // row} rows of {fmt.columns} pixels, Rows says {fmt.rows}",

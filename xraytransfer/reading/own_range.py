@@ -47,7 +47,9 @@ def extremes(words: Words, rule: Rule, low: float, high: float) -> tuple[float, 
 def own_range(words: Words, rule: Rule) -> OwnRange:
     """Return the film's own range; refuse a film that has one value only, or is nothing but padding."""
     whole = extremes(words, rule, -np.inf, np.inf)
-    if whole is None or whole[0] == whole[1]:
+    if whole is None:
+        raise RadiographError("invalid-attribute", "Pixel Padding Value and its Range Limit cover every pixel")
+    if whole[0] == whole[1]:
         raise RadiographError("constant", "every pixel of the film has the same value")
     values, padded = rule.values(grid(words))
     values = values if padded is None else values[~padded]

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from xraytransfer.errors import RadiographError
 
-__all__ = ["PixelFormat", "Words", "check_size"]
+__all__ = ["MOST_MEMORY", "PixelFormat", "Words", "check_memory", "check_size"]
 
 Words = NDArray[np.unsignedinteger[Any]]
 
 # Half of the smallest pictures that data sets of chest films are handed out in.
 _MIN_SIDE = 32
+MOST_MEMORY = 1 << 30
+"""Bytes that reading one film may take beyond the file's own size."""
 
 
 @dataclass(frozen=True)
@@ -76,3 +78,31 @@ def check_size(rows: int, columns: int, max_pixels: int) -> None:
         raise RadiographError("too-large", f"{columns} x {rows} pixels; at most {max_pixels:,} are read")
     if min(rows, columns) < _MIN_SIDE:
         raise RadiographError("too-small", f"{columns} x {rows} pixels; expected at least {_MIN_SIDE} a side")
+
+
+def check_memory(rows: int, columns: int, bytes_per_pixel: int, what: str, further: int = 0) -> None:
+    """Refuse pictures that decoding would need too much memory for.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Size of the picture.
+    bytes_per_pixel : int
+        What the decoder, its answer and what is made of it take together, at their largest.
+    what : str
+        How the pixels are stored, for the message.
+    further : int
+        Bytes that are needed whatever the number of pixels is.
+
+    Raises
+    ------
+    RadiographError
+        too-large.
+    """
+    needed = rows * columns * bytes_per_pixel + further
+    if needed > MOST_MEMORY:
+        raise RadiographError(
+            "too-large",
+            f"{columns} x {rows} pixels ({what}): reading them takes {needed >> 20:,} MiB of memory, at most "
+            f"{MOST_MEMORY >> 20:,} are used. Store it with one sample of 16 bits or less per pixel, or smaller",
+        )

@@ -13,7 +13,10 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 from xraytransfer.errors import RadiographError
 from xraytransfer.reading.codestream import read_header, segments, without_metadata
 from xraytransfer.reading.colour import grey_of_components
-from xraytransfer.reading.pixel_format import PixelFormat, check_size
+from xraytransfer.reading.intensity import grey_levels
+from xraytransfer.reading.options import ReadingOptions
+from xraytransfer.reading.pixel_format import PixelFormat, Words, check_memory, check_size
+from xraytransfer.reading.radiograph import Radiograph
 from xraytransfer.reading.reduced import halvings
 
 __all__ = ["read_raster"]
@@ -34,15 +37,13 @@ _TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# PNG colour types (ISO/IEC 15948, 11.2.2) that Pillow reduces to eight bits: RGB, grey with alpha, RGB with alpha.
-_PNG_COLOUR_OR_ALPHA = (2, 4, 6)
-_BLOCK_ROWS = 256
+# Channels of the PNG colour types that Pillow reduces to eight bits (ISO/IEC 15948, 11.2.2): RGB, grey and alpha, RGBA.
+_PNG_CHANNELS = {2: 3, 4: 2, 6: 4}
+_BLOCK_ROWS = 64
 
 
-def read_raster(
-    data: bytes, kind: str, *, max_pixels: int, side: int | None = None
-) -> tuple[NDArray[Any], PixelFormat, list[str], int]:
-    """Return a PNG's or JPEG's grey samples as stored words.
+def read_raster(data: bytes, kind: str, options: ReadingOptions) -> Radiograph:
+    """Return the radiograph in a PNG or JPEG file.
 
     Parameters
     ----------
@@ -50,45 +51,16 @@ def read_raster(
         The whole file.
     kind : str
         ``png`` or ``jpeg``.
-    max_pixels : int
-        Limit on rows times columns, checked before anything is decoded.
-    side : int or None
-        As `radiograph.read_radiograph` takes `reduced_to`.
-
-    Returns
-    -------
-    words : ndarray of uint8 or uint16, shape (rows, columns)
-    fmt : PixelFormat
-        8 or 16 bits.
-    notes : list of str
-        What was dropped or turned: channels, transparency, orientation.
-    reduction : int
-        How many pixels of the file's picture stand side by side in one of the words.
+    options : ReadingOptions
+        The size is checked before anything is decoded.
 
     Raises
     ------
     RadiographError
-        too-large, too-small, colour, multi-frame, truncated-pixels, corrupt.
+        too-large, too-small, colour, multi-frame, truncated-pixels, corrupt, decode-failed, constant.
     """
     try:
-        image, exif = _open_png(data) if kind == "png" else _open_jpeg(data)
-        columns, rows = image.size
-        check_size(rows, columns, max_pixels)
-        if getattr(image, "n_frames", 1) > 1:
-            raise RadiographError("multi-frame", "an animated picture; a film has one frame")
-        if kind == "png" and _is_deep_colour(data):
-            words, notes = _deep_grey(data)
-        else:
-            if kind == "jpeg" and image.mode == "L":
-                count = halvings(read_header(data, whole=False), PixelFormat(rows, columns, 8, 8, 7, False), side)
-                image.draft("L", (columns >> count, rows >> count))
-            image.load()
-            words, notes = _grey(image, may_be_ybr=kind == "jpeg")
-        reduction = round(columns / words.shape[1])
-        transpose = _TRANSPOSES.get(_orientation(exif))
-        if transpose is not None:
-            words = np.asarray(Image.fromarray(words).transpose(transpose))
-            notes.append("turned upright as its EXIF orientation says")
+        words, notes, reduction = _words(data, kind, options)
     except MemoryError:
         raise RadiographError("too-large", "not enough memory to decode the picture") from None
     except _PILLOW_FAILURES as error:
@@ -96,9 +68,47 @@ def read_raster(
         if "truncated" in str(error) or (kind == "jpeg" and b"\xff\xd9" not in data[2:]):
             raise RadiographError("truncated-pixels", f"the {name} ends too early: it is not whole") from None
         raise RadiographError("corrupt", f"the {name} is damaged ({type(error).__name__})") from None
-    bits = 16 if words.dtype.itemsize > 1 else 8
-    words = words.astype(np.uint16 if bits == 16 else np.uint8, copy=False)
-    return words, PixelFormat(words.shape[0], words.shape[1], bits, bits, bits - 1, False), notes, reduction
+    bits = 8 * words.itemsize
+    fmt = PixelFormat(words.shape[0], words.shape[1], bits, bits, bits - 1, False)
+    grey = grey_levels(words, fmt, recipe=options.intensity)
+    return Radiograph(
+        pixels=grey.pixels,
+        source=options.source,
+        format=kind,
+        intensity=options.intensity,
+        inverted=False,
+        window=grey.window,
+        bits_stored=bits,
+        notes=(*notes, *grey.notes),
+        reduction=reduction,
+    )
+
+
+def _words(data: bytes, kind: str, options: ReadingOptions) -> tuple[Words, list[str], int]:
+    """Return grey samples of 8 or 16 bits, what was dropped or turned, and how much smaller the picture is than stored.
+
+    EXIF orientation is undone.
+    """
+    image, exif = _open_png(data) if kind == "png" else _open_jpeg(data)
+    columns, rows = image.size
+    check_size(rows, columns, options.max_pixels)
+    if getattr(image, "n_frames", 1) > 1:
+        raise RadiographError("multi-frame", "an animated picture; a film has one frame")
+    if kind == "png" and _is_deep_colour(data):
+        words, notes = _deep_grey(data, rows, columns)
+    else:
+        if kind == "jpeg" and image.mode == "L":
+            fmt = PixelFormat(rows, columns, 8, 8, 7, False)
+            count = halvings(read_header(data, whole=False), fmt, options.reduced_to)
+            image.draft("L", (columns >> count, rows >> count))
+        image.load()
+        words, notes = _grey(image, may_be_ybr=kind == "jpeg")
+    reduction = round(columns / words.shape[1])
+    transpose = _TRANSPOSES.get(_orientation(exif))
+    if transpose is not None:
+        words = np.asarray(Image.fromarray(words).transpose(transpose))
+        notes.append("turned upright as its EXIF orientation says")
+    return words.astype(np.uint16 if words.itemsize > 1 else np.uint8, copy=False), notes, reduction
 
 
 def _open_png(data: bytes) -> tuple[Image.Image, bytes]:
@@ -120,35 +130,36 @@ def _open_jpeg(data: bytes) -> tuple[Image.Image, bytes]:
 
 def _is_deep_colour(data: bytes) -> bool:
     """Return whether a PNG has 16 bits a channel and colour or transparency (its header is the first chunk)."""
-    return data[24] == 16 and data[25] in _PNG_COLOUR_OR_ALPHA
+    return data[24] == 16 and data[25] in _PNG_CHANNELS
 
 
-def _deep_grey(data: bytes) -> tuple[NDArray[Any], list[str]]:
+def _deep_grey(data: bytes, rows: int, columns: int) -> tuple[NDArray[Any], list[str]]:
     """Return the grey picture in a PNG of 16 bits a channel, without losing bits on the way."""
+    count = _PNG_CHANNELS[data[25]]
+    # the channels, the grey picture, and its grey levels
+    check_memory(rows, columns, 2 * count + 2 + 1, f"PNG, {count} x 16 bits")
     import imagecodecs
 
     channels: NDArray[Any] = imagecodecs.png_decode(data)
     notes: list[str] = []
-    if channels.shape[2] in (2, 4):
-        channels, alpha = channels[..., :-1], channels[..., -1]
-        if (alpha == 65535).all():
-            notes.append("opaque alpha channel dropped")
-        else:
-            channels = _on_black(channels, alpha)
-            notes.append("transparent pixels laid on black")
-    if channels.shape[2] == 1:
+    if count in (2, 4):
+        notes.append(_lay_on_black(channels))
+    if count == 2:
         return channels[..., 0], notes
-    grey, colour_notes = grey_of_components(channels, 16, may_be_ybr=False)
+    grey, colour_notes = grey_of_components(channels[..., :3], 16, may_be_ybr=False)
     return grey, notes + colour_notes
 
 
-def _on_black(channels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Return 16-bit channels laid on black, a few rows at a time to need little memory."""
-    out = np.empty(channels.shape, np.uint16)
+def _lay_on_black(channels: NDArray[Any]) -> str:
+    """Lay 16-bit channels, of which the last is alpha, on black, in place and a few rows at a time; return the note."""
+    opaque = True
     for start in range(0, len(channels), _BLOCK_ROWS):
-        rows = slice(start, start + _BLOCK_ROWS)
-        out[rows] = (channels[rows] * (alpha[rows][..., None] / 65535)).round()
-    return out
+        rows = channels[start : start + _BLOCK_ROWS]
+        alpha = rows[..., -1:]
+        if (alpha != 65535).any():
+            opaque = False
+            rows[..., :-1] = (rows[..., :-1] * (alpha / 65535)).round()
+    return "opaque alpha channel dropped" if opaque else "transparent pixels laid on black"
 
 
 def _grey(image: Image.Image, *, may_be_ybr: bool) -> tuple[NDArray[Any], list[str]]:

@@ -33,6 +33,8 @@ _FAR_LESS = 4
 _LIKE_THE_FILM = 4
 _FEWEST_PAIRS = 32
 _SIGN_PIXELS = 65_536
+# Films of usual size are compared whole: bright spots beyond Bits Stored may be small.
+_BITS_PIXELS = 8_000_000
 _BLOCK_ROWS = 256
 
 
@@ -87,7 +89,7 @@ def locate_samples(words: Words, fmt: PixelFormat) -> tuple[PixelFormat, list[st
     words : ndarray of unsigned integers, shape (rows, columns)
         Stored words.
     fmt : PixelFormat
-        As the header says.
+        As the header says; every bit of the sample is a bit of a word.
 
     Returns
     -------
@@ -96,16 +98,20 @@ def locate_samples(words: Words, fmt: PixelFormat) -> tuple[PixelFormat, list[st
     notes : list of str
         What was taken differently, and why.
     """
-    located, notes = _locate_bits(words, fmt)
-    if located.bits_stored > 8 and _wrong_sign(words, located):
-        word = "unsigned" if located.signed else "signed"
-        notes.append(f"Pixel Representation contradicts the samples: read as {word}, which keeps neighbours close")
-        located = replace(located, signed=not located.signed)
+    used = int(np.bitwise_or.reduce(words, axis=None))
+    located, notes = _locate_bits(words, fmt, used)
+    other = _with_other_sign(located, used)
+    # a sign is wrong everywhere
+    if other.bits_stored > 8 and _keeps_neighbours_close(
+        _some_rows(words, _SIGN_PIXELS), other, located, _crosses_the_sign(other)
+    ):
+        kind = f"{'signed' if other.signed else 'unsigned'} samples of {other.bits_stored} bits"
+        notes.append(f"Pixel Representation contradicts the samples: read as {kind}, which keeps neighbours close")
+        located = other
     return located, notes
 
 
-def _locate_bits(words: Words, fmt: PixelFormat) -> tuple[PixelFormat, list[str]]:
-    used = int(np.bitwise_or.reduce(words, axis=None))
+def _locate_bits(words: Words, fmt: PixelFormat, used: int) -> tuple[PixelFormat, list[str]]:
     notes: list[str] = []
     if fmt.shift:
         if used >> fmt.bits_stored == 0 and _low_bits_in_use(words, fmt):
@@ -116,9 +122,11 @@ def _locate_bits(words: Words, fmt: PixelFormat) -> tuple[PixelFormat, list[str]
             ]
         notes.append(f"High Bit is {fmt.high_bit} with {fmt.bits_stored} bits stored: samples were shifted down")
     if used >> (fmt.high_bit + 1):
-        wide = _with_upper_bits(fmt, used)
-        top = fmt.high_bit + 1
-        if _keeps_neighbours_close(words, wide, fmt, lambda first, second: ((first ^ second) >> top) != 0):
+        wide = _with_upper_bits(fmt, used, 8 * words.itemsize)
+        top, half = fmt.high_bit + 1, fmt.signed << fmt.high_bit
+        # With half of their range added, signed samples that fit have equal bits above it, as unsigned ones have.
+        some = _some_rows(words, _BITS_PIXELS)
+        if _keeps_neighbours_close(some, wide, fmt, lambda one, other: ((one + half) ^ (other + half)) >> top != 0):
             notes.append(
                 f"samples use {wide.bits_stored} bits, Bits Stored is {fmt.bits_stored}: read with {wide.bits_stored}"
             )
@@ -130,17 +138,24 @@ def _low_bits_in_use(words: Words, fmt: PixelFormat) -> bool:
     return float(((words & ((1 << fmt.shift) - 1)) != 0).mean()) > _LOW_BITS_IN_USE
 
 
-def _with_upper_bits(fmt: PixelFormat, used: int) -> PixelFormat:
+def _with_upper_bits(fmt: PixelFormat, used: int, bits_of_word: int) -> PixelFormat:
     """Return the format in which the bits above the stored ones belong to the sample."""
-    top = fmt.bits_allocated if fmt.signed else used.bit_length()
+    top = bits_of_word if fmt.signed else used.bit_length()
     return replace(fmt, bits_stored=top - fmt.shift, high_bit=top - 1)
 
 
-def _wrong_sign(words: Words, fmt: PixelFormat) -> bool:
-    """Return whether neighbours stay close with the other sign only.
+def _with_other_sign(fmt: PixelFormat, used: int) -> PixelFormat:
+    """Return the format in which the topmost bit in use is a sign, if it is none by the header, or else is none."""
+    top = min(used.bit_length() - 1, fmt.high_bit)
+    if top == fmt.high_bit:
+        return replace(fmt, signed=not fmt.signed)
+    return replace(fmt, signed=True, high_bit=top, bits_stored=top + 1 - fmt.shift)
 
-    Only neighbours with different topmost bits tell, and of these not the ones at an end of either range: there lie
-    borders and saturated pixels.
+
+def _crosses_the_sign(fmt: PixelFormat) -> Callable[[Words, Words], NDArray[np.bool_]]:
+    """Return the function that tells neighbours with different topmost bits.
+
+    Those at an end of either range do not count: there lie borders and saturated pixels.
     """
     ones = ((1 << fmt.bits_stored) - 1) << fmt.shift
     top = 1 << fmt.high_bit
@@ -151,9 +166,12 @@ def _wrong_sign(words: Words, fmt: PixelFormat) -> bool:
         pairs[pairs] = ~np.isin(first[pairs] & ones, ends) & ~np.isin(second[pairs] & ones, ends)
         return pairs
 
-    # a part of the rows is enough: a sign is wrong everywhere
-    step = max(1, words.size // _SIGN_PIXELS)
-    return _keeps_neighbours_close(words[::step], replace(fmt, signed=not fmt.signed), fmt, telling)
+    return telling
+
+
+def _some_rows(words: Words, pixels: int) -> Words:
+    """Return every n-th row, so that about so many pixels remain."""
+    return words[:: max(1, words.size // pixels)]
 
 
 def _keeps_neighbours_close(
