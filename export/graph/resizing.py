@@ -1,4 +1,4 @@
-"""The resize inside the graph: two matrix products, which every runtime computes alike.
+"""The resize inside the graph: matrix products, which every runtime computes alike.
 
 Conventions
 -----------
@@ -31,11 +31,12 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from xraytransfer.export.graph.nodes import add_constant, add_node
 from xraytransfer.model_file import INPUT
 
-__all__ = ["GATE_PIXELS", "PIXELS", "add_any_input", "add_constant", "add_fixed_input", "add_fixed_resize", "weights"]
+__all__ = ["GATE_PIXELS", "PIXELS", "add_any_input", "add_fixed_input", "add_fixed_resize", "weights"]
 
 PIXELS = "pixels"
 """float32 [batch, 1, rows, columns], 0 to 255: what every member takes."""
@@ -72,12 +73,6 @@ def weights(length: int, size: int) -> NDArray[np.float32]:
     return stepped
 
 
-def add_constant(graph: onnx.GraphProto, name: str, values: NDArray[Any]) -> str:
-    """Add a constant and return its name."""
-    graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
-    return name
-
-
 def add_any_input(graph: onnx.GraphProto, resolution: tuple[int, int]) -> None:
     """Add the input for films of any size, uint8, and their resize to `PIXELS`.
 
@@ -89,7 +84,7 @@ def add_any_input(graph: onnx.GraphProto, resolution: tuple[int, int]) -> None:
         Rows and columns of `PIXELS`.
     """
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", 1, "height", "width"]))
-    _node(graph, "Shape", [INPUT], "resize/shape")
+    add_node(graph, "Shape", [INPUT], "resize/shape")
     for name, value in (("zero", 0), ("one", 1), ("two", 2)):
         add_constant(graph, f"resize/{name}", np.array(value, np.int64))
     for name, share in (("steps", _STEPS), ("half_step", 0.5), ("step", 1 / _STEPS)):
@@ -114,9 +109,9 @@ def add_fixed_input(graph: onnx.GraphProto, resolution: tuple[int, int], *, kind
     element = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}[kind]
     graph.input.append(helper.make_tensor_value_info(INPUT, element, ["batch", 1, *resolution]))
     if kind == "uint8":
-        _node(graph, "Cast", [INPUT], PIXELS, to=TensorProto.FLOAT)
+        add_node(graph, "Cast", [INPUT], PIXELS, to=TensorProto.FLOAT)
     else:
-        _node(graph, "Identity", [INPUT], PIXELS)
+        add_node(graph, "Identity", [INPUT], PIXELS)
 
 
 def add_fixed_resize(
@@ -137,27 +132,16 @@ def add_fixed_resize(
     """
     (rows, columns), (new_rows, new_columns) = sizes
     if sizes[0] == sizes[1]:
-        _node(graph, "Identity", [source], target)
+        add_node(graph, "Identity", [source], target)
         return
-    matrices = [
-        add_constant(graph, f"{target}/column_weights", weights(columns, new_columns).T.copy()),
-        add_constant(graph, f"{target}/row_weights", weights(rows, new_rows)),
-    ]
-    _resize(graph, target, source, matrices, target, rounded=rounded)
-
-
-def _resize(
-    graph: onnx.GraphProto, prefix: str, source: str, matrices: Sequence[str], target: str, *, rounded: bool
-) -> None:
-    """Add the two products with the matrices of columns and of rows."""
-    columns, rows = matrices
-    names = [f"{prefix}/narrowed", f"{prefix}/resized"] if rounded else [f"{prefix}/narrowed", target]
-    narrowed = _node(graph, "MatMul", [source, columns], names[0])
+    narrow = add_constant(graph, f"{target}/column_weights", weights(columns, new_columns).T.copy())
+    shorten = add_constant(graph, f"{target}/row_weights", weights(rows, new_rows))
+    narrowed = add_node(graph, "MatMul", [source, narrow], f"{target}/narrowed")
     if rounded:
-        narrowed = _rounded(graph, prefix, narrowed, f"{prefix}/narrowed_levels")
-    resized = _node(graph, "MatMul", [rows, narrowed], names[1])
+        narrowed = _rounded(graph, target, narrowed, f"{target}/narrowed_levels")
+    resized = add_node(graph, "MatMul", [shorten, narrowed], f"{target}/resized" if rounded else target)
     if rounded:
-        _rounded(graph, prefix, resized, target)
+        _rounded(graph, target, resized, target)
 
 
 def _rounded(graph: onnx.GraphProto, prefix: str, source: str, target: str) -> str:
@@ -165,7 +149,7 @@ def _rounded(graph: onnx.GraphProto, prefix: str, source: str, target: str) -> s
     half = f"{prefix}/half"
     if all(tensor.name != half for tensor in graph.initializer):
         add_constant(graph, half, np.array(_HALF))
-    return _node(graph, "Floor", [_node(graph, "Add", [source, half], f"{target}/half_up")], target)
+    return add_node(graph, "Floor", [add_node(graph, "Add", [source, half], f"{target}/half_up")], target)
 
 
 @dataclass(frozen=True)
@@ -249,15 +233,10 @@ class _Axis:
         return parts
 
     def _add(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        return _node(self.graph, operator, inputs, self._named(output), **attributes)
+        return add_node(self.graph, operator, inputs, self._named(output), **attributes)
 
     def _constant(self, name: str, values: Any) -> str:
         return add_constant(self.graph, self._named(name), np.array(values, np.int64))
 
     def _named(self, name: str) -> str:
         return f"resize/{self.name}/{name}"
-
-
-def _node(graph: onnx.GraphProto, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-    graph.node.append(helper.make_node(operator, list(inputs), [output], output, **attributes))
-    return output
