@@ -7,9 +7,9 @@ model's resolution, to logits [n, k] and class activation map [n, k, h', w'].
 
 The graph::
 
-    image -> resize (two matrix products) -> pixels -> members -> Sigmoid -> member_probability
-                                                         |                     `- mean -> calibration -> probability
-                                                         `- maps -> mean -> activation_map
+    image -> resize (matrix products) -> pixels -> members -> Sigmoid -> member_probability
+                                                     |                     `- mean -> calibration -> probability
+                                                     `- maps -> mean -> activation_map
 
 No ``Resize`` node stands in the graph: `xraytransfer.export.graph.resizing` says why and what is there instead.
 
