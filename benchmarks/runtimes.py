@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -162,10 +163,15 @@ def _opencv(path: Path) -> Run:
 def _tract(path: Path) -> Run:
     import tract
 
-    def run(film: np.ndarray) -> np.ndarray:
+    @cache
+    def runnable(shape: str):
         model = tract.onnx().load(str(path))  # its shapes are settled before it is made ready
-        model.set_input_fact(0, ",".join(map(str, film.shape)) + (",f32" if film.dtype == np.float32 else ",u8"))
-        return model.into_model().into_runnable().run([film])[0].to_numpy()
+        model.set_input_fact(0, shape)
+        return model.into_model().into_runnable()
+
+    def run(film: np.ndarray) -> np.ndarray:
+        shape = ",".join(map(str, film.shape)) + (",f32" if film.dtype == np.float32 else ",u8")
+        return runnable(shape).run([film])[0].to_numpy()
 
     return run
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from xraytransfer.errors import ExportError, StudyError
 from xraytransfer.export.graph.model_writer import member_bytes
-from xraytransfer.export.members import check_placement, check_same
+from xraytransfer.export.members import check_member, check_same
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.selection_report import Candidate
 from xraytransfer.observations import OBSERVATIONS
@@ -67,7 +67,7 @@ def read_candidates(
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         try:
             run = load_run(folder)
-            check_placement(run)
+            check_member(run)
             stored = _six(run)
         except (StudyError, ExportError) as error:
             left_out.append((folder.name, str(error).removeprefix(f"{folder}: ")))
@@ -85,12 +85,8 @@ def read_candidates(
 
 def _six(run: Run) -> Predictions:
     """Return a run's validation predictions of the six observations, or raise `StudyError` why it is no candidate."""
-    if run.kept_weights.keep == "predictions":
-        raise StudyError("thinned to predictions: no weights are left to export")
     stored = run.predictions("validation")
     identifiers, names = [row.identifier for row in OBSERVATIONS], [str(name) for name in stored.observations]
-    if missing := [name for name in identifiers if name not in names]:
-        raise StudyError(f"was not trained for {', '.join(missing)}; a model file needs all six")
     six = stored.select(np.array([names.index(name) for name in identifiers]))
     if np.isnan(six.probability).any() or (six.soup is not None and np.isnan(six.soup).any()):
         raise StudyError("a probability for a validation film is NaN")

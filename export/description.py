@@ -6,7 +6,7 @@ checksum, the date and the name of the program.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from xraytransfer.study.data.predictions import Predictions
 from xraytransfer.study.stats.auroc import macro_auroc
 from xraytransfer.study.stats.calibration_error import reliability_curve
 
-__all__ = ["Measurements", "describe_calibrated_copy", "describe_for_scoring", "describe_model", "reliability_rows"]
+__all__ = ["Measurements", "describe_calibrated_copy", "describe_model", "reliability_rows"]
 
 _NOTES = (
     "No Finding means that the report names nothing: it is not a disease, and its probability falls as the "
@@ -48,8 +48,6 @@ class Measurements:
         From the parity gate, with ``judge`` where the file holds a quality gate.
     accuracy : dict or None
         From the accuracy gate; None in float32.
-    comparison : dict
-        Validation AUROC of the ensemble, of its members, and of checkpoints that were averaged.
     quality_gate : dict or None
         The document in the quality gate's folder; None where the file holds no quality gate.
     """
@@ -59,17 +57,11 @@ class Measurements:
     calibration: Calibration
     parity: Mapping[str, Any]
     accuracy: Mapping[str, Any] | None
-    comparison: Mapping[str, Any]
     quality_gate: Mapping[str, Any] | None
 
 
-def describe_model(
-    ensemble: Ensemble,
-    options: ExportOptions,
-    measurements: Measurements,
-    robustness: Sequence[Mapping[str, Any]] | None = None,
-) -> dict[str, Any]:
-    """Return the whole description of an exported ensemble.
+def describe_model(ensemble: Ensemble, options: ExportOptions, measurements: Measurements) -> dict[str, Any]:
+    """Return the description of an exported ensemble.
 
     Parameters
     ----------
@@ -79,8 +71,6 @@ def describe_model(
         Name, version, precision, licence.
     measurements : Measurements
         The measurements of the finished graph.
-    robustness : sequence of dict, optional
-        From `xraytransfer.export.checks.robustness.measure_robustness`; no entry where absent.
 
     Returns
     -------
@@ -90,8 +80,8 @@ def describe_model(
     name = ensemble.config["data"]["name"]
     held_out, test = f"{name} test patients", measurements.test
     probability = measurements.calibration.apply(test.ensemble())
-    document = {
-        **describe_for_scoring(ensemble, options, measurements),
+    return {
+        **_scoring(ensemble, options, measurements),
         "training": _training(ensemble.config),
         "metrics": metric_rows(held_out, test, probability, np.random.default_rng(0)),
         "roc": roc_rows(test, probability, held_out),
@@ -102,13 +92,11 @@ def describe_model(
         "parity": dict(measurements.parity),
         "notes": list(_NOTES),
         "accuracy": measurements.accuracy,
-        "ensemble": dict(measurements.comparison),
     }
-    return document if robustness is None else {**document, "robustness": list(robustness)}
 
 
-def describe_for_scoring(ensemble: Ensemble, options: ExportOptions, measurements: Measurements) -> dict[str, Any]:
-    """Return the part of the description that a `Classifier` needs: enough to score films with the graph."""
+def _scoring(ensemble: Ensemble, options: ExportOptions, measurements: Measurements) -> dict[str, Any]:
+    """Return the part of the description that decides about results."""
     config, validation = ensemble.config, measurements.validation
     data = f"validation patients of {config['data']['name']}"
     thresholds = operating_points(
@@ -122,6 +110,8 @@ def describe_for_scoring(ensemble: Ensemble, options: ExportOptions, measurement
             "resolution": list(ensemble.resolution),
             "intensity": config["intensity"],
             "resize": "bilinear-antialias-stretch",
+            "size": options.input,
+            "type": options.input_type,
         },
         "members": _members(ensemble, options, validation),
         "operating_points": [{**row, "data": data} for row in thresholds],

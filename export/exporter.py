@@ -21,7 +21,7 @@ from xraytransfer.export.checks.predictions_file import write_test_predictions
 from xraytransfer.export.checks.quality_gate_parity import load_matching_quality_gate, quality_gate_parity
 from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness
 from xraytransfer.export.checks.self_test import NOTICEABLE, measure_self_test
-from xraytransfer.export.description import Measurements, describe_for_scoring, describe_model
+from xraytransfer.export.description import Measurements, describe_model
 from xraytransfer.export.graph.int8 import calibration_films
 from xraytransfer.export.graph.model_writer import check_size, serialise
 from xraytransfer.export.graph.precision import lower
@@ -29,20 +29,20 @@ from xraytransfer.export.graph.rewriting import with_fixed_input
 from xraytransfer.export.graph.to_onnx import build_graph
 from xraytransfer.export.members import Ensemble, choose_members, gather_members
 from xraytransfer.export.options import ExportOptions
-from xraytransfer.export.scoring import member_probability, set_calibration
+from xraytransfer.export.scoring import predict_split, set_calibration
 from xraytransfer.export.selection import select_members
 from xraytransfer.files import write_bytes
 from xraytransfer.plural import counted
 from xraytransfer.radiograph import Film, read_radiograph
 from xraytransfer.runtime import open_session
-from xraytransfer.study.data.predictions import Predictions, combine, predictions_of
+from xraytransfer.study.data.predictions import Predictions, combine
 from xraytransfer.study.data.run_data import RunData, load_data
 from xraytransfer.study.stats.auroc import macro_auroc
 
 __all__ = ["export_runs"]
 
 PARITY_FILMS = 32
-"""Number of whole films of validation patients on which parity is measurements."""
+"""Number of whole films of validation patients on which parity is measured."""
 
 
 def export_runs(
@@ -86,25 +86,18 @@ def export_runs(
     data = _data(ensemble.config, options)
     model, measurements = _build_and_measure(ensemble, options, data, float_members, gate)
     log(f"calibration: {measurements.calibration.method}")
-    measurements = replace(measurements, comparison=_compare(measurements.validation, unfused, log))
-    robustness = None
-    if options.robustness:
-        scorable = serialise(model, describe_for_scoring(ensemble, options, measurements))
-        robustness = _robustness(scorable, data, measurements.test, options.device, log)
     if options.input == "fixed":
         model = with_fixed_input(model, ensemble.resolution, kind=options.input_type)
-    test = measure_self_test(model, ensemble.resolution, options.precision, fixed=options.input == "fixed")
-    _report_self_test(test, log)
-    document = {**describe_model(ensemble, options, measurements, robustness), "self_test": test}
-    document |= selection
-    document["input"] |= {"size": options.input, "type": options.input_type}
-    file = serialise(model, document)
-    if options.max_mb is not None and len(file) > options.max_mb * 1e6:
-        raise ExportError(f"{out}: not written: {len(file) / 1e6:.1f} MB, --max-mb {options.max_mb:g} allows less")
-    write_bytes(out, file, error=ExportError)
-    write_test_predictions(out, measurements.test, measurements.calibration.apply(measurements.test.ensemble()))
-    written = write_cards(out)
-    log(f"{out}: {len(file) / 1e6:.1f} MB; card: {', '.join(path.name for path in written)}")
+    document = {
+        **describe_model(ensemble, options, measurements),
+        **selection,
+        "ensemble": _compare(measurements.validation, unfused, log),
+        "self_test": _self_test(model, ensemble.resolution, options, log),
+    }
+    if options.robustness:
+        scorable = serialise(model, document)
+        document["robustness"] = _robustness(scorable, data, measurements.test, options.device, log)
+    _write(out, serialise(model, document), measurements, options, log)
     return document
 
 
@@ -128,12 +121,12 @@ def _build_and_measure(
     session, accuracy = _open(model, options.device), None
     common: dict[str, Any] = {"resolution": ensemble.resolution, "gate": gate}
     parity = parity_gate(ensemble.networks, session, films, precision="float32", **common)
-    validation = _predict_split(session, data, "validation", config)
+    validation = predict_split(session, data, "validation", config["outputs"])
     if options.precision != "float32":
         model = lower(model, options.precision, calibration_films(data), float_members=float_members)
         session = _open(model, options.device)
         parity = parity_gate(ensemble.networks, session, films, precision=options.precision, **common)
-        full, validation = validation, _predict_split(session, data, "validation", config)
+        full, validation = validation, predict_split(session, data, "validation", config["outputs"])
         accuracy = accuracy_gate(
             full,
             validation.probability,
@@ -144,18 +137,34 @@ def _build_and_measure(
         )
     if quality_gate is not None:
         parity["judge"] = quality_gate_parity(quality_gate, session, films, ensemble.resolution, gate)
-    test = _predict_split(session, data, "test", config)
+    test = predict_split(session, data, "test", config["outputs"])
     calibration = _fit_calibration(validation, options.calibration)
     set_calibration(model, calibration)
-    return model, Measurements(validation, test, calibration, parity, accuracy, {}, gate_document)
+    return model, Measurements(validation, test, calibration, parity, accuracy, gate_document)
 
 
-def _report_self_test(test: Mapping[str, Any], log: Callable[[str], None]) -> None:
-    """Log how well the self-test tells a runtime that resizes wrongly."""
+def _self_test(
+    model: onnx.ModelProto, resolution: tuple[int, int], options: ExportOptions, log: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return the self-test, and log how well it tells a runtime that resizes wrongly."""
+    test = measure_self_test(model, resolution, options.precision, fixed=options.input == "fixed")
     moved = test["without_antialiasing"]
     if moved is not None:
         line = f"self-test: a film that is sampled and not averaged moves a probability by {moved:.3f}"
         log(line if moved >= NOTICEABLE else f"{line}: too little to notice it (expected {NOTICEABLE})")
+    return test
+
+
+def _write(
+    out: Path, file: bytes, measurements: Measurements, options: ExportOptions, log: Callable[[str], None]
+) -> None:
+    """Write the model file, and beside it the test predictions and the cards."""
+    if options.max_mb is not None and len(file) > options.max_mb * 1e6:
+        raise ExportError(f"{out}: not written: {len(file) / 1e6:.1f} MB, --max-mb {options.max_mb:g} allows less")
+    write_bytes(out, file, error=ExportError)
+    write_test_predictions(out, measurements.test, measurements.calibration.apply(measurements.test.ensemble()))
+    written = write_cards(out)
+    log(f"{out}: {len(file) / 1e6:.1f} MB; card: {', '.join(path.name for path in written)}")
 
 
 def _fit_calibration(validation: Predictions, method: str) -> Calibration:
@@ -198,14 +207,6 @@ def _robustness(
         path.write_bytes(file)
         films = [data.table.path[row] for row in data.rows["test"]]
         return measure_robustness(Classifier(path, device=device), films, test, log=log, variants=VARIANTS)
-
-
-def _predict_split(session: ort.InferenceSession, data: RunData, split: str, config: Mapping[str, Any]) -> Predictions:
-    """Score the films of one split with a graph."""
-    rows = data.rows[split]
-    probability = member_probability(session, data.pixels, rows)
-    members = [-1] * probability.shape[1]
-    return predictions_of(data.table.subset(rows), config["outputs"], data.label[rows], probability, members)
 
 
 def _compare(validation: Predictions, unfused: float | None, log: Callable[[str], None]) -> dict[str, Any]:

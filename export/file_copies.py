@@ -30,7 +30,7 @@ __all__ = ["fixed_copy", "renewed_copy", "seal"]
 
 Log = Callable[[str], None]
 _PARITY = {"float32": 1e-5, "float16-weights": 1e-5, "float16": 1e-2, "int8": 1e-2}
-"""How far a copy's probabilities may lie from the original's: nodes are the same, but a runtime that finds other nodes
+"""How far a copy's outputs may lie from the original's: nodes are the same, but a runtime that finds other nodes
 beside them may join them otherwise. Films are compared at the model's resolution; whole, where the resize is kept."""
 
 
@@ -71,7 +71,10 @@ def fixed_copy(
     original, data = read(model, verify=True)
     graph = with_fixed_input(onnx.ModelProto.FromString(data), original.resolution, kind=kind)
     if float32_weights:
-        graph = with_float32_weights(graph)
+        try:
+            graph = with_float32_weights(graph)
+        except ExportError as error:
+            raise ExportError(f"{original.path}: {error}; leave out --float32-weights") from error
     precision = "float32" if float32_weights else original.document["precision"]
     entry = {**original.document["input"], "size": "fixed", "type": kind}
     return _write(original, data, graph, out, {"input": entry, "precision": precision}, log=log)
@@ -92,8 +95,11 @@ def renewed_copy(model: str | Path, out: Path, *, overwrite: bool = False, log: 
     """
     check_output(out, overwrite=overwrite)
     original, data = read(model, verify=True)
+    graph = onnx.ModelProto.FromString(data)
+    if original.self_test is not None and all(node.op_type != "Resize" for node in graph.graph.node):
+        log(f"{original.path}: has today's form already, and is only copied")
     entry = {"size": "any", "type": "uint8", **original.document["input"]}
-    return _write(original, data, without_resize(onnx.ModelProto.FromString(data)), out, {"input": entry}, log=log)
+    return _write(original, data, without_resize(graph), out, {"input": entry}, log=log)
 
 
 def seal(file: Path, *, original: str | Path | None = None, out: Path | None = None, log: Log = lambda _: None) -> Path:
@@ -165,32 +171,37 @@ def _write(
     copy = parse(file, out, verify=True)
     sessions = [open_session(each, "cpu")[0] for each in (data, file)]
     check_outputs(sessions[1], copy)
-    difference = max(_difference(sessions, resize(film, original.resolution)) for film in _pictures())
+    films = [resize(film, original.resolution) for film in _pictures()]
     if whole and not original.fixed_input:
-        difference = max(difference, *(_difference(sessions, film) for film in _pictures()))
+        films += _pictures()
+    difference = max(_difference(sessions, original.outputs, film) for film in films)
     allowed = _PARITY[original.document["precision"]]
     if not difference <= allowed:
         raise ExportError(
-            f"{out}: the copy does not answer as {original.path} does: a probability differs by {difference:.2g} "
+            f"{out}: the copy does not answer as {original.path} does: an output differs by {difference:.2g} "
             f"(allowed {allowed}); no file was written"
         )
     write_bytes(out, file, error=ExportError)
-    log(
-        f"{out}: {len(file) / 1e6:.1f} MB; largest difference of a probability from {original.path.name}: "
-        f"{difference:.1e}"
-    )
+    log(f"{out}: {len(file) / 1e6:.1f} MB; largest difference of an output from {original.path.name}: {difference:.1e}")
     return out
 
 
-def _difference(sessions: Sequence[ort.InferenceSession], film: NDArray[np.uint8]) -> float:
-    """Return how far the members' probabilities of two graphs lie apart; infinity where they are not as many."""
-    answers = []
-    for session in sessions:
-        kind = np.float32 if session.get_inputs()[0].type == "tensor(float)" else np.uint8
-        answers.append(session.run(["member_probability"], {INPUT: film[None, None].astype(kind)})[0])
-    if answers[0].shape != answers[1].shape:
-        return float("inf")
-    return float(np.abs(answers[0] - answers[1]).max())
+def _difference(sessions: Sequence[ort.InferenceSession], outputs: Sequence[str], film: NDArray[np.uint8]) -> float:
+    """Return how far the outputs of two graphs lie apart, those above 1 as a share of the largest; NaN is infinite."""
+    original, copy = (
+        session.run(list(outputs), {INPUT: film[None, None].astype(_input_type(session))}) for session in sessions
+    )
+    largest = 0.0
+    for one, other in zip(original, copy, strict=True):
+        if one.shape != other.shape:
+            return float("inf")
+        apart = float(np.abs(one - other).max()) / max(1.0, float(np.abs(one).max()))
+        largest = max(largest, apart) if apart <= float("inf") else float("inf")
+    return largest
+
+
+def _input_type(session: ort.InferenceSession) -> type[np.float32] | type[np.uint8]:
+    return np.float32 if session.get_inputs()[0].type == "tensor(float)" else np.uint8
 
 
 def _pictures() -> list[NDArray[np.uint8]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,23 @@ import torch
 from torch import nn
 
 from xraytransfer.errors import ExportError
+from xraytransfer.export.checkpoint_choice import choose_checkpoints
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.study.data.placement import placement_of
 from xraytransfer.study.training.checkpoints import Checkpoint
 from xraytransfer.study.training.run_folder import Run, load_run
 
-__all__ = ["FUSIONS", "Ensemble", "Member", "Part", "check_same", "choose_members", "gather_members", "weights_sha256"]
+__all__ = [
+    "FUSIONS",
+    "Ensemble",
+    "Member",
+    "Part",
+    "check_member",
+    "check_same",
+    "choose_members",
+    "gather_members",
+    "weights_sha256",
+]
 
 FUSIONS = ("none", "soup")
 
@@ -71,7 +82,7 @@ class Ensemble:
 
     members: list[Member]
     config: dict[str, Any]
-    runs: list[Run] = field(default_factory=list)
+    runs: list[Run]
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -142,9 +153,11 @@ def gather_members(parts: Sequence[Part]) -> Ensemble:
     ExportError, StudyError
         As `choose_members`.
     """
-    runs = [_chosen(load_run(part.folder), part.checkpoints, part.fuse) for part in parts]
-    for run in runs:
-        check_placement(run)
+    runs = []
+    for part in parts:
+        run = load_run(part.folder)
+        check_member(run)
+        runs.append(choose_checkpoints(run, part.checkpoints, part.fuse))
     for run in runs[1:]:
         check_same(runs[0], run)
     members = [member for run, part in zip(runs, parts, strict=True) for member in _members(run, part.fuse)]
@@ -162,63 +175,6 @@ def weights_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _chosen(run: Run, checkpoints: str, fuse: str) -> Run:
-    """Return the run with the chosen checkpoints, best first."""
-    if not run.checkpoints:
-        raise ExportError(f"{run.folder}: the run keeps no checkpoints; train it again")
-    _check_weights(run, checkpoints, fuse)
-    if "," in checkpoints:
-        steps = _steps(checkpoints, run)
-        return replace(run, checkpoints=[kept for kept in run.checkpoints if kept.step in steps])
-    count = {"all": len(run.checkpoints), "best": 1}.get(checkpoints)
-    if count is None:
-        if not _is_number(checkpoints) or int(checkpoints) < 1:
-            raise ExportError(
-                f"--checkpoints {checkpoints!r}: expected all, best, a number from 1, or steps as 560,840"
-            )
-        count = int(checkpoints)
-    if count > len(run.checkpoints):
-        raise ExportError(
-            f"{run.folder}: {count} checkpoints wanted, {len(run.checkpoints)} are kept, of steps {_kept(run)} "
-            f"(one step alone is written {count},)"
-        )
-    return replace(run, checkpoints=run.checkpoints[:count])
-
-
-def _check_weights(run: Run, checkpoints: str, fuse: str) -> None:
-    """Raise `ExportError` where a thinned run no longer has the weights that the options ask for."""
-    keep = run.kept_weights.keep
-    if keep == "predictions":
-        raise ExportError(f"{run.folder}: thinned to predictions: no weights are left to export; train it again")
-    if keep == "soup" and (fuse != "soup" or checkpoints != "all"):
-        raise ExportError(
-            f"{run.folder}: thinned to soup: its single checkpoints are gone; --fuse soup --checkpoints all exports "
-            f"the mean of their weights"
-        )
-
-
-def _steps(checkpoints: str, run: Run) -> list[int]:
-    """Return the steps named in ``560,840`` or ``560,``, or raise ExportError with those that the run keeps."""
-    names = [name.strip() for name in checkpoints.removesuffix(",").split(",")]
-    if not all(map(_is_number, names)):
-        raise ExportError(f"--checkpoints {checkpoints!r}: expected steps as 560,840; kept are {_kept(run)}")
-    steps = [int(name) for name in names]
-    if len(set(steps)) < len(steps):
-        raise ExportError(f"--checkpoints {checkpoints!r}: names a step twice")
-    kept = [checkpoint.step for checkpoint in run.checkpoints]
-    if absent := [str(step) for step in steps if step not in kept]:
-        raise ExportError(f"{run.folder}: no checkpoint of step {', '.join(absent)}; kept are {_kept(run)}")
-    return steps
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
-
-
-def _kept(run: Run) -> str:
-    return ", ".join(str(step) for step in sorted(checkpoint.step for checkpoint in run.checkpoints))
-
-
 _SHARED = (
     ("resolution", "they cannot share one input"),
     ("intensity", "they were fed differently windowed films"),
@@ -226,13 +182,18 @@ _SHARED = (
 )
 
 
-def check_placement(run: Run) -> None:
+def check_member(run: Run) -> None:
+    """Raise `ExportError` where no network of a run can be a member of any file; the message says why."""
     if placement_of(run.config) != "stretch":
         raise ExportError(
             f"{run.name} was trained on films whose shorter side was resized and which were cropped (placement "
             f"{placement_of(run.config)}). A model file stretches the whole film, so its answers would be others than "
             "those of the run. Train with --set placement=stretch for a model file."
         )
+    if missing := [row.identifier for row in OBSERVATIONS if row.identifier not in run.config["outputs"]]:
+        raise ExportError(f"{run.folder}: was not trained for {', '.join(missing)}; a model file needs all six")
+    if run.kept_weights.keep == "predictions":
+        raise ExportError(f"{run.folder}: thinned to predictions: no weights are left to export; train it again")
 
 
 def check_same(first: Run, other: Run) -> None:
@@ -262,9 +223,6 @@ def _six(network: nn.Module, run: Run) -> nn.Module:
     """Return the network with the head's rows of our six observations, in our order."""
     trained: list[str] = list(run.config["outputs"])
     identifiers = [row.identifier for row in OBSERVATIONS]
-    missing = [name for name in identifiers if name not in trained]
-    if missing:
-        raise ExportError(f"{run.folder}: was not trained for {', '.join(missing)}; a model file needs all six")
     if trained == identifiers:
         return network
     rows = torch.tensor([trained.index(name) for name in identifiers])
@@ -279,13 +237,9 @@ def _six(network: nn.Module, run: Run) -> nn.Module:
     return network
 
 
-def _teachers(teacher: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the entries of a run's row that name its teachers."""
-    return {} if teacher is None else {"teachers": teacher["runs"], "teacher_share": teacher["share"]}
-
-
 def _describe(run: Run, network: nn.Module, kept: Sequence[Checkpoint], fusion: str) -> dict[str, Any]:
     row: Mapping[str, Any] = run.config["row"]
+    teacher = run.config.get("teacher")
     return {
         "architecture": row["name"],
         "timm": row["timm"],
@@ -294,7 +248,7 @@ def _describe(run: Run, network: nn.Module, kept: Sequence[Checkpoint], fusion: 
         "truncation": int(run.config["truncation"]),
         "seed": run.config.get("seed"),
         "run": run.name,
-        **_teachers(run.config.get("teacher")),
+        **({"teachers": teacher["runs"], "teacher_share": teacher["share"]} if teacher else {}),
         "checkpoint_steps": [checkpoint.step for checkpoint in kept],
         "checkpoint_sha256": [checkpoint.sha256 for checkpoint in kept],
         "fusion": fusion,

@@ -93,7 +93,8 @@ def select_members(
     runs = len({candidate.run.folder for candidate in candidates})
     if options.best is None or options.best > runs:
         raise ExportError(
-            f"--best {options.best}: {counted(runs, 'run')} can be members; a file has one of each at most"
+            f"--best {options.best}: {counted(runs, 'run')} can be members, and a file has one of each at most: say "
+            f"--best {runs} or less"
         )
     affordable = _affordable(candidates, options)
     chosen = choose_set(affordable, films.label, options)

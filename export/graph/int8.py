@@ -36,6 +36,7 @@ from xraytransfer.export.graph.int8_rewrites import (
     pool_before_relu,
     shared_ranges,
 )
+from xraytransfer.export.graph.nodes import copied, drop_unused, replace_all
 from xraytransfer.export.graph.to_onnx import inside_member, member_prefix
 from xraytransfer.model_file import INPUT
 from xraytransfer.radiograph import Film
@@ -96,10 +97,9 @@ def int8_graph(
     if not films:
         raise ExportError("int8 needs real films to observe the ranges of activations; none were given")
     float_prefixes = {member_prefix(index) for index in float_members}
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copied(model)
     graph = result.graph
-    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    del graph.node[:]
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     converted: set[str] = set()
     for node in model.graph.node:
@@ -111,9 +111,8 @@ def int8_graph(
             part = _quantised(_part(model, member), films, head_depth)
             graph.node.extend(each for each in part.node if each.name.startswith(member))
             weights |= {tensor.name: tensor for tensor in part.initializer}
-    used = {name for node in graph.node for name in node.input}
-    used -= {name for node in graph.node for name in node.output}  # a quantised bias is computed under its own name
-    graph.initializer.extend(tensor for name, tensor in weights.items() if name in used)
+    replace_all(graph.initializer, weights.values())
+    drop_unused(graph)
     return result
 
 
@@ -123,19 +122,10 @@ def _part(model: onnx.ModelProto, member: str) -> onnx.ModelProto:
     outside = {output.name for output in model.graph.output}
     outside.update(name for node in nodes if not node.name.startswith(member) for name in node.input)
     outputs = [name for node in nodes if node.name.startswith(member) for name in node.output if name in outside]
-    needed, names = [], set(outputs)
-    for node in reversed(nodes):
-        if names.intersection(node.output):
-            needed.append(node)
-            names.update(node.input)
-    graph = helper.make_graph(
-        needed[::-1],
-        model.graph.name,
-        model.graph.input,
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-        [tensor for tensor in model.graph.initializer if tensor.name in names],
-    )
-    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    part = copied(model)
+    replace_all(part.graph.output, [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs])
+    drop_unused(part.graph)
+    return part
 
 
 def _quantised(part: onnx.ModelProto, films: Sequence[Film], head_depth: int) -> onnx.GraphProto:

@@ -24,6 +24,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from xraytransfer.export.graph.nodes import copied, drop_unused
 from xraytransfer.model_file import INPUT
 from xraytransfer.radiograph import Film
 
@@ -69,10 +70,7 @@ def normalise_by_convolution(model: onnx.ModelProto, float_nodes: set[str]) -> N
             "Conv", [node.input[0], *names], node.output[:1], node.name, group=len(factor), kernel_shape=[1, 1]
         )
         node.CopyFrom(new)
-    used = {name for node in graph.node for name in node.input}  # ONNX Runtime warns of weights that nothing takes
-    left = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(left)
+    drop_unused(graph)
 
 
 def pool_before_relu(model: onnx.ModelProto, float_nodes: set[str]) -> None:
@@ -114,8 +112,7 @@ def shared_ranges(
         return {}
     within = {name for node in concatenations for name in node.input}
     seen = [node.output[0] for node in concatenations if node.output[0] not in within]  # they hold all the others
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
+    watched = copied(model)
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in seen)
     session = ort.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
     low, high = dict.fromkeys(seen, 0.0), dict.fromkeys(seen, 0.0)  # 0 must be exact: it is what is padded with

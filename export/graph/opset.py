@@ -9,13 +9,14 @@ lacks, becomes additions. Then the opset is the lowest one, from 13, at which ON
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from xraytransfer.errors import ExportError
+from xraytransfer.export.graph.nodes import drop_unused, replace_all
 
 __all__ = ["LOWEST_OPSET", "lower_opset"]
 
@@ -43,9 +44,8 @@ def lower_opset(model: onnx.ModelProto) -> None:
     """
     known = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes = [new for node in model.graph.node for new in _older(node, model.graph, known)]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    _drop_weights(model.graph, known)
+    replace_all(model.graph.node, nodes)
+    drop_unused(model.graph)
     written = model.opset_import[0].version
     for opset in range(LOWEST_OPSET, max(written, LOWEST_OPSET) + 1):
         model.opset_import[0].version = opset
@@ -56,15 +56,6 @@ def lower_opset(model: onnx.ModelProto) -> None:
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             reason = str(error).strip().splitlines()[0]
     raise ExportError(f"the graph is no valid one at opset {written}: {reason}")
-
-
-def _drop_weights(graph: onnx.GraphProto, names: Iterable[str]) -> None:
-    """Remove weights that no node takes any more: ONNX Runtime prints a warning for each."""
-    used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-    unused = set(names) - used
-    kept = [tensor for tensor in graph.initializer if tensor.name not in unused]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
 
 
 def _older(node: onnx.NodeProto, graph: onnx.GraphProto, known: dict[str, np.ndarray]) -> list[onnx.NodeProto]:

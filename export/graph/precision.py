@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from xraytransfer.errors import ExportError
 from xraytransfer.export.graph.int8 import int8_graph
+from xraytransfer.export.graph.nodes import copied, replace_all
 from xraytransfer.export.graph.resizing import PIXELS
 from xraytransfer.export.graph.to_onnx import QUALITY_GATE_PREFIX, inside_member, member_prefix
 from xraytransfer.export.options import PRECISIONS
@@ -37,7 +38,6 @@ def lower(
     precision: str,
     films: Sequence[Film],
     *,
-    head_depth: int = 2,
     float_members: Sequence[int] = (),
 ) -> onnx.ModelProto:
     """Return the graph in another precision.
@@ -50,8 +50,6 @@ def lower(
         As the module's conventions define.
     films : sequence of ndarray
         uint8, shape (rows, columns): real films, used by int8 alone.
-    head_depth : int
-        For int8: how many nodes before a member's outputs stay float32.
     float_members : sequence of int
         For int8: members that compute in float32, their weights stored as float16.
 
@@ -68,7 +66,7 @@ def lower(
         "float32": lambda: model,
         "float16-weights": lambda: float16_weights(model),
         "float16": lambda: float16_graph(model),
-        "int8": lambda: _int8(model, films, head_depth, float_members),
+        "int8": lambda: _int8(model, films, float_members),
     }
     if precision not in ways:
         raise ExportError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
@@ -90,8 +88,7 @@ def float16_weights(model: onnx.ModelProto, prefixes: tuple[str, ...] = ("",)) -
     onnx.ModelProto
         Weights outside float16's range stay float32.
     """
-    half = onnx.ModelProto()
-    half.CopyFrom(model)
+    half = copied(model)
     graph = half.graph
     casts, tensors = [], []
     for tensor in graph.initializer:
@@ -105,10 +102,8 @@ def float16_weights(model: onnx.ModelProto, prefixes: tuple[str, ...] = ("",)) -
         stored = f"{tensor.name}/float16"
         tensors.append(numpy_helper.from_array(values.astype(np.float16), stored))
         casts.append(helper.make_node("Cast", [stored], [tensor.name], stored, to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:], graph.initializer[:]
-    graph.initializer.extend(tensors)
-    graph.node.extend(nodes)
+    replace_all(graph.initializer, tensors)
+    replace_all(graph.node, [*casts, *graph.node])
     return half
 
 
@@ -124,8 +119,7 @@ def float16_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     -------
     onnx.ModelProto
     """
-    half = onnx.ModelProto()
-    half.CopyFrom(model)
+    half = copied(model)
     graph = half.graph
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
@@ -151,13 +145,10 @@ def float16_graph(model: onnx.ModelProto) -> onnx.ModelProto:
         if PIXELS in node.output:
             cast = helper.make_node("Cast", [PIXELS], [_HALF_PIXELS], _HALF_PIXELS, to=TensorProto.FLOAT16)
             nodes.append(cast)
-    del graph.node[:]
-    graph.node.extend(nodes)
+    replace_all(graph.node, nodes)
     return half
 
 
-def _int8(
-    model: onnx.ModelProto, films: Sequence[Film], head_depth: int, float_members: Sequence[int]
-) -> onnx.ModelProto:
-    converted = int8_graph(model, films, head_depth=head_depth, float_members=float_members)
+def _int8(model: onnx.ModelProto, films: Sequence[Film], float_members: Sequence[int]) -> onnx.ModelProto:
+    converted = int8_graph(model, films, float_members=float_members)
     return float16_weights(converted, tuple(map(member_prefix, float_members))) if float_members else converted

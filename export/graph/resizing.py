@@ -1,4 +1,4 @@
-"""The resize inside the graph: two matrix products, which every runtime computes alike.
+"""The resize inside the graph: matrix products, which every runtime computes alike.
 
 Conventions
 -----------
@@ -25,16 +25,18 @@ No torch is needed here: `xraytransfer models` rewrites files with the package o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from xraytransfer.export.graph.nodes import add_constant, add_node
 from xraytransfer.model_file import INPUT
 
-__all__ = ["GATE_PIXELS", "PIXELS", "add_any_input", "add_constant", "add_fixed_input", "add_fixed_resize", "weights"]
+__all__ = ["GATE_PIXELS", "PIXELS", "add_any_input", "add_fixed_input", "add_fixed_resize", "weights"]
 
 PIXELS = "pixels"
 """float32 [batch, 1, rows, columns], 0 to 255: what every member takes."""
@@ -42,6 +44,8 @@ GATE_PIXELS = "judge_pixels"
 """float32 [batch, 1, side, side], 0 to 255: what the quality gate takes."""
 _AXES = {"columns": 3, "rows": 2}
 """Of the input, in the order in which they are resized."""
+_MOST_STRIPS = 8
+"""As fast as ONNX Runtime's own Resize; 4 take longer for large films, 16 for those at the model's resolution."""
 _HALF = np.float32(0.5 + 2**-17)
 """Exact halves are usual (320 pixels to 128). Runtimes add in different orders, which leaves them a little above or
 below: a little more than a half takes them upwards in every runtime alike."""
@@ -69,12 +73,6 @@ def weights(length: int, size: int) -> NDArray[np.float32]:
     return stepped
 
 
-def add_constant(graph: onnx.GraphProto, name: str, values: NDArray[Any]) -> str:
-    """Add a constant and return its name."""
-    graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
-    return name
-
-
 def add_any_input(graph: onnx.GraphProto, resolution: tuple[int, int]) -> None:
     """Add the input for films of any size, uint8, and their resize to `PIXELS`.
 
@@ -86,14 +84,14 @@ def add_any_input(graph: onnx.GraphProto, resolution: tuple[int, int]) -> None:
         Rows and columns of `PIXELS`.
     """
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", 1, "height", "width"]))
-    _node(graph, "Shape", [INPUT], "resize/shape")
+    add_node(graph, "Shape", [INPUT], "resize/shape")
     for name, value in (("zero", 0), ("one", 1), ("two", 2)):
         add_constant(graph, f"resize/{name}", np.array(value, np.int64))
     for name, share in (("steps", _STEPS), ("half_step", 0.5), ("step", 1 / _STEPS)):
         add_constant(graph, f"resize/{name}", np.array(share, np.float32))
-    film = _node(graph, "Cast", [INPUT], "resize/film", to=TensorProto.FLOAT)
-    matrices = [_computed_weights(graph, axis, size) for axis, size in zip(_AXES, reversed(resolution), strict=True)]
-    _resize(graph, "resize", film, matrices, PIXELS, rounded=True)
+    columns, rows = _Axis(graph, "columns", resolution[1]), _Axis(graph, "rows", resolution[0])
+    narrowed = _rounded(graph, "resize", columns.resize(INPUT), "resize/narrowed_levels")
+    _rounded(graph, "resize", rows.resize(narrowed), PIXELS)
 
 
 def add_fixed_input(graph: onnx.GraphProto, resolution: tuple[int, int], *, kind: str = "uint8") -> None:
@@ -111,9 +109,9 @@ def add_fixed_input(graph: onnx.GraphProto, resolution: tuple[int, int], *, kind
     element = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}[kind]
     graph.input.append(helper.make_tensor_value_info(INPUT, element, ["batch", 1, *resolution]))
     if kind == "uint8":
-        _node(graph, "Cast", [INPUT], PIXELS, to=TensorProto.FLOAT)
+        add_node(graph, "Cast", [INPUT], PIXELS, to=TensorProto.FLOAT)
     else:
-        _node(graph, "Identity", [INPUT], PIXELS)
+        add_node(graph, "Identity", [INPUT], PIXELS)
 
 
 def add_fixed_resize(
@@ -134,27 +132,16 @@ def add_fixed_resize(
     """
     (rows, columns), (new_rows, new_columns) = sizes
     if sizes[0] == sizes[1]:
-        _node(graph, "Identity", [source], target)
+        add_node(graph, "Identity", [source], target)
         return
-    matrices = [
-        add_constant(graph, f"{target}/column_weights", weights(columns, new_columns).T.copy()),
-        add_constant(graph, f"{target}/row_weights", weights(rows, new_rows)),
-    ]
-    _resize(graph, target, source, matrices, target, rounded=rounded)
-
-
-def _resize(
-    graph: onnx.GraphProto, prefix: str, source: str, matrices: Sequence[str], target: str, *, rounded: bool
-) -> None:
-    """Add the two products with the matrices of columns and of rows."""
-    columns, rows = matrices
-    names = [f"{prefix}/narrowed", f"{prefix}/resized"] if rounded else [f"{prefix}/narrowed", target]
-    narrowed = _node(graph, "MatMul", [source, columns], names[0])
+    narrow = add_constant(graph, f"{target}/column_weights", weights(columns, new_columns).T.copy())
+    shorten = add_constant(graph, f"{target}/row_weights", weights(rows, new_rows))
+    narrowed = add_node(graph, "MatMul", [source, narrow], f"{target}/narrowed")
     if rounded:
-        narrowed = _rounded(graph, prefix, narrowed, f"{prefix}/narrowed_levels")
-    resized = _node(graph, "MatMul", [rows, narrowed], names[1])
+        narrowed = _rounded(graph, target, narrowed, f"{target}/narrowed_levels")
+    resized = add_node(graph, "MatMul", [shorten, narrowed], f"{target}/resized" if rounded else target)
     if rounded:
-        _rounded(graph, prefix, resized, target)
+        _rounded(graph, target, resized, target)
 
 
 def _rounded(graph: onnx.GraphProto, prefix: str, source: str, target: str) -> str:
@@ -162,37 +149,94 @@ def _rounded(graph: onnx.GraphProto, prefix: str, source: str, target: str) -> s
     half = f"{prefix}/half"
     if all(tensor.name != half for tensor in graph.initializer):
         add_constant(graph, half, np.array(_HALF))
-    return _node(graph, "Floor", [_node(graph, "Add", [source, half], f"{target}/half_up")], target)
+    return add_node(graph, "Floor", [add_node(graph, "Add", [source, half], f"{target}/half_up")], target)
 
 
-def _computed_weights(graph: onnx.GraphProto, axis: str, size: int) -> str:
-    """Add the computation of an axis's weights from the film's shape; return their name."""
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of the resize of films of any size, in strips.
 
-    def add(operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        return _node(graph, operator, inputs, f"resize/{axis}/{output}", **attributes)
+    A strip is some neighbouring outputs and the inputs within their reach. The weights of all other inputs are 0: with
+    eight strips, six of seven multiplications are left out.
+    """
 
-    def constant(name: str, values: Any) -> str:
-        return add_constant(graph, f"resize/{axis}/{name}", np.array(values, np.int64))
+    graph: onnx.GraphProto
+    name: str
+    size: int
 
-    zero, one, two = "resize/zero", "resize/one", "resize/two"
-    along = 0 if axis == "columns" else 1  # the input's positions; those of columns stand on the right of the product
-    odd = 2 * np.arange(size) + 1
-    outputs = constant("outputs", odd[None, :] if along == 0 else odd[:, None])
-    scale, other = constant("size", size), constant("other_axis", [1 - along])
-    length = add("Gather", ["resize/shape", constant("axis", _AXES[axis])], "length", axis=0)
-    positions = add("Unsqueeze", [add("Range", [zero, length, one], "range"), other], "positions")
-    inputs = add("Mul", [add("Add", [add("Mul", [positions, two], "even"), one], "odd"), scale], "inputs")
-    apart = add("Sub", [inputs, add("Mul", [outputs, length], "centres")], "apart")
-    reach = add("Mul", [add("Max", [length, scale], "longer"), two], "reach")
-    inside = add("Sub", [reach, add("Abs", [apart], "distance")], "inside")
-    numerator = add("Max", [inside, zero], "numerator")
-    exact = add("Cast", [numerator], "numerator_float", to=TensorProto.FLOAT)
-    total = add("ReduceSum", [exact, constant("summed", [along])], "sum", keepdims=1)
-    steps = add("Mul", [add("Div", [exact, total], "quotient"), "resize/steps"], "steps")
-    whole = add("Floor", [add("Add", [steps, "resize/half_step"], "half_up")], "whole_steps")
-    return add("Mul", [whole, "resize/step"], "weights")
+    @property
+    def strips(self) -> int:
+        """Return the number of strips, which all have as many outputs."""
+        return next(count for count in range(_MOST_STRIPS, 0, -1) if self.size % count == 0)
 
+    def resize(self, source: str) -> str:
+        """Add the resize of `source`; return the name of the result, which is not rounded."""
+        first, count = self._inputs()
+        ends = self._split(self._add("Add", [first, count], "end"))
+        strips = zip(self._split(first), ends, self._split(self._weights(first, count)), strict=True)
+        axes = self._constant("axes", [_AXES[self.name]])
+        products = []
+        for number, (begin, end, matrix) in enumerate(strips):
+            part = self._add("Slice", [source, begin, end, axes], f"part/{number}")
+            if source == INPUT:  # uint8: the whole film is never float32
+                part = self._add("Cast", [part], f"part_float/{number}", to=TensorProto.FLOAT)
+            factors = [part, matrix] if self.name == "columns" else [matrix, part]
+            products.append(self._add("MatMul", factors, f"product/{number}"))
+        return self._add("Concat", products, "resized", axis=_AXES[self.name])
 
-def _node(graph: onnx.GraphProto, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-    graph.node.append(helper.make_node(operator, list(inputs), [output], output, **attributes))
-    return output
+    def _inputs(self) -> tuple[str, str]:
+        """Add the inputs of each strip: int64 [strips], the first of each, and their number, int64, alike for all.
+
+        Inputs between the numerators' zeros: of a strip's first output on the left, of its last on the right. At the
+        film's edges the strip is moved inwards.
+        """
+        width = self.size // self.strips
+        length = self._add("Gather", ["resize/shape", self._constant("axis", _AXES[self.name])], "length", axis=0)
+        size = self._constant("size", self.size)
+        reach = self._add("Mul", [self._add("Max", [length, size], "longer"), "resize/two"], "reach")
+        apart = self._add("Mul", [length, self._constant("steps", width - 1)], "centres_apart")
+        span = self._add("Div", [self._add("Add", [apart, reach], "doubled_span"), size], "span")
+        count = self._add("Min", [self._add("Add", [span, "resize/two"], "enough"), length], "count")
+        first_outputs = self._constant("first_outputs", 2 * width * np.arange(self.strips) + 1)
+        left = self._add("Sub", [self._add("Mul", [length, first_outputs], "first_centres"), reach], "left")
+        first = self._add("Div", [left, self._constant("twice_size", 2 * self.size)], "unbounded")
+        last = self._add("Sub", [length, count], "last")
+        return self._add("Min", [self._add("Max", [first, "resize/zero"], "bounded"), last], "first"), count
+
+    def _weights(self, first: str, count: str) -> str:
+        """Add the weights: float32 [strips, inputs, outputs] of columns, which stand on the right of the product.
+
+        Those of rows are [strips, outputs, inputs].
+        """
+        inputs_axis, outputs_axis = (1, 2) if self.name == "columns" else (2, 1)
+        odd = (2 * np.arange(self.size) + 1).reshape(self.strips, -1)
+        outputs = self._constant("outputs", np.expand_dims(odd, inputs_axis))
+        run = self._add("Range", ["resize/zero", count, "resize/one"], "range")
+        run = self._add("Unsqueeze", [run, self._constant("other_axes", [0, outputs_axis])], "run")
+        begin = self._add("Unsqueeze", [first, self._constant("both_axes", [1, 2])], "begin")
+        doubled = self._add("Mul", [self._add("Add", [begin, run], "positions"), "resize/two"], "even")
+        inputs = self._add("Mul", [self._add("Add", [doubled, "resize/one"], "odd"), self._named("size")], "inputs")
+        centres = self._add("Mul", [outputs, self._named("length")], "centres")
+        distance = self._add("Abs", [self._add("Sub", [inputs, centres], "apart")], "distance")
+        inside = self._add("Sub", [self._named("reach"), distance], "inside")
+        numerator = self._add("Max", [inside, "resize/zero"], "numerator")
+        exact = self._add("Cast", [numerator], "numerator_float", to=TensorProto.FLOAT)
+        total = self._add("ReduceSum", [exact, self._constant("summed", [inputs_axis])], "sum", keepdims=1)
+        steps = self._add("Mul", [self._add("Div", [exact, total], "quotient"), "resize/steps"], "in_steps")
+        whole = self._add("Floor", [self._add("Add", [steps, "resize/half_step"], "half_up")], "whole_steps")
+        return self._add("Mul", [whole, "resize/step"], "weights")
+
+    def _split(self, source: str) -> list[str]:
+        """Add what divides a tensor by its first axis, the strips."""
+        parts = [f"{source}/{number}" for number in range(self.strips)]
+        self.graph.node.append(helper.make_node("Split", [source], parts, source + "/split", axis=0))
+        return parts
+
+    def _add(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        return add_node(self.graph, operator, inputs, self._named(output), **attributes)
+
+    def _constant(self, name: str, values: Any) -> str:
+        return add_constant(self.graph, self._named(name), np.array(values, np.int64))
+
+    def _named(self, name: str) -> str:
+        return f"resize/{self.name}/{name}"

@@ -5,7 +5,6 @@ Only the package onnx is needed, so that whoever has a model file can do it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,12 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from xraytransfer.errors import ExportError
+from xraytransfer.export.graph.nodes import add_constant, copied, drop_unused, replace_all
 from xraytransfer.export.graph.opset import lower_opset
 from xraytransfer.export.graph.resizing import (
     GATE_PIXELS,
     PIXELS,
     add_any_input,
-    add_constant,
     add_fixed_input,
     add_fixed_resize,
 )
@@ -45,7 +44,7 @@ def without_resize(model: onnx.ModelProto) -> onnx.ModelProto:
     ExportError
         The graph has Resize nodes that version 0.1 did not write.
     """
-    new = _copy(model)
+    new = copied(model)
     if not any(node.op_type == "Resize" for node in new.graph.node):
         return new
     known = {
@@ -69,7 +68,7 @@ def without_resize(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             pair = (_pair(sizes, source), _pair(known, "map_size"))
             add_fixed_resize(new.graph, source, pair, target, rounded=False)
-    _drop_unused(new.graph)
+    drop_unused(new.graph)
     lower_opset(new)
     return new
 
@@ -99,7 +98,7 @@ def with_fixed_input(model: onnx.ModelProto, resolution: tuple[int, int], *, kin
     add_fixed_input(new.graph, resolution, kind=kind)
     new.graph.node.extend(node for node in nodes if PIXELS not in node.output)
     _plain_constant_channels(new.graph)
-    _drop_unused(new.graph)
+    drop_unused(new.graph)
     lower_opset(new)
     return new
 
@@ -117,7 +116,7 @@ def with_float32_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     ExportError
         The graph computes in int8 or in float16: other weights would not change that.
     """
-    new = _copy(model)
+    new = copied(model)
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in new.graph.node):
         raise ExportError("the model computes in int8: its weights cannot be stored as float32")
     half = {tensor.name: tensor for tensor in new.graph.initializer if tensor.data_type == TensorProto.FLOAT16}
@@ -131,8 +130,7 @@ def with_float32_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         stored.CopyFrom(numpy_helper.from_array(values, node.output[0]))
     if half:
         raise ExportError("the model computes in float16: its weights cannot be stored as float32")
-    del new.graph.node[:]
-    new.graph.node.extend(nodes)
+    replace_all(new.graph.node, nodes)
     return new
 
 
@@ -152,14 +150,7 @@ def _plain_constant_channels(graph: onnx.GraphProto) -> None:
         zero, zeros = add_constant(graph, f"{target}/zero", np.array(0, np.float32)), f"{target}/zeros"
         nodes.append(onnx.helper.make_node("Mul", [shaped[shape], zero], [zeros], zeros))
         nodes.append(onnx.helper.make_node("Add", [zeros, number], [target], target))
-    _replace(graph.node, nodes)
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    new = onnx.ModelProto()
-    new.CopyFrom(model)
-    del new.graph.value_info[:]
-    return new
+    replace_all(graph.node, nodes)
 
 
 def _pair(sizes: dict[str, Any], name: str) -> tuple[int, int]:
@@ -168,22 +159,3 @@ def _pair(sizes: dict[str, Any], name: str) -> tuple[int, int]:
     if len(found) != 2 or not all(found):
         raise ExportError(f"the graph has a Resize node that xraytransfer did not write: the size of {name} is unknown")
     return int(found[0]), int(found[1])
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove nodes and weights that no output depends on."""
-    needed = {output.name for output in graph.output}
-    kept: list[onnx.NodeProto] = []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(node.input)
-    weights = [tensor for tensor in graph.initializer if tensor.name in needed]
-    _replace(graph.node, kept[::-1])
-    _replace(graph.initializer, weights)
-
-
-def _replace(field: Any, values: Iterable[Any]) -> None:
-    copies = list(values)
-    del field[:]
-    field.extend(copies)

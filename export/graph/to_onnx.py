@@ -7,9 +7,9 @@ model's resolution, to logits [n, k] and class activation map [n, k, h', w'].
 
 The graph::
 
-    image -> resize (two matrix products) -> pixels -> members -> Sigmoid -> member_probability
-                                                         |                     `- mean -> calibration -> probability
-                                                         `- maps -> mean -> activation_map
+    image -> resize (matrix products) -> pixels -> members -> Sigmoid -> member_probability
+                                                     |                     `- mean -> calibration -> probability
+                                                     `- maps -> mean -> activation_map
 
 No ``Resize`` node stands in the graph: `xraytransfer.export.graph.resizing` says why and what is there instead.
 
@@ -27,7 +27,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import onnx
@@ -35,14 +35,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from xraytransfer.errors import ExportError
+from xraytransfer.export.graph.nodes import add_constant, add_node
 from xraytransfer.export.graph.opset import lower_opset
-from xraytransfer.export.graph.resizing import (
-    GATE_PIXELS,
-    PIXELS,
-    add_any_input,
-    add_constant,
-    add_fixed_resize,
-)
+from xraytransfer.export.graph.resizing import GATE_PIXELS, PIXELS, add_any_input, add_fixed_resize
 from xraytransfer.export.graph.tracing import OPSET, structure, trace, with_weights
 from xraytransfer.model_file import OUTPUTS
 from xraytransfer.quality_gate import KINDS, QUALITY_GATE_OUTPUTS
@@ -143,7 +138,7 @@ def _add_quality_gate(graph: onnx.GraphProto, gate: QualityGateNetwork, resoluti
     answers = _append_nodes(graph, with_weights(trace(gate, side), gate), QUALITY_GATE_PREFIX, GATE_PIXELS)
     shapes: tuple[list[str | int], ...] = (["batch", len(KINDS)], ["batch"])
     for name, answer, shape in zip(QUALITY_GATE_OUTPUTS, answers, shapes, strict=True):
-        graph.node.append(helper.make_node("Identity", [answer], [name], name))
+        add_node(graph, "Identity", [answer], name)
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
 
@@ -187,11 +182,7 @@ def _back(graph: onnx.GraphProto, members: Sequence[_Outputs]) -> None:
     add_constant(graph, "smallest", np.array(_SMALLEST))
     add_constant(graph, "largest", np.array(1 - _SMALLEST))
     add_constant(graph, "one", np.array(1, np.float32))
-
-    def add(operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        graph.node.append(helper.make_node(operator, list(inputs), [output], output, **attributes))
-        return output
-
+    add = partial(add_node, graph)
     rows = [
         add("Unsqueeze", [member.logits, "member_axis"], f"logits_row{index}") for index, member in enumerate(members)
     ]

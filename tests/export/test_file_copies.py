@@ -128,6 +128,26 @@ def test_a_file_that_answers_otherwise_is_not_sealed(renewed, folder):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["calibration_c", "judge/"])
+def test_another_calibration_or_quality_gate_is_not_sealed(renewed, folder, name):
+    def change(graph):
+        for tensor in graph.initializer:
+            if tensor.name.startswith(name) and tensor.data_type == onnx.TensorProto.FLOAT:
+                values = onnx.numpy_helper.to_array(tensor) + np.float32(0.5)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+
+    path = rewritten(renewed, folder / "other-numbers.onnx", change)
+    with pytest.raises(ExportError, match=r"does not answer as .* does: an output differs by"):
+        seal(path, original=renewed)
+
+
+def test_a_renewed_file_is_only_copied(renewed, folder):
+    said = []
+    again = renewed_copy(renewed, folder / "again.onnx", log=said.append)
+    assert said[0] == f"{renewed}: has today's form already, and is only copied"
+    assert describe(again).graph_sha256 == describe(renewed).graph_sha256
+
+
 def test_seal_needs_the_right_original(renewed, folder):
     path = rewritten(renewed, folder / "whose.onnx")
     with pytest.raises(ExportError, match="name the original with --original"):
@@ -167,7 +187,7 @@ print(result.output, result.exception)
         return subprocess.run([sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, check=True)
 
     assert "pip install 'xraytransfer[onnx]'" in run("onnx").stdout
-    assert "largest difference of a probability" in run("torch", "timm", "matplotlib", "scipy", "onnxscript").stdout
+    assert "largest difference of an output" in run("torch", "timm", "matplotlib", "scipy", "onnxscript").stdout
     assert (tmp_path / "fixed.onnx").is_file()
 
 

@@ -174,7 +174,7 @@ def test_a_run_thinned_to_predictions_is_no_candidate(study):
     thin_run(first, "predictions")
     said = []
     select_members(finished_runs(study), ExportOptions(best=1), said.append)
-    assert said[0] == f"left out: {first.name}: thinned to predictions: no weights are left to export"
+    assert said[0] == f"left out: {first.name}: thinned to predictions: no weights are left to export; train it again"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from xraytransfer.export.checks.metrics_check import verify_metrics
 from xraytransfer.export.cli import calibrate
 from xraytransfer.export.exporter import export_runs
 from xraytransfer.export.options import ExportOptions
-from xraytransfer.export.site_calibration import calibrate_site, read_labels
+from xraytransfer.export.site_calibration import calibrate_site
+from xraytransfer.export.site_films import read_site_films
 from xraytransfer.model_file import describe, read
 from xraytransfer.model_summary import verified
 from xraytransfer.runtime import open_session
@@ -77,7 +78,7 @@ def test_copy_holds_the_sites_numbers(model, table, tmp_path):
 def test_members_answer_as_before_and_probability_is_the_new_curve(model, table, tmp_path):
     out = tmp_path / "site.onnx"
     calibrate_site(model, table, out, method="platt", device="cpu")
-    film = read_labels(table).path[0]
+    film = read_site_films(table).path[0]
     old, new = (xraytransfer.load(path, device="cpu").predict(film) for path in (model, out))
     np.testing.assert_array_equal(old.raw_member_probability, new.raw_member_probability)
     assert old.member_probability[0, 1] != new.member_probability[0, 1]  # members go through the new curve too
@@ -165,4 +166,4 @@ def test_a_model_without_our_calibration_is_refused(toy_model, table, tmp_path):
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "site.csv").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(ExportError, match="is no CSV file in UTF-8"):
-        read_labels(tmp_path / "site.csv")
+        read_site_films(tmp_path / "site.csv")

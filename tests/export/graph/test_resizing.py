@@ -20,6 +20,7 @@ from xraytransfer.resize import resize
 
 SIZES = [(64, 48), (200, 160), (333, 64), (31, 90), (1, 1), (7, 500), (1, 5000), (700, 600), (2500, 2048)]
 RESOLUTION = (64, 48)
+STRIPS = [f"resize/{axis}/{name}" for axis in ("columns", "rows") for name in ("first", "weights")]
 
 
 def session_of(graph, output):
@@ -34,8 +35,10 @@ def session_of(graph, output):
 def any_input():
     graph = helper.make_graph([], "front", [], [])
     add_any_input(graph, RESOLUTION)
-    for name in ("resize/columns/weights", "resize/rows/weights"):
-        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [f"{name}/0", f"{name}/1"]))
+    for name in STRIPS:
+        kind, axes = (TensorProto.FLOAT, 3) if name.endswith("weights") else (TensorProto.INT64, 1)
+        sides = [f"{name}/{axis}" for axis in range(axes)]
+        graph.output.append(helper.make_tensor_value_info(name, kind, sides))
     return session_of(graph, PIXELS)
 
 
@@ -68,16 +71,25 @@ def noise(size):
 @pytest.mark.parametrize("size", SIZES)
 def test_weights_of_the_graph_are_those_of_the_antialiased_resize(any_input, antialiased, size):
     film = noise(size)
-    _, columns, rows = (np.asarray(value) for value in run(any_input, film))
+    first_columns, columns, first_rows, rows = run(any_input, film, STRIPS)
+    columns = whole_matrix(first_columns, columns.transpose(0, 2, 1), size[1]).T
+    rows = whole_matrix(first_rows, rows, size[0])
     np.testing.assert_allclose(columns.T, weights(size[1], RESOLUTION[1]), atol=2**-22)  # a step of Pillow's weights
     np.testing.assert_allclose(rows, weights(size[0], RESOLUTION[0]), atol=2**-22)
     (expected,) = antialiased.run(None, {"x": film[None, None].astype(np.float32)})
     assert np.abs(rows @ film.astype(np.float32) @ columns - expected[0, 0]).max() <= 1e-4 * 255
 
 
-def run(session, film):
-    names = [PIXELS, "resize/columns/weights", "resize/rows/weights"]
-    return session.run(names, {"image": film[None, None]})
+def whole_matrix(first, strips, length):
+    """Return the weights of all positions from those of each strip, whose positions begin at `first`."""
+    whole = np.zeros((*strips.shape[:2], length), np.float32)
+    for matrix, start, strip in zip(whole, first, strips, strict=True):
+        matrix[:, start : start + strip.shape[1]] = strip
+    return whole.reshape(-1, length)
+
+
+def run(session, film, names=(PIXELS,)):
+    return session.run(list(names), {"image": film[None, None]})
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -96,6 +108,16 @@ def test_exact_halves_go_upwards(any_input):
     film = np.tile(np.array([[0, 1], [1, 0]], np.uint8), (64, 48))  # twice the size: each mean is a half
     film[:, :] = np.arange(96) % 2  # 0 1 0 1: weights 1 3 3 1 give 1/2
     np.testing.assert_array_equal(run(any_input, film)[0][0, 0, :, 1:-1], 1)
+
+
+@pytest.mark.parametrize("resolution", [(1, 1), (13, 9), (7, 6), (320, 224)])
+@pytest.mark.parametrize("size", [(1, 1), (2, 300), (1023, 17), (640, 481)])
+def test_strips_cover_every_weight_at_every_resolution(resolution, size):
+    graph = helper.make_graph([], "front", [], [])
+    add_any_input(graph, resolution)
+    film = noise(size)
+    (found,) = run(session_of(graph, PIXELS), film)
+    assert np.abs(found[0, 0] - resize(film, resolution).astype(float)).max() <= 1
 
 
 @pytest.mark.parametrize(("size", "target"), [((64, 48), (32, 32)), ((4, 4), (9, 7)), ((5, 5), (5, 5))])
