@@ -156,8 +156,11 @@ def _boost(scores: Scores) -> Finding:
         return Finding("", OPEN, "no network was trained both ways")
     interval, why = _over_networks([one for one, _ in both], [two for _, two in both])
     found = _side(scores, interval, why)
+    if found.verdict == OPEN:
+        alone = _mean_difference([one for one, _ in both], [two for _, two in both])
+        return Finding(found.here, OPEN, f"{found.why}; for these networks alone {_difference(alone)}")
     size = "holds .016" if interval.lower <= 0.016 <= interval.upper else "does not hold .016"
-    return Finding(found.here, found.verdict, f"{found.why}; the interval {size}") if found.verdict != OPEN else found
+    return Finding(found.here, found.verdict, f"{found.why}; the interval {size}")
 
 
 def _boost_by_size(scores: Scores) -> Finding:
