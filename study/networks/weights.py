@@ -15,7 +15,7 @@ import safetensors
 import safetensors.torch
 import timm
 import torch
-from huggingface_hub.errors import EntryNotFoundError, HTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
 from xraytransfer.errors import StudyError
 from xraytransfer.study.networks.architectures import ARCHITECTURES, Architecture
@@ -103,67 +103,68 @@ def hub_weights(architecture: Architecture) -> dict[str, torch.Tensor]:
 def check_hub_weights(rows: Sequence[Architecture]) -> None:
     """Check that each row's weights are in the local cache or on timm's hub; load and download nothing.
 
-    The hub is asked about the rows that the cache lacks. If it cannot be reached once, it is not asked again.
+    The hub is asked about the rows that the cache lacks. If it does not answer once, it is not asked again.
 
     Raises
     ------
     StudyError
-        Naming all rows that timm has no weights for, that the hub lacks, or that neither can be reached nor are cached.
+        Naming all rows that timm or the hub has no weights for, or all that are not cached while the hub is silent.
     """
-    absent, unreachable = [], []
+    absent: list[str] = []
+    unknown: list[str] = []
+    reason = ""
     for row in rows:
-        found = _on_hub(row, ask=not unreachable)
-        if found is False:
-            absent.append(row.name)
-        elif found is None:
-            unreachable.append(row.name)
+        files = _hub_files(row)
+        if any(_in_cache(file) for file in files):
+            continue
+        if reason:
+            unknown.append(row.name)
+            continue
+        try:
+            if not any(_on_hub(file) for file in files):
+                absent.append(row.name)
+        except Exception as error:  # noqa: BLE001 - the hub's client raises what its HTTP library does, and that changes
+            reason = type(error).__name__
+            unknown.append(row.name)
     cure = "give a folder of safetensors files with --weights-dir, or take --initialisation random"
     if absent:
         raise StudyError(f"timm's hub has no weights for {', '.join(absent)}; {cure}")
-    if unreachable:
+    if unknown:
         raise StudyError(
-            f"the weights of {', '.join(unreachable)} are not in the local cache of timm's hub, and the hub cannot be "
-            f"reached; go online once, {cure}"
+            f"the weights of {', '.join(unknown)} are not in the local cache of timm's hub, and the hub cannot be "
+            f"reached ({reason}); go online once, {cure}"
         )
 
 
-def _on_hub(row: Architecture, *, ask: bool) -> bool | None:
-    """Return whether the cache or the hub has the weights; None if the hub cannot be reached or is not to be asked."""
+HubFile = tuple[str, str, str | None]
+"""Repository, name and revision of a file on the hub."""
+
+
+def _hub_files(row: Architecture) -> list[HubFile]:
+    """Return the files of which timm takes the first that there is; none if timm has no such weights."""
     try:
         source = timm.get_pretrained_cfg(row.timm, allow_unregistered=False)
     except RuntimeError:
-        return False
-    if source is None or not source.has_weights:
-        return False
-    if not source.hf_hub_id:  # a file or an address, which timm reads without the hub
-        return True
+        return []
+    if source is None or not source.hf_hub_id:
+        return []
     repository, _, revision = source.hf_hub_id.partition("@")
     names = (source.hf_hub_filename,) if source.hf_hub_filename else HUB_FILES
-    if any(_in_cache(repository, name, revision or None) for name in names):
-        return True
-    return _asked(repository, names, revision or None) if ask else None
+    return [(repository, name, revision or None) for name in names]
 
 
-def _in_cache(repository: str, name: str, revision: str | None) -> bool:
+def _in_cache(file: HubFile) -> bool:
     """Return whether the local cache of the hub holds a file."""
+    repository, name, revision = file
+    return isinstance(huggingface_hub.try_to_load_from_cache(repository, name, revision=revision), str)
+
+
+def _on_hub(file: HubFile) -> bool:
+    """Ask the hub whether it has a file."""
+    repository, name, revision = file
+    address = huggingface_hub.hf_hub_url(repository, name, revision=revision)
     try:
-        huggingface_hub.hf_hub_download(repository, name, revision=revision, local_files_only=True)
-    except LocalEntryNotFoundError:
+        huggingface_hub.get_hf_file_metadata(address, timeout=HUB_SECONDS)
+    except (EntryNotFoundError, RepositoryNotFoundError):
         return False
     return True
-
-
-def _asked(repository: str, names: Sequence[str], revision: str | None) -> bool | None:
-    """Ask the hub whether it has one of the files; None if it does not answer."""
-    for name in names:
-        address = huggingface_hub.hf_hub_url(repository, name, revision=revision)
-        try:
-            huggingface_hub.get_hf_file_metadata(address, timeout=HUB_SECONDS)
-        except EntryNotFoundError:
-            continue
-        except RepositoryNotFoundError:
-            return False
-        except (HTTPError, OSError):  # HTTPError is the base of all errors of the hub's HTTP library
-            return None
-        return True
-    return False
