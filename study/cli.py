@@ -288,7 +288,7 @@ def report(results: Path, out: Path | None, **options: Any) -> None:
     "--results", type=click.Path(file_okay=False, path_type=Path), default=Path("xraytransfer-demo"), show_default=True,
     help="Folder of everything that the demo makes.",
 )  # fmt: skip
-@click.option("--patients", type=click.IntRange(40), default=400, show_default=True, help="Phantom patients drawn.")
+@click.option("--patients", type=click.IntRange(40), default=500, show_default=True, help="Phantom patients drawn.")
 @click.option("--slots", type=click.IntRange(1), help="Runs side by side. [default: one per core]")
 def demo(results: Path, patients: int, slots: int | None) -> None:
     """Run a whole small study on drawn phantoms.
