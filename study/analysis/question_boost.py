@@ -11,7 +11,7 @@ import numpy as np
 
 from xraytransfer.study.analysis.cells import Cell, Scores
 from xraytransfer.study.analysis.published import read_published
-from xraytransfer.study.analysis.relations import correlations, pairs, relation_sentence
+from xraytransfer.study.analysis.relations import correlations, pairs, patient_replicates, relation_sentence
 from xraytransfer.study.analysis.table import (
     Column,
     QuestionAnswer,
@@ -59,7 +59,7 @@ def answer_boost(scores: Scores) -> QuestionAnswer:
     others = mean_over_families(
         [d.value for d in differences],
         [one.family for one, _ in both],
-        np.array([one.macro_replicates - two.macro_replicates for one, two in both]).T,
+        patient_replicates([one for one, _ in both]) - patient_replicates([two for _, two in both]),
     )
     verdicts = (
         _mean_verdict(rows, mean),

@@ -25,6 +25,7 @@ from xraytransfer.study.analysis.question_accuracy import accuracy_name, answer_
 from xraytransfer.study.analysis.question_boost import answer_boost, boost_by_observation
 from xraytransfer.study.analysis.question_size import answer_size
 from xraytransfer.study.analysis.question_truncation import answer_truncation
+from xraytransfer.study.analysis.short_answers import short_answers
 from xraytransfer.study.analysis.smallest import answer_smallest
 from xraytransfer.study.analysis.subgroups import (
     observation_table,
@@ -195,8 +196,8 @@ METHODS = (
 
 
 def _summary(scores: Scores, answers: Sequence[QuestionAnswer], margin: float) -> list[ReportSection]:
-    """Return the answer on one page: the claims, then the first sentences on each question."""
-    answered = [f"**{answer.question}** {' '.join(answer.verdicts[: SHORT.get(answer.slug, 1)])}" for answer in answers]
+    """Return the answer on one page: the claims, then each question in short."""
+    answered = short_answers(scores, answers, margin)
     short = ReportSection("summary", "In short", [*answered, *(DEMO if is_demo(scores) else ())])
     if is_synthetic(scores):
         return [short]
@@ -206,10 +207,6 @@ def _summary(scores: Scores, answers: Sequence[QuestionAnswer], margin: float) -
         ReportSection("claims", "The paper's claims, and these runs", summary_sentences(claims), tables=tables),
         short,
     ]
-
-
-SHORT = {"accuracy": 2, "boost": 2, "size": 4, "truncation": 2}
-"""How many sentences of each answer stand in the summary."""
 
 
 def _smallest(
