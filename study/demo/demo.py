@@ -35,10 +35,10 @@ __all__ = ["ARCHITECTURES", "run_demo"]
 ARCHITECTURES = tuple(
     Architecture(name, timm, family, body, group="demo", source="accuracy on drawn shapes, not on ImageNet")
     for name, timm, family, body in (
-        ("toy_resnet", "test_resnet", "Toy ResNet", "resnet"),
-        ("toy_efficientnet", "test_efficientnet", "Toy EfficientNet", "efficientnet"),
+        ("toy_resnet", "test_resnet", "ResNet", "resnet"),
+        ("resnet10t", "resnet10t", "ResNet", "resnet"),
+        ("toy_efficientnet", "test_efficientnet", "EfficientNet", "efficientnet"),
         ("mobilenetv3_small_050", "mobilenetv3_small_050", "MobileNetV3", "mobilenetv3"),
-        ("mobilenetv3_small_075", "mobilenetv3_small_075", "MobileNetV3", "mobilenetv3"),
         ("mobilenetv4_small_035", "mobilenetv4_conv_small_035", "MobileNetV4", "mobilenetv3"),
         ("mobilenetv4_small_050", "mobilenetv4_conv_small_050", "MobileNetV4", "mobilenetv3"),
     )
