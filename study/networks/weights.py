@@ -115,7 +115,7 @@ def check_hub_weights(rows: Sequence[Architecture]) -> None:
     reason = ""
     for row in rows:
         files = _hub_files(row)
-        if any(_in_cache(file) for file in files):
+        if files is None or any(_in_cache(file) for file in files):
             continue
         if reason:
             unknown.append(row.name)
@@ -140,14 +140,16 @@ HubFile = tuple[str, str, str | None]
 """Repository, name and revision of a file on the hub."""
 
 
-def _hub_files(row: Architecture) -> list[HubFile]:
-    """Return the files of which timm takes the first that there is; none if timm has no such weights."""
+def _hub_files(row: Architecture) -> list[HubFile] | None:
+    """Return the files of which timm takes the first; empty if it has no such weights, None if it reads others."""
     try:
         source = timm.get_pretrained_cfg(row.timm, allow_unregistered=False)
     except RuntimeError:
         return []
-    if source is None or not source.hf_hub_id:
+    if source is None or not source.has_weights:
         return []
+    if not source.hf_hub_id:  # timm loads these from another address, or from a file
+        return None
     repository, _, revision = source.hf_hub_id.partition("@")
     names = (source.hf_hub_filename,) if source.hf_hub_filename else HUB_FILES
     return [(repository, name, revision or None) for name in names]

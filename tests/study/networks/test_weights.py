@@ -171,6 +171,13 @@ def test_all_that_the_hub_lacks_is_named(hub: Hub):
         check_hub_weights([ROW, OTHER, unknown])
 
 
+def test_weights_that_timm_has_elsewhere_are_not_looked_for(hub: Hub, monkeypatch: pytest.MonkeyPatch):
+    elsewhere = replace(timm.get_pretrained_cfg(ROW.timm), hf_hub_id=None, url="https://example.org/weights.pth")
+    monkeypatch.setattr(weights_module.timm, "get_pretrained_cfg", lambda name, **options: elsewhere)
+    check_hub_weights([ROW])
+    assert not hub.asked
+
+
 def test_a_hub_that_cannot_be_reached_is_asked_once(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     hub.files = FILES
     snapshot = tmp_path / "hub" / "models--timm--test_resnet.r160_in1k"
