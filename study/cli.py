@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from xraytransfer.clusters.demand import CLUSTER_OPTIONS, Demand, Place, cluster_options, read_place
+from xraytransfer.clusters.demand import CLUSTER_OPTIONS, cluster_options, read_place
 from xraytransfer.errors import BusyError, StudyError
 from xraytransfer.study.finished_runs.cli import relabel, test, thin
 from xraytransfer.study.quality_gate.cli import judge, quality_gate
@@ -160,7 +160,8 @@ def run(
     Interrupt and repeat it as you like; several of these commands may share a results folder. If a run fails, its
     folder holds the reason, the others go on, and the exit code is 1. After SIGTERM or SIGUSR1 it is 75.
     """
-    from xraytransfer.study.runs.grid_runs import place_runs
+    from xraytransfer.study.runs.cluster_runs import slurm_script, train_on_cluster
+    from xraytransfer.study.runs.grid_runs import grid_runs, place_runs
     from xraytransfer.study.runs.scheduler import local_slots, run_all, start_here
     from xraytransfer.study.training.interrupts import Preempted
 
@@ -170,37 +171,18 @@ def run(
         place = read_place(**places)
     place.check()
     if place.on == "slurm" and place.print_script:
-        click.echo(_script(grid, place.demand, device, local_cache), nl=False)
+        names = [run.name for run in grid_runs(grid)]
+        click.echo(slurm_script(names, grid.results, place.demand, device=device, cache=local_cache), nl=False)
         return 0
     folders = place_runs(grid, workers=workers or cpu_limit(), progress=_show_progress, warn=_warn)
     if place.on is not None:
-        return _on_cluster(folders, grid, place, device, local_cache)
+        return 1 if train_on_cluster(folders, grid.results, place, device, local_cache, log=click.echo) else 0
     try:
         free = local_slots(device, slots, threads, memory_gb=place.demand.memory_gb)
         failed = run_all(folders, free, click.echo, partial(start_here, cache=local_cache), retries=retries)
     except Preempted:
         return _requeue()
     return 1 if failed else 0
-
-
-def _script(grid: Grid, demand: Demand, device: str, cache: Path | None) -> str:
-    from xraytransfer.study.runs.cluster_runs import slurm_script
-    from xraytransfer.study.runs.grid_runs import grid_runs
-
-    return slurm_script([run.name for run in grid_runs(grid)], grid.results, demand, device=device, cache=cache)
-
-
-def _on_cluster(folders: list[Path], grid: Grid, place: Place, device: str, cache: Path | None) -> int:
-    """Submit a job to Slurm, or train as Ray tasks; return the exit code."""
-    from xraytransfer.clusters.slurm import submit
-    from xraytransfer.study.runs.cluster_runs import RunTask, train_on_ray
-
-    if place.on == "slurm":
-        job = submit(_script(grid, place.demand, device, cache))
-        click.echo(f"job {job}: one task for each of {len(folders)} runs; see: study status --results {grid.results}")
-        return 0
-    tasks = [RunTask(folder.resolve(), device, place.demand.cpus, cache) for folder in folders]
-    return 1 if train_on_ray(tasks, place.demand, click.echo) else 0
 
 
 def _requeue() -> int:
@@ -303,7 +285,7 @@ def report(results: Path, out: Path | None, **options: Any) -> None:
     "--results", type=click.Path(file_okay=False, path_type=Path), default=Path("xraytransfer-demo"), show_default=True,
     help="Folder of everything that the demo makes.",
 )  # fmt: skip
-@click.option("--patients", type=click.IntRange(40), default=320, show_default=True, help="Phantom patients drawn.")
+@click.option("--patients", type=click.IntRange(40), default=500, show_default=True, help="Phantom patients drawn.")
 @click.option("--slots", type=click.IntRange(1), help="Runs side by side. [default: one per core]")
 def demo(results: Path, patients: int, slots: int | None) -> None:
     """Run a whole small study on drawn phantoms.

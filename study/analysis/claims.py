@@ -21,6 +21,7 @@ from xraytransfer.study.analysis.question_truncation import MARGIN, largest_cuts
 from xraytransfer.study.analysis.relations import correlations, pairs, patient_replicates
 from xraytransfer.study.analysis.table import Column, Row, Table, interval_text, number_text, p_sentence
 from xraytransfer.study.stats.bootstrap import Interval, paired_interval
+from xraytransfer.study.stats.family_or_size import FamilyOrSize
 from xraytransfer.study.stats.slope import mean_over_families
 
 __all__ = ["claims_table", "summary_sentences"]
@@ -139,6 +140,7 @@ def _chance_unknown(scores: Scores, why: str) -> bool:
     return scores.seed_sd[1] < 1 and not why.endswith("families")
 
 
+ONE_NETWORK = "1 network only, and the claim is one on average"
 ONE_SEED = "one seed each: the interval lacks the chance of training"
 
 
@@ -155,9 +157,14 @@ def _boost(scores: Scores) -> Finding:
     if not both:
         return Finding("", OPEN, "no network was trained both ways")
     interval, why = _over_networks([one for one, _ in both], [two for _, two in both])
+    if len(both) == 1:
+        return Finding(_difference(interval), OPEN, ONE_NETWORK)
     found = _side(scores, interval, why)
+    if found.verdict == OPEN:
+        alone = _mean_difference([one for one, _ in both], [two for _, two in both])
+        return Finding(found.here, OPEN, f"{found.why}; for these networks alone {_difference(alone)}")
     size = "holds .016" if interval.lower <= 0.016 <= interval.upper else "does not hold .016"
-    return Finding(found.here, found.verdict, f"{found.why}; the interval {size}") if found.verdict != OPEN else found
+    return Finding(found.here, found.verdict, f"{found.why}; the interval {size}")
 
 
 def _boost_by_size(scores: Scores) -> Finding:
@@ -183,10 +190,20 @@ def _family(scores: Scores, initialisation: str) -> Finding:
         here = "neither beyond chance"
     verdict = {"family": AGREES, "size": DISAGREES, "undecided": OPEN}[one.verdict]
     why = f"{split.families} families"
-    if verdict == OPEN:
-        alone = split.lower > 0.5 and one.adjusted_lower <= 0.5
-        why += ": a slope on size could explain as much" if alone else ": the interval is too wide"
-    return Finding(here, verdict, why)
+    return Finding(here, verdict, f"{why}: {_undecided(one)}" if verdict == OPEN else why)
+
+
+def _undecided(one: FamilyOrSize) -> str:
+    """Return why it is undecided whether family or size matters more."""
+    split = one.split
+    if math.isnan(split.share):
+        return "neither explains more than chance"
+    if split.lower <= 0.5 <= split.upper:
+        return "the interval is too wide"
+    if split.lower > 0.5 >= one.adjusted_lower:
+        return "a slope on size could explain as much"
+    p = max(split.p, one.adjusted_p) if split.lower > 0.5 else split.p_size
+    return f"chance could explain as much, {p_sentence(p)} before correction"
 
 
 def _mobilenet(scores: Scores) -> Finding:
@@ -232,6 +249,8 @@ def _cuts(scores: Scores, least: int, most: int, margin: float) -> Finding:
     if not chosen:
         return Finding("", OPEN, "no such cut was trained")
     interval, why = _over_networks([cut for cut, _ in chosen], [whole for _, whole in chosen])
+    if len({cut.architecture for cut, _ in chosen}) == 1:
+        return Finding(_difference(interval), OPEN, ONE_NETWORK)
     if _chance_unknown(scores, why):
         return Finding(_difference(interval), OPEN, f"{why}; {ONE_SEED}")
     if least > 1:

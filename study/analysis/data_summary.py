@@ -12,7 +12,7 @@ from xraytransfer.study.analysis.table import Column, Row, Table, number_text, p
 from xraytransfer.study.data.missing_films import left_out_line
 from xraytransfer.study.phantoms.dataset import FOLDER
 
-__all__ = ["data_section_tables", "headline", "is_synthetic", "limits", "settings_table"]
+__all__ = ["data_section_tables", "headline", "is_demo", "is_synthetic", "limits", "settings_table"]
 
 DATA_NAMES = {"nih": "NIH ChestX-ray14", "chexpert": "CheXpert"}
 
@@ -20,6 +20,11 @@ DATA_NAMES = {"nih": "NIH ChestX-ray14", "chexpert": "CheXpert"}
 def is_synthetic(scores: Scores) -> bool:
     """Return whether the films are phantoms."""
     return Path(str(scores.results.config("data", "folder") or "")).name == FOLDER
+
+
+def is_demo(scores: Scores) -> bool:
+    """Return whether the networks are the demo's, which were pretrained on drawn shapes."""
+    return all(cell.row.get("group") == "demo" for cell in scores.cells)
 
 
 def headline(scores: Scores) -> tuple[str, str]:

@@ -7,6 +7,7 @@ pretraining, from `relations`. Truncated networks do not take part.
 from __future__ import annotations
 
 from xraytransfer.study.analysis.cells import INITIALISATIONS, Scores
+from xraytransfer.study.analysis.data_summary import is_demo
 from xraytransfer.study.analysis.published import read_published
 from xraytransfer.study.analysis.relations import correlations, relation_row, relation_sentence
 from xraytransfer.study.analysis.table import Column, QuestionAnswer, Row, Table, interval_row
@@ -18,8 +19,7 @@ QUESTION = "Do better ImageNet models read chest films better?"
 
 def accuracy_name(scores: Scores) -> str:
     """Return what the column of accuracies holds: ImageNet's, or in the demo the accuracy on drawn shapes."""
-    demo = all(cell.row.get("group") == "demo" for cell in scores.cells)
-    return "accuracy on drawn shapes" if demo else "ImageNet top-1 accuracy"
+    return "accuracy on drawn shapes" if is_demo(scores) else "ImageNet top-1 accuracy"
 
 
 def answer_accuracy(scores: Scores) -> QuestionAnswer:

@@ -11,7 +11,7 @@ import numpy as np
 
 from xraytransfer.study.analysis.cells import Cell, Scores
 from xraytransfer.study.analysis.published import read_published
-from xraytransfer.study.analysis.relations import correlations, pairs, relation_sentence
+from xraytransfer.study.analysis.relations import correlations, pairs, patient_replicates, relation_sentence
 from xraytransfer.study.analysis.table import (
     Column,
     QuestionAnswer,
@@ -28,7 +28,7 @@ from xraytransfer.study.stats.bootstrap import Interval, paired_interval
 from xraytransfer.study.stats.delong import delong_test
 from xraytransfer.study.stats.slope import mean_over_families
 
-__all__ = ["QUESTION", "answer_boost"]
+__all__ = ["QUESTION", "answer_boost", "boost_by_observation"]
 
 QUESTION = "What does ImageNet pretraining add?"
 
@@ -39,7 +39,7 @@ Pair = tuple[Cell, Cell]
 def answer_boost(scores: Scores) -> QuestionAnswer:
     """Return what the runs say about question 2.
 
-    The tables are ``boost`` (one row per architecture, and their mean), ``boost_by_observation`` and ``delong``.
+    The table is ``boost``: one row per architecture, and their mean.
     """
     both = pairs(scores)
     if not both:
@@ -59,7 +59,7 @@ def answer_boost(scores: Scores) -> QuestionAnswer:
     others = mean_over_families(
         [d.value for d in differences],
         [one.family for one, _ in both],
-        np.array([one.macro_replicates - two.macro_replicates for one, two in both]).T,
+        patient_replicates([one for one, _ in both]) - patient_replicates([two for _, two in both]),
     )
     verdicts = (
         _mean_verdict(rows, mean),
@@ -72,12 +72,13 @@ def answer_boost(scores: Scores) -> QuestionAnswer:
         + ".",
     )
     rows.append({"architecture": "mean", "family": "", **difference_row(mean)})
-    return QuestionAnswer(
-        "boost",
-        QUESTION,
-        verdicts,
-        (_table(rows, len(scores.weights)), _by_observation(scores, both), _delong(scores, both)),
-    )
+    return QuestionAnswer("boost", QUESTION, verdicts, (_table(rows, len(scores.weights)),))
+
+
+def boost_by_observation(scores: Scores) -> list[Table]:
+    """Return the boost by observation: its mean, and DeLong's test of each architecture; empty without a pair."""
+    both = pairs(scores)
+    return [_by_observation(scores, both), _delong(scores, both)] if both else []
 
 
 def _row(pair: Pair, difference: Interval) -> Row:

@@ -171,8 +171,8 @@ def _sentence(one: FamilyOrSize) -> str:
             ""
             if math.isnan(one.adjusted_p)
             else (
-                f"; with the slope on size taken off, at worst from {100 * one.adjusted_lower:.0f} %, "
-                f"{p_sentence(one.adjusted_p)}"
+                f"; with any slope on size that the interval allows taken off, the share may be as low as "
+                f"{100 * one.adjusted_lower:.0f} %, {p_sentence(one.adjusted_p)}"
             )
         )
         return f"undecided with {split.families} families: {share}; {parts}; {p_sentence(split.p)}{off}."

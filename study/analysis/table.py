@@ -48,8 +48,8 @@ class Column:
     key : str
         The key of its value in a row; of an interval, the prefix that `interval_row` took.
     kind : str or callable
-        ``words`` (aligned to the left), ``text`` or whole numbers, ``number``, ``interval`` as ``value (lower to
-        upper)``, ``p``, or a function from a row to text.
+        ``words`` (aligned to the left), ``name`` (an identifier as readers see it), ``text`` or whole numbers,
+        ``number``, ``interval`` as ``value (lower to upper)``, ``p``, or a function from a row to text.
     digits : int
         Digits of numbers after the point.
     signed : bool
@@ -60,7 +60,7 @@ class Column:
 
     title: str
     key: str
-    kind: Literal["words", "text", "number", "interval", "p"] | Callable[[Row], str] = "text"
+    kind: Literal["words", "name", "text", "number", "interval", "p"] | Callable[[Row], str] = "text"
     digits: int = 3
     signed: bool = False
     times: float = 1.0
@@ -68,7 +68,7 @@ class Column:
     @property
     def right(self) -> bool:
         """Whether the cells are aligned to the right, as numbers are."""
-        return self.kind != "words"
+        return self.kind not in ("words", "name")
 
     def show(self, row: Row) -> str:
         """Return the text of a row's cell."""
@@ -82,7 +82,9 @@ class Column:
         if self.kind == "interval":
             value, lower, upper = (self._number(row.get(self.key + part)) for part in ("value", "lower", "upper"))
             return value if ABSENT in (value, lower) else f"{value} ({lower} to {upper})"
-        return ABSENT if value is None or value == "" else str(value)
+        if value is None or value == "":
+            return ABSENT
+        return printed(str(value)) if self.kind == "name" else str(value)
 
     def _number(self, value: object) -> str:
         scaled = value * self.times if isinstance(value, int | float) else None
@@ -95,7 +97,7 @@ COLUMNS = {
     "initialisation": Column("Weights", "initialisation", "words"),
     "truncation": Column("Removed", "truncation"),
     "seeds": Column("Seeds", "seeds"),
-    "observation": Column("Observation", "observation", "words"),
+    "observation": Column("Observation", "observation", "name"),
     "parameters": Column("Parameters, M", "parameters", "number", 2, times=1e-6),
     "p": Column("p", "p", "p"),
     "p_holm": Column("p, Holm", "p_holm", "p"),

@@ -5,38 +5,42 @@ JPEG decoder two or three thousand (benchmarks/train_throughput.py). Films pass 
 and `resize` as in prediction.
 
 The name of the folder contains what determines its content: data set, resolution, intensity recipe, placement and a
-checksum of the list of images. The folder holds ``pixels.u8`` (images, rows, columns), ``state.u8`` (0 to do, 1 done,
-2 refused), ``checksum.u32`` (CRC-32 of each picture), ``images.txt``, ``index.json`` and ``refused.csv``; of cropped
-films also ``extent.i32`` (see `placement`).
+checksum of the list of images. `cache_files` says what the folder holds.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import multiprocessing
-import os
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import RadiographError, StudyError
-from xraytransfer.files import read_json, write_json, write_with
+from xraytransfer.files import write_json, write_with
 from xraytransfer.folder_lock import FolderLock
 from xraytransfer.radiograph import read_radiograph
+from xraytransfer.study.data.cache_files import (
+    DONE,
+    FORMAT,
+    PENDING,
+    REFUSED,
+    CacheMaps,
+    Recipe,
+    cache_key,
+    film_checksum,
+    map_files,
+    read_index,
+)
 from xraytransfer.study.data.film_table import FilmTable
-from xraytransfer.study.data.placement import CroppedFilms, FilmPixels, place_film, stored_shape
+from xraytransfer.study.data.placement import CroppedFilms, FilmPixels, place_film
 
 __all__ = ["FilmCache", "build_cache", "cache_bytes", "cache_folder", "cached_films", "open_cache"]
 
-FORMAT = 1
-PENDING, DONE, REFUSED = 0, 1, 2
 VERIFY_BYTES = 4 << 30
 """Caches up to this size are checked whole on opening; of larger ones, a sample of this size is checked."""
 CHUNK = 128
@@ -70,58 +74,17 @@ class FilmCache:
     refused: dict[str, str]
 
 
-class _Recipe(NamedTuple):
-    """What becomes of each film."""
-
-    resolution: tuple[int, int]
-    intensity: str
-    placement: str
-
-    @property
-    def words(self) -> list[str]:
-        """The recipe as names of folders have it; stretching is not named, because older caches do not."""
-        placed = [] if self.placement == "stretch" else [self.placement]
-        return [f"{self.resolution[0]}x{self.resolution[1]}", self.intensity, *placed]
-
-    @property
-    def files(self) -> dict[str, int]:
-        """Bytes a film in each file of numbers."""
-        rows, columns = stored_shape(self.resolution, self.placement)
-        sizes = {"pixels.u8": rows * columns, "state.u8": 1, "checksum.u32": 4}
-        return sizes if self.placement == "stretch" else {**sizes, "extent.i32": 4}
-
-
-class _Maps(NamedTuple):
-    """The files of numbers, mapped into memory; without a file, no film has an extent."""
-
-    pixels: NDArray[np.uint8]
-    state: NDArray[np.uint8]
-    checksum: NDArray[np.uint32]
-    extent: NDArray[np.int32]
-
-    def flush(self) -> None:
-        """Write what has changed."""
-        for array in self:
-            if isinstance(array, np.memmap):
-                array.flush()
-
-
-def _key(table: FilmTable, recipe: _Recipe) -> str:
-    text = "\n".join([str(FORMAT), table.name, *recipe.words, *table.image])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def cache_folder(
     root: Path, table: FilmTable, resolution: tuple[int, int], intensity: str, placement: str = "stretch"
 ) -> Path:
     """Return the folder below `root` of a table's cache, whether it exists or not."""
-    recipe = _Recipe(resolution, intensity, placement)
-    return root / "-".join([table.name, *recipe.words, _key(table, recipe)[:12]])
+    recipe = Recipe(resolution, intensity, placement)
+    return root / "-".join([table.name, *recipe.words, cache_key(table, recipe)[:12]])
 
 
 def cache_bytes(films: int, resolution: tuple[int, int], placement: str = "stretch") -> int:
     """Return the size of a cache in bytes; of cropped films the greatest, because files may have holes."""
-    return films * sum(_Recipe(resolution, "voi", placement).files.values())
+    return films * sum(Recipe(resolution, "voi", placement).files.values())
 
 
 def cached_films(folder: Path, films: int) -> NDArray[np.bool_]:
@@ -175,7 +138,7 @@ def build_cache(
     A build that was killed continues at the next call. A film that is refused is listed in ``refused.csv`` and
     tried again at the next call. A picture whose checksum is wrong is read again.
     """
-    recipe = _Recipe(resolution, intensity, placement)
+    recipe = Recipe(resolution, intensity, placement)
     folder = cache_folder(root, table, *recipe)
     try:
         with FolderLock(folder, wait=True):
@@ -188,11 +151,11 @@ def build_cache(
     return open_cache(folder, verify=False)
 
 
-def _prepare(folder: Path, table: FilmTable, recipe: _Recipe) -> None:
+def _prepare(folder: Path, table: FilmTable, recipe: Recipe) -> None:
     index = folder / "index.json"
-    key = _key(table, recipe)
+    key = cache_key(table, recipe)
     if index.is_file():
-        if _read_index(index).get("key") != key:
+        if read_index(index).get("key") != key:
             raise StudyError(f"{folder}: holds another list of films; delete it")
         return
     for name, size in recipe.files.items():
@@ -203,40 +166,8 @@ def _prepare(folder: Path, table: FilmTable, recipe: _Recipe) -> None:
     write_json(index, {"format": FORMAT, "key": key, **content})
 
 
-def _read_index(path: Path) -> dict[str, Any]:
-    try:
-        index = read_json(path)
-    except StudyError as error:
-        raise StudyError(f"{error}; delete the folder {path.parent}, it is rebuilt") from error
-    if not isinstance(index, dict):
-        raise StudyError(f"{path}: holds no JSON object; delete the folder {path.parent}, it is rebuilt")
-    return index
-
-
-def _maps(folder: Path, films: int, recipe: _Recipe, mode: Literal["r", "r+"]) -> _Maps:
-    """Map the files of numbers; `StudyError` if one is damaged."""
-    shape = (films, *stored_shape(recipe.resolution, recipe.placement))
-    try:
-        pixels = np.memmap(folder / "pixels.u8", np.uint8, mode, shape=shape)
-        state = np.memmap(folder / "state.u8", np.uint8, mode, shape=(films,))
-        checksum = np.memmap(folder / "checksum.u32", np.uint32, mode, shape=(films,))
-        extent: NDArray[np.int32] = np.zeros(films, np.int32)
-        if "extent.i32" in recipe.files:
-            extent = np.memmap(folder / "extent.i32", np.int32, mode, shape=(films,))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{folder}: the cache is damaged ({error}); delete the folder, it is rebuilt") from error
-    for name, size in recipe.files.items():
-        if (folder / name).stat().st_size != films * size:
-            raise StudyError(f"{folder / name}: wrong size; delete the folder, it is rebuilt")
-    return _Maps(pixels, state, checksum, extent)
-
-
-def _checksum(picture: NDArray[np.uint8], extent: int) -> int:
-    return zlib.crc32(np.ascontiguousarray(picture).data, extent & 0xFFFFFFFF)
-
-
-def _wrong(maps: _Maps, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    bad = [row for row in rows if _checksum(maps.pixels[row], int(maps.extent[row])) != maps.checksum[row]]
+def _wrong(maps: CacheMaps, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    bad = [row for row in rows if film_checksum(maps.pixels[row], int(maps.extent[row])) != maps.checksum[row]]
     return np.array(bad, dtype=np.intp)
 
 
@@ -248,9 +179,9 @@ def _sample(state: NDArray[np.uint8], picture_bytes: int) -> NDArray[np.intp]:
     return rows
 
 
-def _repair(folder: Path, films: int, recipe: _Recipe) -> int:
+def _repair(folder: Path, films: int, recipe: Recipe) -> int:
     """Mark damaged pictures as to be read again; return how many there are."""
-    maps = _maps(folder, films, recipe, "r+")
+    maps = map_files(folder, films, recipe, "r+")
     bad = _wrong(maps, _sample(maps.state, recipe.files["pixels.u8"]))
     if len(bad):
         # one damaged picture means that others may be damaged, so all are checked
@@ -263,11 +194,11 @@ def _repair(folder: Path, films: int, recipe: _Recipe) -> int:
 def _fill(
     folder: Path,
     table: FilmTable,
-    recipe: _Recipe,
+    recipe: Recipe,
     workers: int,
     progress: Progress | None,
 ) -> None:
-    maps = _maps(folder, len(table), recipe, "r+")
+    maps = map_files(folder, len(table), recipe, "r+")
     state, checksum = maps.state, maps.checksum
     todo = np.flatnonzero(state != DONE)
     finished = len(table) - len(todo)
@@ -291,7 +222,7 @@ def _write_refused(path: Path, refused: list[tuple[str, str, str]]) -> None:
         csv.writer(file).writerows([("image", "reason", "message"), *refused])
 
 
-Task = tuple[Path, int, _Recipe, NDArray[np.intp], list[Path]]
+Task = tuple[Path, int, Recipe, NDArray[np.intp], list[Path]]
 """Folder, films of the whole cache, recipe, and the rows and paths of the films to read."""
 
 ChunkResult = list[tuple[int, str, str]]
@@ -311,7 +242,7 @@ def _results(tasks: Iterator[Task], workers: int) -> Iterator[ChunkResult]:
 def _read_chunk(task: Task) -> ChunkResult:
     """Read some films into the cache."""
     folder, films, recipe, rows, paths = task
-    maps = _maps(folder, films, recipe, "r+")
+    maps = map_files(folder, films, recipe, "r+")
     results: ChunkResult = []
     for row, path in zip(rows, paths, strict=True):
         try:
@@ -323,7 +254,7 @@ def _read_chunk(task: Task) -> ChunkResult:
             maps.pixels[row] = picture
             if extent:
                 maps.extent[row] = extent
-            results.append((_checksum(picture, extent), "", ""))
+            results.append((film_checksum(picture, extent), "", ""))
     maps.flush()
     return results
 
@@ -336,14 +267,14 @@ def open_cache(folder: Path, *, verify: bool = True) -> FilmCache:
     StudyError
         If it is absent, damaged or not finished, or if a picture's checksum is wrong.
     """
-    index = _read_index(folder / "index.json")
+    index = read_index(folder / "index.json")
     try:
         films, rows, columns = int(index["images"]), *(int(side) for side in index["resolution"])
         key = str(index["key"])
-        recipe = _Recipe((rows, columns), str(index["intensity"]), str(index.get("placement", "stretch")))
+        recipe = Recipe((rows, columns), str(index["intensity"]), str(index.get("placement", "stretch")))
     except (KeyError, TypeError, ValueError) as error:
         raise StudyError(f"{folder}: index.json is damaged; delete the folder, it is rebuilt") from error
-    maps = _maps(folder, films, recipe, "r")
+    maps = map_files(folder, films, recipe, "r")
     state = maps.state
     if (state == PENDING).any():
         raise StudyError(f"{folder}: {int((state == PENDING).sum())} films are still to be read; run study cache")
@@ -355,8 +286,3 @@ def open_cache(folder: Path, *, verify: bool = True) -> FilmCache:
             refused = {row["image"]: row["reason"] for row in csv.DictReader(file)}
     pixels = CroppedFilms(maps.pixels, maps.extent) if recipe.placement == "crop" else maps.pixels
     return FilmCache(folder, key, pixels, np.asarray(state == DONE), refused)
-
-
-def default_root(results: Path) -> Path:
-    """Return the default folder of caches: ``XRAYTRANSFER_CACHE``, else ``<results>/cache``."""
-    return Path(os.environ.get("XRAYTRANSFER_CACHE") or results / "cache")

@@ -2,11 +2,8 @@
 
 Conventions
 -----------
-The input is one grey channel, 0 to 255, at the model's resolution; normalisation is a part of the network.
-ImageNet's networks take three channels, which would all hold the same picture, so the first convolution is folded
-into one channel. The fold is exact, also at the zero-padded border, where folding the mean and standard deviation of
-the picture into the weights would be wrong. Where mean or standard deviation differ between the three channels, a
-second, constant channel carries the difference.
+The input is one grey channel, 0 to 255, at the model's resolution; normalisation is a part of the network. The module
+`grey_stem` says how the first convolution takes it.
 
 The module `stages` defines what a stage is, and what truncation removes with it. The remaining weights are unchanged.
 
@@ -27,6 +24,7 @@ from torch import Tensor, nn
 
 from xraytransfer.errors import StudyError
 from xraytransfer.study.networks.architectures import Architecture
+from xraytransfer.study.networks.grey_stem import first_convolution, fold_channels
 from xraytransfer.study.networks.stages import stages
 from xraytransfer.study.networks.weights import find_weights, hub_weights, read_weights
 
@@ -138,11 +136,6 @@ class Network(nn.Module):
         return sum(p.numel() for p in self.parameters()) + (3 - folded) * per_channel
 
 
-def first_convolution(module: nn.Module) -> nn.Conv2d:
-    """Return the first convolution that is applied to the picture."""
-    return next(child for child in module.modules() if isinstance(child, nn.Conv2d))
-
-
 def build_network(
     architecture: Architecture,
     *,
@@ -243,7 +236,7 @@ def cut_network(model: nn.Module, architecture: Architecture, *, outputs: int, t
     for name, module in parts:
         features.add_module(name, module)
     mean, std = sum(architecture.mean) / 3, sum(architecture.std) / 3
-    constant = _fold(first_convolution(features), architecture, mean, std)
+    constant = fold_channels(first_convolution(features), architecture, mean, std)
     channels = _channels(features, hidden, 1 + constant)
     return Network(
         features,
@@ -283,26 +276,6 @@ def _load(model: nn.Module, architecture: Architecture, weights: Path | None) ->
             f" ({', '.join(missing[:3])}), {len(shapes)} of another shape ({', '.join(shapes[:3])})"
         )
     model.load_state_dict({name: state[name] for name in expected if name in state}, strict=False)
-
-
-@torch.no_grad()
-def _fold(conv: nn.Conv2d, architecture: Architecture, mean: float, std: float) -> bool:
-    """Fold a convolution of three equal channels into one; return whether it also needs a constant channel.
-
-    With x the picture in [0, 1], ImageNet's channel c is (x - mean_c) / std_c. Ours is g = (x - mean) / std, so
-    channel c is g std / std_c + (mean - mean_c) / std_c: a multiple of g plus a constant. Both are zero where the
-    picture is padded, so the fold holds at the border too.
-    """
-    weight = conv.weight.detach()
-    scale = weight.new_tensor([std / s for s in architecture.std])[None, :, None, None]
-    shift = weight.new_tensor([(mean - m) / s for m, s in zip(architecture.mean, architecture.std, strict=True)])
-    folded = [(weight * scale).sum(1, keepdim=True)]
-    constant = bool(shift.abs().max() > 1e-9)
-    if constant:
-        folded.append((weight * shift[None, :, None, None]).sum(1, keepdim=True))
-    conv.weight = nn.Parameter(torch.cat(folded, dim=1).contiguous())
-    conv.in_channels = len(folded)
-    return constant
 
 
 @torch.no_grad()

@@ -7,17 +7,25 @@ absent, because it is replaced anyway.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
+import huggingface_hub
 import safetensors
 import safetensors.torch
 import timm
 import torch
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
 from xraytransfer.errors import StudyError
 from xraytransfer.study.networks.architectures import ARCHITECTURES, Architecture
 
-__all__ = ["file_sha256", "find_weights", "hub_weights", "read_weights"]
+__all__ = ["check_hub_weights", "file_sha256", "find_weights", "hub_weights", "read_weights"]
+
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names under which timm's hub holds weights, in the order in which timm tries them."""
+HUB_SECONDS = 10.0
+"""Seconds to wait for an answer of the hub."""
 
 
 def file_sha256(path: Path) -> str:
@@ -90,3 +98,75 @@ def hub_weights(architecture: Architecture) -> dict[str, torch.Tensor]:
         ) from error
     state: dict[str, torch.Tensor] = model.state_dict()
     return state
+
+
+def check_hub_weights(rows: Sequence[Architecture]) -> None:
+    """Check that each row's weights are in the local cache or on timm's hub; load and download nothing.
+
+    The hub is asked about the rows that the cache lacks. If it does not answer once, it is not asked again.
+
+    Raises
+    ------
+    StudyError
+        Naming all rows that timm or the hub has no weights for, or all that are not cached while the hub is silent.
+    """
+    absent: list[str] = []
+    unknown: list[str] = []
+    reason = ""
+    for row in rows:
+        files = _hub_files(row)
+        if files is None or any(_in_cache(file) for file in files):
+            continue
+        if reason:
+            unknown.append(row.name)
+            continue
+        try:
+            if not any(_on_hub(file) for file in files):
+                absent.append(row.name)
+        except Exception as error:  # noqa: BLE001 - the hub's client raises what its HTTP library does, and that changes
+            reason = type(error).__name__
+            unknown.append(row.name)
+    cure = "give a folder of safetensors files with --weights-dir, or take --initialisation random"
+    if absent:
+        raise StudyError(f"timm's hub has no weights for {', '.join(absent)}; {cure}")
+    if unknown:
+        raise StudyError(
+            f"the weights of {', '.join(unknown)} are not in the local cache of timm's hub, and the hub cannot be "
+            f"reached ({reason}); go online once, {cure}"
+        )
+
+
+HubFile = tuple[str, str, str | None]
+"""Repository, name and revision of a file on the hub."""
+
+
+def _hub_files(row: Architecture) -> list[HubFile] | None:
+    """Return the files of which timm takes the first; empty if it has no such weights, None if it reads others."""
+    try:
+        source = timm.get_pretrained_cfg(row.timm, allow_unregistered=False)
+    except RuntimeError:
+        return []
+    if source is None or not source.has_weights:
+        return []
+    if not source.hf_hub_id:  # timm loads these from another address, or from a file
+        return None
+    repository, _, revision = source.hf_hub_id.partition("@")
+    names = (source.hf_hub_filename,) if source.hf_hub_filename else HUB_FILES
+    return [(repository, name, revision or None) for name in names]
+
+
+def _in_cache(file: HubFile) -> bool:
+    """Return whether the local cache of the hub holds a file."""
+    repository, name, revision = file
+    return isinstance(huggingface_hub.try_to_load_from_cache(repository, name, revision=revision), str)
+
+
+def _on_hub(file: HubFile) -> bool:
+    """Ask the hub whether it has a file."""
+    repository, name, revision = file
+    address = huggingface_hub.hf_hub_url(repository, name, revision=revision)
+    try:
+        huggingface_hub.get_hf_file_metadata(address, timeout=HUB_SECONDS)
+    except (EntryNotFoundError, RepositoryNotFoundError):
+        return False
+    return True

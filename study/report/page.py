@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from xraytransfer.study.analysis.table import Table
 
-__all__ = ["Picture", "ReportSection", "page_html"]
+__all__ = ["Picture", "ReportSection", "page_html", "page_markdown"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,18 @@ def page_html(title: str, notice: str, sections: Sequence[ReportSection]) -> str
         body.append(f"<details><summary>Tables</summary>{tables}</details>" if section.folded else tables)
         body.append("</section>")
     return PAGE.format(title=html.escape(title), notice=html.escape(notice), links=links, body="\n".join(body))
+
+
+def page_markdown(title: str, notice: str, sections: Sequence[ReportSection]) -> str:
+    """Return the report as Markdown, with its figures in files beside it."""
+    parts = [f"# {title}\n", f"{notice}\n"]
+    for section in sections:
+        parts.append(f"## {section.title}\n")
+        if section.sentences:
+            parts.append("\n".join(f"- {sentence}" for sentence in section.sentences) + "\n")
+        parts += [f"![{p.caption}](figures/{p.file})\n\n*{p.caption}*\n" for p in section.pictures]
+        parts += [table.markdown() for table in section.tables]
+    return "\n".join(parts)
 
 
 def _without_breaks(sentence: str) -> str:

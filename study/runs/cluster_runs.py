@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xraytransfer.clusters.demand import Demand
+from xraytransfer.clusters.demand import Demand, Place
 from xraytransfer.clusters.ray_tasks import cluster, run_tasks
-from xraytransfer.clusters.slurm import ArrayJob, batch_script
+from xraytransfer.clusters.slurm import ArrayJob, batch_script, submit
 from xraytransfer.errors import StudyError
 from xraytransfer.plural import counted
 
-__all__ = ["RunTask", "slurm_script", "train_on_ray", "train_run"]
+__all__ = ["RunTask", "slurm_script", "train_on_cluster", "train_on_ray", "train_run"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,37 @@ def slurm_script(names: Sequence[str], results: Path, demand: Demand, *, device:
         "xraytransfer-study", len(names), lines, ".", before="xraytransfer study prepare, with these options"
     )
     return batch_script(job, demand)
+
+
+def train_on_cluster(
+    folders: Sequence[Path],
+    results: Path,
+    place: Place,
+    device: str,
+    cache: Path | None,
+    *,
+    log: Callable[[str], None],
+) -> list[Path]:
+    """Submit a job to Slurm, or train as Ray tasks; return the folders of runs that failed, as far as they are known.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        The run folders.
+    results, device, cache
+        As `slurm_script` takes them.
+    place : Place
+        The cluster.
+    log : callable
+        Takes each line of progress.
+    """
+    if place.on == "slurm":
+        names = [folder.name for folder in folders]
+        job = submit(slurm_script(names, results, place.demand, device=device, cache=cache))
+        log(f"job {job}: one task for each of {counted(len(folders), 'run')}; see: study status --results {results}")
+        return []
+    tasks = [RunTask(folder.resolve(), device, place.demand.cpus, cache) for folder in folders]
+    return train_on_ray(tasks, place.demand, log)
 
 
 def train_on_ray(tasks: Sequence[RunTask], demand: Demand, log: Callable[[str], None]) -> list[Path]:

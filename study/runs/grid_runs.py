@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xraytransfer.errors import StudyError
+from xraytransfer.files import read_json
 from xraytransfer.study.data.cache import FilmCache, Progress
 from xraytransfer.study.data.labels import parse_policy, read_policy
 from xraytransfer.study.data.run_data import build_checked_cache, describe_data, read_table
@@ -25,7 +26,7 @@ from xraytransfer.study.networks.architectures import (
     read_architectures,
 )
 from xraytransfer.study.networks.network import check_body
-from xraytransfer.study.networks.weights import find_weights
+from xraytransfer.study.networks.weights import check_hub_weights, find_weights
 from xraytransfer.study.runs.grid import Grid
 from xraytransfer.study.training.distillation import DEFAULT_SHARE, describe_teachers
 from xraytransfer.study.training.presets import Preset
@@ -99,18 +100,35 @@ def grid_runs(grid: Grid) -> list[GridRun]:
 def check_networks(grid: Grid) -> None:
     """Check that each network of a grid can be cut as its row says, and that its weights are where they should be.
 
-    Weights of timm's hub are not looked for: that needs a network, and each run says it.
+    Weights of timm's hub are looked for in its local cache and on the hub, for runs that have not begun.
 
     Raises
     ------
     StudyError
-        If the row's body does not fit timm's model, or the folder of weights lacks a file.
+        If the row's body does not fit timm's model, or weights are missing.
     """
     for run in {(run.architecture.name, run.truncation, run.initialisation): run for run in grid_runs(grid)}.values():
         if run.architecture not in ARCHITECTURES:
             check_body(run.architecture, run.truncation)
         if run.initialisation == "pretrained" and grid.weights and grid.weights.is_dir():
             find_weights(run.architecture, grid.weights)
+    if grid.weights is None:
+        check_hub_weights(_rows_that_load(grid))
+
+
+def _rows_that_load(grid: Grid) -> list[Architecture]:
+    """Return the architectures of which a run has yet to load pretrained weights from the hub."""
+    runs = [run for run in grid_runs(grid) if run.initialisation == "pretrained"]
+    rows = {run.architecture.name: run.architecture for run in runs if _loads(grid.results / "runs" / run.name)}
+    return list(rows.values())
+
+
+def _loads(folder: Path) -> bool:
+    """Return whether a run has yet to load weights from the hub: not once it has begun, or has a folder of weights."""
+    if (folder / "done.json").is_file() or (folder / "last" / "state.json").is_file():
+        return False
+    config = folder / "config.json"
+    return not (config.is_file() and read_json(config)["weights"]["path"])
 
 
 def run_config(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -204,26 +204,14 @@ def make_plan(
     predicted = {**films, "test": 0} if grid.keep_test else films
     outputs = table.outputs(grid.head)
     teachers = grid_teachers(grid, outputs, split.record)
-    measured: dict[tuple[str, int], tuple[int, float | None]] = {}
-    resolved = resolve_device(device)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    networks = len({(run.architecture.name, run.truncation) for run in runs})
-    for run in runs:
-        key = (run.architecture.name, run.truncation)
-        if key not in measured:
-            if seconds:
-                log(
-                    f"measuring {run.architecture.name}, truncation {run.truncation}: {len(measured) + 1} of {networks}"
-                )
-            network = build_network(
-                run.architecture, outputs=len(outputs), truncation=run.truncation, initialisation="random"
-            )
-            needed = None
-            if seconds:
-                needed = seconds_needed(preset, predicted, *probe(run, preset, len(outputs), resolved, seconds))
-            measured[key] = (network.parameter_count(), needed)
-    torch.set_num_threads(before)
+    try:
+        measured = _measure(
+            runs, preset, predicted, outputs=len(outputs), device=resolve_device(device), seconds=seconds, log=log
+        )
+    finally:
+        torch.set_num_threads(before)
     # weights, two moments, perhaps the average; twice, because a new state is written beside the old one
     states = 2 * (4 if preset.ema else 3)
     rows = []
@@ -232,6 +220,31 @@ def make_plan(
         rows.append(RunPlan(run.name, parameters, 4 * parameters * (preset.keep + 1 + states), needed))
     cache = cache_bytes(len(table), (preset.resolution,) * 2, preset.placement)
     return Plan(rows, films, cache, slots, len(teachers.get("runs", [])), missing.line())
+
+
+def _measure(
+    runs: Sequence[GridRun],
+    preset: Preset,
+    films: dict[str, int],
+    *,
+    outputs: int,
+    device: str,
+    seconds: float,
+    log: Callable[[str], None],
+) -> dict[tuple[str, int], tuple[int, float | None]]:
+    """Return parameters and seconds of each network, by architecture and truncation; None if nothing is measured."""
+    networks: dict[tuple[str, int], GridRun] = {}
+    for run in runs:
+        networks.setdefault((run.architecture.name, run.truncation), run)
+    measured = {}
+    for number, (key, run) in enumerate(networks.items(), start=1):
+        needed = None
+        if seconds:
+            log(f"measuring {run.architecture.name}, truncation {run.truncation}: {number} of {len(networks)}")
+            needed = seconds_needed(preset, films, *probe(run, preset, outputs, device, seconds))
+        network = build_network(run.architecture, outputs=outputs, truncation=run.truncation, initialisation="random")
+        measured[key] = network.parameter_count(), needed
+    return measured
 
 
 def _cache_folder(grid: Grid, table: FilmTable) -> Path:

@@ -70,20 +70,27 @@ def run_one(
             return done
         for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
             leftover.unlink()
-        config = read_json(folder / "config.json")
         if threads is not None:
             torch.set_num_threads(threads)
         prepare_device(torch.device(device))
-        try:
-            if cache is not None:
-                use_local_cache(config, cache)
-            return train(folder, config, device_name=device, log=log, lock=lock)
-        except BusyError:
-            raise  # the run is another process's now, and so is failed.json
-        except (StudyError, RuntimeError, OSError, MemoryError, safetensors.SafetensorError) as error:
-            reason = explain(error)
-            note_failure(folder, reason, type(error).__name__)
-            raise StudyError(f"{folder.name}: {reason}") from error
+        return _train(folder, device, log, lock, cache)
+
+
+def _train(
+    folder: Path, device: str, log: Callable[[str], None] | None, lock: FolderLock, cache: Path | None
+) -> dict[str, Any]:
+    """Train the run whose folder is locked; if it fails, leave the reason in the folder."""
+    config = read_json(folder / "config.json")
+    try:
+        if cache is not None:
+            use_local_cache(config, cache)
+        return train(folder, config, device_name=device, log=log, lock=lock)
+    except BusyError:
+        raise  # the run is another process's now, and so is failed.json
+    except (StudyError, RuntimeError, OSError, MemoryError, safetensors.SafetensorError) as error:
+        reason = explain(error)
+        note_failure(folder, reason, type(error).__name__)
+        raise StudyError(f"{folder.name}: {reason}") from error
 
 
 def resolve_device(device: str) -> str:

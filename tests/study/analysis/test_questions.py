@@ -12,7 +12,7 @@ from xraytransfer.study.analysis.cells import Scores, score_results
 from xraytransfer.study.analysis.cost import Cost
 from xraytransfer.study.analysis.published import read_published
 from xraytransfer.study.analysis.question_accuracy import answer_accuracy
-from xraytransfer.study.analysis.question_boost import answer_boost
+from xraytransfer.study.analysis.question_boost import answer_boost, boost_by_observation
 from xraytransfer.study.analysis.question_size import answer_size
 from xraytransfer.study.analysis.question_truncation import answer_truncation
 from xraytransfer.study.analysis.results_folder import read_results
@@ -69,9 +69,11 @@ def test_boost(scores: Scores) -> None:
     (mean,) = rows(answer.tables[0], architecture="mean")
     assert mean["lower"] > 0  # type: ignore[operator]
     assert "0.016" in answer.verdicts[-1]
-    assert len(answer.tables[1].rows) == 6
-    assert len(rows(answer.tables[2], architecture="beta3")) == 6
     assert "\N{MINUS SIGN}0.72" in answer.verdicts[-1]
+    each, delong = boost_by_observation(scores)
+    assert len(each.rows) == 6
+    assert len(rows(delong, architecture="beta3")) == 6
+    assert "| No finding |" in each.markdown()
 
 
 def test_size(scores: Scores) -> None:

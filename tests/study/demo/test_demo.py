@@ -26,8 +26,9 @@ def test_whole_study_on_phantoms(tmp_path: Path) -> None:
     assert "SYNTHETIC" in text
     assert "toy_resnet" in text
     assert "accuracy on drawn shapes" in text
+    assert "What is true of these drawn films" in text
     assert (page.parent / "figures" / "activation-maps.png").is_file()
-    assert len(list((tmp_path / "runs").glob("*/done.json"))) == 4  # pretrained, random, one cut, two cuts
+    assert len(list((tmp_path / "runs").glob("*/done.json"))) == 4  # pretrained, random, two cuts
     # a second call finds everything done
     lines.clear()
     run_demo(tmp_path, slots=2, log=lines.append, **small)

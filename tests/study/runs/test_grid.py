@@ -20,7 +20,7 @@ from xraytransfer.study.cli import study
 from xraytransfer.study.data.split import FRACTIONS, SALT
 from xraytransfer.study.runs.grid import Grid
 from xraytransfer.study.runs.grid_help import EXAMPLES, HEADINGS
-from xraytransfer.study.runs.grid_runs import grid_runs, place_runs
+from xraytransfer.study.runs.grid_runs import check_networks, grid_runs, place_runs
 from xraytransfer.study.runs.plan import make_plan
 from xraytransfer.study.training.interrupts import EXIT_REQUEUE
 from xraytransfer.study.training.run_folder import differences, list_runs
@@ -232,6 +232,21 @@ def test_absent_weights_are_noticed_before_the_films_are_read(grid: Grid, tmp_pa
     with pytest.raises(StudyError, match="no weights for toy_resnet"):
         place_runs(grid)
     assert not grid.results.exists()
+
+
+def test_weights_that_the_hub_lacks_are_noticed_too(grid: Grid, tmp_path: Path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("name,timm,family,body\nmine,test_resnet.no_such_tag,Mine,resnet\n")
+    hub = replace(grid, weights=None, architecture_file=rows, architectures=("mine",))
+    for look in (place_runs, lambda one: make_plan(one, device="cpu", slots=1, threads=1, seconds=0)):
+        with pytest.raises(StudyError, match="hub has no weights for mine"):
+            look(hub)
+    assert not grid.results.exists()
+    for run in grid_runs(hub):  # a run that is done needs no weights
+        folder = grid.results / "runs" / run.name
+        folder.mkdir(parents=True)
+        (folder / "done.json").write_text("{}")
+    check_networks(hub)
 
 
 def test_prepare_prints_run_folders_and_trains_nothing(tmp_path: Path, made_up_films: Path):
