@@ -17,11 +17,12 @@ from xraytransfer.errors import ExportError, StudyError
 from xraytransfer.export.calibration import Calibration, fit, identity
 from xraytransfer.export.card.files import write_cards
 from xraytransfer.export.checks.gates import Gate, accuracy_gate, parity_gate
-from xraytransfer.export.checks.predictions_file import write_test_predictions
+from xraytransfer.export.checks.predictions_file import write_external_predictions, write_test_predictions
 from xraytransfer.export.checks.quality_gate_parity import load_matching_quality_gate, quality_gate_parity
 from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness
 from xraytransfer.export.checks.self_test import NOTICEABLE, measure_self_test
 from xraytransfer.export.description import Measurements, describe_for_scoring, describe_model
+from xraytransfer.export.external import read_test_sets, score_strangers
 from xraytransfer.export.graph.int8 import calibration_films
 from xraytransfer.export.graph.model_writer import check_size, serialise
 from xraytransfer.export.graph.precision import lower
@@ -77,7 +78,7 @@ def export_runs(
         Runs or data that cannot be read.
     """
     options.check(out)
-    gate = Gate(options.force, log)
+    gate, sets = Gate(options.force, log), read_test_sets(options.external)
     ensemble, selection = _ensemble(folders, options, log)
     float_members = options.float_members([member.description["architecture"] for member in ensemble.members])
     size = check_size(ensemble.networks, options.precision, float_members)
@@ -87,22 +88,29 @@ def export_runs(
     model, measurements = _build_and_measure(ensemble, options, data, float_members, gate)
     log(f"calibration: {measurements.calibration.method}")
     measurements = replace(measurements, comparison=_compare(measurements.validation, unfused, log))
-    robustness = None
-    if options.robustness:
+    robustness, external = None, []
+    if options.robustness or sets:
         scorable = serialise(model, describe_for_scoring(ensemble, options, measurements))
-        robustness = _robustness(scorable, data, measurements.test, options.device, log)
+        robustness = _robustness(scorable, data, measurements.test, options.device, log) if options.robustness else None
+        external = score_strangers(
+            scorable, ensemble.config, data, sets, device=options.device, own_folder=options.folder, log=log
+        )
     if options.input == "fixed":
         model = with_fixed_input(model, ensemble.resolution, kind=options.input_type)
     test = measure_self_test(model, ensemble.resolution, options.precision, fixed=options.input == "fixed")
     _report_self_test(test, log)
     document = {**describe_model(ensemble, options, measurements, robustness), "self_test": test}
     document |= selection
+    if external:
+        document["external"] = [result.document for result in external]
     document["input"] |= {"size": options.input, "type": options.input_type}
     file = serialise(model, document)
     if options.max_mb is not None and len(file) > options.max_mb * 1e6:
         raise ExportError(f"{out}: not written: {len(file) / 1e6:.1f} MB, --max-mb {options.max_mb:g} allows less")
     write_bytes(out, file, error=ExportError)
     write_test_predictions(out, measurements.test, measurements.calibration.apply(measurements.test.ensemble()))
+    for result in external:
+        write_external_predictions(out, result.document["name"], result.images, result.probability)
     written = write_cards(out)
     log(f"{out}: {len(file) / 1e6:.1f} MB; card: {', '.join(path.name for path in written)}")
     return document

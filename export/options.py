@@ -66,6 +66,8 @@ class ExportOptions:
         Where the data set and its cache lie now; where the run says if None.
     quality_gate : Path or None
         Folder of a quality gate that `xraytransfer study quality-gate` trained; none where None.
+    external : tuple of (Path, Path)
+        Mapping file and folder of each external test set (`xraytransfer.study.data.external_test_set`).
     robustness : bool
         Score the test films in every variant of `robustness.VARIANTS` too, for the card.
     licence : str
@@ -93,6 +95,7 @@ class ExportOptions:
     folder: Path | None = None
     cache: Path | None = None
     quality_gate: Path | None = None
+    external: tuple[tuple[Path, Path], ...] = ()
     robustness: bool = False
     licence: str = "Apache-2.0"
     overwrite: bool = False

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xraytransfer.constants import INTENDED_USE, NOT_INTENDED_USE, RESEARCH_NOTICE
+from xraytransfer.export.card.external import external_sections, whose_judgement
 from xraytransfer.export.card.films import quality_gate_section, robustness_section
 from xraytransfer.export.card.published_numbers import acknowledgement, published_section
 from xraytransfer.export.card.section import Section
@@ -45,6 +46,8 @@ Row = Mapping[str, Any]
 def markdown_card(document: Row) -> str:
     """Return the card as Markdown."""
     lines = [f"# {title(document)}", "", RESEARCH_NOTICE, ""]
+    for paragraph in whose_judgement(document):
+        lines += [paragraph, ""]
     for section in sections(document):
         lines += [f"## {section.title}", ""]
         for paragraph in section.paragraphs:
@@ -63,6 +66,7 @@ def sections(document: Row) -> list[Section]:
         _data(document),
         _members(document),
         *selection_sections(document),
+        *external_sections(document),
         *_metrics(document),
         *published_section(document),
         quality_gate_section(document),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.export.checks.evaluation import REPLICATES, interval_numbers, metric_rows, number_or_none
-from xraytransfer.study.data.external_test_set import SIX, ExternalTestSet
+from xraytransfer.study.data.external_test_set import IDENTIFIERS, ExternalTestSet
 from xraytransfer.study.data.predictions import predictions_of
 from xraytransfer.study.stats.bootstrap import resample_patients
 from xraytransfer.study.stats.readers import ReaderComparison, compare_with_readers
@@ -44,9 +44,10 @@ def evaluate_parts(films: ExternalTestSet, probability: Floats) -> list[Row]:
     list of dict
         The films that only judge first. ``use``, ``films``, ``patients``; ``metrics`` as
         `xraytransfer.export.checks.evaluation.metric_rows` has them: for all films, and the AUROC of groups;
-        ``other_metrics``, AUROC by the test set's other labels; ``readers``: a row for each observation and reader, and
-        for the average reader, with ``sensitivity``, ``specificity``, ``model_sensitivity`` at that specificity, and
-        their ``difference`` with the paired interval by patient.
+        ``other_labels``, their name, and ``other_metrics``, AUROC by them; ``readers``: a row for each observation and
+        reader, for the average reader, and for the other labels as if a person had given them, with ``sensitivity``,
+        ``specificity``, ``model_sensitivity`` at that specificity, and their ``difference`` with the paired interval by
+        patient; ``readers_equalled``: for each observation, how many of how many readers who named it at all.
     """
     uses = sorted({str(use) for use in films.use}, key=lambda use: (use != "judge", use))
     parts = []
@@ -60,18 +61,19 @@ def _part(films: ExternalTestSet, probability: Floats, use: str) -> Row:
     """Return the evaluation of the films of one use."""
     data = films.name if use == "all" else f"{films.name}, {use} films"
     rows = _metric_rows(data, films, films.label, probability)
-    whole = {"use": use, "films": len(films.table), "patients": len(np.unique(films.table.patient))}
-    part = {**whole, "metrics": list(_without_repeats(rows, whole["films"])), "other_metrics": [], "readers": []}
+    whole: Row = {"use": use, "films": len(films.table), "patients": len(np.unique(films.table.patient))}
+    part = {**whole, "metrics": list(_without_repeats(rows, whole["films"]))}
+    part |= {"other_labels": films.other_name, "other_metrics": []}
     if films.other_name:
         other = _metric_rows(f"{data}, {films.other_name}", films, films.other_label, probability)
         part["other_metrics"] = [row for row in other if row["subset"] == "all" and row["metric"] == "auroc"]
-    part["readers"] = _reader_rows(films, probability)
-    return part
+    readers = _reader_rows(films, probability)
+    return {**part, "readers": readers, "readers_equalled": _equalled(readers, films.readers)}
 
 
 def _metric_rows(data: str, films: ExternalTestSet, label: NDArray[np.float32], probability: Floats) -> list[Row]:
     """Return the rows of all metrics and groups; the calibrated probability stands for the uncalibrated one too."""
-    predictions = predictions_of(films.table, SIX, label, probability[:, None], [-1])
+    predictions = predictions_of(films.table, IDENTIFIERS, label, probability[:, None].astype(np.float32), [-1])
     rows = metric_rows(data, predictions, probability, np.random.default_rng(0))
     return [row for row in rows if row["metric"] != "ece_uncalibrated"]
 
@@ -90,7 +92,7 @@ def _reader_rows(films: ExternalTestSet, probability: Floats) -> list[Row]:
         return []
     weights = resample_patients(films.table.patient, REPLICATES, np.random.default_rng(0))
     rows = []
-    for k, observation in enumerate(SIX):
+    for k, observation in enumerate(IDENTIFIERS):
         answers = films.answers[:, :, k].astype(float)
         sets = {**{name: answers[[row]] for row, name in enumerate(films.readers)}, AVERAGE: answers}
         if films.other_name:
@@ -112,3 +114,13 @@ def _comparison(found: ReaderComparison) -> Row:
         "n": found.images,
         "positives": found.positives,
     }
+
+
+def _equalled(rows: Sequence[Row], readers: Sequence[str]) -> Row:
+    """Return for each observation how many readers are equalled or beaten; any model equals one who names none."""
+    counts: Row = {}
+    for observation in IDENTIFIERS if readers else ():
+        found = [row for row in rows if row["observation"] == observation and row["reader"] in readers]
+        compared = [row["difference"] for row in found if row["difference"] is not None and row["sensitivity"] > 0]
+        counts[observation] = {"equalled": sum(value >= 0 for value in compared), "readers": len(compared)}
+    return counts

@@ -1,4 +1,7 @@
-"""The test predictions: probabilities of every test film, stored beside the model file, from which metrics follow."""
+"""The test predictions: probabilities of every test film, stored beside the model file, from which metrics follow.
+
+Those of an external test hold no labels: whoever has the test set adds them.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,17 @@ from numpy.typing import NDArray
 
 from xraytransfer.errors import ExportError
 from xraytransfer.files import write_bytes
+from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.study.data.predictions import Predictions
 
-__all__ = ["predictions_path", "read_test_predictions", "write_test_predictions"]
+__all__ = [
+    "external_path",
+    "predictions_path",
+    "read_external_predictions",
+    "read_test_predictions",
+    "write_external_predictions",
+    "write_test_predictions",
+]
 
 _FILM = ("image", "patient", "examination", "view", "sex", "age")
 
@@ -22,6 +33,63 @@ _FILM = ("image", "patient", "examination", "view", "sex", "age")
 def predictions_path(model: Path) -> Path:
     """Return where a model file's test predictions lie: ``NAME.test.csv`` beside it."""
     return model.with_suffix(".test.csv")
+
+
+def external_path(model: Path, name: str) -> Path:
+    """Return where the predictions of an external test lie: ``NAME.external-TEST.csv`` beside the model file."""
+    return model.with_suffix(f".external-{name}.csv")
+
+
+def write_external_predictions(
+    model: Path, name: str, images: NDArray[np.str_], probability: NDArray[np.float64]
+) -> Path:
+    """Write one line for each film of an external test: its name, and the calibrated probabilities, without labels.
+
+    Parameters
+    ----------
+    model : Path
+        The model file.
+    name : str
+        Name of the test.
+    images : ndarray
+        str, shape (films,).
+    probability : ndarray
+        float, shape (films, 6), calibrated.
+
+    Raises
+    ------
+    ExportError
+        It cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", *(f"{row.identifier}_probability" for row in OBSERVATIONS)])
+    for image, row in zip(images, probability, strict=True):
+        writer.writerow([image, *(f"{value:.9g}" for value in row)])
+    path = external_path(model, name)
+    write_bytes(path, text.getvalue().encode(), error=ExportError)
+    return path
+
+
+def read_external_predictions(path: Path) -> dict[str, list[float]]:
+    """Return the six probabilities of each film, by its name, as `write_external_predictions` wrote them.
+
+    Raises
+    ------
+    ExportError
+        No such file, or not one of ours.
+    """
+    if not path.is_file():
+        raise ExportError(f"{path}: no such file: it is written beside the model file, and has to stay there")
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            columns = [f"{row.identifier}_probability" for row in OBSERVATIONS]
+            films = {row["image"]: [float(row[name]) for name in columns] for row in csv.DictReader(stream)}
+    except (KeyError, ValueError, TypeError, csv.Error, UnicodeDecodeError) as error:
+        raise ExportError(f"{path}: not a file of predictions of an external test ({error})") from error
+    if not films:
+        raise ExportError(f"{path}: holds no films")
+    return films
 
 
 def write_test_predictions(model: Path, films: Predictions, calibrated: NDArray[np.float64]) -> Path:

@@ -9,10 +9,10 @@ Beside the keys of `xraytransfer.study.data.datasets.read_mapped`, the mapping f
                "side": 1024, "findings": {"Effusion": "pleural_effusion"}}}
 
 ``judges`` says in words whose judgement the labels are, and ``citation`` what a publication has to cite. ``use`` names
-the column that says what a film is for: ``judge`` where nothing was chosen by it, ``choose`` where it chose settings, or
-any other word; films without a word are left out. ``other_labels`` names other labels of the same films in the same
+the column that says what a film is for: ``judge`` where nothing was chosen by it, ``choose`` where it chose settings,
+or any other word; films without a word are left out. ``other_labels`` names other labels of the same films in the same
 table. ``readers`` names a table with one row for each film and reader. ``boxes`` names a table of boxes (upper left
-corner, width and height, in pixels of a square picture of ``side`` pixels) around findings; it may hold other films too.
+corner, width and height, in pixels of a square picture of ``side`` pixels) around findings; it may hold other films.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from xraytransfer.study.data.external_predictions import check_name
 from xraytransfer.study.data.film_table import FilmTable, read_csv
 from xraytransfer.study.data.mapping_file import MappingFile, label_columns, read_mapping
 
-__all__ = ["Box", "ExternalTestSet", "read_external_test_set"]
+__all__ = ["IDENTIFIERS", "Box", "ExternalTestSet", "read_external_test_set"]
 
-SIX = tuple(row.identifier for row in OBSERVATIONS)
+IDENTIFIERS = tuple(row.identifier for row in OBSERVATIONS)
+"""Identifiers of the six observations, in order."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def read_external_test_set(mapping: Path, folder: Path) -> ExternalTestSet:
     plan, document = read_mapping(mapping), read_json(mapping)
     check_name(plan.name)
     table = read_dataset("csv", folder, mapping=mapping)
-    if not set(SIX) & set(table.observations):
+    if not set(IDENTIFIERS) & set(table.observations):
         raise StudyError(f"{mapping}: none of the six observations is labelled")
     rows = _rows(folder / plan.table, plan, table)
     other, other_name = _other_labels(mapping, plan, document, rows)
@@ -182,8 +183,8 @@ def _cell(row: Mapping[str, str], column: str, table: str) -> str:
 
 def _labels(plan: MappingFile, rows: Sequence[Mapping[str, str]]) -> NDArray[np.float32]:
     """Return the labels of rows for the six observations; uncertain ones are masked."""
-    labels = np.full((len(rows), len(SIX)), np.nan, np.float32)
-    columns = [(SIX.index(name), k) for k, name in enumerate(plan.labels) if name in SIX]
+    labels = np.full((len(rows), len(IDENTIFIERS)), np.nan, np.float32)
+    columns = [(IDENTIFIERS.index(name), k) for k, name in enumerate(plan.labels) if name in IDENTIFIERS]
     for index, row in enumerate(rows):
         read = plan.label(row, f"{plan.table}, {row[plan.image]}")
         for to, origin in columns:
@@ -210,7 +211,7 @@ def _other_labels(
     """Return the other labels, NaN without any, and their name."""
     part = _part(mapping, document, "other_labels", ("name", "labels"))
     if part is None:
-        return np.full((len(rows), len(SIX)), np.nan, np.float32), ""
+        return np.full((len(rows), len(IDENTIFIERS)), np.nan, np.float32), ""
     other = replace(plan, labels=label_columns(mapping, part["labels"], document.get("values") or {}))
     if missing := [column for column in other.columns() if column not in rows[0]]:
         raise StudyError(f"{plan.table}: lacks the columns {missing} that the mapping file names as other_labels")
@@ -223,7 +224,7 @@ def _answers(
     """Return the names of the readers and their answers, float32, shape (readers, films, 6)."""
     part = _part(mapping, document, "readers", ("table", "image", "reader", "labels"))
     if part is None:
-        return (), np.zeros((0, len(table), len(SIX)), np.float32)
+        return (), np.zeros((0, len(table), len(IDENTIFIERS)), np.float32)
     image, reader = str(part["image"]), str(part["reader"])
     labels = label_columns(mapping, part["labels"], document.get("values") or {})
     plan = replace(read_mapping(mapping), table=str(part["table"]), image=image, labels=labels)
@@ -231,7 +232,7 @@ def _answers(
     wanted = [image, reader, *(label.column for label in labels.values())]
     rows = [row for row in read_csv(folder / plan.table, wanted) if row[image] in row_of]
     names = tuple(sorted({row[reader] for row in rows}))
-    answers = np.full((len(names), len(table), len(SIX)), np.nan, np.float32)
+    answers = np.full((len(names), len(table), len(IDENTIFIERS)), np.nan, np.float32)
     for row, label in zip(rows, _labels(plan, rows), strict=True):
         answers[names.index(row[reader]), row_of[row[image]]] = label
     return names, answers

@@ -122,4 +122,5 @@ def _curve(weights: Floats, last: NDArray[np.intp]) -> Floats:
     """Return running shares from 0 to 1: float64, shape (replicates, points); NaN where nothing has weight."""
     sums = np.cumsum(weights, axis=1)[:, last]
     with np.errstate(invalid="ignore"):
-        return np.concatenate([np.zeros((len(sums), 1)), sums], axis=1) / weights.sum(axis=1, keepdims=True)
+        shares: Floats = np.pad(sums, ((0, 0), (1, 0))) / weights.sum(axis=1, keepdims=True)
+    return shares
