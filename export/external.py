@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from xraytransfer.plural import counted
 from xraytransfer.prediction import Prediction
 from xraytransfer.study.data.external_test_set import IDENTIFIERS, ExternalTestSet, read_external_test_set
 from xraytransfer.study.data.run_data import RunData
-from xraytransfer.study.finished_runs.known_films import KnownFilms, known_films
+from xraytransfer.study.finished_runs.known_films import KnownFilms
 
 __all__ = ["ExternalResult", "read_test_sets", "score_strangers"]
 
@@ -74,52 +73,28 @@ def read_test_sets(places: Sequence[tuple[Path, Path]]) -> list[ExternalTestSet]
 
 
 def score_strangers(
-    file: bytes,
-    config: Mapping[str, Any],
-    data: RunData,
-    sets: Sequence[ExternalTestSet],
-    *,
-    device: str,
-    own_folder: Path | None = None,
-    log: Log = lambda _: None,
-) -> list[ExternalResult]:
-    """Score external test sets with a model file, and evaluate its answers.
+    classifier: Classifier, films: ExternalTestSet, known: KnownFilms, data: RunData, log: Log = lambda _: None
+) -> ExternalResult:
+    """Score an external test set with a model file, and evaluate its answers.
 
     Parameters
     ----------
-    file : bytes
+    classifier : Classifier
         The model file, as users will have it.
-    config : mapping
-        config.json of the runs: their patients are left out.
+    films : ExternalTestSet
+        The test set.
+    known : KnownFilms
+        The films that the runs know: these, and all films of their patients, are left out.
     data : RunData
         The runs' own data: boxes of its test films count in the localisation.
-    sets : sequence of ExternalTestSet
-        The test sets.
-    device : str
-        Where films are scored.
-    own_folder : Path or None
-        Where the runs' own data set is now; None for the folder that config.json names.
     log : callable
         Takes each line for the user.
 
     Raises
     ------
     ExportError
-        None of a set's films can be scored.
-    StudyError
-        The runs' own data set cannot be read.
+        None of the films can be scored.
     """
-    if not sets:
-        return []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(file)
-        classifier, known = Classifier(path, device=device), known_films(config, own_folder)
-        return [_test(classifier, films, known, data, log) for films in sets]
-
-
-def _test(classifier: Classifier, films: ExternalTestSet, known: KnownFilms, data: RunData, log: Log) -> ExternalResult:
-    """Test a model on the films of one test set."""
     mask = known.patients_of(films.table, films.name_space)
     strangers = films.subset(~mask)
     answers = _score(classifier, films.name, strangers.table.path, log)

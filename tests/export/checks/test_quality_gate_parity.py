@@ -95,6 +95,18 @@ def test_the_cards_say_what_is_accepted_and_what_moves_the_answers(exported):
     assert "Robustness" in exported.with_suffix(".html").read_text()
 
 
+def test_thresholds_have_flip_widths_and_results_say_what_is_near(exported, toy_runs):
+    description = describe(exported)
+    widths = description.flip_widths()
+    assert all(0 < width < 1 for width in widths)
+    assert "flip width" in exported.with_suffix(".md").read_text()
+    classifier = Classifier(exported, device="cpu")
+    films = sorted((toy_runs[0].parents[1] / "films" / "images").glob("*.png"))[:20]
+    for result in classifier.predict_many(films, any_film=True):
+        distance = np.abs(result.probability - np.array(description.thresholds()))
+        assert result.near_threshold == tuple(distance <= np.array(widths))
+
+
 def test_a_film_stored_otherwise_is_answered_alike(exported):
     rows = {row["variant"]: row for row in describe(exported).document["robustness"]}
     assert list(rows) == ["as-is", "dicom-8", "rotated"]
