@@ -46,7 +46,8 @@ def operating_points_section(document: Row) -> Section:
 _FLIP_WIDTH = (
     "Flip width: a film whose probability lies within this distance of the threshold is near it, and results say so. "
     "Another codec (JPEG of quality 90), another rounding (one grey level), one per cent cut off or two degrees of "
-    "rotation may then flip the decision: of the validation films nearest to the threshold, 95 of 100 moved by no more."
+    "rotation may then flip the decision. Of the validation films whose decision one of them flipped, 95 of 100 lie "
+    "within the width; most films within it do not flip."
 )
 
 

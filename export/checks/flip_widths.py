@@ -3,10 +3,10 @@
 Conventions
 -----------
 A small change is one that another codec, another rounding or another person at the console makes: `SMALL_CHANGES`. Each
-film is scored as it is and in every small change, and the largest of the changes of its probability counts. The flip
-width of a threshold is what 95 of 100 films near the threshold do not exceed; near are the fifth of all films whose
-probability is nearest to it, and at least `FEWEST`. Changes are larger in the middle of the scale than at its ends,
-which is why films elsewhere do not count. Labels play no part.
+film is scored as it is and in every small change. A decision flips if one of the changes brings the probability to the
+other side of the threshold. The flip width of a threshold is the distance from it within which 95 of 100 films lie
+whose decision flips. Films whose probability lies within it are near the threshold; most of them do not flip. Labels
+play no part.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ from xraytransfer.radiograph import Film
 __all__ = ["FILMS", "SMALL_CHANGES", "SmallChanges", "flip_width", "measure_small_changes", "with_flip_widths"]
 
 FILMS = 600
-"""Films on which small changes are measured: 120 of them are near a threshold."""
-FEWEST = 50
-"""Films near a threshold without which no width is given."""
-_SHARE = 5
+"""Films on which small changes are measured."""
+FEWEST = 10
+"""Decisions that have to flip for a width to be given."""
 _SMALLEST_CROPPED = 40
 _COVERED = 0.95
 
@@ -69,12 +68,12 @@ class SmallChanges:
     ----------
     probability : ndarray
         float64, shape (films, 6): of the film as it is.
-    change : ndarray
-        float64, shape (films, 6): the largest absolute change of it.
+    changed : ndarray
+        float64, shape (variants, films, 6): of the film in each small change.
     """
 
     probability: Floats
-    change: Floats
+    changed: Floats
 
 
 def measure_small_changes(
@@ -91,35 +90,37 @@ def measure_small_changes(
     variants : sequence of Variant
         The changes.
     """
-    reference = score_films(classifier, (str(path) for path in paths)).probability
-    largest = np.zeros_like(reference)
-    for variant in variants:
-        generator = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
+
+    def scored(variant: Variant) -> Floats:
         sources = (variant.make(classifier.read(str(path)).pixels, generator) for path in paths)
-        largest = np.maximum(largest, np.abs(score_films(classifier, sources).probability - reference))
-    return SmallChanges(reference, largest)
+        return score_films(classifier, sources).probability
+
+    reference = score_films(classifier, (str(path) for path in paths)).probability
+    return SmallChanges(reference, np.stack([scored(variant) for variant in variants]))
 
 
-def flip_width(probability: Floats, change: Floats, threshold: float) -> float | None:
+def flip_width(probability: Floats, changed: Floats, threshold: float) -> float | None:
     """Return the flip width of a threshold on one observation.
 
     Parameters
     ----------
-    probability, change : ndarray
-        float64, shape (films,).
+    probability : ndarray
+        float64, shape (films,): as they are.
+    changed : ndarray
+        float64, shape (variants, films): in each small change.
     threshold : float
         In [0, 1].
 
     Returns
     -------
     float or None
-        A width in probability; None where there are too few films.
+        A width in probability; None where fewer than `FEWEST` decisions flip.
     """
-    near = max(FEWEST, len(probability) // _SHARE)
-    if len(probability) < near:
+    flips = ((changed >= threshold) != (probability >= threshold)).any(axis=0)
+    if flips.sum() < FEWEST:
         return None
-    nearest = np.argsort(np.abs(probability - threshold), kind="stable")[:near]
-    return float(np.quantile(change[nearest], _COVERED))
+    return float(np.quantile(np.abs(probability[flips] - threshold), _COVERED))
 
 
 def with_flip_widths(
@@ -140,6 +141,8 @@ def with_flip_widths(
     for row in rows:
         k = list(observations).index(row["observation"])
         threshold = row["threshold"]
-        width = None if threshold is None else flip_width(changes.probability[:, k], changes.change[:, k], threshold)
+        width = (
+            None if threshold is None else flip_width(changes.probability[:, k], changes.changed[:, :, k], threshold)
+        )
         points.append(dict(row) if width is None else {**row, "flip_width": width})
     return points

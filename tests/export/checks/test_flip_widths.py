@@ -16,29 +16,30 @@ from xraytransfer.export.checks.flip_widths import (
 from xraytransfer.radiograph import read_radiograph
 
 
-def test_the_films_near_the_threshold_decide():
+def test_the_films_that_flip_decide():
     probability = np.linspace(0, 1, 1001)
-    change = np.where(np.abs(probability - 0.5) <= 0.1, 0.02, 0.3)
-    assert flip_width(probability, change, 0.5) == pytest.approx(0.02)
-    assert flip_width(probability, change, 0.0) == pytest.approx(0.3)
+    changed = np.stack([probability, np.clip(probability - 0.02, 0, 1)])
+    assert flip_width(probability, changed, 0.5) == pytest.approx(0.019, abs=0.001)  # those from .5 to .52 flip
+    assert flip_width(probability, changed[:1], 0.5) is None  # nothing changes, nothing flips
 
 
-def test_ninety_five_of_a_hundred_near_films_move_by_no_more():
+def test_ninety_five_of_a_hundred_flips_lie_within():
     rng = np.random.default_rng(1)
-    probability, change = rng.random(2000), rng.exponential(0.02, 2000)
-    width = flip_width(probability, change, 0.4)
-    near = np.argsort(np.abs(probability - 0.4))[:400]
-    assert np.mean(change[near] <= width) == pytest.approx(0.95, abs=0.003)
+    probability = rng.random(5000)
+    changed = probability + rng.normal(0, 0.03, (4, 5000))
+    width = flip_width(probability, changed, 0.4)
+    flips = ((changed >= 0.4) != (probability >= 0.4)).any(axis=0)
+    assert np.mean(np.abs(probability[flips] - 0.4) <= width) == pytest.approx(0.95, abs=0.005)
 
 
-def test_too_few_films_and_no_threshold_give_no_width():
-    few = np.zeros(FEWEST - 1)
-    assert flip_width(few, few, 0.5) is None
+def test_too_few_flips_and_no_threshold_give_no_width():
+    films = np.linspace(0.5, 0.51, FEWEST)
+    assert flip_width(films[1:], films[None, 1:] - 0.1, 0.5) is None
     rows = [{"observation": "edema", "threshold": None}, {"observation": "edema", "threshold": 0.5}]
-    changes = SmallChanges(np.full((FEWEST, 1), 0.5), np.full((FEWEST, 1), 0.01))
+    changes = SmallChanges(films[:, None], films[None, :, None] - 0.1)
     with_widths = with_flip_widths(rows, changes, ["edema"])
     assert "flip_width" not in with_widths[0]
-    assert with_widths[1]["flip_width"] == pytest.approx(0.01)
+    assert with_widths[1]["flip_width"] == pytest.approx(0.01, abs=0.001)
 
 
 @pytest.mark.parametrize("variant", SMALL_CHANGES, ids=lambda variant: variant.name)
@@ -64,8 +65,9 @@ def test_changes_are_measured_with_the_model(toy_model, tmp_path):
         Image.fromarray(noise).save(path)
     classifier = Classifier(toy_model, device="cpu")
     found = measure_small_changes(classifier, paths)
-    assert found.change.shape == found.probability.shape == (3, 6)
-    assert (found.change > 0).all()
+    assert found.probability.shape == (3, 6)
+    assert found.changed.shape == (4, 3, 6)
+    assert (found.changed != found.probability).all()
     assert found.probability[1] == pytest.approx(classifier.predict(paths[1]).probability)
     turned = measure_small_changes(classifier, paths, SMALL_CHANGES[-1:])
-    assert (turned.change <= found.change).all()
+    assert (turned.changed[0] == found.changed[-1]).all()

@@ -16,6 +16,7 @@ import torch  # noqa: E402
 from click.testing import CliRunner  # noqa: E402
 
 import xraytransfer  # noqa: E402
+from xraytransfer.classifier import Classifier  # noqa: E402
 from xraytransfer.cli.models import models  # noqa: E402
 from xraytransfer.errors import ExportError, ModelFileError  # noqa: E402
 from xraytransfer.export import exporter  # noqa: E402
