@@ -103,6 +103,13 @@ def _deprecated(_: click.Context, __: click.Parameter, folder: Path | None) -> P
     metavar="MAPPING FOLDER",
     help="Also test the file on films of other patients, as radiologists judged them: for the card.",
 )
+@click.option(
+    "--correct",
+    nargs=2,
+    type=(FILE_THAT_IS, FOLDER),
+    metavar="MAPPING FOLDER",
+    help="Also evaluate the test films with corrected labels, as `study relabel --correct` does.",
+)
 @click.option("--robustness", is_flag=True, help="Also score the test films as other hospitals would send them.")
 @click.option("--name", help="Name of the model.  [default: the output file's, without .onnx]")
 @click.option("--model-version", "version", default="1", show_default=True, help="Version of the model.")

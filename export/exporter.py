@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-from numpy.typing import NDArray
 
-from xraytransfer.classifier import Classifier
 from xraytransfer.errors import ExportError, StudyError
 from xraytransfer.export.calibration import Calibration, fit, identity
 from xraytransfer.export.card.files import write_cards
-from xraytransfer.export.checks.flip_widths import FILMS, SmallChanges, measure_small_changes, with_flip_widths
 from xraytransfer.export.checks.gates import Gate, accuracy_gate, parity_gate
-from xraytransfer.export.checks.predictions_file import write_external_predictions, write_test_predictions
 from xraytransfer.export.checks.quality_gate_parity import load_matching_quality_gate, quality_gate_parity
-from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness
 from xraytransfer.export.checks.self_test import NOTICEABLE, measure_self_test
 from xraytransfer.export.description import Measurements, describe_for_scoring, describe_model
-from xraytransfer.export.external import ExternalResult, read_test_sets, score_strangers
 from xraytransfer.export.graph.int8 import calibration_films
 from xraytransfer.export.graph.model_writer import check_size, serialise
 from xraytransfer.export.graph.precision import lower
@@ -34,14 +28,13 @@ from xraytransfer.export.members import Ensemble, choose_members, gather_members
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.scoring import member_probability, set_calibration
 from xraytransfer.export.selection import select_members
+from xraytransfer.export.trials import TrialsPlan, spread
 from xraytransfer.files import write_bytes
 from xraytransfer.plural import counted
 from xraytransfer.radiograph import Film, read_radiograph
 from xraytransfer.runtime import open_session
-from xraytransfer.study.data.external_test_set import ExternalTestSet
 from xraytransfer.study.data.predictions import Predictions, combine, predictions_of
 from xraytransfer.study.data.run_data import RunData, load_data
-from xraytransfer.study.finished_runs.known_films import known_films
 from xraytransfer.study.stats.auroc import macro_auroc
 
 __all__ = ["export_runs"]
@@ -82,7 +75,7 @@ def export_runs(
         Runs or data that cannot be read.
     """
     options.check(out)
-    gate, sets = Gate(options.force, log), read_test_sets(options.external)
+    gate, plan = Gate(options.force, log), TrialsPlan.read(options)
     ensemble, selection = _ensemble(folders, options, log)
     float_members = options.float_members([member.description["architecture"] for member in ensemble.members])
     size = check_size(ensemble.networks, options.precision, float_members)
@@ -92,70 +85,24 @@ def export_runs(
     model, measurements = _build_and_measure(ensemble, options, data, float_members, gate)
     log(f"calibration: {measurements.calibration.method}")
     measurements = replace(measurements, comparison=_compare(measurements.validation, unfused, log))
-    trials = _try_out(model, ensemble, options, measurements, data=data, sets=sets, log=log)
+    described = describe_for_scoring(ensemble, options, measurements)
+    trials = plan.run(partial(serialise, model, described), ensemble, measurements, data, log)
     if options.input == "fixed":
         model = with_fixed_input(model, ensemble.resolution, kind=options.input_type)
     test = measure_self_test(model, ensemble.resolution, options.precision, fixed=options.input == "fixed")
     _report_self_test(test, log)
     document = {**describe_model(ensemble, options, measurements, trials.robustness), "self_test": test}
     document |= selection
-    if trials.external:
-        document["external"] = [result.document for result in trials.external]
-    if trials.changes is not None:
-        points = document["operating_points"]
-        document["operating_points"] = with_flip_widths(points, trials.changes, ensemble.config["outputs"])
+    trials.add_to(document)
     document["input"] |= {"size": options.input, "type": options.input_type}
     file = serialise(model, document)
     if options.max_mb is not None and len(file) > options.max_mb * 1e6:
         raise ExportError(f"{out}: not written: {len(file) / 1e6:.1f} MB, --max-mb {options.max_mb:g} allows less")
     write_bytes(out, file, error=ExportError)
-    write_test_predictions(out, measurements.test, measurements.calibration.apply(measurements.test.ensemble()))
-    for result in trials.external:
-        write_external_predictions(out, result.document["name"], result.images, result.probability)
+    trials.write_predictions(out, measurements)
     written = write_cards(out)
     log(f"{out}: {len(file) / 1e6:.1f} MB; card: {', '.join(path.name for path in written)}")
     return document
-
-
-@dataclass(frozen=True, eq=False)
-class _Trials:
-    """What the file as users will have it was tried on: other forms of films, small changes, films of strangers."""
-
-    robustness: list[dict[str, Any]] | None = None
-    changes: SmallChanges | None = None
-    external: Sequence[ExternalResult] = ()
-
-
-def _try_out(
-    model: onnx.ModelProto,
-    ensemble: Ensemble,
-    options: ExportOptions,
-    measurements: Measurements,
-    *,
-    data: RunData,
-    sets: Sequence[ExternalTestSet],
-    log: Callable[[str], None],
-) -> _Trials:
-    """Score films with a file as users will have it, as far as the options ask for it."""
-    if not options.robustness and not sets:
-        return _Trials()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(serialise(model, describe_for_scoring(ensemble, options, measurements)))
-        classifier = Classifier(path, device=options.device)
-    known = known_films(ensemble.config, options.folder) if sets else None
-    external = [score_strangers(classifier, films, known, data, log) for films in sets if known is not None]
-    if not options.robustness:
-        return _Trials(external=external)
-    test = [data.table.path[row] for row in data.rows["test"]]
-    robustness = measure_robustness(classifier, test, measurements.test, log=log, variants=VARIANTS)
-    changes = measure_small_changes(classifier, _spread(data.table.path, data.rows["validation"], FILMS))
-    return _Trials(robustness, changes, external)
-
-
-def _spread(paths: Sequence[Path], rows: NDArray[np.intp], count: int) -> list[Path]:
-    """Return the paths of some rows, evenly spread."""
-    return [paths[row] for row in rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]]
 
 
 def _ensemble(
@@ -230,7 +177,7 @@ def _data(config: Mapping[str, Any], options: ExportOptions) -> RunData:
 
 def _whole_films(data: RunData, intensity: str) -> list[Film]:
     """Return whole validation films, evenly spread."""
-    films = _spread(data.table.path, data.rows["validation"], PARITY_FILMS)
+    films = spread(data.table.path, data.rows["validation"], PARITY_FILMS)
     return [read_radiograph(path, intensity=intensity).pixels for path in films]
 
 

@@ -60,7 +60,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": CORE
     | EXPORT
     | TRAINING
-    | {"study/quality_gate", "study/analysis/cost", "study/finished_runs/known_films"},
+    | {
+        "study/quality_gate",
+        "study/analysis/cost",
+        "study/finished_runs/known_films",
+        "study/finished_runs/relabelling",
+    },
     "serve/dicom_results": CORE,
     "serve/spool": CORE | RESULTS,
     "serve/page": set(),

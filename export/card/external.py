@@ -21,11 +21,10 @@ def whose_judgement(document: Row) -> list[str]:
     lines = [
         f"{part_sentence(test, part)}." for test in document.get("external") or [] for part in _judging(test["parts"])
     ]
-    own = _own_labels(document)
-    macro = next((row for row in document.get("metrics") or [] if _is_macro(row)), None)
-    if macro is not None:
-        whole = f"{macro['n']} films of {macro['patients']} patients" if "patients" in macro else "the same model"
-        lines.append(f"Against {own}: macro AUROC {_interval(macro)} ({macro['data']}, {whole}).")
+    for macro in filter(_is_macro, document.get("metrics") or []):
+        counts = [f"{macro[key]} {name}" for key, name in (("n", "films"), ("patients", "patients")) if key in macro]
+        whole = ", ".join([str(macro["data"]), " of ".join(counts)])
+        lines.append(f"Against {_own_labels(document)}: macro AUROC {_interval(macro)} ({whole}).")
     if not document.get("external"):
         lines.append("No other judge has read films for this model: agreement with these labels is all that is known.")
     return lines

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ __all__ = [
     "REPLICATES",
     "SMALLEST_GROUP",
     "auroc_difference",
+    "corrected_rows",
     "groups",
     "interval_numbers",
     "metric_rows",
@@ -123,6 +125,22 @@ def metric_rows(
         if group == "all":
             rows += _calibration_rows(whole, films, p, label)
     return rows
+
+
+def corrected_rows(
+    data: str, films: Predictions, corrected: NDArray[np.float32], calibrated: Floats, generator: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Return the AUROC of all films with corrected labels, as `metric_rows` has it.
+
+    Parameters
+    ----------
+    data, films, calibrated, generator
+        As for `metric_rows`.
+    corrected : ndarray
+        float32, shape (films, k): the labels that take the place of the films' own.
+    """
+    rows = metric_rows(data, replace(films, label=corrected), calibrated, generator)
+    return [row for row in rows if row["subset"] == "all" and row["metric"] == "auroc"]
 
 
 def auroc_difference(

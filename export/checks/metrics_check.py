@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 
 from xraytransfer.classifier import Classifier
 from xraytransfer.errors import ExportError, ModelFileError
-from xraytransfer.export.checks.evaluation import metric_rows
+from xraytransfer.export.checks.evaluation import corrected_rows, metric_rows
 from xraytransfer.export.checks.external_check import METRIC_TOLERANCE, largest_difference, verify_external
-from xraytransfer.export.checks.predictions_file import predictions_path, read_test_predictions
+from xraytransfer.export.checks.predictions_file import (
+    predictions_path,
+    read_corrected_labels,
+    read_test_predictions,
+)
 from xraytransfer.model_file import ModelDescription
 from xraytransfer.study.data.predictions import Predictions
 
@@ -76,8 +80,11 @@ def verify_metrics(
 def _compare_metrics(description: ModelDescription, films: Predictions, calibrated: NDArray[np.float64]) -> str:
     """Compute every metric from the stored predictions; return a summary, or raise ModelFileError where one differs."""
     stored = {_key(row): row for row in description.metrics}
-    data = str(description.metrics[0]["data"]) if description.metrics else ""
+    data, *others = dict.fromkeys(str(row["data"]) for row in description.metrics) or ("",)
     computed = metric_rows(data, films, calibrated, np.random.default_rng(0))
+    corrected = read_corrected_labels(predictions_path(description.path), description.observations)
+    if corrected is not None and others:
+        computed += corrected_rows(others[0], films, corrected, calibrated, np.random.default_rng(0))
     wrong = [key for key in (_key(row) for row in computed) if key not in stored]
     for row in computed:
         before = stored.get(_key(row), {})

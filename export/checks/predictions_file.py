@@ -21,12 +21,14 @@ from xraytransfer.study.data.predictions import Predictions
 __all__ = [
     "external_path",
     "predictions_path",
+    "read_corrected_labels",
     "read_external_predictions",
     "read_test_predictions",
     "write_external_predictions",
     "write_test_predictions",
 ]
 
+_CORRECTED = "_corrected"
 _FILM = ("image", "patient", "examination", "view", "sex", "age")
 
 
@@ -92,7 +94,9 @@ def read_external_predictions(path: Path) -> dict[str, list[float]]:
     return films
 
 
-def write_test_predictions(model: Path, films: Predictions, calibrated: NDArray[np.float64]) -> Path:
+def write_test_predictions(
+    model: Path, films: Predictions, calibrated: NDArray[np.float64], corrected: NDArray[np.float32] | None = None
+) -> Path:
     """Write one line for each film: patient, label of each observation, calibrated and raw probability.
 
     Parameters
@@ -103,6 +107,8 @@ def write_test_predictions(model: Path, films: Predictions, calibrated: NDArray[
         Films, labels, members' probabilities.
     calibrated : ndarray
         float, shape (films, k): what the file answers as ``probability``.
+    corrected : ndarray, optional
+        float32, shape (films, k): corrected labels, which get columns of their own.
 
     Raises
     ------
@@ -113,14 +119,17 @@ def write_test_predictions(model: Path, films: Predictions, calibrated: NDArray[
     raw = films.ensemble()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_FILM, *names, *(f"{name}_probability" for name in names), *(f"{name}_raw" for name in names)])
+    labels = [films.label] if corrected is None else [films.label, corrected]
+    columns = [f"{name}{_CORRECTED}" for name in names] if corrected is not None else []
+    kinds = ("probability", "raw")
+    writer.writerow([*_FILM, *names, *columns, *(f"{name}_{kind}" for kind in kinds for name in names)])
     for index in range(len(films.image)):
         age = float(films.age[index])
         writer.writerow(
             [
                 *(str(getattr(films, key)[index]) for key in _FILM[:-1]),
                 "" if math.isnan(age) else f"{age:g}",
-                *("" if math.isnan(value) else int(value) for value in films.label[index]),
+                *("" if math.isnan(value) else int(value) for label in labels for value in label[index]),
                 *(f"{value:.9g}" for value in calibrated[index]),
                 *(f"{value:.9g}" for value in raw[index]),
             ]
@@ -128,6 +137,19 @@ def write_test_predictions(model: Path, films: Predictions, calibrated: NDArray[
     path = predictions_path(model)
     write_bytes(path, text.getvalue().encode(), error=ExportError)
     return path
+
+
+def read_corrected_labels(path: Path, observations: tuple[str, ...]) -> NDArray[np.float32] | None:
+    """Read the corrected labels that `write_test_predictions` wrote: float32, shape (films, k); None without any.
+
+    The file is one that `read_test_predictions` has read.
+    """
+    columns = [f"{name}{_CORRECTED}" for name in observations]
+    with path.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        if not set(columns) <= set(reader.fieldnames or ()):
+            return None
+        return np.array([[float(row[name] or "nan") for name in columns] for row in reader], np.float32)
 
 
 def read_test_predictions(path: Path, observations: tuple[str, ...]) -> tuple[Predictions, NDArray[np.float64]]:

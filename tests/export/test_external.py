@@ -21,6 +21,7 @@ from xraytransfer.export.options import ExportOptions
 from xraytransfer.model_file import describe
 from xraytransfer.model_metadata import schema
 from xraytransfer.study.data.external_test_set import IDENTIFIERS, read_external_test_set
+from xraytransfer.study.stats.auroc import auroc
 from xraytransfer.study.training.run_folder import load_run
 
 pytestmark = pytest.mark.usefixtures("remembered_traces")
@@ -81,7 +82,16 @@ def _read(path):
 @pytest.fixture(scope="module")
 def exported(toy_runs, panel, tmp_path_factory, remembered_traces):
     path, said = tmp_path_factory.mktemp("exported") / "toy.onnx", []
-    options = ExportOptions(checkpoints="best", device="cpu", external=(panel,))
+    better = {
+        "name": "b",
+        "table": "panel.csv",
+        "image": "file",
+        "judges": "a better reader",
+        "citation": "Better 2028",
+    }
+    correct = path.with_name("correct.json")
+    correct.write_text(json.dumps({**better, "labels": {"edema": "edema"}}))
+    options = ExportOptions(checkpoints="best", device="cpu", external=(panel,), correct=(correct, panel[1]))
     export_runs(toy_runs[:1], path, options, said.append)
     return path, said
 
@@ -143,6 +153,31 @@ def test_the_cards_begin_with_the_judges(exported):
         assert f"## {heading}" in text
         assert f"<h2>{heading}" in page
     assert "To be cited: Nobody 2027." in text
+
+
+def test_corrected_labels_of_the_test_films_stand_beside_their_own(exported, panel, tmp_path):
+    path = exported[0]
+    metrics = describe(path).document["metrics"]
+    _, corrected = dict.fromkeys(row["data"] for row in metrics)
+    assert corrected == "nih test patients, labels corrected by a better reader"
+    assert f"({corrected}, " in path.with_suffix(".md").read_text().split("## Intended use")[0]
+    assert "To be cited: Better 2028." in path.with_suffix(".md").read_text()
+    films = _read(path.with_suffix(".test.csv"))
+    better = {row["file"]: row["edema"] for row in _read(panel[1] / "panel.csv")}
+    assert all(row["edema_corrected"] == better[row["image"]] for row in films)
+    assert any(row["edema_corrected"] != row["edema"] for row in films)
+    assert all(row["atelectasis_corrected"] == row["atelectasis"] for row in films)
+    label, probability = (
+        np.array([float(row[f"edema_{key}"]) for row in films]) for key in ("corrected", "probability")
+    )
+    row = next(row for row in metrics if (row["data"], row["observation"]) == (corrected, "edema"))
+    assert row["value"] == pytest.approx(auroc(label, probability), abs=1e-9)
+    for file in path.parent.iterdir():
+        shutil.copy(file, tmp_path / file.name)
+    stored = tmp_path / "toy.test.csv"
+    stored.write_text(stored.read_text().replace(",edema_corrected,", ",edema_corrupted,"))
+    with pytest.raises(ModelFileError, match="numbers of its card cannot be computed"):
+        verify_metrics(tmp_path / "toy.onnx", device="cpu")
 
 
 def test_the_numbers_are_computed_again(exported, panel, toy_runs):
