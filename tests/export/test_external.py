@@ -18,6 +18,7 @@ from xraytransfer.export.checks.external_check import verify_external
 from xraytransfer.export.checks.metrics_check import verify_metrics
 from xraytransfer.export.exporter import export_runs
 from xraytransfer.export.options import ExportOptions
+from xraytransfer.export.site_calibration import calibrate_site
 from xraytransfer.model_file import describe
 from xraytransfer.model_metadata import schema
 from xraytransfer.study.data.external_test_set import IDENTIFIERS, read_external_test_set
@@ -214,6 +215,19 @@ def test_changed_predictions_and_labels_are_noticed(exported, panel, tmp_path):
     stored.unlink()
     with pytest.raises(ExportError, match="has to stay there"):
         verify_external(classifier, *panel, **arguments)
+
+
+def test_a_calibrated_copy_keeps_what_does_not_depend_on_the_calibration(exported, panel, tmp_path):
+    table = tmp_path / "site.csv"
+    rows = [[panel[1] / "images" / row["file"], row["pid"], row["edema"]] for row in _read(panel[1] / "panel.csv")[:60]]
+    _write(table, ["path", "patient", "edema"], rows)
+    calibrate_site(exported[0], table, tmp_path / "copy.onnx", method="platt", device="cpu")
+    before, after = (
+        describe(path).document["external"][0]["parts"][0] for path in (exported[0], tmp_path / "copy.onnx")
+    )
+    gone = [row for row in before["metrics"] if row not in after["metrics"]]
+    assert {(row["observation"], row["metric"]) for row in gone} == {("edema", "ece"), ("edema", "brier")}
+    assert after["readers"] == before["readers"]
 
 
 def test_sets_that_cannot_be_used_are_refused_before_the_work(toy_runs, panel, tmp_path):

@@ -62,7 +62,8 @@ def exported(toy_runs, gate_folder, tmp_path_factory, remembered_traces):
     few = tuple(variant for variant in VARIANTS if variant.name in ("dicom-8", "rotated"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trials, "VARIANTS", few)
-        patch.setattr(flip_widths, "FEWEST", 1)  # of 90 films few decisions flip
+        patch.setattr(trials, "FILMS", 30)
+        patch.setattr(flip_widths, "FEWEST", 1)  # of 30 films few decisions flip
         options = ExportOptions(device="cpu", quality_gate=gate_folder, robustness=True, precision="float16-weights")
         export_runs(toy_runs[:1], path, options, lambda _: None)
     return path
