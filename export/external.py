@@ -105,6 +105,7 @@ def score_strangers(
         "name": films.name,
         "judges": films.judges,
         "citation": films.citation,
+        "note": films.note,
         "films": len(images),
         "patients_compared": films.name_space == known.name_space,
         "left_out": {

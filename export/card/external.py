@@ -96,7 +96,7 @@ def _metrics_section(document: Row, test: Row, part: Row, title: str) -> Section
         f"({left_out['known_films']} films) were left out, compared by "
         f"{'identifier and names of images' if test['patients_compared'] else 'names of images alone'}. The quality "
         f"gate would refuse {test['refused_by_quality_gate']} of all {test['films']} films; they are scored here.",
-        f"These films train nothing; shares of positives are those of this selection, no prevalences.{_cite(test)}",
+        f"These films train nothing; shares of positives are those of this selection, no prevalences.{_said(test)}",
     ]
     values = _by_observation(part["metrics"], "all")
     others = {row["observation"]: row for row in part["other_metrics"]}
@@ -112,8 +112,10 @@ def _metrics_section(document: Row, test: Row, part: Row, title: str) -> Section
     return Section(title, text, head, rows)
 
 
-def _cite(test: Row) -> str:
-    return f" To be cited: {test['citation']}." if test["citation"] else ""
+def _said(test: Row) -> str:
+    """Return what the test set's own description adds."""
+    note = f" {test['note']}" if test.get("note") else ""
+    return f"{note} To be cited: {test['citation']}." if test["citation"] else note
 
 
 def _readers_section(document: Row, test: Row, part: Row, title: str) -> Section:

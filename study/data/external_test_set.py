@@ -3,16 +3,18 @@
 Beside the keys of `xraytransfer.study.data.datasets.read_mapped`, the mapping file of an external test set may have::
 
     {"judges": "the majority of three radiologists", "citation": "Author et al. 2021", "use": "Use",
+     "note": "Other networks were judged on these films before.",
      "other_labels": {"name": "NIH's labels", "labels": {"edema": "Edema by NIH"}},
      "readers": {"table": "Readers.csv", "image": "Image Index", "reader": "Reader", "labels": {"edema": "Edema"}},
      "boxes": {"table": "boxes.csv", "image": "Image Index", "finding": "Finding Label", "box": ["x", "y", "w", "h"],
                "side": 1024, "findings": {"Effusion": "pleural_effusion"}}}
 
-``judges`` says in words whose judgement the labels are, and ``citation`` what a publication has to cite. ``use`` names
-the column that says what a film is for: ``judge`` where nothing was chosen by it, ``choose`` where it chose settings,
-or any other word; films without a word are left out. ``other_labels`` names other labels of the same films in the same
-table. ``readers`` names a table with one row for each film and reader. ``boxes`` names a table of boxes (upper left
-corner, width and height, in pixels of a square picture of ``side`` pixels) around findings; it may hold other films.
+``judges`` says in words whose judgement the labels are, ``citation`` what a publication has to cite, and ``note`` what
+else a reader of the numbers has to know. ``use`` names the column that says what a film is for: ``judge`` where nothing
+was chosen by it, ``choose`` where it chose settings, or any other word; films without a word are left out.
+``other_labels`` names other labels of the same films in the same table. ``readers`` names a table with one row for each
+film and reader. ``boxes`` names a table of boxes (upper left corner, width and height, in pixels of a square picture of
+``side`` pixels) around findings; it may hold other films.
 """
 
 from __future__ import annotations
@@ -71,8 +73,9 @@ class ExternalTestSet:
         The films.
     name_space : str
         Name space of the patients; see `xraytransfer.study.finished_runs.known_films`.
-    judges, citation : str
-        Whose judgement the labels are, and what is to be cited; empty where the mapping file says nothing.
+    judges, citation, note : str
+        Whose judgement the labels are, what is to be cited, and what else has to be known; empty where the mapping file
+        says nothing.
     use : NDArray
         str, shape (films,): what each film is for; ``all`` without such a column.
     label : NDArray
@@ -93,6 +96,7 @@ class ExternalTestSet:
     name_space: str
     judges: str
     citation: str
+    note: str
     use: NDArray[np.str_]
     label: NDArray[np.float32]
     other_name: str
@@ -147,6 +151,7 @@ def read_external_test_set(mapping: Path, folder: Path) -> ExternalTestSet:
         name_space=plan.patients,
         judges=str(document.get("judges") or ""),
         citation=str(document.get("citation") or ""),
+        note=str(document.get("note") or ""),
         use=use,
         label=_labels(plan, rows),
         other_name=other_name,

@@ -39,6 +39,7 @@ MAPPING = {
     "use": "Use",
     "judges": "three drawn numbers",
     "citation": "Nobody 2027",
+    "note": "Drawn by lot.",
     "other_labels": {"name": "reports", "labels": {"edema": "edema by report"}},
     "readers": {"table": "readers.csv", "image": "file", "reader": "who",
                 "labels": {"edema": "edema", "cardiomegaly": "heart"}},
@@ -153,7 +154,7 @@ def test_the_cards_begin_with_the_judges(exported):
     ):
         assert f"## {heading}" in text
         assert f"<h2>{heading}" in page
-    assert "To be cited: Nobody 2027." in text
+    assert "Drawn by lot. To be cited: Nobody 2027." in text
 
 
 def test_corrected_labels_of_the_test_films_stand_beside_their_own(exported, panel, tmp_path):
