@@ -16,6 +16,7 @@ from xraytransfer.film_privacy import keep_films_private
 __all__ = ["calibrate", "export"]
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE_THAT_IS = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -94,6 +95,21 @@ def _deprecated(_: click.Context, __: click.Parameter, folder: Path | None) -> P
 @click.option("--margin", type=click.FloatRange(0, 1), help="AUROC that precision may cost.  [default: by precision]")
 @click.option("--quality-gate", type=FOLDER, help="Folder of `study quality-gate`: put that gate into the file.")
 @click.option("--judge", type=FOLDER, hidden=True, callback=_deprecated, help="Former name of --quality-gate.")
+@click.option(
+    "--external",
+    nargs=2,
+    multiple=True,
+    type=(FILE_THAT_IS, FOLDER),
+    metavar="MAPPING FOLDER",
+    help="Also test the file on films of other patients, as radiologists judged them: for the card.",
+)
+@click.option(
+    "--correct",
+    nargs=2,
+    type=(FILE_THAT_IS, FOLDER),
+    metavar="MAPPING FOLDER",
+    help="Also evaluate the test films with corrected labels, as `study relabel --correct` does.",
+)
 @click.option("--robustness", is_flag=True, help="Also score the test films as other hospitals would send them.")
 @click.option("--name", help="Name of the model.  [default: the output file's, without .onnx]")
 @click.option("--model-version", "version", default="1", show_default=True, help="Version of the model.")
@@ -134,7 +150,7 @@ def export(
 
 @click.command()
 @click.argument("model")
-@click.argument("labelled", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("labelled", type=FILE_THAT_IS)
 @click.option("-o", "--output", type=FILE, required=True, help="The copy of the model file, with its cards beside it.")
 @click.option(
     "--calibration",

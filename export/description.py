@@ -166,6 +166,7 @@ def describe_calibrated_copy(
             *(row for row in original.metrics if not (changed and _is_stale(row, fitted))),
             *metric_rows(f"{data}, on which it was fitted", scored, probability, np.random.default_rng(0)),
         ],
+        **_external(document, fitted if changed else set()),
         "roc": roc_rows(scored, probability, data),
         "calibration": {
             **(calibration.to_dict(data) if changed else document.get("calibration") or {}),
@@ -254,6 +255,16 @@ def _initial_weights(config: Mapping[str, Any]) -> str:
     if (config.get("weights") or {}).get("path"):
         return "ImageNet-1k, from files of the user's in timm's layout"
     return "ImageNet-1k, from timm's hub, as the tag names them"
+
+
+def _external(document: Mapping[str, Any], fitted: set[str]) -> dict[str, Any]:
+    """Return the entry ``external`` without the metrics of a calibration that is replaced; no entry without one."""
+
+    def kept(part: Mapping[str, Any]) -> dict[str, Any]:
+        return {**part, "metrics": [row for row in part["metrics"] if not _is_stale(row, fitted)]}
+
+    tests = document.get("external") or []
+    return {"external": [{**test, "parts": [kept(part) for part in test["parts"]]} for test in tests]} if tests else {}
 
 
 def _is_stale(row: Mapping[str, Any], fitted: set[str]) -> bool:

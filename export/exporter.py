@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from xraytransfer.classifier import Classifier
 from xraytransfer.errors import ExportError, StudyError
 from xraytransfer.export.calibration import Calibration, fit, identity
 from xraytransfer.export.card.files import write_cards
 from xraytransfer.export.checks.gates import Gate, accuracy_gate, parity_gate
-from xraytransfer.export.checks.predictions_file import write_test_predictions
 from xraytransfer.export.checks.quality_gate_parity import load_matching_quality_gate, quality_gate_parity
-from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness
 from xraytransfer.export.checks.self_test import NOTICEABLE, measure_self_test
 from xraytransfer.export.description import Measurements, describe_model
 from xraytransfer.export.graph.int8 import calibration_films
@@ -31,6 +28,7 @@ from xraytransfer.export.members import Ensemble, choose_members, gather_members
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.scoring import predict_split, set_calibration
 from xraytransfer.export.selection import select_members
+from xraytransfer.export.trials import Trials, TrialsPlan, spread
 from xraytransfer.files import write_bytes
 from xraytransfer.plural import counted
 from xraytransfer.radiograph import Film, read_radiograph
@@ -77,7 +75,7 @@ def export_runs(
         Runs or data that cannot be read.
     """
     options.check(out)
-    gate = Gate(options.force, log)
+    gate, plan = Gate(options.force, log), TrialsPlan.read(options)
     ensemble, selection = _ensemble(folders, options, log)
     float_members = options.float_members([member.description["architecture"] for member in ensemble.members])
     size = check_size(ensemble.networks, options.precision, float_members)
@@ -94,10 +92,9 @@ def export_runs(
         "ensemble": _compare(measurements.validation, unfused, log),
         "self_test": _self_test(model, ensemble.resolution, options, log),
     }
-    if options.robustness:
-        scorable = serialise(model, document)
-        document["robustness"] = _robustness(scorable, data, measurements.test, options.device, log)
-    _write(out, serialise(model, document), measurements, options, log)
+    trials = plan.run(partial(serialise, model, document), ensemble, measurements, data, log)
+    trials.add_to(document)
+    _write(out, serialise(model, document), trials, measurements, max_mb=options.max_mb, log=log)
     return document
 
 
@@ -156,13 +153,19 @@ def _self_test(
 
 
 def _write(
-    out: Path, file: bytes, measurements: Measurements, options: ExportOptions, log: Callable[[str], None]
+    out: Path,
+    file: bytes,
+    trials: Trials,
+    measurements: Measurements,
+    *,
+    max_mb: float | None,
+    log: Callable[[str], None],
 ) -> None:
-    """Write the model file, and beside it the test predictions and the cards."""
-    if options.max_mb is not None and len(file) > options.max_mb * 1e6:
-        raise ExportError(f"{out}: not written: {len(file) / 1e6:.1f} MB, --max-mb {options.max_mb:g} allows less")
+    """Write the model file, and beside it the predictions of all test films and the cards."""
+    if max_mb is not None and len(file) > max_mb * 1e6:
+        raise ExportError(f"{out}: not written: {len(file) / 1e6:.1f} MB, --max-mb {max_mb:g} allows less")
     write_bytes(out, file, error=ExportError)
-    write_test_predictions(out, measurements.test, measurements.calibration.apply(measurements.test.ensemble()))
+    trials.write_predictions(out, measurements)
     written = write_cards(out)
     log(f"{out}: {len(file) / 1e6:.1f} MB; card: {', '.join(path.name for path in written)}")
 
@@ -189,24 +192,12 @@ def _data(config: Mapping[str, Any], options: ExportOptions) -> RunData:
 
 def _whole_films(data: RunData, intensity: str) -> list[Film]:
     """Return whole validation films, evenly spread."""
-    rows = data.rows["validation"]
-    spread = rows[np.linspace(0, len(rows) - 1, min(PARITY_FILMS, len(rows))).astype(int)]
-    return [read_radiograph(data.table.path[row], intensity=intensity).pixels for row in spread]
+    films = spread(data.table.path, data.rows["validation"], PARITY_FILMS)
+    return [read_radiograph(path, intensity=intensity).pixels for path in films]
 
 
 def _open(model: onnx.ModelProto, device: str) -> ort.InferenceSession:
     return open_session(model.SerializeToString(), device)[0]
-
-
-def _robustness(
-    file: bytes, data: RunData, test: Predictions, device: str, log: Callable[[str], None]
-) -> list[dict[str, Any]]:
-    """Score the test films in every variant, with a file as users will have it."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(file)
-        films = [data.table.path[row] for row in data.rows["test"]]
-        return measure_robustness(Classifier(path, device=device), films, test, log=log, variants=VARIANTS)
 
 
 def _compare(validation: Predictions, unfused: float | None, log: Callable[[str], None]) -> dict[str, Any]:

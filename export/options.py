@@ -66,6 +66,10 @@ class ExportOptions:
         Where the data set and its cache lie now; where the run says if None.
     quality_gate : Path or None
         Folder of a quality gate that `xraytransfer study quality-gate` trained; none where None.
+    external : tuple of (Path, Path)
+        Mapping file and folder of each external test set (`xraytransfer.study.data.external_test_set`).
+    correct : (Path, Path) or None
+        Mapping file and folder of labels that correct those of the test films, for further numbers beside the others.
     robustness : bool
         Score the test films in every variant of `robustness.VARIANTS` too, for the card.
     licence : str
@@ -93,6 +97,8 @@ class ExportOptions:
     folder: Path | None = None
     cache: Path | None = None
     quality_gate: Path | None = None
+    external: tuple[tuple[Path, Path], ...] = ()
+    correct: tuple[Path, Path] | None = None
     robustness: bool = False
     licence: str = "Apache-2.0"
     overwrite: bool = False

@@ -57,7 +57,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export/graph": CORE | {"export/options"} | DATA | {"study/quality_gate"},
     "export/checks": CORE | DATA | STATS | {"study/quality_gate"},
     "export/card": CORE | {"export/options", "study/analysis/published"},
-    "export": CORE | EXPORT | TRAINING | {"study/quality_gate", "study/analysis/cost"},
+    "export": CORE
+    | EXPORT
+    | TRAINING
+    | {
+        "study/quality_gate",
+        "study/analysis/cost",
+        "study/finished_runs/known_films",
+        "study/finished_runs/relabelling",
+    },
     "serve/dicom_results": CORE,
     "serve/spool": CORE | RESULTS,
     "serve/page": set(),

@@ -57,6 +57,10 @@ def test_newer_schema_is_refused(toy_model_writer, tmp_path):
         ({"operating_points": [{"name": "x"}]}, "operating point"),
         ({"operating_points": None}, "operating_points is None"),
         ({"operating_points": [{"name": "x", "observation": "edema", "threshold": "high"}]}, "no number"),
+        (
+            {"operating_points": [{"name": "x", "observation": "edema", "threshold": 0.5, "flip_width": "wide"}]},
+            "flip_width that is no number",
+        ),
         ({"metrics": None}, "metrics is None"),
         ({"metrics": [{"metric": "auroc"}]}, "lacks data"),
         (

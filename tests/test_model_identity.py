@@ -35,6 +35,7 @@ def with_threshold(document, value):
         lambda d: {"operating_points": with_threshold(d, 0.41)},
         lambda d: {"operating_points": with_threshold(d, None)},
         lambda d: {"operating_points": d["operating_points"][1:]},
+        lambda d: {"operating_points": [{**row, "flip_width": 0.01} for row in d["operating_points"]]},
         lambda d: {"default_operating_point": "other"},
         lambda d: {"input": {**d["input"], "intensity": "minmax"}},
         lambda d: {"input": {**d["input"], "resolution": [64, 64]}},

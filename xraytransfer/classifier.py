@@ -116,6 +116,7 @@ class Classifier:
         self._quality_gate = self.description.quality_gate
         self._calibration = self.description.calibration
         self._thresholds = tuple(self.description.thresholds())
+        self._flip_widths = tuple(self.description.flip_widths())
         self._identity = ModelIdentity(self.description.name, self.description.version, self.description.sha256)
         runtime.check_outputs(self._session, self.description)
         if self.provider != CPU:  # where kernels and their precision are the provider's own
@@ -373,6 +374,7 @@ class Classifier:
                 provider=self.provider,
                 pixels=film.pixels if keep_pixels else None,
                 acceptance=self._accept(session, film, [output[i] for output in gate_outputs]),
+                flip_widths=self._flip_widths,
             )
             for i, film in enumerate(films)
         ]

@@ -149,8 +149,26 @@ class ModelDescription:
         list of float or None
             In observation order; None where the file holds no such operating point.
         """
+        return self._operating_point(name, "threshold")
+
+    def flip_widths(self, name: str | None = None) -> list[float | None]:
+        """Return the flip width of each observation's threshold, in probability.
+
+        Parameters
+        ----------
+        name : str, optional
+            As for `thresholds`.
+
+        Returns
+        -------
+        list of float or None
+            In observation order; None where the file holds none, as those of version 0.1.
+        """
+        return self._operating_point(name, "flip_width")
+
+    def _operating_point(self, name: str | None, key: str) -> list[float | None]:
         point = name or self.document.get("default_operating_point")
-        rows = {row["observation"]: row["threshold"] for row in self.operating_points if row["name"] == point}
+        rows = {row["observation"]: row.get(key) for row in self.operating_points if row["name"] == point}
         return [rows.get(observation) for observation in self.observations]
 
 

@@ -4,9 +4,9 @@ Conventions
 -----------
 The checksum is the SHA-256 of one JSON text (keys sorted, no spaces, ASCII) with these entries: ``graph_sha256``;
 ``input`` (resolution, intensity recipe, resize); ``calibration`` (the numbers of its formula); ``operating_points``
-(sorted rows of name, observation, threshold) and ``default_operating_point``; ``acceptance`` (kinds and limits of the
-quality gate). Numbers are written as Python writes a float. Metrics, notes, training and dates are left out: a
-new card changes no result.
+(sorted rows of name, observation, threshold, and flip width where there is one) and ``default_operating_point``;
+``acceptance`` (kinds and limits of the quality gate). Numbers are written as Python writes a float. Metrics, notes,
+training and dates are left out: a new card changes no result.
 """
 
 from __future__ import annotations
@@ -34,12 +34,19 @@ def model_sha256(document: dict[str, Any]) -> str:
         "graph_sha256": document["graph_sha256"],
         "input": document["input"],
         "calibration": (document.get("calibration") or {}).get("parameters"),
-        "operating_points": sorted([str(row["name"]), row["observation"], _number(row["threshold"])] for row in points),
+        "operating_points": sorted(
+            [str(row["name"]), row["observation"], _number(row["threshold"]), *_flip_width(row)] for row in points
+        ),
         "default_operating_point": document.get("default_operating_point"),
         "acceptance": gate and [list(gate.kinds), float(gate.minimum_probability), float(gate.maximum_distance)],
     }
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _flip_width(row: dict[str, Any]) -> list[float]:
+    """Return the row's flip width in a list; an empty list without one."""
+    return [] if row.get("flip_width") is None else [float(row["flip_width"])]
 
 
 def _number(value: float | None) -> float | None:

@@ -73,10 +73,7 @@ def check_metadata(document: dict[str, Any]) -> None:
         if not all(_is_number_or_null(row.get(key)) for key in ("value", "lower", "upper")):
             raise ModelFileError(f"metadata: metric {_short(row)} has a value that is no number")
     for row in _rows(document, "operating_points"):
-        if not {"name", "observation", "threshold"} <= set(row):
-            raise ModelFileError(f"metadata: operating point {_short(row)} lacks name, observation or threshold")
-        if not _is_number_or_null(row["threshold"]) or not isinstance(row["observation"], str):
-            raise ModelFileError(f"metadata: operating point {_short(row)} has a threshold that is no number")
+        _check_operating_point(row)
 
 
 _REQUIRED: dict[str, type[Any]] = {
@@ -128,6 +125,15 @@ def _check_input(entry: dict[str, Any]) -> None:
     for key, known in (("size", INPUT_SIZES), ("type", INPUT_TYPES)):
         if entry.get(key, known[0]) not in known:
             raise ModelFileError(f"metadata: input {key} is {_short(entry[key])}, expected {' or '.join(known)}")
+
+
+def _check_operating_point(row: dict[str, Any]) -> None:
+    if not {"name", "observation", "threshold"} <= set(row):
+        raise ModelFileError(f"metadata: operating point {_short(row)} lacks name, observation or threshold")
+    if not _is_number_or_null(row["threshold"]) or not isinstance(row["observation"], str):
+        raise ModelFileError(f"metadata: operating point {_short(row)} has a threshold that is no number")
+    if not _is_number_or_null(row.get("flip_width")):
+        raise ModelFileError(f"metadata: operating point {_short(row)} has a flip_width that is no number")
 
 
 def _short(value: object) -> str:

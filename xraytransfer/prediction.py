@@ -71,6 +71,9 @@ class Prediction:
         uint8, shape (rows, columns): the film as it was read; None unless the caller asked to keep it.
     acceptance : QualityGateResult or None
         What the model's quality gate found; None where the model has none.
+    flip_widths : tuple of (float or None)
+        For each observation, how near to its threshold a probability has to be for a small change of the film to flip
+        the decision; None where the model holds no such number.
     """
 
     source: str
@@ -85,6 +88,7 @@ class Prediction:
     raw_member_probability: NDArray[np.float32]
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
     acceptance: QualityGateResult | None = None
+    flip_widths: tuple[float | None, ...] = (None,) * len(OBSERVATIONS)
 
     ok = True
 
@@ -114,6 +118,18 @@ class Prediction:
         )
 
     @property
+    def near_threshold(self) -> tuple[bool | None, ...]:
+        """Return for each observation whether a small change of the film may flip its decision; None without a width.
+
+        It may where `probability` lies within the flip width of the threshold: another codec, another rounding, one per
+        cent cut off or two degrees of rotation could then decide otherwise.
+        """
+        return tuple(
+            None if threshold is None or width is None else bool(abs(probability - threshold) <= width)
+            for probability, threshold, width in zip(self.probability, self.thresholds, self.flip_widths, strict=True)
+        )
+
+    @property
     def doubt(self) -> str | None:
         """Return the warning for a film that the quality gate refused and a user had scored; None for others."""
         if self.acceptance is None or self.acceptance.accepted:
@@ -136,7 +152,7 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the arrays of pixels and maps, ready for `json.dumps`."""
-        decision, raw, spread = self.decision, self.raw_probability, self.spread
+        decision, raw, spread, near = self.decision, self.raw_probability, self.spread, self.near_threshold
         return {
             "source": self.source,
             "ok": True,
@@ -150,6 +166,7 @@ class Prediction:
                     "spread": _rounded(spread[i]),
                     "threshold": self.thresholds[i],
                     "decision": decision[i],
+                    "near_threshold": near[i],
                 }
                 for i, observation in enumerate(OBSERVATIONS)
             ],
@@ -214,11 +231,12 @@ def _rounded(value: Any) -> float:
 def record_cells(result: Prediction | Refusal) -> dict[str, Any]:
     """Return what was done to a film's pixels and what the quality gate found, as cells of a table; None where absent.
 
-    The keys are ``window``, ``reduction``, ``notes``, ``quality_gate_kind`` (the most probable one) and
-    ``quality_gate_distance``.
+    The keys are ``window``, ``reduction``, ``notes``, ``quality_gate_kind`` (the most probable one),
+    ``quality_gate_distance`` and ``near_threshold`` (identifiers of the observations that are; empty where none is).
     """
     record = result.radiograph or {}
     gate = result.acceptance if isinstance(result, Refusal) else result.acceptance and result.acceptance.to_dict()
+    near = None if isinstance(result, Refusal) else _near(result)
     kinds = (gate or {}).get("kind_probability") or {}
     return {
         "window": record.get("window"),
@@ -226,4 +244,13 @@ def record_cells(result: Prediction | Refusal) -> dict[str, Any]:
         "notes": "; ".join(record.get("notes") or ()) or None,
         "quality_gate_kind": max(kinds, key=lambda kind: kinds[kind]) if kinds else None,
         "quality_gate_distance": (gate or {}).get("distance"),
+        "near_threshold": near,
     }
+
+
+def _near(prediction: Prediction) -> str | None:
+    """Return which observations are near their thresholds; None where the model tells of none."""
+    near = prediction.near_threshold
+    if all(value is None for value in near):
+        return None
+    return "; ".join(row.identifier for row, value in zip(OBSERVATIONS, near, strict=True) if value)

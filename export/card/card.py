@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xraytransfer.constants import INTENDED_USE, NOT_INTENDED_USE, RESEARCH_NOTICE
+from xraytransfer.export.card.external import external_sections, whose_judgement
 from xraytransfer.export.card.films import quality_gate_section, robustness_section
+from xraytransfer.export.card.operating_points import operating_points_section
 from xraytransfer.export.card.published_numbers import acknowledgement, published_section
 from xraytransfer.export.card.section import Section
 from xraytransfer.export.card.selection import selection_sections
@@ -45,6 +47,8 @@ Row = Mapping[str, Any]
 def markdown_card(document: Row) -> str:
     """Return the card as Markdown."""
     lines = [f"# {title(document)}", "", RESEARCH_NOTICE, ""]
+    for paragraph in whose_judgement(document):
+        lines += [paragraph, ""]
     for section in sections(document):
         lines += [f"## {section.title}", ""]
         for paragraph in section.paragraphs:
@@ -63,12 +67,13 @@ def sections(document: Row) -> list[Section]:
         _data(document),
         _members(document),
         *selection_sections(document),
+        *external_sections(document),
         *_metrics(document),
         *published_section(document),
         quality_gate_section(document),
         robustness_section(document),
         _calibration(document),
-        _operating_points(document),
+        operating_points_section(document),
         _parity(document),
         _identity(document),
     ]
@@ -215,27 +220,6 @@ def _calibration(document: Row) -> Section:
     return Section("Calibration", text, ["method", "expected calibration error, patients left out"], rows)
 
 
-def _operating_points(document: Row) -> Section:
-    rows = [
-        [
-            str(row["name"]),
-            _name(document, row["observation"]),
-            _number(row["threshold"]),
-            _share(row, "sensitivity"),
-            _share(row, "specificity"),
-            str(row.get("n")),
-        ]
-        for row in document.get("operating_points") or []
-    ]
-    text = [
-        f"Default: {document.get('default_operating_point') or 'none'}. Thresholds apply to the calibrated "
-        "probability and were found on the films named under calibration; they are optimistic there and wrong "
-        "elsewhere until found anew."
-    ]
-    head = ["operating point", "observation", "threshold", "sensitivity", "specificity", "images"]
-    return Section("Operating points", text, head, rows)
-
-
 def _parity(document: Row) -> Section:
     parity, accuracy = document.get("parity") or {}, document.get("accuracy") or {}
     text = []
@@ -285,11 +269,6 @@ def _interval(row: Row) -> str:
     if row.get("lower") is None or row.get("value") is None:
         return _number(row.get("value"))
     return f"{row['value']:.3f} [{row['lower']:.3f}, {row['upper']:.3f}]"
-
-
-def _share(row: Row, name: str) -> str:
-    bounds = row.get(f"{name}_interval")
-    return _interval({"value": row.get(name), **dict(zip(("lower", "upper"), bounds or (None, None), strict=True))})
 
 
 def _counts(row: Row) -> list[str]:

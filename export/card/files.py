@@ -11,6 +11,7 @@ from typing import Any
 from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import ExportError
 from xraytransfer.export.card.card import markdown_card, sections, title
+from xraytransfer.export.card.external import whose_judgement
 from xraytransfer.export.card.plots import reliability_svg, roc_svg
 from xraytransfer.export.options import CARDS
 from xraytransfer.files import write_bytes
@@ -41,6 +42,7 @@ def write_cards(model: Path) -> list[Path]:
 def html_card(document: Row) -> str:
     """Return the card as one HTML page that loads nothing, with ROC curves and reliability plots."""
     parts = [f"<h1>{html.escape(title(document))}</h1>", f"<p><strong>{html.escape(RESEARCH_NOTICE)}</strong></p>"]
+    parts += [f"<p>{_text(paragraph)}</p>" for paragraph in whose_judgement(document)]
     measured = False
     for section in sections(document):
         if measured and not section.title.startswith("Metrics"):

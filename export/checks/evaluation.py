@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,11 @@ __all__ = [
     "REPLICATES",
     "SMALLEST_GROUP",
     "auroc_difference",
+    "corrected_rows",
     "groups",
+    "interval_numbers",
     "metric_rows",
+    "number_or_none",
     "roc_points",
     "roc_rows",
 ]
@@ -112,15 +116,31 @@ def metric_rows(
         for metric, statistic in (("auroc", weighted_auroc), ("auprc", weighted_auprc)):
             macro, _ = bootstrap_macro(label, p, weights, statistic)
             films_count = {"n": len(label), "positives": None}
-            rows.append({**whole, "observation": "macro", "metric": metric, **films_count, **_numbers(macro)})
+            rows.append({**whole, "observation": "macro", "metric": metric, **films_count, **interval_numbers(macro)})
             for k, observation in enumerate(films.observations):
                 interval = bootstrap(label[:, k], p[:, k], weights, statistic)
                 counts = _counts(label[:, k])
                 row = {**whole, "observation": str(observation), "metric": metric, **counts}
-                rows.append({**row, **_numbers(interval)})
+                rows.append({**row, **interval_numbers(interval)})
         if group == "all":
             rows += _calibration_rows(whole, films, p, label)
     return rows
+
+
+def corrected_rows(
+    data: str, films: Predictions, corrected: NDArray[np.float32], calibrated: Floats, generator: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Return the AUROC of all films with corrected labels, as `metric_rows` has it.
+
+    Parameters
+    ----------
+    data, films, calibrated, generator
+        As for `metric_rows`.
+    corrected : ndarray
+        float32, shape (films, k): the labels that take the place of the films' own.
+    """
+    rows = metric_rows(data, replace(films, label=corrected), calibrated, generator)
+    return [row for row in rows if row["subset"] == "all" and row["metric"] == "auroc"]
 
 
 def auroc_difference(
@@ -218,7 +238,7 @@ def _calibration_rows(
             "ece_uncalibrated": expected_calibration_error(label[:, k], raw[:, k]),
             "brier": brier(label[:, k], calibrated[:, k]),
         }
-        rows += [{**row, "metric": metric, "value": _or_none(value)} for metric, value in numbers.items()]
+        rows += [{**row, "metric": metric, "value": number_or_none(value)} for metric, value in numbers.items()]
     return rows
 
 
@@ -226,14 +246,16 @@ def _counts(label: Floats) -> dict[str, int]:
     return {"n": int((~np.isnan(label)).sum()), "positives": int((label == 1).sum())}
 
 
-def _numbers(interval: Interval) -> dict[str, Any]:
+def interval_numbers(interval: Interval) -> dict[str, Any]:
+    """Return ``value``, ``lower``, ``upper`` and ``replicates`` of an interval, None for what is not defined."""
     return {
-        "value": _or_none(interval.value),
-        "lower": _or_none(interval.lower),
-        "upper": _or_none(interval.upper),
+        "value": number_or_none(interval.value),
+        "lower": number_or_none(interval.lower),
+        "upper": number_or_none(interval.upper),
         "replicates": interval.replicates,
     }
 
 
-def _or_none(value: float) -> float | None:
+def number_or_none(value: float) -> float | None:
+    """Return a number as JSON holds it: None for NaN."""
     return float(value) if math.isfinite(value) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +12,24 @@ from numpy.typing import NDArray
 
 from xraytransfer.classifier import Classifier
 from xraytransfer.errors import ExportError, ModelFileError
-from xraytransfer.export.checks.evaluation import metric_rows
-from xraytransfer.export.checks.predictions_file import predictions_path, read_test_predictions
+from xraytransfer.export.checks.evaluation import corrected_rows, metric_rows
+from xraytransfer.export.checks.external_check import METRIC_TOLERANCE, largest_difference, verify_external
+from xraytransfer.export.checks.predictions_file import (
+    predictions_path,
+    read_corrected_labels,
+    read_test_predictions,
+)
 from xraytransfer.model_file import ModelDescription
-from xraytransfer.prediction import Prediction
 from xraytransfer.study.data.predictions import Predictions
 
 __all__ = ["verify_metrics"]
-
-TOLERANCE = 1e-6
-"""Allowed difference of a metric; the file of predictions holds nine digits."""
-PROBABILITY_TOLERANCE = 0.01
-"""Allowed difference of a probability; another processor rounds differently."""
 
 
 def verify_metrics(
     model: str | os.PathLike[str],
     folder: Path | None = None,
     *,
+    external: Sequence[tuple[Path, Path]] = (),
     device: str = "auto",
     log: Callable[[str], None] = lambda _: None,
 ) -> None:
@@ -41,6 +41,9 @@ def verify_metrics(
         A model file or a shipped model's name.
     folder : Path, optional
         A folder that holds the test films, at any depth: they are scored again and compared one by one.
+    external : sequence of (Path, Path)
+        Mapping file and folder of external test sets of the model: their numbers are computed again from the stored
+        predictions and the labels there. With `folder`, their films are scored again too.
     device : str
         Where films are scored.
     log : callable
@@ -51,7 +54,9 @@ def verify_metrics(
     ModelFileError
         A number is not what the description says, a film's answer is not what is stored, or a film is absent.
     ExportError
-        The model has no stored predictions, or is a site's calibrated copy.
+        The model has no stored predictions, is a site's calibrated copy, or was not tested on such a set.
+    StudyError
+        An external test set cannot be read.
     """
     classifier = Classifier(model, device=device)
     description = classifier.description
@@ -65,13 +70,21 @@ def verify_metrics(
     if folder is not None:
         largest = _score_again(classifier, folder, films, calibrated)
         log(f"{len(films.image)} films scored again on {classifier.provider}: largest difference {largest:.1e}")
+    again = folder is not None
+    done = [verify_external(classifier, mapping, place, again=again, log=log) for mapping, place in external]
+    left = [test["name"] for test in description.document.get("external") or [] if test["name"] not in done]
+    if left:
+        log(f"not verified, for want of --external MAPPING FOLDER: {', '.join(left)}")
 
 
 def _compare_metrics(description: ModelDescription, films: Predictions, calibrated: NDArray[np.float64]) -> str:
     """Compute every metric from the stored predictions; return a summary, or raise ModelFileError where one differs."""
     stored = {_key(row): row for row in description.metrics}
-    data = str(description.metrics[0]["data"]) if description.metrics else ""
+    data, *others = dict.fromkeys(str(row["data"]) for row in description.metrics) or ("",)
     computed = metric_rows(data, films, calibrated, np.random.default_rng(0))
+    corrected = read_corrected_labels(predictions_path(description.path), description.observations)
+    if corrected is not None and others:
+        computed += corrected_rows(others[0], films, corrected, calibrated, np.random.default_rng(0))
     wrong = [key for key in (_key(row) for row in computed) if key not in stored]
     for row in computed:
         before = stored.get(_key(row), {})
@@ -98,18 +111,7 @@ def _score_again(classifier: Classifier, folder: Path, films: Predictions, calib
         raise ModelFileError(
             f"{folder}: {len(absent)} of {len(films.image)} test films are not there, first {absent[0]}"
         )
-    outcomes = classifier.predict_many((str(paths[Path(str(name)).name]) for name in films.image), any_film=True)
-    largest = 0.0
-    for name, outcome, expected in zip(films.image, outcomes, calibrated, strict=True):
-        if not isinstance(outcome, Prediction):
-            raise ModelFileError(f"{name}: {outcome.message}")
-        largest = max(largest, float(np.abs(outcome.probability - expected).max()))
-    if not largest <= PROBABILITY_TOLERANCE:
-        raise ModelFileError(
-            f"{classifier.description.path}: scored again, a probability differs by {largest:.4f} from what is stored "
-            f"(allowed {PROBABILITY_TOLERANCE}): other films of the same names, or another model"
-        )
-    return largest
+    return largest_difference(classifier, [paths[Path(str(name)).name] for name in films.image], calibrated)
 
 
 def _key(row: dict[str, object]) -> tuple[str, ...]:
@@ -119,4 +121,4 @@ def _key(row: dict[str, object]) -> tuple[str, ...]:
 def _same(one: float | None, other: float | None) -> bool:
     if one is None or other is None:
         return one is other
-    return math.isclose(one, other, rel_tol=0, abs_tol=TOLERANCE)
+    return math.isclose(one, other, rel_tol=0, abs_tol=METRIC_TOLERANCE)

@@ -32,7 +32,7 @@ from xraytransfer.resize import resize
 from xraytransfer.study.data.predictions import Predictions
 from xraytransfer.study.stats.auroc import macro_auroc
 
-__all__ = ["VARIANTS", "Variant", "measure_robustness"]
+__all__ = ["VARIANTS", "Scores", "Variant", "encoded", "measure_robustness", "rotated", "score_films"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def _deep(film: Film, bits: int, generator: np.random.Generator) -> NDArray[np.u
     return fine.astype(np.uint16)
 
 
-def _encoded(film: Film, form: str = "PNG", **options: Any) -> bytes:
+def encoded(film: Film, form: str = "PNG", **options: Any) -> bytes:
+    """Return a film as the bytes of a picture."""
     buffer = io.BytesIO()
     Image.fromarray(film).save(buffer, format=form, **options)
     return buffer.getvalue()
@@ -90,30 +91,31 @@ def _windowed(film: Film, generator: np.random.Generator, share: float, shift: f
     return _dicom(_deep(film, 12, generator), 12, WindowCenter=2048 + 4096 * shift, WindowWidth=4096 * share)
 
 
-def _rotated(film: Film, degrees: float) -> bytes:
-    return _encoded(np.asarray(Image.fromarray(film).rotate(degrees, Image.Resampling.BILINEAR)))
+def rotated(film: Film, degrees: float, resampling: Image.Resampling = Image.Resampling.BILINEAR) -> bytes:
+    """Return a film that lies turned in a picture of the same size, black in the corners."""
+    return encoded(np.asarray(Image.fromarray(film).rotate(degrees, resampling)))
 
 
 def _shifted(film: Film, share: float) -> bytes:
     rows, columns = (round(share * side) for side in film.shape)
     moved = np.zeros_like(film)
     moved[rows:, columns:] = film[: film.shape[0] - rows, : film.shape[1] - columns]
-    return _encoded(moved)
+    return encoded(moved)
 
 
 def _marked(film: Film) -> bytes:
     image = Image.fromarray(film)
     side = min(film.shape)
     ImageDraw.Draw(image).text((0.03 * side, 0.03 * side), "L  PORTABLE", fill=255)
-    return _encoded(np.asarray(image))
+    return encoded(np.asarray(image))
 
 
 def _half(film: Film) -> bytes:
-    return _encoded(resize(film, (max(16, film.shape[0] // 2), max(16, film.shape[1] // 2))))
+    return encoded(resize(film, (max(16, film.shape[0] // 2), max(16, film.shape[1] // 2))))
 
 
 VARIANTS: tuple[Variant, ...] = (
-    Variant("jpeg-80", "JPEG picture of quality 80", lambda film, _: _encoded(film, "JPEG", quality=80)),
+    Variant("jpeg-80", "JPEG picture of quality 80", lambda film, _: encoded(film, "JPEG", quality=80)),
     Variant("dicom-8", "DICOM, 8 bit", lambda film, _: _dicom(film, 8)),
     Variant("dicom-12", "DICOM, 12 bit, no window", lambda film, g: _dicom(_deep(film, 12, g), 12)),
     Variant("dicom-16", "DICOM, 16 bit, no window", lambda film, g: _dicom(_deep(film, 16, g), 16)),
@@ -128,11 +130,11 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "equalised",
         "histogram equalised, as CheXpert's and MIMIC's pictures are",
-        lambda film, _: _encoded(equalise(film)),
+        lambda film, _: encoded(equalise(film)),
     ),
     Variant("half-size", "half the rows and columns", lambda film, _: _half(film)),
     Variant("shifted", "moved by 5 % to the lower right", lambda film, _: _shifted(film, 0.05)),
-    Variant("rotated", "turned by 5 degrees", lambda film, _: _rotated(film, 5)),
+    Variant("rotated", "turned by 5 degrees", lambda film, _: rotated(film, 5)),
     Variant("marker", "a marker burned in", lambda film, _: _marked(film)),
 )
 
@@ -167,7 +169,7 @@ def measure_robustness(
         paired by patient; ``mean_change`` and ``largest_change`` of a probability; ``decisions_changed``, a share;
         ``refused``: how many the model's quality gate would refuse; ``films``.
     """
-    reference = _score(classifier, (str(path) for path in paths))
+    reference = score_films(classifier, (str(path) for path in paths))
     rows: list[dict[str, Any]] = [
         {"variant": "as-is", "what": "the film as it is", "films": len(paths), "refused": reference.refused,
          "macro_auroc": macro_auroc(films.label, reference.probability)}
@@ -175,7 +177,7 @@ def measure_robustness(
     for index, variant in enumerate(variants):
         generator = np.random.default_rng([0, index])
         sources = (variant.make(classifier.read(str(path)).pixels, generator) for path in paths)
-        row = _compare(films, variant, _score(classifier, sources), reference)
+        row = _compare(films, variant, score_films(classifier, sources), reference)
         rows.append(row)
         log(
             f"{variant.name}: AUROC {row['auroc_difference']:+.4f} [{row['lower']:+.4f}, {row['upper']:+.4f}], a "
@@ -186,7 +188,7 @@ def measure_robustness(
 
 
 @dataclass(frozen=True, eq=False)
-class _Scores:
+class Scores:
     """The scores of films: probabilities and decisions [films, 6], and how many its quality gate refuses."""
 
     probability: NDArray[np.float64]
@@ -194,7 +196,7 @@ class _Scores:
     refused: int
 
 
-def _compare(films: Predictions, variant: Variant, scores: _Scores, reference: _Scores) -> dict[str, Any]:
+def _compare(films: Predictions, variant: Variant, scores: Scores, reference: Scores) -> dict[str, Any]:
     """Return a variant's row."""
     change = np.abs(scores.probability - reference.probability)
     difference = auroc_difference(films, scores.probability, reference.probability, np.random.default_rng(0))
@@ -215,7 +217,14 @@ def _compare(films: Predictions, variant: Variant, scores: _Scores, reference: _
     }
 
 
-def _score(classifier: Classifier, sources: Iterator[Any]) -> _Scores:
+def score_films(classifier: Classifier, sources: Iterator[Any]) -> Scores:
+    """Score films of any form, also those that the quality gate refuses.
+
+    Raises
+    ------
+    ExportError
+        A film cannot be read.
+    """
     probability, decisions, refused = [], [], 0
     for outcome in classifier.predict_many(sources, any_film=True):
         if not isinstance(outcome, Prediction):
@@ -223,4 +232,4 @@ def _score(classifier: Classifier, sources: Iterator[Any]) -> _Scores:
         probability.append(outcome.probability.astype(np.float64))
         decisions.append([bool(decision) for decision in outcome.decision])
         refused += outcome.acceptance is not None and not outcome.acceptance.accepted
-    return _Scores(np.stack(probability), np.array(decisions), refused)
+    return Scores(np.stack(probability), np.array(decisions), refused)

@@ -61,7 +61,7 @@ def parameters(prediction: Prediction, position: int | None = None) -> list[str]
     ----------
     prediction : Prediction
     position : int, optional
-        An observation's place in `xraytransfer.OBSERVATIONS`: adds its threshold.
+        An observation's place in `xraytransfer.OBSERVATIONS`: adds its threshold and flip width.
     """
     lines = [
         *model_parameters(prediction.model),
@@ -72,9 +72,10 @@ def parameters(prediction: Prediction, position: int | None = None) -> list[str]
     ]
     if prediction.acceptance is not None:
         lines.append(f"film={'accepted' if prediction.acceptance.accepted else prediction.acceptance.reason}")
-    threshold = prediction.thresholds[position] if position is not None else None
-    if threshold is not None:
+    if position is not None and (threshold := prediction.thresholds[position]) is not None:
         lines += [f"operating-point={prediction.operating_point}", f"threshold={threshold:.6g}"]
+        width = prediction.flip_widths[position]
+        lines += [] if width is None else [f"flip-width={width:.6g}"]
     return lines
 
 

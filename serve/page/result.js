@@ -30,10 +30,11 @@ export function showBars(result, chosen, choose) {
 }
 
 function bar(observation, chosen, choose) {
-  const { identifier, name, probability, threshold, decision } = observation;
+  const { identifier, name, probability, threshold, decision, near_threshold: near } = observation;
   const input = element("input", { type: "radio", name: "observation", value: identifier, checked: identifier === chosen });
   input.addEventListener("change", () => choose(identifier));
-  const verdict = decision === null ? "" : decision ? "above threshold" : "below threshold";
+  const side = decision === null ? "" : decision ? "above threshold" : "below threshold";
+  const verdict = near ? `just ${side}` : side;
   const [number, limit] = threshold ? apart(probability, threshold) : [percent(probability), ""];
   const head = element(
     "span", { className: "head" },

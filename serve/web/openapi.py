@@ -219,6 +219,10 @@ def _prediction() -> dict[str, Any]:
         "spread": {"type": "number", "minimum": 0, "description": "Standard deviation over calibrated members"},
         "threshold": {"type": ["number", "null"], "description": "Of the operating point; null without one"},
         "decision": {"type": ["boolean", "null"], "description": "Whether the probability reaches the threshold"},
+        "near_threshold": {
+            "type": ["boolean", "null"],
+            "description": "Whether a small change of the film may flip the decision; null where the model cannot say",
+        },
     }
     prediction = {
         "source": {"type": "string"},

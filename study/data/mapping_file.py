@@ -15,7 +15,7 @@ from xraytransfer.errors import StudyError
 from xraytransfer.study.data.film_table import parse_label
 from xraytransfer.study.data.row_filter import RowFilter
 
-__all__ = ["LabelColumn", "MappingFile", "read_mapping"]
+__all__ = ["LabelColumn", "MappingFile", "label_columns", "read_mapping"]
 
 REQUIRED = ("name", "table", "image", "patient", "labels")
 DESCRIPTIONS = ("examination", "view", "sex", "age", "split")
@@ -132,7 +132,7 @@ def read_mapping(path: Path, required: Sequence[str] = REQUIRED) -> MappingFile:
         patient=str(plan.get("patient") or ""),
         patients=str(plan.get("patients") or name),
         descriptions={key: str(plan.get(key) or "") for key in DESCRIPTIONS},
-        labels={str(key): _label_column(path, key, label, values) for key, label in plan["labels"].items()},
+        labels=label_columns(path, plan["labels"], values),
         rows={
             str(column): frozenset(map(str, cells if isinstance(cells, list) else [cells]))
             for column, cells in rows.items()
@@ -140,6 +140,26 @@ def read_mapping(path: Path, required: Sequence[str] = REQUIRED) -> MappingFile:
         view_words={str(word): str(view) for word, view in plan["view_words"].items()},
         split_words={str(word): str(split) for word, split in plan["split_words"].items()},
     )
+
+
+def label_columns(path: Path, labels: Mapping[str, Any], values: Mapping[Any, Any]) -> dict[str, LabelColumn]:
+    """Return the columns of labels as a mapping file writes them: observation -> `LabelColumn`.
+
+    Parameters
+    ----------
+    path : Path
+        The mapping file, for messages.
+    labels : mapping
+        Observation -> column, or an object with ``column`` and ``values``.
+    values : mapping
+        Text of a cell -> text that is read in its place, for all of them.
+
+    Raises
+    ------
+    StudyError
+        If an entry has another form.
+    """
+    return {str(key): _label_column(path, key, label, values) for key, label in labels.items()}
 
 
 def _label_column(path: Path, name: str, label: Any, values: Mapping[Any, Any]) -> LabelColumn:

@@ -28,7 +28,7 @@ from xraytransfer.study.finished_runs.external_test import auroc_text, is_stored
 from xraytransfer.study.training.metrics_file import observed_columns
 from xraytransfer.study.training.run_folder import Run, load_run
 
-__all__ = ["OtherLabels", "read_other_labels", "relabel_run"]
+__all__ = ["OtherLabels", "read_other_labels", "relabel", "relabel_run"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ def relabel_run(
     check_name(name)
     run = load_run(folder)
     with FolderLock(folder, wait=True):
-        relabelled, counts = _relabel(run, _read_source(run, source), labels, correct=correct)
+        relabelled, counts = relabel(run, _read_source(run, source), labels, correct=correct)
         if not again and is_stored(folder, name, relabelled):
             return f"{run.name}: {name} was done before"
         record = {
@@ -156,10 +156,25 @@ def _read_source(run: Run, source: str) -> Predictions:
     return read_external(run.folder, source).predictions
 
 
-def _relabel(
+def relabel(
     run: Run, predictions: Predictions, labels: OtherLabels, *, correct: bool
 ) -> tuple[Predictions, dict[str, Any]]:
-    """Return predictions with other labels, and counts for the record."""
+    """Return predictions with other labels, and counts for the record.
+
+    Parameters
+    ----------
+    run : Run
+        Its label policy is used.
+    predictions : Predictions
+        Of any of its films.
+    labels, correct
+        As for `relabel_run`.
+
+    Raises
+    ------
+    StudyError
+        If no film is listed, or none of the six observations is labelled.
+    """
     names = [str(name) for name in predictions.observations]
     shared = [name for name in names if name in labels.observations]
     if not observed_columns(shared):

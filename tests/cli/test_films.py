@@ -24,6 +24,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 from xraytransfer import load, read_radiograph
 from xraytransfer.cli.film_list import films
 from xraytransfer.errors import RadiographError
+from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.quality_gate import QualityGateResult, find_all_faults
 
 Film = Callable[..., bytes]
@@ -256,6 +257,29 @@ def test_a_refused_film_carries_its_record(gated_model: Path, dicom_film: Film, 
             record = json.loads(text)["results"][0] if form == "json" else json.loads(text)
             assert record["radiograph"]["window"] == "full-range"
             assert record["acceptance"]["kind_probability"]["inverted"] > 0.5
+
+
+def test_a_result_near_its_threshold_says_so(toy_model: Path, toy_model_writer: Any, tmp_path: Path) -> None:
+    film = tmp_path / "film.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)).save(film)
+    probability = load(toy_model, device="cpu").predict(film).probability.astype(float)
+    points = [
+        {"name": "youden", "observation": row.identifier, "threshold": float(p) + shift, "flip_width": 0.02}
+        for row, p, shift in zip(OBSERVATIONS, probability, (0.01, -0.01, 0.03, -0.03, 0.03, 0.03), strict=True)
+    ]
+    del points[5]["flip_width"]
+    near = tmp_path / "near.onnx"
+    toy_model_writer(near, operating_points=points)
+    record = json.loads(predict(film, "--model", near, "--format", "jsonl", folder=tmp_path).stdout)
+    assert [row["near_threshold"] for row in record["observations"]] == [True, True, False, False, False, None]
+    (row,) = csv.DictReader(predict(film, "--model", near, "--format", "csv", folder=tmp_path).stdout.splitlines())
+    assert row["near_threshold"] == "atelectasis; cardiomegaly"
+    table = predict(film, "--model", near, folder=tmp_path).stdout
+    assert f"{probability[0]:.3f} ~" in table
+    assert f"{probability[1]:.3f}*~" in table
+    without = predict(film, "--model", toy_model, "--format", "csv", folder=tmp_path).stdout
+    assert next(csv.DictReader(without.splitlines()))["near_threshold"] == ""
+    assert "~" not in predict(film, "--model", toy_model, folder=tmp_path).stdout
 
 
 def test_a_film_that_the_reader_refuses_says_how_far_it_came(dicom_film: Film) -> None:

@@ -48,6 +48,7 @@ def results_schema() -> pyarrow.Schema:
             ("notes", pa.string()),
             ("quality_gate_kind", pa.string()),
             ("quality_gate_distance", pa.float32()),
+            ("near_threshold", pa.string()),
         ]
     )
 

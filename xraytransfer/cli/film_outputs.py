@@ -113,7 +113,8 @@ def _stem(source: str) -> str:
 def _caption(outcome: Prediction, i: int) -> list[str]:
     """Return what an overlay shows: observation, probability, threshold, model, and what it is not."""
     threshold = outcome.thresholds[i]
-    limit = "" if threshold is None else f" (threshold {threshold:.3f})"
+    near = ", near it" if outcome.near_threshold[i] else ""
+    limit = "" if threshold is None else f" (threshold {threshold:.3f}{near})"
     return [
         f"{OBSERVATIONS[i].name}: probability {outcome.probability[i]:.3f}{limit}",
         f"Model {outcome.model.name} {outcome.model.version} ({outcome.model.sha256[:12]}).",

@@ -67,7 +67,18 @@ def show(model: str, as_json: bool, as_html: bool) -> None:
     help="Compute the card's numbers again from the stored test predictions; DATA, a folder that holds the test "
     "films, is scored again too.",
 )
-def verify(model: str, device: str, metrics: str | None) -> None:
+@click.option(
+    "--external",
+    nargs=2,
+    multiple=True,
+    type=(
+        click.Path(exists=True, dir_okay=False, path_type=Path),
+        click.Path(exists=True, file_okay=False, path_type=Path),
+    ),
+    metavar="MAPPING FOLDER",
+    help="With --metrics: also an external test set that the model was tested on.",
+)
+def verify(model: str, device: str, metrics: str | None, external: tuple[tuple[Path, Path], ...]) -> None:
     """Verify that MODEL is whole and scores.
 
     Metadata, the checksum of graph and weights, and the answers are checked.
@@ -76,11 +87,14 @@ def verify(model: str, device: str, metrics: str | None) -> None:
 
     if metrics and not Path(metrics).is_dir():
         raise click.UsageError(f"--metrics {metrics}: no such folder")
+    if external and metrics is None:
+        raise click.UsageError("--external needs --metrics")
     click.echo(verified(model, device))
     if metrics is not None:
         from xraytransfer.export.checks.metrics_check import verify_metrics
 
-        verify_metrics(model, Path(metrics) if metrics else None, device=device, log=click.echo)
+        folder = Path(metrics) if metrics else None
+        verify_metrics(model, folder, external=external, device=device, log=click.echo)
 
 
 FILE = click.Path(dir_okay=False, path_type=Path)

@@ -44,12 +44,13 @@ COLUMNS = (
     "notes",
     "quality_gate_kind",
     "quality_gate_distance",
+    "near_threshold",
     "file_size",
     "file_modified_ns",
 )
 """Columns of a CSV file."""
 
-COLUMNS_OF_0_1 = COLUMNS[:-7]
+COLUMNS_OF_0_1 = COLUMNS[:-8]
 """Columns that version 0.1 wrote."""
 
 
@@ -122,12 +123,19 @@ _TABLE_WIDTHS = [max(len(observation.name), 7) for observation in OBSERVATIONS]
 
 
 def table_row(result: Result, version: FilmVersion | None = None) -> str:
-    """Return a scored film as a line of the table, its notes below it; a star marks what reaches its threshold."""
+    """Return a scored film as a line of the table, its notes below it.
+
+    A star marks what reaches its threshold, and a tilde what is near it, if the model has flip widths.
+    """
     if isinstance(result, Refusal):
         return ""
+    marks = [
+        ("*" if decision else " ") + {None: "", True: "~", False: " "}[near]
+        for decision, near in zip(result.decision, result.near_threshold, strict=True)
+    ]
     cells = [
-        f"{probability:.3f}{'*' if decision else ' '}".rjust(width)
-        for probability, decision, width in zip(result.probability, result.decision, _TABLE_WIDTHS, strict=True)
+        f"{probability:.3f}{mark}".rjust(width)
+        for probability, mark, width in zip(result.probability, marks, _TABLE_WIDTHS, strict=True)
     ]
     refused = "" if result.doubt is None else "  (refused by the model's quality gate, scored on demand)"
     notes = result.radiograph.get("notes") or ()

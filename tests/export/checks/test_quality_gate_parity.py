@@ -16,9 +16,11 @@ import torch  # noqa: E402
 from click.testing import CliRunner  # noqa: E402
 
 import xraytransfer  # noqa: E402
+from xraytransfer.classifier import Classifier  # noqa: E402
 from xraytransfer.cli.models import models  # noqa: E402
 from xraytransfer.errors import ExportError, ModelFileError  # noqa: E402
-from xraytransfer.export import exporter  # noqa: E402
+from xraytransfer.export import trials  # noqa: E402
+from xraytransfer.export.checks import flip_widths  # noqa: E402
 from xraytransfer.export.checks.metrics_check import verify_metrics  # noqa: E402
 from xraytransfer.export.checks.predictions_file import predictions_path, read_test_predictions  # noqa: E402
 from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness  # noqa: E402
@@ -59,7 +61,9 @@ def exported(toy_runs, gate_folder, tmp_path_factory, remembered_traces):
     path = tmp_path_factory.mktemp("gated") / "gated.onnx"
     few = tuple(variant for variant in VARIANTS if variant.name in ("dicom-8", "rotated"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter, "VARIANTS", few)
+        patch.setattr(trials, "VARIANTS", few)
+        patch.setattr(trials, "FILMS", 30)
+        patch.setattr(flip_widths, "FEWEST", 1)  # of 30 films few decisions flip
         options = ExportOptions(device="cpu", quality_gate=gate_folder, robustness=True, precision="float16-weights")
         export_runs(toy_runs[:1], path, options, lambda _: None)
     return path
@@ -93,6 +97,20 @@ def test_the_cards_say_what_is_accepted_and_what_moves_the_answers(exported):
     assert "| test films as they are | 90 | 89 (98.9 %) |" in card
     assert "turned by 5 degrees" in card
     assert "Robustness" in exported.with_suffix(".html").read_text()
+
+
+def test_thresholds_have_flip_widths_and_results_say_what_is_near(exported, toy_runs):
+    description = describe(exported)
+    widths = description.flip_widths()
+    assert any(widths)
+    assert "flip width" in exported.with_suffix(".md").read_text()
+    classifier = Classifier(exported, device="cpu")
+    films = sorted((toy_runs[0].parents[1] / "films" / "images").glob("*.png"))[:20]
+    for result in classifier.predict_many(films, any_film=True):
+        distance = np.abs(result.probability - np.array(description.thresholds()))
+        assert result.near_threshold == tuple(
+            None if width is None else near <= width for near, width in zip(distance, widths, strict=True)
+        )
 
 
 def test_a_film_stored_otherwise_is_answered_alike(exported):

@@ -138,6 +138,16 @@ def test_the_groups_are_flat_and_name_algorithm_and_film(report: Dataset) -> Non
     assert "threshold=0.5" in {child.TextValue for child in children(groups(report)[2], "Algorithm Parameters")}
 
 
+def test_flip_widths_are_parameters() -> None:
+    prediction = replace(make_prediction(), flip_widths=(None, None, 0.025, None, None, None))
+    told = [
+        {child.TextValue for child in children(group, "Algorithm Parameters")}
+        for group in groups(structured_report(make_film(), prediction))
+    ]
+    assert "flip-width=0.025" in told[2]
+    assert not any(text.startswith("flip-width") for text in told[0])
+
+
 def test_the_device_is_the_model(report: Dataset) -> None:
     (device,) = children(report, "Device Observer UID")
     (equipment,) = report.ContributingEquipmentSequence
