@@ -387,19 +387,19 @@ class Classifier:
         """Return what a prediction says of a film; one smaller than the model's input, or mirrored, is noted."""
         record = film.provenance()
         rows, columns = film.pixels.shape
+        notes = list(film.notes)
         if min(rows, columns) * film.reduction < min(self.description.resolution):
-            note = f"the film is smaller than the model's input: enlarged from {columns} x {rows} pixels"
-            record["notes"] = [*film.notes, note]
+            notes.append(f"the film is smaller than the model's input: enlarged from {columns} x {rows} pixels")
         if acceptance is not None and acceptance.mirrored:
-            record["notes"] = [*record["notes"], MIRRORED_NOTE]
-        return record
+            notes.append(MIRRORED_NOTE)
+        return {**record, "notes": notes}
 
     def _accept(self, session: Any, film: Radiograph, gate_outputs: list[Any]) -> QualityGateResult | None:
         """Return what the quality gate finds; None where the model has none. All faults of a film are named at once."""
         gate = self._quality_gate
         if gate is None:
             return None
-        result = gate.evaluate(gate_outputs[0], *map(float, gate_outputs[1:]))
+        result = gate.evaluate(gate_outputs[0], *(float(number) for number in gate_outputs[1:]))
         if result.accepted or result.kind not in CURES:
             return result
 

@@ -36,10 +36,17 @@ def model_sha256(document: dict[str, Any]) -> str:
         "calibration": (document.get("calibration") or {}).get("parameters"),
         "operating_points": sorted([str(row["name"]), row["observation"], _number(row["threshold"])] for row in points),
         "default_operating_point": document.get("default_operating_point"),
-        "acceptance": gate and [list(gate.kinds), float(gate.minimum_probability), float(gate.maximum_distance)],
+        "acceptance": gate and _gate_limits(gate),
     }
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _gate_limits(gate: QualityGateLimits) -> list[Any]:
+    """Return kinds and limits; that of mirrored films only where there is one: older files keep their identity."""
+    limits = [list(gate.kinds), float(gate.minimum_probability), float(gate.maximum_distance)]
+    mirrored = gate.minimum_mirrored_probability
+    return limits if mirrored is None else [*limits, float(mirrored)]
 
 
 def _number(value: float | None) -> float | None:

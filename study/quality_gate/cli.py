@@ -28,8 +28,8 @@ __all__ = ["judge", "quality_gate"]
 @click.option(
     "--films",
     type=EXISTING_FOLDER,
-    help="Films of further sources, USE/VIEW/SOURCE/PATIENT/*; USE is train, limits or "
-    "judge, VIEW frontal, lateral or turned.",
+    help="Films of further sources, USE/VIEW/SOURCE/PATIENT/*: USE is train, limits or judge, VIEW frontal, lateral, "
+    "projected-frontal, projected-lateral or projected-turned.",
 )
 @click.option("--out", type=FOLDER, required=True, help="Folder of the quality gate.")
 @click.option("--cache", type=FOLDER, help="Folder of caches. [default: OUT/cache]")

@@ -34,8 +34,8 @@ from xraytransfer.study.stats.calibration_error import wilson_interval
 
 __all__ = ["BATCH", "Answers", "Pictures", "answers_of", "batches", "evaluate", "fit_limits"]
 
-REFUSED = {"real": 0.01, "drawn": 0.02}
-"""Share of a source's good films that the two limits together may refuse; real films, and films changed by us."""
+REFUSED = {"real": 0.01, "projected": 0.01, "drawn": 0.02}
+"""Share of a source's good films that the two limits together may refuse; drawn: films changed as in training."""
 NOTED = 0.005
 """Share of a source's films that may be called mirrored wrongly."""
 EVALUATED = 400
@@ -53,7 +53,7 @@ class Answers:
     Attributes
     ----------
     origin : str
-        ``real`` or ``drawn``.
+        ``real``, ``drawn`` or ``projected``.
     kinds, distance, mirrored : ndarray
         float32, shapes (films, kinds), (films,) and (films,).
     """
@@ -172,7 +172,7 @@ def evaluate(
         named right, and of good films how many were called mirrored.
     """
     home = home_answers(gate, data, pictures, settings)
-    setting = {source.name: source for source in sources if (source.use, source.view) == ("limits", "frontal")}
+    setting = {source.name: source for source in sources if source.use == "limits" and source.frontal}
     further = {name: answers_of(gate, source.at(settings.side)) for name, source in setting.items()}
     limits = fit_limits([*home, *further.values()])
     rows = []
@@ -203,8 +203,8 @@ def _judge_halves(
 
 
 def _set_of_source(source: Source, side: int) -> _FilmSet:
-    kind = "upright" if source.view == "frontal" else "other"
-    return _FilmSet(source.name, kind, "real", source.at(side), len(set(source.patients)), source.view)
+    kind = "upright" if source.frontal else "other"
+    return _FilmSet(source.name, kind, source.origin, source.at(side), len(set(source.patients)), source.view)
 
 
 def _row(films: _FilmSet, results: list[QualityGateResult], settings: QualityGateSettings) -> dict[str, Any]:

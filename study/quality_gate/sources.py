@@ -20,7 +20,7 @@ from xraytransfer.radiograph import Film, read_radiograph
 from xraytransfer.resize import resize
 from xraytransfer.study.quality_gate.faults import SIDE
 
-__all__ = ["USES", "VIEWS", "Source", "films_of", "half_of_patients", "read_sources"]
+__all__ = ["FRONTAL", "LATERAL", "USES", "VIEWS", "Source", "films_of", "half_of_patients", "read_sources"]
 
 USES = {
     "train": "the network learns from them",
@@ -28,10 +28,16 @@ USES = {
     "judge": "they are judged only",
 }
 VIEWS = {
-    "frontal": "to be accepted",
-    "lateral": "to be refused",
-    "turned": "a patient turned by less than a lateral: there is no right answer, the rate is reported",
+    "frontal": "real frontal films: to be accepted",
+    "lateral": "real side views: to be refused",
+    "projected-frontal": "projections of CTs (`projection`): to be accepted",
+    "projected-lateral": "the same: to be refused",
+    "projected-turned": "the same, between the two: there is no right answer, the rate is reported",
 }
+
+
+FRONTAL = ("frontal", "projected-frontal")
+LATERAL = ("lateral", "projected-lateral")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +64,24 @@ class Source:
     patients: tuple[str, ...]
     films: list[Film]
 
+    @property
+    def origin(self) -> str:
+        """Return ``real`` or ``projected``."""
+        return "projected" if self.view.startswith("projected-") else "real"
+
+    @property
+    def frontal(self) -> bool:
+        """Return whether the films are to be accepted."""
+        return self.view in FRONTAL
+
     def at(self, side: int) -> NDArray[np.uint8]:
         """Return the films at the size that a quality gate takes, uint8, shape (films, side, side)."""
         return np.stack([resize(film, (side, side)) for film in self.films])
 
 
-def films_of(sources: list[Source], use: str, view: str) -> list[Film]:
-    """Return all films of one use and view."""
-    return [film for source in sources if (source.use, source.view) == (use, view) for film in source.films]
+def films_of(sources: list[Source], use: str, views: tuple[str, ...]) -> list[Film]:
+    """Return all films of one use and some views."""
+    return [film for source in sources if source.use == use and source.view in views for film in source.films]
 
 
 def half_of_patients(source: Source) -> NDArray[np.bool_]:

@@ -36,7 +36,7 @@ from xraytransfer.study.quality_gate.network import (
     save_quality_gate,
 )
 from xraytransfer.study.quality_gate.settings import QualityGateSettings
-from xraytransfer.study.quality_gate.sources import Source, films_of, read_sources
+from xraytransfer.study.quality_gate.sources import FRONTAL, LATERAL, Source, films_of, read_sources
 from xraytransfer.study.runs.grid import Grid
 from xraytransfer.study.training.checkpoints import load_resume, pack, save_resume, unpack
 from xraytransfer.study.training.interrupts import Interrupted, stoppable
@@ -118,8 +118,8 @@ def train_quality_gate(
                 data.rows["train"],
                 settings.side,
                 pictures,
-                films_of(sources, "train", "frontal"),
-                films_of(sources, "train", "lateral"),
+                films_of(sources, "train", FRONTAL),
+                films_of(sources, "train", LATERAL),
                 settings.left_out,
             )
             gate = _train_network(folder, maker, settings, weights, log)

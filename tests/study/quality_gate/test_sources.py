@@ -13,7 +13,7 @@ from xraytransfer.quality_gate import KINDS
 from xraytransfer.study.quality_gate import evaluation
 from xraytransfer.study.quality_gate.evaluation import REFUSED, Answers, fit_limits
 from xraytransfer.study.quality_gate.settings import QualityGateSettings
-from xraytransfer.study.quality_gate.sources import Source, films_of, half_of_patients, read_sources
+from xraytransfer.study.quality_gate.sources import FRONTAL, LATERAL, Source, films_of, half_of_patients, read_sources
 
 
 def write_film(folder, place: str) -> None:
@@ -30,17 +30,22 @@ def answers(distance: float, films: int = 400, origin: str = "real") -> Answers:
 
 
 def test_films_are_read_by_use_view_source_and_patient(tmp_path):
-    for place in ("train/lateral/ct/1/a.png", "limits/frontal/clinic/7/a.png", "limits/frontal/clinic/8/b.png"):
+    for place in (
+        "train/projected-lateral/ct/1/a.png",
+        "limits/frontal/clinic/7/a.png",
+        "limits/frontal/clinic/8/b.png",
+    ):
         write_film(tmp_path, place)
     sources = read_sources(tmp_path)
     assert [(one.use, one.view, one.name, one.patients) for one in sources] == [
-        ("train", "lateral", "ct", ("1",)),
+        ("train", "projected-lateral", "ct", ("1",)),
         ("limits", "frontal", "clinic", ("7", "8")),
     ]
+    assert [(one.origin, one.frontal) for one in sources] == [("projected", False), ("real", True)]
     assert sources[0].films[0].shape == (128, 128)
     assert sources[1].at(48).shape == (2, 48, 48)
-    assert len(films_of(sources, "train", "lateral")) == 1
-    assert films_of(sources, "train", "frontal") == []
+    assert len(films_of(sources, "train", LATERAL)) == 1
+    assert films_of(sources, "train", FRONTAL) == []
     assert read_sources(None) == []
 
 
