@@ -28,17 +28,17 @@ from xraytransfer.study.quality_gate.faults import DRAWN_LATERAL, FAULTS, SIDE
 __all__ = ["DrawnFilm", "FilmMaker", "read_others"]
 
 KIND_SHARES = {
-    "upright": 0.40,
-    "turned-clockwise": 0.08,
-    "turned-counterclockwise": 0.08,
-    "upside-down": 0.08,
-    "inverted": 0.10,
-    "other": 0.26,
+    "upright": 0.36,
+    "turned-clockwise": 0.07,
+    "turned-counterclockwise": 0.07,
+    "upside-down": 0.07,
+    "inverted": 0.09,
+    "other": 0.34,
 }
 """How often each kind is drawn in training."""
-FURTHER_SHARE = 0.1
+FURTHER_SHARE = 0.15
 """How many of the good films come from further sources, where there are any."""
-LATERAL_SHARE = 0.35
+LATERAL_SHARE = 0.3
 """How many films of kind ``other`` are side views: a side view that passes is worse than any other error."""
 DRAWN_SHARE = 0.3
 """How many of the side views are drawn ones, where there are others."""

@@ -114,12 +114,16 @@ def load_quality_gate(folder: Path) -> tuple[QualityGateNetwork, dict[str, Any]]
     Raises
     ------
     StudyError
-        If the folder holds no finished quality gate, or its files are damaged.
+        If the folder holds no finished quality gate, one of an earlier version, or its files are damaged.
     """
     path = folder / "judge.json"
     if not path.is_file():
         raise StudyError(f"{folder}: no quality gate (no judge.json); `xraytransfer study quality-gate` trains one")
     document: dict[str, Any] = read_json(path)
+    if "minimum_mirrored_probability" not in document:
+        raise StudyError(
+            f"{path}: an earlier version trained this quality gate, which tells no mirrored films; train it again"
+        )
     try:
         row = Architecture.from_dict(document["row"])
         gate = empty_quality_gate(row, int(document["truncation"]), int(document["side"]))

@@ -20,7 +20,17 @@ from xraytransfer.radiograph import Film, read_radiograph
 from xraytransfer.resize import resize
 from xraytransfer.study.quality_gate.faults import SIDE
 
-__all__ = ["FRONTAL", "LATERAL", "USES", "VIEWS", "Source", "films_of", "half_of_patients", "read_sources"]
+__all__ = [
+    "FRONTAL",
+    "LATERAL",
+    "USES",
+    "VIEWS",
+    "Source",
+    "films_of",
+    "half_of_patients",
+    "learned_sha256",
+    "read_sources",
+]
 
 USES = {
     "train": "the network learns from them",
@@ -82,6 +92,16 @@ class Source:
 def films_of(sources: list[Source], use: str, views: tuple[str, ...]) -> list[Film]:
     """Return all films of one use and some views."""
     return [film for source in sources if source.use == use and source.view in views for film in source.films]
+
+
+def learned_sha256(sources: list[Source]) -> str:
+    """Return a checksum of the films that a network learns from."""
+    digest = hashlib.sha256()
+    for source in (source for source in sources if source.use == "train"):
+        digest.update(source.view.encode())
+        for film in source.films:
+            digest.update(film.tobytes())
+    return digest.hexdigest()
 
 
 def half_of_patients(source: Source) -> NDArray[np.bool_]:

@@ -22,6 +22,7 @@ import torch
 from torch.nn import functional
 
 from xraytransfer.errors import StudyError
+from xraytransfer.files import read_json, write_json
 from xraytransfer.folder_lock import FolderLock
 from xraytransfer.runtime import cpu_limit
 from xraytransfer.study.data.run_data import RunData, describe_data, load_data
@@ -36,7 +37,7 @@ from xraytransfer.study.quality_gate.network import (
     save_quality_gate,
 )
 from xraytransfer.study.quality_gate.settings import QualityGateSettings
-from xraytransfer.study.quality_gate.sources import FRONTAL, LATERAL, Source, films_of, read_sources
+from xraytransfer.study.quality_gate.sources import FRONTAL, LATERAL, Source, films_of, learned_sha256, read_sources
 from xraytransfer.study.runs.grid import Grid
 from xraytransfer.study.training.checkpoints import load_resume, pack, save_resume, unpack
 from xraytransfer.study.training.interrupts import Interrupted, stoppable
@@ -112,6 +113,7 @@ def train_quality_gate(
         if settings.left_out is not None and settings.left_out not in (*FAULTS, *pictures):
             raise StudyError(f"{settings.left_out!r} is none of {', '.join((*FAULTS, *pictures))}")
         sources = read_sources(films)
+        _check_films(folder, learned_sha256(sources))
         if not (folder / "judge.json").is_file():
             maker = FilmMaker(
                 data.pixels,
@@ -131,6 +133,15 @@ def train_quality_gate(
         if stored["settings"] != asdict(settings):
             raise StudyError(f"{folder}: holds a quality gate of other settings; take another folder")
         return stored
+
+
+def _check_films(folder: Path, learned: str) -> None:
+    """Note which films of further sources are learned from; refuse to go on with others."""
+    path = folder / "films.json"
+    if not path.is_file():
+        write_json(path, {"sha256": learned})
+    elif read_json(path)["sha256"] != learned:
+        raise StudyError(f"{folder}: has learned from other films of further sources; take another folder")
 
 
 def _train_network(

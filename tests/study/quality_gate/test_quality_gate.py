@@ -227,7 +227,10 @@ def test_training_ends_with_a_quality_gate_its_limits_and_what_it_misses(tmp_pat
     assert not gate.training
     assert any("step 4/4" in line for line in lines)
     # done: nothing is trained again
-    assert train_quality_gate(tmp_path, config, others, SETTINGS, weights=weights, log=lines.append) == document
+    again = train_quality_gate(tmp_path, config, others, SETTINGS, films=further, weights=weights, log=lines.append)
+    assert again == document
+    with pytest.raises(StudyError, match="has learned from other films"):
+        train_quality_gate(tmp_path, config, others, SETTINGS, weights=weights, log=lines.append)
 
 
 def test_interrupted_and_resumed_it_is_the_same_gate(tmp_path, config, others, weights, monkeypatch):
@@ -274,6 +277,12 @@ def test_settings_that_make_no_sense_are_refused(tmp_path, config, others, weigh
 
 def test_a_damaged_gate_is_named(tmp_path, config, others, weights):
     train_quality_gate(tmp_path, config, others, SETTINGS, weights=weights, log=lambda _: None)
+    stored = json.loads((tmp_path / "judge.json").read_text())
+    del stored["minimum_mirrored_probability"]
+    (tmp_path / "judge.json").write_text(json.dumps(stored))
+    with pytest.raises(StudyError, match="an earlier version trained this quality gate"):
+        load_quality_gate(tmp_path)
+    (tmp_path / "judge.json").write_text(json.dumps({**stored, "minimum_mirrored_probability": 0.9}))
     (tmp_path / "judge.safetensors").write_bytes(b"nothing")
     with pytest.raises(StudyError, match=r"judge\.safetensors: damaged"):
         load_quality_gate(tmp_path)
