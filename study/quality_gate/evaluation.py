@@ -2,10 +2,11 @@
 
 Conventions
 -----------
-The limits are set across sources: on validation patients, as they are and changed as in training, and on the films of
-further sources whose use is ``limits``. No source may lose more than its share (`REFUSED`), so the strictest source
-decides. Films of test patients judge, wrong films made of those, and films of further sources. A source that sets
-limits judges too: each half of its patients is judged with limits that only the other half helped to set.
+The limits are set across sources: on validation patients and on the films of further sources whose use is ``limits``;
+that of the distance also on validation films changed as in training. No source may lose more than its share
+(`REFUSED`), so the source that lies farthest decides. Films of test patients judge, wrong films made of those, and films
+of further sources. A source that sets limits judges too: each half of its patients is judged with limits that only the
+other half helped to set.
 
 References
 ----------
@@ -124,17 +125,20 @@ def fit_limits(sources: Sequence[Answers]) -> QualityGateLimits:
     Parameters
     ----------
     sources : sequence of Answers
-        For good films that are not mirrored, of each source.
+        For good films that are not mirrored, of each source; at least one is not drawn.
     """
-    shares = [REFUSED[source.origin] / 2 for source in sources]
-    pairs = list(zip(sources, shares, strict=True))
-    probability = min(float(np.quantile(source.kinds[:, 0], share)) for source, share in pairs)
-    distance = max(float(np.quantile(source.distance, 1 - share)) for source, share in pairs)
+    # changed films do not lower the limit of the probability: half-blank films would pass with them
+    probability = min(
+        float(np.quantile(source.kinds[:, 0], REFUSED[source.origin] / 2))
+        for source in sources
+        if source.origin != "drawn"
+    )
+    distance = max(float(np.quantile(source.distance, 1 - REFUSED[source.origin] / 2)) for source in sources)
     mirrored = max(float(np.quantile(source.mirrored, 1 - NOTED)) for source in sources)
     return QualityGateLimits(
         tuple(KINDS),
-        # at least 0.05, so that no other kind is far more probable; at most 0.9, so that a doubtful film passes
-        round(float(np.clip(probability, 0.05, 0.9)), 4),
+        # at least 0.05, so that no other kind is far more probable; at most 0.5, so that a doubtful film passes
+        round(float(np.clip(probability, 0.05, 0.5)), 4),
         round(distance, 4),
         round(float(np.clip(mirrored, 0.5, 0.9999)), 4),
     )

@@ -205,7 +205,7 @@ def test_training_ends_with_a_quality_gate_its_limits_and_what_it_misses(tmp_pat
     gate, stored = load_quality_gate(tmp_path)
     assert stored == document
     assert document["kinds"] == list(KINDS)
-    assert 0.05 <= document["minimum_probability"] <= 0.9
+    assert 0.05 <= document["minimum_probability"] <= 0.5
     assert 0.5 <= document["minimum_mirrored_probability"] < 1
     assert {(row["name"], row["use"], row["patients"]) for row in document["sources"]} == {
         ("one-ct", "train", 1),

@@ -84,9 +84,17 @@ def test_the_source_that_lies_farthest_sets_the_limit():
 def test_a_probability_limit_stays_between_doubt_and_certainty():
     certain = answers(1.0)
     certain.kinds[:, 0] = 0.9999
-    assert fit_limits([certain]).minimum_probability == 0.9
+    assert fit_limits([certain]).minimum_probability == 0.5
     certain.kinds[:, 0] = 0
     assert fit_limits([certain]).minimum_probability == 0.05
+
+
+def test_films_changed_by_us_set_the_distance_alone():
+    changed = answers(1.8, origin="drawn")
+    changed.kinds[:, 0] = 0.1
+    limits = fit_limits([answers(1.2), changed])
+    assert limits.minimum_probability == 0.5
+    assert limits.maximum_distance == pytest.approx(1.8, abs=0.02)
 
 
 def test_a_source_that_sets_limits_is_judged_by_the_other_half_of_its_patients():
