@@ -5,8 +5,8 @@ Conventions
 The limits are set across sources: on validation patients and on the films of further sources whose use is ``limits``;
 that of the distance also on validation films changed as in training. No source may lose more than its share
 (`REFUSED`), so the source that lies farthest decides. Films of test patients judge, wrong films made of those, and
-films of further sources. A source that sets limits judges too: each half of its patients is judged with limits that only the
-other half helped to set.
+films of further sources. A source that sets limits judges too: each half of its patients is judged with limits that
+only the other half helped to set.
 
 References
 ----------
