@@ -14,7 +14,6 @@ from pathlib import Path
 from xraytransfer.errors import ExportError
 from xraytransfer.files import write_bytes
 from xraytransfer.model_file import INPUT, ModelDescription, read
-from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS
 
 __all__ = ["config_text", "write_repository"]
 
@@ -84,10 +83,12 @@ def config_text(description: ModelDescription) -> str:
     gate_outputs = ""
     if description.quality_gate is not None:
         # one number a film: Triton calls a tensor of the batch alone [ 1 ] that is reshaped to nothing
-        kinds, distance = QUALITY_GATE_OUTPUTS
+        kinds, *numbers = description.quality_gate.outputs
         gate_outputs = f""",
-  {{ name: "{kinds}" data_type: TYPE_FP32 dims: [ {len(description.quality_gate.kinds)} ] }},
-  {{ name: "{distance}" data_type: TYPE_FP32 dims: [ 1 ] reshape: {{ shape: [ ] }} }}"""
+  {{ name: "{kinds}" data_type: TYPE_FP32 dims: [ {len(description.quality_gate.kinds)} ] }}"""
+        for number in numbers:
+            gate_outputs += f""",
+  {{ name: "{number}" data_type: TYPE_FP32 dims: [ 1 ] reshape: {{ shape: [ ] }} }}"""
     return f"""# written by {description.document["writer"]}; graph and weights {description.graph_sha256}
 name: "{name}"
 platform: "onnxruntime_onnx"

@@ -74,7 +74,8 @@ def write_toy_model(
 ) -> None:
     """Write a toy model file; `changes` replace entries of its metadata, `outputs` names the graph's.
 
-    A toy `quality_gate` calls bright films inverted; a film's distance is its mean grey level, 0 to 1.
+    A toy `quality_gate` calls bright films inverted; a film's distance, and its
+    probability of being mirrored, is its mean grey level, 0 to 1.
     """
     onnx = pytest.importorskip("onnx")
     from xraytransfer.model_file import METADATA_KEY, graph_sha256
@@ -155,12 +156,13 @@ def _toy_graph(onnx: Any, resolution: int, outputs: tuple[str, ...] | None, qual
             node("Add", ["kind_slope", "kind_bias"], ["kind_logit"]),
             node("Softmax", ["kind_logit"], ["film_kind"], axis=1),
             node("Squeeze", ["grey", "one"], ["film_distance"]),
+            node("Identity", ["film_distance"], ["film_mirrored"]),
         ]
     shapes = {
         "probability": ["batch", 6],
         "member_probability": ["batch", 2, 6],
         "activation_map": ["batch", 6, resolution - 2, resolution - 2],
-        **({"film_kind": ["batch", 6], "film_distance": ["batch"]} if quality_gate else {}),
+        **({"film_kind": ["batch", 6], "film_distance": ["batch"], "film_mirrored": ["batch"]} if quality_gate else {}),
     }
     graph = helper.make_graph(
         nodes,

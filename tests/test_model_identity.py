@@ -44,6 +44,7 @@ def with_threshold(document, value):
         lambda d: {"calibration": None},
         lambda d: {"acceptance": {**GATE, "minimum_probability": 0.6}},
         lambda d: {"acceptance": {**GATE, "maximum_distance": 3.0}},
+        lambda d: {"acceptance": {**GATE, "minimum_mirrored_probability": 0.9}},
     ],
 )
 def test_what_decides_changes_the_checksum(document, change):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from xraytransfer import Prediction, Refusal, load
 from xraytransfer.errors import REASONS, ModelFileError, RadiographError
-from xraytransfer.quality_gate import KINDS, QualityGateLimits
+from xraytransfer.quality_gate import KINDS, MIRRORED_NOTE, QualityGateLimits
 
 RULE = QualityGateLimits(tuple(KINDS), 0.4, 2.0)
 
@@ -81,6 +81,12 @@ def test_what_is_accepted_has_no_reason_and_what_is_refused_has_one(answer: list
         {"kinds": ["upright", "other"], "minimum_probability": "half", "maximum_distance": 2},
         {"kinds": ["upright", "other"], "minimum_probability": 0.5, "maximum_distance": -1},
         {"kinds": ["upright", "other"], "minimum_probability": True, "maximum_distance": 2},
+        {
+            "kinds": ["upright", "other"],
+            "minimum_probability": 0.5,
+            "maximum_distance": 2,
+            "minimum_mirrored_probability": "often",
+        },
     ],
 )
 def test_a_description_that_cannot_be_relied_on_is_refused(entry: Any) -> None:
@@ -119,6 +125,35 @@ def test_in_a_batch_a_refusal_keeps_its_place(gated_model: Path, tmp_path: Path,
     assert {outcome.reason for outcome in outcomes if isinstance(outcome, Refusal)} == {"inverted"}
     forced = classifier.predict_many(paths, batch_size=batch_size, any_film=True)
     assert all(isinstance(outcome, Prediction) for outcome in forced)
+
+
+def test_a_mirrored_film_is_noted_and_never_refused_for_it(
+    toy_model_writer: Callable[..., None], tmp_path: Path
+) -> None:
+    rule = {"kinds": list(KINDS), "minimum_probability": 0.5, "maximum_distance": 2.0}
+    rule["minimum_mirrored_probability"] = 0.3
+    toy_model_writer(tmp_path / "tells.onnx", quality_gate=True, acceptance=rule)
+    classifier = load(tmp_path / "tells.onnx", device="cpu")
+    usual, mirrored = (classifier.predict(film(tmp_path / f"{level}.png", level)) for level in (60, 100))
+    assert usual.acceptance is not None
+    assert mirrored.acceptance is not None
+    assert (usual.acceptance.mirrored, mirrored.acceptance.mirrored) == (False, True)
+    assert MIRRORED_NOTE not in usual.radiograph["notes"]
+    assert mirrored.radiograph["notes"][-1] == MIRRORED_NOTE
+    assert mirrored.acceptance.accepted
+    assert mirrored.to_dict()["acceptance"]["mirrored_probability"] >= 0.3
+    with pytest.raises(RadiographError, match="inverted") as caught:
+        classifier.predict(film(tmp_path / "bright.png", 220))
+    assert caught.value.radiograph is not None
+    assert MIRRORED_NOTE not in caught.value.radiograph["notes"]
+
+
+def test_a_file_that_does_not_tell_mirrored_films_notes_none(gated_model: Path, tmp_path: Path) -> None:
+    prediction = load(gated_model, device="cpu").predict(film(tmp_path / "grey.png", 120))
+    assert prediction.acceptance is not None
+    assert prediction.acceptance.mirrored_probability is None
+    assert "mirrored_probability" not in prediction.to_dict()["acceptance"]
+    assert MIRRORED_NOTE not in prediction.radiograph["notes"]
 
 
 def test_a_far_film_is_refused_although_it_looks_upright(toy_model_writer: Callable[..., None], tmp_path: Path) -> None:

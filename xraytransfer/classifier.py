@@ -22,7 +22,7 @@ from xraytransfer.errors import DeviceError, RadiographError
 from xraytransfer.execution_providers import CPU, USUAL_BATCH, gpu_batches
 from xraytransfer.ordered_threads import in_order
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
-from xraytransfer.quality_gate import CURES, QUALITY_GATE_OUTPUTS, QualityGateResult, find_all_faults
+from xraytransfer.quality_gate import CURES, MIRRORED_NOTE, QualityGateResult, find_all_faults
 from xraytransfer.reading.patient import ANIMAL, UNDER_18
 from xraytransfer.usable_cores import cpu_limit
 
@@ -360,6 +360,7 @@ class Classifier:
     def _score(self, session: Any, films: Sequence[Radiograph], keep_pixels: bool) -> list[Prediction]:
         probability, raw_members, maps, *gate_outputs = self._run(session, self.description.outputs, films)
         members = self._calibrated(raw_members, probability)
+        accepted = [self._accept(session, film, [output[i] for output in gate_outputs]) for i, film in enumerate(films)]
         return [
             Prediction(
                 source=film.source,
@@ -369,11 +370,11 @@ class Classifier:
                 activation_map=maps[i],
                 thresholds=self._thresholds,
                 operating_point=self.description.document.get("default_operating_point"),
-                radiograph=self._record(film),
+                radiograph=self._record(film, accepted[i]),
                 model=self._identity,
                 provider=self.provider,
                 pixels=film.pixels if keep_pixels else None,
-                acceptance=self._accept(session, film, [output[i] for output in gate_outputs]),
+                acceptance=accepted[i],
                 flip_widths=self._flip_widths,
             )
             for i, film in enumerate(films)
@@ -399,27 +400,29 @@ class Classifier:
             ) from error
         return [np.concatenate([answer[i][:count] for answer, count in answers]) for i in range(len(names))]
 
-    def _record(self, film: Radiograph) -> dict[str, Any]:
-        """Return what a prediction says of a film; a film smaller than the model's input is noted."""
+    def _record(self, film: Radiograph, acceptance: QualityGateResult | None) -> dict[str, Any]:
+        """Return what a prediction says of a film; one smaller than the model's input, or mirrored, is noted."""
         record = film.provenance()
         rows, columns = film.pixels.shape
+        notes = list(film.notes)
         if min(rows, columns) * film.reduction < min(self.description.resolution):
-            note = f"the film is smaller than the model's input: enlarged from {columns} x {rows} pixels"
-            record["notes"] = [*film.notes, note]
-        return record
+            notes.append(f"the film is smaller than the model's input: enlarged from {columns} x {rows} pixels")
+        if acceptance is not None and acceptance.mirrored:
+            notes.append(MIRRORED_NOTE)
+        return {**record, "notes": notes}
 
     def _accept(self, session: Any, film: Radiograph, gate_outputs: list[Any]) -> QualityGateResult | None:
         """Return what the quality gate finds; None where the model has none. All faults of a film are named at once."""
         gate = self._quality_gate
         if gate is None:
             return None
-        result = gate.evaluate(gate_outputs[0], float(gate_outputs[1]))
+        result = gate.evaluate(gate_outputs[0], *(float(number) for number in gate_outputs[1:]))
         if result.accepted or result.kind not in CURES:
             return result
 
         def evaluate(pixels: NDArray[np.uint8]) -> QualityGateResult:
-            kinds, distances = self._run(session, QUALITY_GATE_OUTPUTS, [replace(film, pixels=pixels)])
-            return gate.evaluate(kinds[0], float(distances[0]))
+            kinds, *numbers = self._run(session, gate.outputs, [replace(film, pixels=pixels)])
+            return gate.evaluate(kinds[0], *(float(number[0]) for number in numbers))
 
         return find_all_faults(result, film.pixels, evaluate)
 

@@ -23,7 +23,7 @@ from xraytransfer.calibration import Calibration
 from xraytransfer.errors import ModelFileError
 from xraytransfer.model_identity import model_sha256
 from xraytransfer.model_metadata import check_metadata
-from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS, QualityGateLimits
+from xraytransfer.quality_gate import QualityGateLimits
 from xraytransfer.self_test import SelfTest
 
 __all__ = [
@@ -134,7 +134,7 @@ class ModelDescription:
     @property
     def outputs(self) -> list[str]:
         """Return the names of the graph's outputs."""
-        return [*OUTPUTS, *(() if self.quality_gate is None else QUALITY_GATE_OUTPUTS)]
+        return [*OUTPUTS, *(() if self.quality_gate is None else self.quality_gate.outputs)]
 
     def thresholds(self, name: str | None = None) -> list[float | None]:
         """Return one decision threshold on the calibrated probability for each observation.

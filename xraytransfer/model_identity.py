@@ -38,7 +38,7 @@ def model_sha256(document: dict[str, Any]) -> str:
             [str(row["name"]), row["observation"], _number(row["threshold"]), *_flip_width(row)] for row in points
         ),
         "default_operating_point": document.get("default_operating_point"),
-        "acceptance": gate and [list(gate.kinds), float(gate.minimum_probability), float(gate.maximum_distance)],
+        "acceptance": gate and _gate_limits(gate),
     }
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
@@ -47,6 +47,13 @@ def model_sha256(document: dict[str, Any]) -> str:
 def _flip_width(row: dict[str, Any]) -> list[float]:
     """Return the row's flip width in a list; an empty list without one."""
     return [] if row.get("flip_width") is None else [float(row["flip_width"])]
+
+
+def _gate_limits(gate: QualityGateLimits) -> list[Any]:
+    """Return kinds and limits; that of mirrored films only where there is one: older files keep their identity."""
+    limits = [list(gate.kinds), float(gate.minimum_probability), float(gate.maximum_distance)]
+    mirrored = gate.minimum_mirrored_probability
+    return limits if mirrored is None else [*limits, float(mirrored)]
 
 
 def _number(value: float | None) -> float | None:

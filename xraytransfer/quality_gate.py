@@ -25,10 +25,24 @@ from numpy.typing import NDArray
 
 from xraytransfer.errors import ModelFileError, RadiographError
 
-__all__ = ["CURES", "KINDS", "QUALITY_GATE_OUTPUTS", "QualityGateLimits", "QualityGateResult", "find_all_faults"]
+__all__ = [
+    "CURES",
+    "KINDS",
+    "MIRRORED_NOTE",
+    "MIRRORED_OUTPUT",
+    "QUALITY_GATE_OUTPUTS",
+    "QualityGateLimits",
+    "QualityGateResult",
+    "find_all_faults",
+]
 
 QUALITY_GATE_OUTPUTS = ("film_kind", "film_distance")
 """Further outputs of a graph with a quality gate: float32 [batch, kinds], summing to 1, and float32 [batch]."""
+
+MIRRORED_OUTPUT = "film_mirrored"
+"""One more output of graphs whose description holds ``minimum_mirrored_probability``: float32 [batch], in [0, 1]."""
+MIRRORED_NOTE = "left and right may be exchanged: the heart seems to lie on the patient's right; see the side marker"
+"""The note on an accepted film that seems mirrored. It is no reason for a refusal: some hearts do lie on the right."""
 
 KINDS: dict[str, tuple[str, str]] = {
     "upright": ("", ""),
@@ -78,6 +92,10 @@ class QualityGateResult:
         Kind -> probability; they sum to 1.
     distance : float
         Distance from the training films; near 1 for a usual film.
+    mirrored_probability : float or None
+        The probability that left and right are exchanged; None where the model file does not tell.
+    mirrored : bool
+        Whether that is noted: the film is accepted, and the probability reaches the file's limit.
     """
 
     accepted: bool
@@ -85,15 +103,20 @@ class QualityGateResult:
     explanation: str | None
     kind_probability: dict[str, float] = field(repr=False)
     distance: float
+    mirrored_probability: float | None = None
+    mirrored: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dictionary for `json.dumps`."""
-        return {
+        document = {
             "accepted": self.accepted,
             "reason": self.reason,
             "kind_probability": {kind: round(value, 6) for kind, value in self.kind_probability.items()},
             "distance": round(self.distance, 4),
         }
+        if self.mirrored_probability is not None:
+            document["mirrored_probability"] = round(self.mirrored_probability, 6)
+        return document
 
     def refusal(self, source: str) -> RadiographError | None:
         """Return the error that refuses a film, None for one that is accepted."""
@@ -119,11 +142,24 @@ class QualityGateLimits:
         A film whose probability of ``upright`` is lower is refused.
     maximum_distance : float
         A film whose distance is larger is refused.
+    minimum_mirrored_probability : float or None
+        An accepted film whose probability of being mirrored is at least that large is noted; None in files that do not
+        tell mirrored films, as those of version 0.1.
     """
 
     kinds: tuple[str, ...]
     minimum_probability: float
     maximum_distance: float
+    minimum_mirrored_probability: float | None = None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Return the names of the graph's outputs that the quality gate needs."""
+        return (
+            QUALITY_GATE_OUTPUTS
+            if self.minimum_mirrored_probability is None
+            else (*QUALITY_GATE_OUTPUTS, MIRRORED_OUTPUT)
+        )
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> QualityGateLimits | None:
@@ -143,12 +179,17 @@ class QualityGateLimits:
         known = list(KINDS)
         if not isinstance(kinds, list) or kinds[:1] != known[:1] or not all(kind in known for kind in kinds):
             raise ModelFileError(f"metadata: acceptance kinds are {kinds!r}, expected upright and others of {known}")
-        for name, value in (("minimum_probability", least), ("maximum_distance", most)):
+        mirrored = entry.get("minimum_mirrored_probability")
+        limits = {"minimum_probability": least, "maximum_distance": most}
+        limits |= {} if mirrored is None else {"minimum_mirrored_probability": mirrored}
+        for name, value in limits.items():
             if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
                 raise ModelFileError(f"metadata: acceptance {name} is {value!r}, expected a number from 0")
-        return cls(tuple(kinds), float(least), float(most))  # type: ignore[arg-type]
+        return cls(tuple(kinds), *map(float, limits.values()))  # type: ignore[arg-type]
 
-    def evaluate(self, kind_probability: NDArray[np.float32], distance: float) -> QualityGateResult:
+    def evaluate(
+        self, kind_probability: NDArray[np.float32], distance: float, mirrored: float | None = None
+    ) -> QualityGateResult:
         """Hold the graph's outputs for one film against the limits.
 
         Parameters
@@ -157,6 +198,8 @@ class QualityGateLimits:
             float32, shape (kinds,).
         distance : float
             NaN counts as too far.
+        mirrored : float or None
+            `MIRRORED_OUTPUT`, where the graph has it.
         """
         named = {kind: float(value) for kind, value in zip(self.kinds, kind_probability, strict=True)}
         reason = explanation = None
@@ -164,7 +207,11 @@ class QualityGateLimits:
             reason, explanation = KINDS[max(self.kinds[1:], key=lambda kind: named[kind])]
         elif not distance <= self.maximum_distance:
             reason, explanation = "not-accepted", _UNLIKE
-        return QualityGateResult(reason is None, reason, explanation, named, float(distance))
+        limit = self.minimum_mirrored_probability
+        seems_mirrored = reason is None and mirrored is not None and limit is not None and mirrored >= limit
+        return QualityGateResult(
+            reason is None, reason, explanation, named, float(distance), mirrored, mirrored=seems_mirrored
+        )
 
 
 def find_all_faults(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xraytransfer.export.card.section import Section
@@ -10,6 +10,9 @@ from xraytransfer.export.card.section import Section
 __all__ = ["quality_gate_section", "robustness_section"]
 
 Row = Mapping[str, Any]
+
+ENOUGH_PATIENTS = 30
+"""Patients with real side views from which on the card gives their rate without a warning."""
 
 _ROBUSTNESS_HEAD = [
     "the film",
@@ -34,22 +37,68 @@ def quality_gate_section(document: Row) -> Section:
         "unless that is forced. It accepts a film whose probability of being such a radiograph is at least "
         f"{entry['minimum_probability']:.3f} and whose "
         f"features lie within a distance of {entry['maximum_distance']:.2f} of the training films' (a usual film: 1).",
-        "Limits were set on validation patients, the table is of test patients. Wrong films were made of right ones; "
-        "side views were drawn, because no real ones were at hand: real side views may pass. Other things are the few "
-        "pictures named, seen "
-        "while it learned unless it says never seen. A mirrored film is not noticed. Being accepted does not make a "
-        "film fit to be read.",
+        "The limits were set on validation patients and on the films of further sources that the table names; what set "
+        "a limit was judged with the limit that other patients set. The first rows are of test patients; wrong films "
+        "were made of theirs. Other things are the few pictures named, seen while it learned unless it says never "
+        "seen. Intervals are Wilson's 95 %, as if each patient had given one film. Being accepted does not make a film "
+        "fit to be read.",
+        _side_views(entry.get("evaluation", [])),
+        _mirrored(entry),
     ]
-    rows = [
-        [
-            str(row["what"]),
-            str(row["films"]),
-            f"{row['accepted']} ({100 * row['accepted'] / row['films']:.1f} %)",
-            "" if row["kind"] == "upright" else f"{100 * row['named'] / row['films']:.1f} %",
-        ]
-        for row in entry.get("evaluation", [])
+    head = ["films", "real, projected or drawn", "patients", "count", "accepted (95 %)", "named right", "mirrored"]
+    return Section(title, text, head, [_gate_row(row) for row in entry.get("evaluation", [])])
+
+
+def _gate_row(row: Row) -> list[str]:
+    """Return a row of the quality gate's table; cells that do not apply, or that an older file lacks, are empty."""
+    accepted = f"{row['accepted']} ({100 * row['accepted'] / row['films']:.1f} %)"
+    if "lower" in row:
+        accepted += f" [{100 * row['lower']:.1f}, {100 * row['upper']:.1f}]"
+    named = "" if row["kind"] == "upright" or "turned" in row.get("view", "") else row["named"] / row["films"]
+    return [
+        str(row["what"]),
+        str(row.get("origin", "")),
+        str(row.get("patients", "")),
+        str(row["films"]),
+        accepted,
+        named if isinstance(named, str) else f"{100 * named:.1f} %",
+        str(row.get("mirrored", "")),
     ]
-    return Section(title, text, ["films", "count", "accepted", "named right"], rows)
+
+
+def _side_views(rows: Sequence[Row]) -> str:
+    """Return what is known of side views: real ones, projections of CTs, drawn ones, apart."""
+    parts = []
+    for origin, of_patients, name in (
+        ("real", True, "real side views"),
+        ("projected", True, "side views projected from CTs"),
+        ("drawn", False, "drawn side views"),
+    ):
+        found = [row for row in rows if row.get("origin") == origin and _is_lateral(row)]
+        if found:
+            films, accepted = (sum(row[key] for row in found) for key in ("films", "accepted"))
+            count = f" of {max(row['patients'] for row in found)} patients" if of_patients else ""
+            parts.append(f"{accepted} of {films} {name}{count} passed")
+    known = "; ".join(parts) or "none were at hand"
+    if max([row["patients"] for row in rows if row.get("view") == "lateral"], default=0) >= ENOUGH_PATIENTS:
+        return f"Side views: {known}."
+    return (
+        f"Side views may pass: {known}. Real ones of fewer than {ENOUGH_PATIENTS} patients were at hand, so the rate "
+        "is uncertain; the header, where it names a side view, comes first."
+    )
+
+
+def _is_lateral(row: Row) -> bool:
+    return row.get("view") in ("lateral", "projected-lateral") or row["what"] == "drawn-lateral"
+
+
+def _mirrored(entry: Row) -> str:
+    if "minimum_mirrored_probability" not in entry:
+        return "A mirrored film is not noticed."
+    return (
+        "A film whose heart seems to lie on the patient's right is accepted, with a note that left and right may be "
+        "exchanged; the last column counts those notes. Films that are mirrored were mirrored by us."
+    )
 
 
 def robustness_section(document: Row) -> Section:

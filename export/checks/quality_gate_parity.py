@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xraytransfer.errors import ExportError
 from xraytransfer.export.checks.gates import Gate
 from xraytransfer.model_file import INPUT
-from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS
+from xraytransfer.quality_gate import MIRRORED_OUTPUT, QUALITY_GATE_OUTPUTS
 from xraytransfer.resize import resize
 from xraytransfer.study.quality_gate.network import QualityGateNetwork, load_quality_gate
 
@@ -81,13 +81,15 @@ def quality_gate_parity(
     ExportError
         A difference is beyond `TOLERANCE`.
     """
+    names = [*QUALITY_GATE_OUTPUTS, MIRRORED_OUTPUT]
     kinds = distance = 0.0
     with torch.no_grad():
         for film in films:
             small = resize(resize(film, resolution), (quality_gate.side, quality_gate.side))
             expected = quality_gate(torch.from_numpy(small[None, None].copy()).float())
-            outputs = session.run(list(QUALITY_GATE_OUTPUTS), {INPUT: film[None, None]})
-            kinds = max(kinds, float(np.abs(outputs[0] - expected[0].numpy()).max()))
+            outputs = session.run(names, {INPUT: film[None, None]})
+            for index in (0, 2):  # the two probabilities
+                kinds = max(kinds, float(np.abs(outputs[index] - expected[index].numpy()).max()))
             distance = max(distance, float(np.abs(outputs[1] - expected[1].numpy()).max()))
     gate.log(f"parity of the quality gate: {len(films)} films, largest difference of a probability {kinds:.1e}")
     gate.requires(kinds <= TOLERANCE, f"the quality gate in the graph differs from the trained one by {kinds:.2g}")

@@ -19,7 +19,7 @@ the logit; a, b >= 0 keeps the order of films, and so every AUROC.
 
 A quality gate (`xraytransfer.study.quality_gate.network`) takes the resized film, resized once more to its own side::
 
-    pixels -> resize -> quality gate -> film_kind, film_distance
+    pixels -> resize -> quality gate -> film_kind, film_distance, film_mirrored
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from xraytransfer.export.graph.opset import lower_opset
 from xraytransfer.export.graph.resizing import GATE_PIXELS, PIXELS, add_any_input, add_fixed_resize
 from xraytransfer.export.graph.tracing import OPSET, structure, trace, with_weights
 from xraytransfer.model_file import OUTPUTS
-from xraytransfer.quality_gate import KINDS, QUALITY_GATE_OUTPUTS
+from xraytransfer.quality_gate import KINDS, MIRRORED_OUTPUT, QUALITY_GATE_OUTPUTS
 from xraytransfer.study.quality_gate.network import QualityGateNetwork
 
 __all__ = [
@@ -132,12 +132,12 @@ def member_prefix(index: int) -> str:
 
 
 def _add_quality_gate(graph: onnx.GraphProto, gate: QualityGateNetwork, resolution: tuple[int, int]) -> None:
-    """Add the quality gate and its two outputs."""
+    """Add the quality gate and its outputs."""
     side = (gate.side, gate.side)
     add_fixed_resize(graph, PIXELS, (resolution, side), GATE_PIXELS, rounded=True)
     answers = _append_nodes(graph, with_weights(trace(gate, side), gate), QUALITY_GATE_PREFIX, GATE_PIXELS)
-    shapes: tuple[list[str | int], ...] = (["batch", len(KINDS)], ["batch"])
-    for name, answer, shape in zip(QUALITY_GATE_OUTPUTS, answers, shapes, strict=True):
+    shapes: tuple[list[str | int], ...] = (["batch", len(KINDS)], ["batch"], ["batch"])
+    for name, answer, shape in zip((*QUALITY_GATE_OUTPUTS, MIRRORED_OUTPUT), answers, shapes, strict=True):
         add_node(graph, "Identity", [answer], name)
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
@@ -149,8 +149,8 @@ def _append(graph: onnx.GraphProto, member: onnx.ModelProto, prefix: str) -> _Ou
     return _Outputs(logits, activation_map, sizes[1], (sizes[2], sizes[3]))
 
 
-def _append_nodes(graph: onnx.GraphProto, member: onnx.ModelProto, prefix: str, pixels: str) -> tuple[str, str]:
-    """Add a trace's weights and nodes under a prefix, fed from `pixels`; return the names of its two outputs."""
+def _append_nodes(graph: onnx.GraphProto, member: onnx.ModelProto, prefix: str, pixels: str) -> list[str]:
+    """Add a trace's weights and nodes under a prefix, fed from `pixels`; return the names of its outputs."""
     if member.functions:
         raise ExportError("the exporter left local functions in the graph, which cannot be merged")
 
@@ -169,8 +169,7 @@ def _append_nodes(graph: onnx.GraphProto, member: onnx.ModelProto, prefix: str, 
         )
         plain.attribute.extend(node.attribute)
         graph.node.append(plain)
-    first, second = member.graph.output
-    return renamed(first.name), renamed(second.name)
+    return [renamed(output.name) for output in member.graph.output]
 
 
 def _back(graph: onnx.GraphProto, members: Sequence[_Outputs]) -> None:

@@ -2,7 +2,7 @@
 
 Conventions
 -----------
-A trace is an ONNX model from ``pixels`` to ``logits`` and ``map`` whose weights bear their names from the
+A trace is an ONNX model from ``pixels`` to a network's outputs whose weights bear their names from the
 state dict. One trace serves all networks of one structure: tracing takes 10 to 90 s, giving a trace other
 weights takes one.
 """
@@ -27,16 +27,15 @@ OPSET = 20
 """What torch writes; `xraytransfer.export.graph.opset` lowers it."""
 
 
-class _TwoOutputs(nn.Module):
-    """A network whose forward pass gives a member's logits and map, or a quality gate's two outputs."""
+class _Outputs(nn.Module):
+    """A network whose forward pass gives a member's logits and map, or a quality gate's outputs."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        first, second = getattr(self.network, "forward_with_map", self.network)(pixels)
-        return first, second
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(getattr(self.network, "forward_with_map", self.network)(pixels))
 
 
 def trace(network: nn.Module, resolution: tuple[int, int]) -> onnx.ModelProto:
@@ -45,7 +44,7 @@ def trace(network: nn.Module, resolution: tuple[int, int]) -> onnx.ModelProto:
     Parameters
     ----------
     network : nn.Module
-        A member, with ``forward_with_map``; or a quality gate, whose two outputs take the places of logits and map.
+        A member, with ``forward_with_map``; or a quality gate, whose outputs follow in the order of its forward pass.
         Its training mode is left as it was.
     resolution : tuple of int
         Rows and columns, fixed in the trace; the batch is free.
@@ -53,7 +52,7 @@ def trace(network: nn.Module, resolution: tuple[int, int]) -> onnx.ModelProto:
     Returns
     -------
     onnx.ModelProto
-        ``pixels`` to ``logits`` and ``map``, not yet optimised.
+        From ``pixels`` to the outputs in their order, not yet optimised.
 
     Raises
     ------
@@ -61,7 +60,7 @@ def trace(network: nn.Module, resolution: tuple[int, int]) -> onnx.ModelProto:
         torch cannot export it; the message holds torch's first line.
     """
     was_training = network.training
-    member = _TwoOutputs(network).eval()
+    member = _Outputs(network).eval()
     # a batch of one would be baked in; two is the smallest that stays free
     example = torch.zeros(2, 1, *resolution, device=next(network.parameters()).device)
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
@@ -80,7 +79,7 @@ def trace(network: nn.Module, resolution: tuple[int, int]) -> onnx.ModelProto:
                 optimize=False,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 input_names=[PIXELS],
-                output_names=["logits", "map"],
+                output_names=["logits", "map"] if hasattr(network, "forward_with_map") else None,
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:

@@ -25,6 +25,12 @@ __all__ = ["judge", "quality_gate"]
     "--others", type=EXISTING_FOLDER, required=True, help="Pictures of other things, one folder for each kind."
 )
 @click.option("--unseen", type=EXISTING_FOLDER, help="More such pictures, for evaluation only.")
+@click.option(
+    "--films",
+    type=EXISTING_FOLDER,
+    help="Films of further sources, USE/VIEW/SOURCE/PATIENT/*: USE is train, limits or judge, VIEW frontal, lateral, "
+    "projected-frontal, projected-lateral or projected-turned.",
+)
 @click.option("--out", type=FOLDER, required=True, help="Folder of the quality gate.")
 @click.option("--cache", type=FOLDER, help="Folder of caches. [default: OUT/cache]")
 @click.option(
@@ -34,9 +40,7 @@ __all__ = ["judge", "quality_gate"]
 @add_options(*(GRID_OPTIONS[name] for name in ("intensity", "evaluation_minimum_width", "weights")))
 @add_options(*field_options(QualityGateSettings).values())
 @click.option("--threads", type=click.IntRange(1), help="Threads on the CPU. [default: torch's choice]")
-def quality_gate(
-    others: Path, unseen: Path | None, out: Path, weights: Path | None, threads: int | None, **options: Any
-) -> None:
+def quality_gate(others: Path, out: Path, weights: Path | None, threads: int | None, **options: Any) -> None:
     """Train the quality gate of a model, for `export --quality-gate`.
 
     Interrupt and repeat it as you like.
@@ -47,11 +51,14 @@ def quality_gate(
 
     if threads is not None:
         torch.set_num_threads(threads)
+    unseen, films = options.pop("unseen"), options.pop("films")
     settings = QualityGateSettings(
         **{field.name: options.pop(field.name) for field in fields(QualityGateSettings) if field.name in options}
     )
     config = quality_gate_config(Grid(results=out, architectures=(), **options))
-    document = train_quality_gate(out, config, others, settings, unseen=unseen, weights=weights, log=click.echo)
+    document = train_quality_gate(
+        out, config, others, settings, unseen=unseen, films=films, weights=weights, log=click.echo
+    )
     for row in document["evaluation"]:
         click.echo(f"{row['what']}: {row['accepted']} of {row['films']} accepted, {row['named']} named right")
 

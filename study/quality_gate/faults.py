@@ -18,7 +18,7 @@ from xraytransfer.radiograph import Film
 from xraytransfer.resize import resize
 from xraytransfer.study.phantoms.drawing import SIGNS, Anatomy, draw_lateral
 
-__all__ = ["FAULTS", "SIDE"]
+__all__ = ["DRAWN_LATERAL", "FAULTS", "SIDE"]
 
 Another = Callable[[np.random.Generator], Film]
 Fault = Callable[[Film, Another, np.random.Generator], Film]
@@ -140,6 +140,7 @@ def _lateral(film: Film, another: Another, generator: np.random.Generator) -> Fi
     return np.ascontiguousarray(lateral[:, :: int(generator.choice((-1, 1)))])
 
 
+DRAWN_LATERAL = "drawn-lateral"
 FAULTS: dict[str, Fault] = {
     "crop": _crop,
     "half-blank": _half_blank,
@@ -150,7 +151,7 @@ FAULTS: dict[str, Fault] = {
     "noise": _noise,
     "shapes": _shapes,
     "saturated": _saturated,
-    "drawn-lateral": _lateral,
+    DRAWN_LATERAL: _lateral,
 }
 """Name of a fault -> the function that makes it."""
 

@@ -27,7 +27,7 @@ __all__ = ["QualityGateNetwork", "empty_quality_gate", "load_quality_gate", "sav
 
 
 class QualityGateNetwork(nn.Module):
-    """A network from grey levels to kinds and distance.
+    """A network from grey levels to kinds, distance, and the side of the heart.
 
     Parameters
     ----------
@@ -45,6 +45,7 @@ class QualityGateNetwork(nn.Module):
         self.network = network
         self.side = side
         channels = network.head.in_features
+        self.side_of_heart = nn.Linear(channels, 1)
         self.register_buffer("center", torch.zeros(channels))
         self.register_buffer("whitening", torch.eye(channels))
 
@@ -52,8 +53,13 @@ class QualityGateNetwork(nn.Module):
         """Return pooled features, float32 [n, channels]."""
         return self.network.feature_map(x).mean(dim=(2, 3))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the probability of each kind and the distance.
+    def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of the kinds, float32 [n, kinds], and of a mirrored film, float32 [n]."""
+        features = self.features(x)
+        return self.network.head(features), self.side_of_heart(features)[:, 0]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the probability of each kind, the distance, and the probability of a mirrored film.
 
         Parameters
         ----------
@@ -66,11 +72,15 @@ class QualityGateNetwork(nn.Module):
             float32 [n, kinds], summing to 1.
         distance : Tensor
             float32 [n]: Mahalanobis distance divided by the square root of the number of features.
+        mirrored : Tensor
+            float32 [n]: the probability that left and right are exchanged; it means nothing for other kinds than
+            upright.
         """
         features = self.features(x)
         kinds = self.network.head(features).softmax(dim=1)
         whitened = (features - self.center) @ self.whitening
-        return kinds, whitened.square().mean(dim=1).sqrt()
+        mirrored = self.side_of_heart(features)[:, 0].sigmoid()
+        return kinds, whitened.square().mean(dim=1).sqrt(), mirrored
 
     def fit_distance(self, features: Tensor, shrinkage: float = 0.02) -> None:
         """Set centre and whitening from the features of good films.
@@ -104,12 +114,16 @@ def load_quality_gate(folder: Path) -> tuple[QualityGateNetwork, dict[str, Any]]
     Raises
     ------
     StudyError
-        If the folder holds no finished quality gate, or its files are damaged.
+        If the folder holds no finished quality gate, one of an earlier version, or its files are damaged.
     """
     path = folder / "judge.json"
     if not path.is_file():
         raise StudyError(f"{folder}: no quality gate (no judge.json); `xraytransfer study quality-gate` trains one")
     document: dict[str, Any] = read_json(path)
+    if "minimum_mirrored_probability" not in document:
+        raise StudyError(
+            f"{path}: an earlier version trained this quality gate, which tells no mirrored films; train it again"
+        )
     try:
         row = Architecture.from_dict(document["row"])
         gate = empty_quality_gate(row, int(document["truncation"]), int(document["side"]))

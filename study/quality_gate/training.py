@@ -2,16 +2,17 @@
 
 Conventions
 -----------
-A quality gate learns from films of training patients, changed and spoiled by `films.FilmMaker`.
+A quality gate learns from films of training patients, changed and spoiled by `films.FilmMaker`, and from the films of
+further sources whose use is ``train`` (`sources`).
 
-Limitations: the side views are drawn, not real, and the pictures of other things are the few that were given;
-``left_out`` trains without one kind, to see whether the gate refuses what it has never seen.
+Limitations: without further sources the side views are drawn, not real, and the pictures of other things are the few
+that were given; ``left_out`` trains without one kind, to see whether the gate refuses what it has never seen.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ import torch
 from torch.nn import functional
 
 from xraytransfer.errors import StudyError
+from xraytransfer.files import read_json, write_json
 from xraytransfer.folder_lock import FolderLock
 from xraytransfer.study.data.run_data import RunData, describe_data, load_data
 from xraytransfer.study.networks.architectures import find_architecture
-from xraytransfer.study.quality_gate.evaluation import BATCH, Pictures, batches, evaluate, fit_limits
+from xraytransfer.study.quality_gate.evaluation import BATCH, Pictures, batches, evaluate
 from xraytransfer.study.quality_gate.faults import FAULTS
-from xraytransfer.study.quality_gate.films import FilmMaker, read_others
+from xraytransfer.study.quality_gate.films import DrawnFilm, FilmMaker, read_others
 from xraytransfer.study.quality_gate.network import (
     QualityGateNetwork,
     empty_quality_gate,
@@ -34,6 +36,7 @@ from xraytransfer.study.quality_gate.network import (
     save_quality_gate,
 )
 from xraytransfer.study.quality_gate.settings import QualityGateSettings
+from xraytransfer.study.quality_gate.sources import FRONTAL, LATERAL, Source, films_of, learned_sha256, read_sources
 from xraytransfer.study.runs.grid import Grid
 from xraytransfer.study.training.checkpoints import load_resume, pack, save_resume, unpack
 from xraytransfer.study.training.interrupts import Interrupted, stoppable
@@ -71,6 +74,7 @@ def train_quality_gate(
     settings: QualityGateSettings,
     *,
     unseen: Path | None = None,
+    films: Path | None = None,
     weights: Path | None,
     log: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -88,6 +92,8 @@ def train_quality_gate(
         How it is trained.
     unseen : Path or None
         More pictures of other things, for evaluation only.
+    films : Path or None
+        Films of further sources, see `sources.read_sources`.
     weights : Path or None
         ImageNet weights, as `network.build_network` takes them.
     log : callable
@@ -106,15 +112,36 @@ def train_quality_gate(
         unseen_pictures = read_others(unseen) if unseen is not None else {}
         if settings.left_out is not None and settings.left_out not in (*FAULTS, *pictures):
             raise StudyError(f"{settings.left_out!r} is none of {', '.join((*FAULTS, *pictures))}")
+        sources = read_sources(films)
+        _check_films(folder, learned_sha256(sources))
         if not (folder / "judge.json").is_file():
-            maker = FilmMaker(data.pixels, data.rows["train"], settings.side, pictures, settings.left_out)
+            maker = FilmMaker(
+                data.pixels,
+                data.rows["train"],
+                settings.side,
+                pictures,
+                films_of(sources, "train", FRONTAL),
+                films_of(sources, "train", LATERAL),
+                settings.left_out,
+            )
             gate = _train_network(folder, maker, settings, weights, log)
-            document = _describe(gate, config, data, settings, pictures=pictures, unseen=unseen_pictures)
+            document = _describe(
+                gate, config, data, settings, pictures=pictures, unseen=unseen_pictures, sources=sources
+            )
             save_quality_gate(folder, gate, document)
         stored = load_quality_gate(folder)[1]
         if stored["settings"] != asdict(settings):
             raise StudyError(f"{folder}: holds a quality gate of other settings; take another folder")
         return stored
+
+
+def _check_films(folder: Path, learned: str) -> None:
+    """Note which films of further sources are learned from; refuse to go on with others."""
+    path = folder / "films.json"
+    if not path.is_file():
+        write_json(path, {"sha256": learned})
+    elif read_json(path)["sha256"] != learned:
+        raise StudyError(f"{folder}: has learned from other films of further sources; take another folder")
 
 
 def _train_network(
@@ -131,7 +158,7 @@ def _train_network(
     _learn(folder, gate, maker, settings, log)
     gate.eval()
     generator = np.random.default_rng([settings.seed, 1])
-    good = np.stack([maker.draw(generator, "upright")[0] for _ in range(FEATURE_FILMS)])
+    good = np.stack([maker.draw(generator, "upright").film for _ in range(FEATURE_FILMS)])
     with torch.no_grad():
         gate.fit_distance(torch.cat([gate.features(x) for x in batches(good)]))
     return gate
@@ -145,23 +172,22 @@ def _learn(
     log: Callable[[str], None],
 ) -> None:
     """Train the network, from its resume state if there is one."""
-    network = gate.network
-    network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=0.05)
+    gate.network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(gate.parameters(), lr=settings.learning_rate, weight_decay=0.05)
     step, loss_sum = 0, 0.0
     if resumed := load_resume(folder / "last"):
         tensors, progress = resumed
         if progress["settings"] != asdict(settings):
             raise StudyError(f"{folder}: was started with other settings; take another folder")
-        unpack(tensors, network, None, optimizer)
+        unpack(tensors, gate, None, optimizer)
         step = progress["step"]
         log(f"resumed at step {step} of {settings.steps}")
 
     def save() -> None:
         progress = {"step": step, "evaluated": 0, "settings": asdict(settings)}
-        save_resume(folder / "last", pack(network, None, optimizer), progress)
+        save_resume(folder / "last", pack(gate, None, optimizer), progress)
 
-    network.train()
+    gate.train()
     with stoppable() as stop:
         while step < settings.steps:
             try:
@@ -172,11 +198,9 @@ def _learn(
                 raise
             generator = np.random.default_rng([settings.seed, 2, step])
             drawn = [maker.draw(generator) for _ in range(BATCH)]
-            x = torch.from_numpy(np.stack([film for film, _ in drawn]))[:, None].float()
-            target = torch.from_numpy(np.stack([target for _, target in drawn]))
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-            loss = functional.cross_entropy(network(x.contiguous(memory_format=torch.channels_last)), target)
+            loss = _loss(gate, drawn)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
@@ -190,6 +214,19 @@ def _learn(
                 save()
 
 
+def _loss(gate: QualityGateNetwork, drawn: Sequence[DrawnFilm]) -> torch.Tensor:
+    """Return the cross-entropy of the kinds, plus that of mirrored films where it is asked."""
+    x = torch.from_numpy(np.stack([one.film for one in drawn]))[:, None].float()
+    target = torch.from_numpy(np.stack([one.target for one in drawn]))
+    mirrored = torch.tensor([one.mirrored for one in drawn])
+    kinds, side_of_heart = gate.logits(x.contiguous(memory_format=torch.channels_last))
+    asked = ~mirrored.isnan()
+    loss = functional.cross_entropy(kinds, target)
+    if asked.any():
+        loss = loss + functional.binary_cross_entropy_with_logits(side_of_heart[asked], mirrored[asked])
+    return loss
+
+
 def _describe(
     gate: QualityGateNetwork,
     config: dict[str, Any],
@@ -198,9 +235,10 @@ def _describe(
     *,
     pictures: Pictures,
     unseen: Pictures,
+    sources: Sequence[Source],
 ) -> dict[str, Any]:
     """Set the limits and evaluate; return the content of ``judge.json`` but for the checksum."""
-    rule = fit_limits(gate, data, pictures, settings)
+    rule, rows = evaluate(gate, data, settings, pictures=pictures, unseen=unseen, sources=sources)
     return {
         "row": find_architecture(settings.architecture).to_dict(),
         "truncation": settings.truncation,
@@ -209,8 +247,19 @@ def _describe(
         "kinds": list(rule.kinds),
         "minimum_probability": rule.minimum_probability,
         "maximum_distance": rule.maximum_distance,
+        "minimum_mirrored_probability": rule.minimum_mirrored_probability,
         "data": config["data"]["name"],
         "split": config["split"],
         "pictures": {kind: len(films) for kind, films in pictures.items()},
-        "evaluation": evaluate(gate, rule, data, settings, pictures=pictures, unseen=unseen),
+        "sources": [
+            {
+                "name": one.name,
+                "use": one.use,
+                "view": one.view,
+                "patients": len(set(one.patients)),
+                "films": len(one.films),
+            }
+            for one in sources
+        ],
+        "evaluation": rows,
     }

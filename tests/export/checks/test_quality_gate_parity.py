@@ -51,6 +51,7 @@ def gate_folder(toy_runs, tmp_path_factory):
         judge.fit_distance(judge.features(torch.rand(200, 1, 48, 48) * 255))
     rows = [{"what": "test films as they are", "kind": "upright", "films": 90, "accepted": 89, "named": 89}]
     document = {"row": row.to_dict(), "truncation": 1, "side": 48, "kinds": list(KINDS), "minimum_probability": 0.0}
+    document |= {"minimum_mirrored_probability": 0.9}
     document |= {"maximum_distance": 1e6, "split": read_json(toy_runs[0] / "config.json")["split"], "evaluation": rows}
     save_quality_gate(folder, judge, document)
     return folder
@@ -77,9 +78,10 @@ def test_the_file_answers_as_the_trained_quality_gate_does(exported, gate_folder
     small = resize(classifier.read(film).pixels, (64, 64))
     small = resize(small, (48, 48))
     with torch.no_grad():
-        kinds, distance = judge(torch.from_numpy(small[None, None].copy()).float())
+        kinds, distance, mirrored = judge(torch.from_numpy(small[None, None].copy()).float())
     np.testing.assert_allclose(list(found.kind_probability.values()), kinds[0].numpy(), atol=0.02)
     assert found.distance == pytest.approx(float(distance[0]), rel=0.02)
+    assert found.mirrored_probability == pytest.approx(float(mirrored[0]), abs=0.02)
     assert describe(exported).document["parity"]["judge"]["max_abs_difference"] <= 0.02
 
 
@@ -94,7 +96,9 @@ def test_the_description_fulfils_the_schema_and_holds_no_more_than_readers_need(
 
 def test_the_cards_say_what_is_accepted_and_what_moves_the_answers(exported):
     card = exported.with_suffix(".md").read_text()
-    assert "| test films as they are | 90 | 89 (98.9 %) |" in card
+    assert "| test films as they are |  |  | 90 | 89 (98.9 %) |" in card
+    assert "Side views may pass: none were at hand" in card
+    assert "left and right may be exchanged" in card
     assert "turned by 5 degrees" in card
     assert "Robustness" in exported.with_suffix(".html").read_text()
 
@@ -188,6 +192,7 @@ def test_triton_is_told_of_the_quality_gates_answers(exported):
     text = config_text(describe(exported))
     assert '"film_kind" data_type: TYPE_FP32 dims: [ 6 ]' in text
     assert '"film_distance"' in text
+    assert '"film_mirrored" data_type: TYPE_FP32 dims: [ 1 ] reshape: { shape: [ ] }' in text
 
 
 def test_a_film_that_cannot_be_read_ends_the_measurement(exported, tmp_path):
