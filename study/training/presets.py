@@ -59,6 +59,12 @@ class Preset:
         Dropout before the head.
     positive_weight : str
         ``none``, or ``sqrt``: positives weigh the square root of negatives / positives (at most 5).
+    smoothing : float
+        Label smoothing: labels move by half of this towards the other answer, so 0.1 makes of them 0.95 and 0.05
+        (Szegedy et al. 2016).
+    bootstrap : float
+        Share of each target that is the network's own probability at that moment (soft bootstrapping, Reed et al.
+        2015).
     prior_bias : bool
         Whether the bias of the head starts at the log odds of the training films.
     precision : str
@@ -104,6 +110,8 @@ class Preset:
     ema: float = 0.0
     dropout: float = 0.0
     positive_weight: str = "none"
+    smoothing: float = 0.0
+    bootstrap: float = 0.0
     prior_bias: bool = False
     precision: str = "auto"
     compile: bool = False
@@ -243,8 +251,9 @@ def change_preset(name: str, changes: Mapping[str, object]) -> Preset:
     for setting in ("resolution", "batch", "epochs", "evaluate_every", "keep", "learning_rate"):
         if not getattr(preset, setting) > 0:
             raise StudyError(f"{setting} must be greater than 0, found {getattr(preset, setting)}")
-    if not (0 <= preset.ema < 1 and 0 <= preset.dropout < 1 and 0 <= preset.warmup < 1):
-        raise StudyError("ema, dropout and warmup must be at least 0 and less than 1")
+    for setting in ("ema", "dropout", "warmup", "smoothing", "bootstrap"):
+        if not 0 <= getattr(preset, setting) < 1:
+            raise StudyError(f"{setting} must be at least 0 and less than 1, found {getattr(preset, setting)}")
     for setting, limit in _LIMITS.items():
         if not 0 <= getattr(preset, setting) <= limit:
             raise StudyError(f"{setting} must be from 0 to {limit:g}, found {getattr(preset, setting)}")
