@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from xraytransfer.errors import ExportError, StudyError
+from xraytransfer.export.compatible_runs import check_placement, check_same
 from xraytransfer.export.graph.model_writer import member_bytes
-from xraytransfer.export.members import check_placement, check_same
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.selection_report import Candidate
 from xraytransfer.observations import OBSERVATIONS

@@ -124,9 +124,10 @@ def _build_and_measure(
     """Return the calibrated graph in the precision that will be written, and its measurements."""
     config, films = ensemble.config, _whole_films(data, ensemble.config["intensity"])
     quality_gate, gate_document = load_matching_quality_gate(options.quality_gate, config["split"])
-    model = build_graph(ensemble.networks, ensemble.resolution, quality_gate=quality_gate)
+    resolutions = ensemble.resolutions
+    model = build_graph(ensemble.networks, ensemble.resolution, quality_gate, resolutions=resolutions)
     session, accuracy = _open(model, options.device), None
-    common: dict[str, Any] = {"resolution": ensemble.resolution, "gate": gate}
+    common: dict[str, Any] = {"resolution": ensemble.resolution, "gate": gate, "resolutions": resolutions}
     parity = parity_gate(ensemble.networks, session, films, precision="float32", **common)
     validation = _predict_split(session, data, "validation", config)
     if options.precision != "float32":

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xraytransfer.constants import INTENDED_USE, NOT_INTENDED_USE, RESEARCH_NOTICE
-from xraytransfer.export.card.films import quality_gate_section, robustness_section
+from xraytransfer.export.card.films import corrections_text, quality_gate_section, robustness_section
 from xraytransfer.export.card.published_numbers import acknowledgement, published_section
 from xraytransfer.export.card.section import Section
 from xraytransfer.export.card.selection import selection_sections
@@ -96,6 +96,8 @@ def _data(document: Row) -> Section:
         f"{document['input']['resolution'][0]} x {document['input']['resolution'][1]} "
         f"{'before it is given' if document['input'].get('size') == 'fixed' else 'inside the file'}.",
     ]
+    if corrected := training.get("corrected_labels"):
+        text.append(corrections_text(corrected))
     if isinstance(preset, Mapping):
         whose = "Training" if len(document["members"]) == 1 else "Training of the first member (others may differ)"
         text.append(f"{whose}: " + ", ".join(f"{key} {value}" for key, value in preset.items()) + ".")
@@ -118,12 +120,13 @@ def _members(document: Row) -> Section:
         text.append(
             f"The same checkpoints as an ensemble, not averaged: {ensemble['checkpoints_validation_auroc']:.4f}."
         )
-    head = ["architecture", "initialisation", "truncation", "run", "checkpoints", "fusion", "validation AUROC"]
+    head = ["architecture", "initialisation", "truncation", "px", "run", "checkpoints", "fusion", "validation AUROC"]
     rows = [
         [
             f"{row.get('architecture')} ({row.get('timm')})",
             str(row.get("initialisation")),
             str(row.get("truncation")),
+            " x ".join(map(str, row.get("resolution") or document["input"]["resolution"])),
             str(row.get("run")) + _teachers(row),
             _checkpoints(row.get("checkpoint_steps", [])),
             str(row.get("fusion")),

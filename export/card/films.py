@@ -7,7 +7,7 @@ from typing import Any
 
 from xraytransfer.export.card.section import Section
 
-__all__ = ["quality_gate_section", "robustness_section"]
+__all__ = ["corrections_text", "quality_gate_section", "robustness_section"]
 
 Row = Mapping[str, Any]
 
@@ -79,3 +79,12 @@ def robustness_section(document: Row) -> Section:
             ]
         )
     return Section("Robustness", text, _ROBUSTNESS_HEAD, rows)
+
+
+def corrections_text(corrected: Row) -> str:
+    """Return which labels of training and validation films were replaced, and whose labels took their place."""
+    changed = ", ".join(f"{name} {count}" for name, count in corrected["labels_changed"].items())
+    return (
+        f"Labels of {corrected['films_corrected']} training and validation films were corrected by {corrected['data']} "
+        f"(labels changed: {changed}); test films keep those of the data set. {corrected.get('attribution', '')}"
+    ).strip()

@@ -198,9 +198,8 @@ def test_a_folder_without_runs(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "why"),
     [
-        ("resolution", [96, 96], "cannot share one input"),
         ("intensity", "minmax", "differently windowed"),
-        ("data", {"cache_key": "another"}, "divided patients differently"),
+        ("data", {"name": "another"}, "divided patients differently"),
     ],
 )
 def test_runs_of_two_kinds_are_refused(study, key, value, why):
