@@ -36,6 +36,11 @@ def _deprecated(_: click.Context, __: click.Parameter, folder: Path | None) -> P
     metavar="K",
     help="Choose at most K members among the runs, by validation patients: checkpoints or soups.",
 )
+@click.option(
+    "--chosen-by",
+    metavar="NAME",
+    help="With --best: choose by the films of this external test of the runs (`study test --name`) instead.",
+)
 @click.option("--max-mb", type=click.FloatRange(0, min_open=True), help="With --best: largest file, in MB.")
 @click.option(
     "--max-ms",

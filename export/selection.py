@@ -1,10 +1,11 @@
-"""The choice of an ensemble among finished runs, by validation patients alone.
+"""The choice of an ensemble among finished runs, by validation patients or by films that were set apart for it.
 
 Conventions
 -----------
 A *candidate* is one network: the best checkpoint of a run, or the mean of the weights of all its kept checkpoints
-(soup). Their stored probabilities for the validation films are compared; nothing is scored again, and nothing of the
-test patients is read. A set takes at most one candidate of each run, and its answer is the mean of the probabilities,
+(soup). Their stored probabilities for the validation films are compared, or, with `ExportOptions.chosen_by`, those of
+an external test of the runs, whose labels may be better; nothing is scored again, and nothing of the test patients is
+read. A set takes at most one candidate of each run, and its answer is the mean of the probabilities,
 as in the model file. Greedy: a set begins with the best candidate, and grows by the one that raises its macro AUROC
 the most, as long as one does and the budget allows it.
 
@@ -56,8 +57,6 @@ from xraytransfer.study.stats.bootstrap import (
 __all__ = ["choose_set", "crossed_gain", "select_members"]
 
 REPLICATES = 1000
-PARTS = {"best checkpoint": ("best", "none"), "soup": ("all", "soup")}
-"""How `xraytransfer.export.members.Part` writes each kind of candidate."""
 
 Log = Callable[[str], None]
 
@@ -109,7 +108,7 @@ def select_members(
     )
     for line in choice_lines(choice, options):
         log(line)
-    parts = [Part(candidate.run.folder, *PARTS[candidate.kind]) for candidate in chosen]
+    parts = [Part(one.run.folder, one.checkpoints, "soup" if one.kind == "soup" else "none") for one in chosen]
     return parts, describe_choice(choice, options)
 
 
