@@ -16,6 +16,7 @@ _ROBUSTNESS_HEAD = [
     "macro AUROC",
     "difference, paired",
     "mean change of a probability",
+    "of itself",
     "largest",
     "decisions changed",
     "refused",
@@ -59,13 +60,14 @@ def robustness_section(document: Row) -> Section:
         return Section("Robustness", ["Not measured."])
     text = [
         f"The same {variants[0]['films']} films of test patients, handed over in other ways. Change: of the calibrated "
-        "probability, over films and observations, against the film as it is. Difference: of the macro AUROC, with "
+        "probability, over films and observations, against the film as it is; of itself: as a share of the "
+        "probability. Difference: of the macro AUROC, with "
         "its 95 % interval, paired, by patient. Refused: by the quality gate."
     ]
     rows = []
     for row in variants:
         if "auroc_difference" not in row:
-            rows.append([row["what"], f"{row['macro_auroc']:.3f}", "", "", "", "", str(row["refused"])])
+            rows.append([row["what"], f"{row['macro_auroc']:.3f}", "", "", "", "", "", str(row["refused"])])
             continue
         rows.append(
             [
@@ -73,6 +75,7 @@ def robustness_section(document: Row) -> Section:
                 f"{row['macro_auroc']:.3f}",
                 f"{row['auroc_difference']:+.4f} [{row['lower']:+.4f}, {row['upper']:+.4f}]",
                 f"{row['mean_change']:.4f}",
+                f"{100 * row['relative_change']:.1f} %" if "relative_change" in row else "",
                 f"{row['largest_change']:.3f}",
                 f"{100 * row['decisions_changed']:.1f} %",
                 str(row["refused"]),
