@@ -106,6 +106,7 @@ def _deprecated(_: click.Context, __: click.Parameter, folder: Path | None) -> P
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where it is checked.")
 @click.option("--data-folder", "folder", type=FOLDER, help="Present place of the data set.  [default: the run's]")
 @click.option("--cache", type=FOLDER, help="Present place of the folder of caches.  [default: the run's]")
+@click.option("--weights-out", type=NEW_FOLDER, help="Also write the members' weights here, as safetensors.")
 @click.option("--triton", type=NEW_FOLDER, help="Also write a Triton model repository here.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--force", is_flag=True, help="Write the file even if a gate is failed; it then says so.")

@@ -27,6 +27,7 @@ from xraytransfer.export.graph.model_writer import check_size, serialise
 from xraytransfer.export.graph.precision import lower
 from xraytransfer.export.graph.rewriting import with_fixed_input
 from xraytransfer.export.graph.to_onnx import build_graph
+from xraytransfer.export.member_weights import write_member_weights
 from xraytransfer.export.members import Ensemble, choose_members, gather_members
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.scoring import member_probability, set_calibration
@@ -102,6 +103,9 @@ def export_runs(
     if options.max_mb is not None and len(file) > options.max_mb * 1e6:
         raise ExportError(f"{out}: not written: {len(file) / 1e6:.1f} MB, --max-mb {options.max_mb:g} allows less")
     write_bytes(out, file, error=ExportError)
+    if options.weights_out is not None:
+        names = ", ".join(path.name for path in write_member_weights(ensemble, options.weights_out))
+        log(f"{options.weights_out}: {names}")
     write_test_predictions(out, measurements.test, measurements.calibration.apply(measurements.test.ensemble()))
     written = write_cards(out)
     log(f"{out}: {len(file) / 1e6:.1f} MB; card: {', '.join(path.name for path in written)}")

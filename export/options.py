@@ -72,6 +72,8 @@ class ExportOptions:
         Score the test films in every variant of `robustness.VARIANTS` too, for the card.
     licence : str
         SPDX identifier of the weights' licence.
+    weights_out : Path or None
+        Folder to write the members' weights to; nowhere where None.
     overwrite : bool
         Replace a file that exists.
     force : bool
@@ -98,6 +100,7 @@ class ExportOptions:
     quality_gate: Path | None = None
     robustness: bool = False
     licence: str = "Apache-2.0"
+    weights_out: Path | None = None
     overwrite: bool = False
     force: bool = False
 

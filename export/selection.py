@@ -151,13 +151,12 @@ def crossed_gain(candidates: Sequence[Candidate], films: Predictions, options: E
     for chooses in (first, ~first):
         here = [replace(one, probability=one.probability[chooses]) for one in candidates]
         label, judged = films.label[chooses], films.label[~chooses]
-        names = [[one.name for one in choose_set(here, label, replace(options, best=k))] for k in (options.best, 1)]
-        if not names[1]:
+        keys = [[one.key for one in choose_set(here, label, replace(options, best=k))] for k in (options.best, 1)]
+        if not keys[1]:
             return None
         weights = resample_patients(films.patient[~chooses], REPLICATES, generator)
         (many, many_drawn), (one, one_drawn) = (
-            bootstrap_macro(judged, _mean([c for c in candidates if c.name in set_])[~chooses], weights)
-            for set_ in names
+            bootstrap_macro(judged, _mean([c for c in candidates if c.key in set_])[~chooses], weights) for set_ in keys
         )
         values.append(many.value - one.value)
         replicates.append(many_drawn - one_drawn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,11 @@ class Candidate:
     def name(self) -> str:
         """Run and kind, for people."""
         return f"{self.run.name}: {self.kind}"
+
+    @property
+    def key(self) -> tuple[Path, str]:
+        """Run folder and kind, which no other candidate has."""
+        return self.run.folder, self.kind
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors import safe_open
 
 from xraytransfer.errors import ExportError
 from xraytransfer.export import selection
@@ -276,7 +277,9 @@ def test_options_that_do_not_go_together(study, tmp_path, arguments, message):
 @pytest.mark.usefixtures("remembered_traces")
 def test_one_command_from_a_study_to_a_file_whose_card_says_how(study, tmp_path):
     out = tmp_path / "model.onnx"
+    weights = tmp_path / "weights"
     words = ["--study", str(study), "--best", "2", "--max-mb", "30", "--device", "cpu", "-o", str(out)]
+    words += ["--weights-out", str(weights)]
     result = CliRunner().invoke(export, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "Gain of a chosen set over the best candidate" in result.output
@@ -284,6 +287,10 @@ def test_one_command_from_a_study_to_a_file_whose_card_says_how(study, tmp_path)
     chosen = document["selection"]["members"]
     assert [row["run"] for row in chosen] == [row["run"] for row in document["members"]]
     assert out.stat().st_size < sum(row["megabytes"] for row in chosen) * 1e6
+    for index, row in enumerate(document["members"]):
+        with safe_open(weights / f"member{index}.safetensors", "pt") as file:
+            assert json.loads(file.metadata()["member"])["sha256"] == row["sha256"]
+            assert "head.weight" in file.keys()  # noqa: SIM118 - no mapping
     card = markdown_card(document)
     assert "## How the members were chosen" in card
     assert "within 30 MB" in card
