@@ -3,7 +3,7 @@
 ``paper``: the published settings, as far as they are known. It also decides options of the grid, where they are not
 given (`GRID_DEFAULTS`): uncertain labels are ignored, all views are trained on, all labels are outputs.
 ``modern``: settings chosen from experience and from the reports of others. One pair of runs on NIH's sample at 64 px
-(docs/model/trials.md) compared it with ``paper``, whose AUROC was lower by .020 (95 % interval of the difference
+(docs/model/trials-0.1.md) compared it with ``paper``, whose AUROC was lower by .020 (95 % interval of the difference
 -.059 to +.006): the two were not told apart.
 ``tiny``: settings for tests and the demo; a run takes seconds on one core and learns little.
 """
