@@ -91,6 +91,9 @@ class Preset:
         workstations do.
     levels : float
         Black point and white point move inwards by up to this share of the grey range, independently, as windows do.
+    noise : float
+        Greatest standard deviation of noise that is added to each pixel, as a share of the grey range; drawn for each
+        film.
     """
 
     name: str
@@ -125,6 +128,7 @@ class Preset:
     erase: float = 0.0
     equalise: float = 0.0
     levels: float = 0.0
+    noise: float = 0.0
 
     def to_dict(self) -> dict[str, object]:
         """Return all settings, for config.json."""
@@ -226,7 +230,7 @@ _CHOICES = {
 _LIMITS = {
     "rotation": 180.0,
     # more than about half a side, or half the grey range, would leave nothing of some films
-    **dict.fromkeys(("scale", "shift", "levels"), 0.45),
+    **dict.fromkeys(("scale", "shift", "levels", "noise"), 0.45),
     **dict.fromkeys(("brightness", "contrast", "soften", "erase", "equalise"), 1.0),
     "gamma": 3.0,
     "weight_decay": 10.0,

@@ -14,7 +14,7 @@ def test_the_papers_settings():
     assert paper.precision == "float32"
     assert not any((paper.smoothing, paper.bootstrap))
     assert not any((paper.rotation, paper.scale, paper.shift, paper.brightness, paper.contrast, paper.gamma))
-    assert not any((paper.equalise, paper.levels))
+    assert not any((paper.equalise, paper.levels, paper.noise))
     assert not any((paper.soften, paper.erase, paper.ema, paper.dropout, paper.weight_decay, paper.warmup))
     assert (paper.schedule, paper.positive_weight, paper.prior_bias) == ("constant", "none", False)
 
