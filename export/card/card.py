@@ -139,7 +139,8 @@ def _members(document: Row) -> Section:
 
 def _teachers(member: Row) -> str:
     names = ", ".join(str(teacher["name"]) for teacher in member.get("teachers", []))
-    return f" (taught by {names}, {member['teacher_share']:g} of the loss)" if names else ""
+    half = f" (half {member['half']} of the training patients)" if "half" in member else ""
+    return half + (f" (taught by {names}, {member['teacher_share']:g} of the loss)" if names else "")
 
 
 def _precision(document: Row) -> str:
