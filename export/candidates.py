@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from xraytransfer.errors import ExportError, StudyError
+from xraytransfer.export.compatible_runs import check_member, check_same
 from xraytransfer.export.graph.model_writer import member_bytes
-from xraytransfer.export.members import check_member, check_same
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.selection_report import Candidate
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.plural import counted
 from xraytransfer.study.analysis.cost import measure_cost
+from xraytransfer.study.data.external_predictions import external_names, read_external
 from xraytransfer.study.data.predictions import Predictions
 from xraytransfer.study.networks.architectures import Architecture
+from xraytransfer.study.stats.auroc import macro_auroc
 from xraytransfer.study.training.run_folder import Run, list_runs, load_run
 
 __all__ = ["finished_runs", "read_candidates"]
@@ -47,12 +50,12 @@ def finished_runs(results: Path) -> list[Path]:
 def read_candidates(
     folders: Sequence[Path], options: ExportOptions
 ) -> tuple[Predictions, list[Candidate], list[tuple[str, str]]]:
-    """Read the runs' predictions for their validation films.
+    """Read the runs' predictions for the films that choose.
 
     Returns
     -------
     tuple
-        The validation films with their labels; the candidates in the order of the runs; name and reason of each run
+        The films that choose, with their labels; the candidates in the order of the runs; name and reason of each run
         that is left out.
 
     Raises
@@ -68,7 +71,7 @@ def read_candidates(
         try:
             run = load_run(folder)
             check_member(run)
-            stored = _six(run)
+            stored = _six(run, options.chosen_by)
         except (StudyError, ExportError) as error:
             left_out.append((folder.name, str(error).removeprefix(f"{folder}: ")))
             continue
@@ -83,16 +86,29 @@ def read_candidates(
     return films, candidates, left_out
 
 
-def _six(run: Run) -> Predictions:
-    """Return a run's validation predictions of the six observations, or raise `StudyError` why it is no candidate."""
-    stored = run.predictions("validation")
+def _six(run: Run, chosen_by: str | None) -> Predictions:
+    """Return predictions of the six observations for the films that choose; `StudyError` if the run is no candidate."""
+    stored = run.predictions("validation") if chosen_by is None else _external(run, chosen_by)
     identifiers, names = [row.identifier for row in OBSERVATIONS], [str(name) for name in stored.observations]
+    if missing := [name for name in identifiers if name not in names]:
+        raise StudyError(f"predicted nothing for {', '.join(missing)}; a model file needs all six")
     six = stored.select(np.array([names.index(name) for name in identifiers]))
     if np.isnan(six.probability).any() or (six.soup is not None and np.isnan(six.soup).any()):
-        raise StudyError("a probability for a validation film is NaN")
+        raise StudyError("a probability for a film that chooses is NaN")
     if run.kept_weights.keep == "soup" and six.soup is None:
         raise StudyError("thinned to soup, and it stored no predictions of the soup")
     return six
+
+
+def _external(run: Run, name: str) -> Predictions:
+    """Return the predictions of an external test, unless they are of the run's own test films with other labels."""
+    if name not in external_names(run.folder):
+        found = ", ".join(external_names(run.folder)) or "none"
+        raise StudyError(f"has no external test {name} (found: {found}); run `xraytransfer study test` first")
+    stored = read_external(run.folder, name)
+    if stored.record.get("kind") != "external":
+        raise StudyError(f"{name} is of the test films, with other labels: what judges cannot choose")
+    return stored.predictions
 
 
 def _check_together(first: Run, run: Run, films: Predictions, stored: Predictions) -> None:
@@ -103,7 +119,7 @@ def _check_together(first: Run, run: Run, films: Predictions, stored: Prediction
             f"{error}. One file cannot be chosen of both: name the runs that belong together (export RUN... --best K)"
         ) from None
     if not np.array_equal(films.image, stored.image) or not np.array_equal(films.label, stored.label, equal_nan=True):
-        raise ExportError(f"{first.name} and {run.name} stored predictions of other validation films or other labels")
+        raise ExportError(f"{first.name} and {run.name} stored predictions of other films or other labels")
 
 
 def _candidates(
@@ -116,10 +132,33 @@ def _candidates(
     milliseconds = None
     if options.max_ms is not None:
         milliseconds = measure(architecture, truncation, int(run.config["resolution"][0]))
-    found = {} if run.kept_weights.keep == "soup" else {"best checkpoint": stored.best_checkpoint()}
+    validation = None if options.chosen_by is None else _six(run, None)
+    found = []
+    if run.kept_weights.keep != "soup":
+        best = 0 if validation is None else _best_member(stored)
+        step, probability = int(stored.checkpoint_steps[best]), stored.probability[:, best]
+        one = Candidate(run, "best checkpoint", probability, megabytes, milliseconds, f"{step},")
+        found.append(replace(one, validation_auroc=_auroc(validation, step)))
     if stored.soup is not None and len(stored.checkpoint_steps) != 1:
-        found["soup"] = stored.soup
-    return [Candidate(run, kind, probability, megabytes, milliseconds) for kind, probability in found.items()]
+        one = Candidate(run, "soup", stored.soup, megabytes, milliseconds)
+        found.append(replace(one, validation_auroc=_auroc(validation, None)))
+    return found
+
+
+def _best_member(films: Predictions) -> int:
+    """Return the index of the checkpoint with the highest macro AUROC on these films."""
+    members = range(films.probability.shape[1])
+    return int(np.nanargmax([macro_auroc(films.label, films.probability[:, member]) for member in members]))
+
+
+def _auroc(films: Predictions | None, step: int | None) -> float | None:
+    """Return the macro AUROC of the checkpoint of a step, or of the soup where the step is None."""
+    if films is None:
+        return None
+    probability = films.soup
+    if step is not None:
+        probability = films.probability[:, list(films.checkpoint_steps).index(step)]
+    return None if probability is None else macro_auroc(films.label, probability)
 
 
 def _milliseconds(architecture: Architecture, truncation: int, side: int) -> float:

@@ -37,6 +37,11 @@ def _deprecated(_: click.Context, __: click.Parameter, folder: Path | None) -> P
     metavar="K",
     help="Choose at most K members among the runs, by validation patients: checkpoints or soups.",
 )
+@click.option(
+    "--chosen-by",
+    metavar="NAME",
+    help="With --best: choose by the films of this external test of the runs (`study test --name`) instead.",
+)
 @click.option("--max-mb", type=click.FloatRange(0, min_open=True), help="With --best: largest file, in MB.")
 @click.option(
     "--max-ms",
@@ -117,6 +122,7 @@ def _deprecated(_: click.Context, __: click.Parameter, folder: Path | None) -> P
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where it is checked.")
 @click.option("--data-folder", "folder", type=FOLDER, help="Present place of the data set.  [default: the run's]")
 @click.option("--cache", type=FOLDER, help="Present place of the folder of caches.  [default: the run's]")
+@click.option("--weights-out", type=NEW_FOLDER, help="Also write the members' weights here, as safetensors.")
 @click.option("--triton", type=NEW_FOLDER, help="Also write a Triton model repository here.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--force", is_flag=True, help="Write the file even if a gate is failed; it then says so.")

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from xraytransfer.export.checks.evaluation import corrected_rows
 from xraytransfer.files import read_json
 from xraytransfer.plural import counted
+from xraytransfer.study.data.other_labels import OtherLabels, read_other_labels
 from xraytransfer.study.data.predictions import Predictions
-from xraytransfer.study.finished_runs.relabelling import OtherLabels, read_other_labels, relabel
+from xraytransfer.study.finished_runs.relabelling import relabel
 from xraytransfer.study.training.run_folder import Run
 
 __all__ = ["CorrectedTest", "Correction", "read_correction"]
@@ -46,13 +47,13 @@ class Correction:
     ----------
     labels : OtherLabels
         The labels.
-    judges, citation : str
+    judges, attribution : str
         Who corrected, and what is to be cited; empty where the mapping file says nothing.
     """
 
     labels: OtherLabels
     judges: str
-    citation: str
+    attribution: str
 
     def apply(self, run: Run, test: Predictions, calibrated: NDArray[np.float64]) -> CorrectedTest:
         """Evaluate the test films with corrected labels.
@@ -77,7 +78,7 @@ class Correction:
         changed = sum(counts["labels_changed"].values())
         note = (
             f"Labels of {counted(counts['films_relabelled'], 'test film')} were corrected by {judges}, "
-            f"{counted(changed, 'label')} changed.{f' To be cited: {self.citation}.' if self.citation else ''}"
+            f"{counted(changed, 'label')} changed.{f' To be cited: {self.attribution}.' if self.attribution else ''}"
         )
         rows = corrected_rows(data, test, films.label, calibrated, np.random.default_rng(0))
         return CorrectedTest(films.label, rows, note)
@@ -96,4 +97,4 @@ def read_correction(place: tuple[Path, Path] | None) -> Correction | None:
     mapping, folder = place
     document = read_json(mapping)
     labels = read_other_labels(folder, mapping, {})
-    return Correction(labels, str(document.get("judges") or ""), str(document.get("citation") or ""))
+    return Correction(labels, str(document.get("judges") or ""), str(document.get("attribution") or ""))

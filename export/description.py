@@ -239,9 +239,13 @@ def _curve(label: np.ndarray[Any, Any], probability: np.ndarray[Any, Any]) -> di
 def _training(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return how the members were trained, without this machine's paths."""
     data = {key: value for key, value in config["data"].items() if key in ("name", "images", "refused", "views")}
+    corrected = {
+        key: value for key, value in (config["data"].get("corrected") or {}).items() if key not in ("folder", "mapping")
+    }
     return {
         "data": data.get("name"),
         "data_detail": data,
+        **({"corrected_labels": corrected} if corrected else {}),
         "label_policy": config["label_policy"],
         "split": dict(config["split"]),
         "preset": config["preset"],

@@ -24,6 +24,7 @@ from xraytransfer.export.graph.model_writer import check_size, serialise
 from xraytransfer.export.graph.precision import lower
 from xraytransfer.export.graph.rewriting import with_fixed_input
 from xraytransfer.export.graph.to_onnx import build_graph
+from xraytransfer.export.member_weights import write_member_weights
 from xraytransfer.export.members import Ensemble, choose_members, gather_members
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.scoring import predict_split, set_calibration
@@ -95,6 +96,9 @@ def export_runs(
     trials = plan.run(partial(serialise, model, document), ensemble, measurements, data, log)
     trials.add_to(document)
     _write(out, serialise(model, document), trials, measurements, max_mb=options.max_mb, log=log)
+    if options.weights_out is not None:
+        names = ", ".join(path.name for path in write_member_weights(ensemble, options.weights_out))
+        log(f"{options.weights_out}: {names}")
     return document
 
 
@@ -114,9 +118,10 @@ def _build_and_measure(
     """Return the calibrated graph in the precision that will be written, and its measurements."""
     config, films = ensemble.config, _whole_films(data, ensemble.config["intensity"])
     quality_gate, gate_document = load_matching_quality_gate(options.quality_gate, config["split"])
-    model = build_graph(ensemble.networks, ensemble.resolution, quality_gate=quality_gate)
+    resolutions = ensemble.resolutions
+    model = build_graph(ensemble.networks, ensemble.resolution, quality_gate, resolutions=resolutions)
     session, accuracy = _open(model, options.device), None
-    common: dict[str, Any] = {"resolution": ensemble.resolution, "gate": gate}
+    common: dict[str, Any] = {"resolution": ensemble.resolution, "gate": gate, "resolutions": resolutions}
     parity = parity_gate(ensemble.networks, session, films, precision="float32", **common)
     validation = predict_split(session, data, "validation", config["outputs"])
     if options.precision != "float32":

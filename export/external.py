@@ -104,7 +104,7 @@ def score_strangers(
     document: dict[str, Any] = {
         "name": films.name,
         "judges": films.judges,
-        "citation": films.citation,
+        "attribution": films.attribution,
         "note": films.note,
         "films": len(images),
         "patients_compared": films.name_space == known.name_space,

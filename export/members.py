@@ -13,22 +13,12 @@ from torch import nn
 
 from xraytransfer.errors import ExportError
 from xraytransfer.export.checkpoint_choice import choose_checkpoints
+from xraytransfer.export.compatible_runs import check_member, check_same
 from xraytransfer.observations import OBSERVATIONS
-from xraytransfer.study.data.placement import placement_of
 from xraytransfer.study.training.checkpoints import Checkpoint
 from xraytransfer.study.training.run_folder import Run, load_run
 
-__all__ = [
-    "FUSIONS",
-    "Ensemble",
-    "Member",
-    "Part",
-    "check_member",
-    "check_same",
-    "choose_members",
-    "gather_members",
-    "weights_sha256",
-]
+__all__ = ["FUSIONS", "Ensemble", "Member", "Part", "choose_members", "gather_members", "weights_sha256"]
 
 FUSIONS = ("none", "soup")
 
@@ -75,7 +65,8 @@ class Ensemble:
     members : list of Member
         In the order of the runs given, best checkpoint first.
     config : dict
-        config.json of the first run; data, split, outputs, resolution and intensity are the same for all.
+        config.json of the first run, with resolution and cache of the run of the highest resolution; data, split,
+        outputs and intensity are the same for all.
     runs : list of Run
         Where the members come from, with their checkpoints chosen.
     """
@@ -91,9 +82,15 @@ class Ensemble:
 
     @property
     def resolution(self) -> tuple[int, int]:
-        """Return rows and columns that the members take."""
+        """Return rows and columns of the film in the file: the highest resolution of a member."""
         rows, columns = self.config["resolution"]
         return int(rows), int(columns)
+
+    @property
+    def resolutions(self) -> list[tuple[int, int]]:
+        """Return rows and columns that each member takes."""
+        rows_and_columns = [member.description["resolution"] for member in self.members]
+        return [(int(rows), int(columns)) for rows, columns in rows_and_columns]
 
 
 def choose_members(folders: Sequence[Path], checkpoints: str = "all", fuse: str = "none") -> Ensemble:
@@ -102,7 +99,7 @@ def choose_members(folders: Sequence[Path], checkpoints: str = "all", fuse: str 
     Parameters
     ----------
     folders : sequence of Path
-        Run folders, all trained on the same data, split, resolution and intensity recipe.
+        Run folders, all trained on the same data, split and intensity recipe.
     checkpoints : str
         ``all`` kept ones, ``best``, or a number: so many of the best, of each run. Steps with commas
         (``560,840``; ``560,`` for one) name checkpoints of a single run.
@@ -161,7 +158,9 @@ def gather_members(parts: Sequence[Part]) -> Ensemble:
     for run in runs[1:]:
         check_same(runs[0], run)
     members = [member for run, part in zip(runs, parts, strict=True) for member in _members(run, part.fuse)]
-    config = {**runs[0].config, "outputs": [row.identifier for row in OBSERVATIONS]}
+    finest = max(runs, key=lambda run: run.config["resolution"]).config
+    films = {key: finest[key] for key in ("resolution", "data")}
+    config = {**runs[0].config, **films, "outputs": [row.identifier for row in OBSERVATIONS]}
     return Ensemble(members, config, runs)
 
 
@@ -173,42 +172,6 @@ def weights_sha256(network: nn.Module) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-_SHARED = (
-    ("resolution", "they cannot share one input"),
-    ("intensity", "they were fed differently windowed films"),
-    ("label_policy", "they mean different things by the same observation"),
-)
-
-
-def check_member(run: Run) -> None:
-    """Raise `ExportError` where no network of a run can be a member of any file; the message says why."""
-    if placement_of(run.config) != "stretch":
-        raise ExportError(
-            f"{run.name} was trained on films whose shorter side was resized and which were cropped (placement "
-            f"{placement_of(run.config)}). A model file stretches the whole film, so its answers would be others than "
-            "those of the run. Train with --set placement=stretch for a model file."
-        )
-    if missing := [row.identifier for row in OBSERVATIONS if row.identifier not in run.config["outputs"]]:
-        raise ExportError(f"{run.folder}: was not trained for {', '.join(missing)}; a model file needs all six")
-    if run.kept_weights.keep == "predictions":
-        raise ExportError(f"{run.folder}: thinned to predictions: no weights are left to export; train it again")
-
-
-def check_same(first: Run, other: Run) -> None:
-    """Raise `ExportError` where two runs cannot be members of one file; the message says why."""
-    for key, why in _SHARED:
-        if first.config[key] != other.config[key]:
-            raise ExportError(
-                f"{first.name} and {other.name} differ in {key} ({first.config[key]} and {other.config[key]}): {why}"
-            )
-    same_films = first.config["data"]["cache_key"] == other.config["data"]["cache_key"]
-    if not same_films or first.config["split"]["sha256"] != other.config["split"]["sha256"]:
-        raise ExportError(
-            f"{first.name} and {other.name} divided patients differently: one's test patients may be "
-            f"another's training patients, so no number of the ensemble would be honest"
-        )
 
 
 def _members(run: Run, fuse: str) -> list[Member]:
@@ -239,7 +202,7 @@ def _six(network: nn.Module, run: Run) -> nn.Module:
 
 def _describe(run: Run, network: nn.Module, kept: Sequence[Checkpoint], fusion: str) -> dict[str, Any]:
     row: Mapping[str, Any] = run.config["row"]
-    teacher = run.config.get("teacher")
+    teacher = run.config.get("teacher") or {}
     return {
         "architecture": row["name"],
         "timm": row["timm"],
@@ -247,7 +210,9 @@ def _describe(run: Run, network: nn.Module, kept: Sequence[Checkpoint], fusion: 
         "initialisation": run.config["initialisation"],
         "truncation": int(run.config["truncation"]),
         "seed": run.config.get("seed"),
+        "resolution": list(run.config["resolution"]),
         "run": run.name,
+        **({"half": run.config["half"]} if "half" in run.config else {}),
         **({"teachers": teacher["runs"], "teacher_share": teacher["share"]} if teacher else {}),
         "checkpoint_steps": [checkpoint.step for checkpoint in kept],
         "checkpoint_sha256": [checkpoint.sha256 for checkpoint in kept],

@@ -46,6 +46,8 @@ class ExportOptions:
         As `xraytransfer.export.members.choose_members`.
     best : int or None
         Choose at most so many members among the runs (`xraytransfer.export.selection`); all are taken where None.
+    chosen_by : str or None
+        Name of an external test (`xraytransfer study test`) whose films choose; the validation films where None.
     max_mb, max_ms : float or None
         Budget of that choice: size in 10^6 bytes; time of the networks for one film in milliseconds.
     precision : str
@@ -74,6 +76,8 @@ class ExportOptions:
         Score the test films in every variant of `robustness.VARIANTS` too, for the card.
     licence : str
         SPDX identifier of the weights' licence.
+    weights_out : Path or None
+        Folder to write the members' weights to; nowhere where None.
     overwrite : bool
         Replace a file that exists.
     force : bool
@@ -85,6 +89,7 @@ class ExportOptions:
     checkpoints: str = "all"
     fuse: str = "none"
     best: int | None = None
+    chosen_by: str | None = None
     max_mb: float | None = None
     max_ms: float | None = None
     precision: str = "float32"
@@ -101,6 +106,7 @@ class ExportOptions:
     correct: tuple[Path, Path] | None = None
     robustness: bool = False
     licence: str = "Apache-2.0"
+    weights_out: Path | None = None
     overwrite: bool = False
     force: bool = False
 
@@ -146,6 +152,10 @@ class ExportOptions:
         if self.best is None:
             if self.max_mb is not None or self.max_ms is not None:
                 raise ExportError("--max-mb and --max-ms limit what --best K chooses: give --best too")
+            if self.chosen_by is not None:
+                raise ExportError(
+                    f"--chosen-by {self.chosen_by}: says which films --best K chooses by: give --best too"
+                )
             return
         if self.best < 1:
             raise ExportError(f"--best {self.best}: expected a number from 1")

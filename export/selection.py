@@ -1,10 +1,11 @@
-"""The choice of an ensemble among finished runs, by validation patients alone.
+"""The choice of an ensemble among finished runs, by validation patients or by films that were set apart for it.
 
 Conventions
 -----------
 A *candidate* is one network: the best checkpoint of a run, or the mean of the weights of all its kept checkpoints
-(soup). Their stored probabilities for the validation films are compared; nothing is scored again, and nothing of the
-test patients is read. A set takes at most one candidate of each run, and its answer is the mean of the probabilities,
+(soup). Their stored probabilities for the validation films are compared, or, with `ExportOptions.chosen_by`, those of
+an external test of the runs, whose labels may be better; nothing is scored again, and nothing of the test patients is
+read. A set takes at most one candidate of each run, and its answer is the mean of the probabilities,
 as in the model file. Greedy: a set begins with the best candidate, and grows by the one that raises its macro AUROC
 the most, as long as one does and the budget allows it.
 
@@ -56,8 +57,6 @@ from xraytransfer.study.stats.bootstrap import (
 __all__ = ["choose_set", "crossed_gain", "select_members"]
 
 REPLICATES = 1000
-PARTS = {"best checkpoint": ("best", "none"), "soup": ("all", "soup")}
-"""How `xraytransfer.export.members.Part` writes each kind of candidate."""
 
 Log = Callable[[str], None]
 
@@ -110,7 +109,7 @@ def select_members(
     )
     for line in choice_lines(choice, options):
         log(line)
-    parts = [Part(candidate.run.folder, *PARTS[candidate.kind]) for candidate in chosen]
+    parts = [Part(one.run.folder, one.checkpoints, "soup" if one.kind == "soup" else "none") for one in chosen]
     return parts, describe_choice(choice, options)
 
 
@@ -153,13 +152,12 @@ def crossed_gain(candidates: Sequence[Candidate], films: Predictions, options: E
     for chooses in (first, ~first):
         here = [replace(one, probability=one.probability[chooses]) for one in candidates]
         label, judged = films.label[chooses], films.label[~chooses]
-        names = [[one.name for one in choose_set(here, label, replace(options, best=k))] for k in (options.best, 1)]
-        if not names[1]:
+        keys = [[one.key for one in choose_set(here, label, replace(options, best=k))] for k in (options.best, 1)]
+        if not keys[1]:
             return None
         weights = resample_patients(films.patient[~chooses], REPLICATES, generator)
         (many, many_drawn), (one, one_drawn) = (
-            bootstrap_macro(judged, _mean([c for c in candidates if c.name in set_])[~chooses], weights)
-            for set_ in names
+            bootstrap_macro(judged, _mean([c for c in candidates if c.key in set_])[~chooses], weights) for set_ in keys
         )
         values.append(many.value - one.value)
         replicates.append(many_drawn - one_drawn)

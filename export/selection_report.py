@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,15 @@ class Candidate:
     kind : {'best checkpoint', 'soup'}
         What of the run.
     probability : ndarray
-        float32, shape (films, 6): for the validation films, in the order of `OBSERVATIONS`.
+        float32, shape (films, 6): for the films that choose, in the order of `OBSERVATIONS`.
     megabytes : float
         About what it takes in the file, in 10^6 bytes.
     milliseconds : float or None
         Of the network for one film, on one thread of this processor, in float32; None where there is no limit.
+    checkpoints : str
+        Which of the run's, as `xraytransfer.export.members.Part` writes it.
+    validation_auroc : float or None
+        Macro AUROC on the validation films, where other films choose; None where they choose themselves.
     """
 
     run: Run
@@ -41,11 +46,18 @@ class Candidate:
     probability: NDArray[np.float32]
     megabytes: float
     milliseconds: float | None = None
+    checkpoints: str = "all"
+    validation_auroc: float | None = None
 
     @property
     def name(self) -> str:
         """Run and kind, for people."""
         return f"{self.run.name}: {self.kind}"
+
+    @property
+    def key(self) -> tuple[Path, str]:
+        """Run folder and kind, which no other candidate has."""
+        return self.run.folder, self.kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +92,7 @@ class Choice:
         Macro AUROC of a chosen set minus that of a chosen single candidate, on patients that chose neither; None where
         the patients are too few.
     films, patients : int
-        Of the validation part.
+        Of those that choose.
     too_costly : int
         Candidates that are over the budget by themselves.
     processor : str or None
@@ -105,8 +117,8 @@ def budget_text(options: ExportOptions) -> str:
 def choice_lines(choice: Choice, options: ExportOptions) -> Iterator[str]:
     """Yield the table of candidates, the members, and where the choice is within noise."""
     yield (
-        f"{counted(len(choice.compared), 'candidate')}, macro AUROC on {counted(choice.films, 'validation film')} of "
-        f"{counted(choice.patients, 'patient')} [95 %, by patient]"
+        f"{counted(len(choice.compared), 'candidate')}, macro AUROC on {counted(choice.films, 'film')} of "
+        f"{counted(choice.patients, 'patient')} ({_films(options)}) [95 %, by patient]"
     )
     if choice.too_costly:
         yield f"{counted(choice.too_costly, 'candidate')} left out: over {budget_text(options)} alone"
@@ -124,7 +136,7 @@ def describe_choice(choice: Choice, options: ExportOptions) -> dict[str, Any]:
     """Return the ``selection`` of a model file's description; numbers that are not defined are None."""
     return {
         "method": "greedy",
-        "data": "validation patients",
+        "data": _films(options),
         "candidates": len(choice.compared) + choice.too_costly,
         "within_noise_of_best": sum(_is_noise(row.to_best) for row in choice.compared[1:]),
         "films": choice.films,
@@ -139,7 +151,7 @@ def describe_choice(choice: Choice, options: ExportOptions) -> dict[str, Any]:
                 "kind": step.candidate.kind,
                 "megabytes": step.candidate.megabytes,
                 "milliseconds": step.candidate.milliseconds,
-                **_numbers(step.auroc, "validation_auroc"),
+                **_numbers(step.auroc, "auroc" if options.chosen_by else "validation_auroc"),
                 **_numbers(step.added, "added"),
             }
             for step in choice.steps
@@ -148,9 +160,16 @@ def describe_choice(choice: Choice, options: ExportOptions) -> dict[str, Any]:
     }
 
 
+def _films(options: ExportOptions) -> str:
+    """Return which films choose."""
+    return f"external test {options.chosen_by}" if options.chosen_by else "validation patients"
+
+
 def _candidate_table(choice: Choice) -> Iterator[str]:
     width = max(len(row.candidate.name) for row in choice.compared)
     costs = "    MB" + ("      ms" if choice.processor else "")
+    if any(row.candidate.validation_auroc is not None for row in choice.compared):
+        costs += "  validation"
     yield f"  {'candidate':{width}}  {'macro AUROC':23}  {'minus the best':26}  {costs}"
     for index, row in enumerate(choice.compared):
         difference = f"{_text(row.to_best, '+'):26}" if index else " " * 26
@@ -193,4 +212,5 @@ def _text(interval: Interval, sign: str = "") -> str:
 
 def _cost(candidate: Candidate) -> str:
     milliseconds = "" if candidate.milliseconds is None else f"{candidate.milliseconds:8.1f}"
-    return f"{candidate.megabytes:6.1f}{milliseconds}"
+    validation = "" if candidate.validation_auroc is None else f"{candidate.validation_auroc:12.4f}"
+    return f"{candidate.megabytes:6.1f}{milliseconds}{validation}"

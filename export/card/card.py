@@ -15,7 +15,7 @@ from typing import Any
 
 from xraytransfer.constants import INTENDED_USE, NOT_INTENDED_USE, RESEARCH_NOTICE
 from xraytransfer.export.card.external import external_sections, whose_judgement
-from xraytransfer.export.card.films import quality_gate_section, robustness_section
+from xraytransfer.export.card.films import corrections_text, quality_gate_section, robustness_section
 from xraytransfer.export.card.operating_points import operating_points_section
 from xraytransfer.export.card.published_numbers import acknowledgement, published_section
 from xraytransfer.export.card.section import Section
@@ -101,6 +101,8 @@ def _data(document: Row) -> Section:
         f"{document['input']['resolution'][0]} x {document['input']['resolution'][1]} "
         f"{'before it is given' if document['input'].get('size') == 'fixed' else 'inside the file'}.",
     ]
+    if corrected := training.get("corrected_labels"):
+        text.append(corrections_text(corrected))
     if isinstance(preset, Mapping):
         whose = "Training" if len(document["members"]) == 1 else "Training of the first member (others may differ)"
         text.append(f"{whose}: " + ", ".join(f"{key} {value}" for key, value in preset.items()) + ".")
@@ -123,12 +125,13 @@ def _members(document: Row) -> Section:
         text.append(
             f"The same checkpoints as an ensemble, not averaged: {ensemble['checkpoints_validation_auroc']:.4f}."
         )
-    head = ["architecture", "initialisation", "truncation", "run", "checkpoints", "fusion", "validation AUROC"]
+    head = ["architecture", "initialisation", "truncation", "px", "run", "checkpoints", "fusion", "validation AUROC"]
     rows = [
         [
             f"{row.get('architecture')} ({row.get('timm')})",
             str(row.get("initialisation")),
             str(row.get("truncation")),
+            " x ".join(map(str, row.get("resolution") or document["input"]["resolution"])),
             str(row.get("run")) + _teachers(row),
             _checkpoints(row.get("checkpoint_steps", [])),
             str(row.get("fusion")),
@@ -141,7 +144,8 @@ def _members(document: Row) -> Section:
 
 def _teachers(member: Row) -> str:
     names = ", ".join(str(teacher["name"]) for teacher in member.get("teachers", []))
-    return f" (taught by {names}, {member['teacher_share']:g} of the loss)" if names else ""
+    half = f" (half {member['half']} of the training patients)" if "half" in member else ""
+    return half + (f" (taught by {names}, {member['teacher_share']:g} of the loss)" if names else "")
 
 
 def _precision(document: Row) -> str:

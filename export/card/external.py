@@ -115,7 +115,7 @@ def _metrics_section(document: Row, test: Row, part: Row, title: str) -> Section
 def _said(test: Row) -> str:
     """Return what the test set's own description adds."""
     note = f" {test['note']}" if test.get("note") else ""
-    return f"{note} To be cited: {test['citation']}." if test["citation"] else note
+    return f"{note} To be cited: {test['attribution']}." if test["attribution"] else note
 
 
 def _readers_section(document: Row, test: Row, part: Row, title: str) -> Section:

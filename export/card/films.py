@@ -7,7 +7,7 @@ from typing import Any
 
 from xraytransfer.export.card.section import Section
 
-__all__ = ["quality_gate_section", "robustness_section"]
+__all__ = ["corrections_text", "quality_gate_section", "robustness_section"]
 
 Row = Mapping[str, Any]
 
@@ -19,6 +19,7 @@ _ROBUSTNESS_HEAD = [
     "macro AUROC",
     "difference, paired",
     "mean change of a probability",
+    "of itself",
     "largest",
     "decisions changed",
     "refused",
@@ -108,13 +109,14 @@ def robustness_section(document: Row) -> Section:
         return Section("Robustness", ["Not measured."])
     text = [
         f"The same {variants[0]['films']} films of test patients, handed over in other ways. Change: of the calibrated "
-        "probability, over films and observations, against the film as it is. Difference: of the macro AUROC, with "
+        "probability, over films and observations, against the film as it is; of itself: as a share of the "
+        "probability. Difference: of the macro AUROC, with "
         "its 95 % interval, paired, by patient. Refused: by the quality gate."
     ]
     rows = []
     for row in variants:
         if "auroc_difference" not in row:
-            rows.append([row["what"], f"{row['macro_auroc']:.3f}", "", "", "", "", str(row["refused"])])
+            rows.append([row["what"], f"{row['macro_auroc']:.3f}", "", "", "", "", "", str(row["refused"])])
             continue
         rows.append(
             [
@@ -122,9 +124,19 @@ def robustness_section(document: Row) -> Section:
                 f"{row['macro_auroc']:.3f}",
                 f"{row['auroc_difference']:+.4f} [{row['lower']:+.4f}, {row['upper']:+.4f}]",
                 f"{row['mean_change']:.4f}",
+                f"{100 * row['relative_change']:.1f} %" if "relative_change" in row else "",
                 f"{row['largest_change']:.3f}",
                 f"{100 * row['decisions_changed']:.1f} %",
                 str(row["refused"]),
             ]
         )
     return Section("Robustness", text, _ROBUSTNESS_HEAD, rows)
+
+
+def corrections_text(corrected: Row) -> str:
+    """Return which labels of training and validation films were replaced, and whose labels took their place."""
+    changed = ", ".join(f"{name} {count}" for name, count in corrected["labels_changed"].items())
+    return (
+        f"Labels of {corrected['films_corrected']} training and validation films were corrected by {corrected['data']} "
+        f"(labels changed: {changed}); test films keep those of the data set. {corrected.get('attribution', '')}"
+    ).strip()

@@ -19,14 +19,19 @@ def selection_sections(document: Row) -> list[Section]:
         return []
     text = [
         f"Greedy selection of at most {selection['best']} of {selection['candidates']} candidates (best checkpoint and "
-        f"averaged weights of each run) by macro AUROC on {selection['films']} validation films of "
-        f"{selection['patients']} patients{_limits(selection)}. The test patients took no part.",
+        f"averaged weights of each run) by macro AUROC on {selection['films']} films of {selection['patients']} "
+        f"patients ({selection.get('data', 'validation patients')}){_limits(selection)}. The test patients took no "
+        "part.",
         f"{selection['within_noise_of_best']} other candidates were within noise of the best one: the 95 % interval of "
         f"the paired difference holds 0.",
         f"{gain_sentence(selection)} The numbers below are of the patients that chose, and so too good.",
     ]
     rows = [
-        [f"{row['run']}: {row['kind']}", _interval(row, "validation_auroc", ""), _interval(row, "added", "+")]
+        [
+            f"{row['run']}: {row['kind']}",
+            _interval(row, "auroc" if "auroc" in row else "validation_auroc", ""),
+            _interval(row, "added", "+"),
+        ]
         for row in selection["members"]
     ]
     return [Section("How the members were chosen", text, ["member", "macro AUROC of the set with it", "added"], rows)]
@@ -42,14 +47,14 @@ def gain_sentence(selection: Row) -> str:
     """
     if selection["crossed_gain"] is None or selection["crossed_gain_lower"] is None:
         return (
-            "The gain of a chosen set over the best candidate cannot be estimated: half of the validation patients are "
-            "too few."
+            "The gain of a chosen set over the best candidate cannot be estimated: half of the patients that choose "
+            "are too few."
         )
     noise = selection["crossed_gain_lower"] <= 0 <= selection["crossed_gain_upper"]
     verdict = "within noise: one member may do as well" if noise else "beyond noise"
     return (
-        f"Gain of a chosen set over the best candidate, on validation patients that chose neither (two halves, "
-        f"crossed): {_interval(selection, 'crossed_gain', '+')}, {verdict}."
+        "Gain of a chosen set over the best candidate, on patients that chose neither (two halves, crossed): "
+        f"{_interval(selection, 'crossed_gain', '+')}, {verdict}."
     )
 
 

@@ -56,6 +56,7 @@ def parity_gate(
     resolution: tuple[int, int],
     precision: str,
     gate: Gate,
+    resolutions: Sequence[tuple[int, int]] | None = None,
 ) -> dict[str, Any]:
     """Compare the graph with the networks and return the row for the model file.
 
@@ -73,6 +74,8 @@ def parity_gate(
         Decides the tolerance.
     gate : Gate
         How strictly.
+    resolutions : sequence of tuple of int, optional
+        Those of the members; the model's where absent.
 
     Raises
     ------
@@ -80,7 +83,9 @@ def parity_gate(
         A difference is beyond the tolerance.
     """
     made = random_films(resolution, np.random.default_rng(0))
-    parity = measure_parity(networks, session, films, made, resolution, tolerance=TOLERANCES[precision])
+    parity = measure_parity(
+        networks, session, films, made, resolution, tolerance=TOLERANCES[precision], resolutions=resolutions
+    )
     gate.log(
         f"parity {precision}: {parity.films} films, largest difference of a probability "
         f"{parity.probability:.1e} (allowed {parity.tolerance:.0e}), on {parity.provider}"

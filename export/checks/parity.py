@@ -136,6 +136,7 @@ def measure_parity(
     resolution: tuple[int, int],
     *,
     tolerance: float,
+    resolutions: Sequence[tuple[int, int]] | None = None,
 ) -> Parity:
     """Compare a graph with the networks it was made of.
 
@@ -153,6 +154,8 @@ def measure_parity(
         The model's rows and columns.
     tolerance : float
         Allowed difference of a probability.
+    resolutions : sequence of tuple of int, optional
+        Rows and columns that each member takes, from the film at `resolution`; the same where absent.
 
     Returns
     -------
@@ -167,7 +170,7 @@ def measure_parity(
     if not films:
         raise ExportError("parity needs at least one film")
     small = np.stack([resize(film, resolution) for film in films])[:, None]
-    expected, maps = _reference(networks, small)
+    expected, maps = _reference(networks, small, resolutions or [resolution] * len(networks))
     answers = _answer(session, small)
     spread = np.ptp(maps, axis=(1, 2, 3), keepdims=True) + 1e-6
     whole = [
@@ -186,17 +189,19 @@ def measure_parity(
 
 
 def _reference(
-    networks: Sequence[nn.Module], pixels: NDArray[np.uint8]
+    networks: Sequence[nn.Module], pixels: NDArray[np.uint8], resolutions: Sequence[tuple[int, int]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return member probabilities [films, members, k] and the mean map [films, k, h, w], from torch."""
     probability, maps = [], []
     with torch.no_grad():
-        for network in networks:
+        for network, resolution in zip(networks, resolutions, strict=True):
             was_training = network.training
             network.eval()
             device = next(network.parameters()).device
             pairs = [
-                network.forward_with_map(torch.from_numpy(film[None]).float().to(device))  # type: ignore[operator]
+                network.forward_with_map(  # type: ignore[operator]
+                    torch.from_numpy(resize(film[0], resolution)[None, None].copy()).float().to(device)
+                )
                 for film in pixels
             ]
             network.train(was_training)

@@ -103,6 +103,17 @@ def _shifted(film: Film, share: float) -> bytes:
     return encoded(moved)
 
 
+def _rounded(film: Film, generator: np.random.Generator) -> bytes:
+    """Return a film of which half of the pixels, drawn at random, are one grey level higher: rounded otherwise."""
+    return encoded(np.minimum(film, 254) + generator.integers(0, 2, film.shape, dtype=np.uint8))
+
+
+def _cropped(film: Film, share: float) -> bytes:
+    """Return a film without a share of its side, half of it at each edge."""
+    rows, columns = (max(1, round(share * side / 2)) for side in film.shape)
+    return encoded(np.ascontiguousarray(film[rows:-rows, columns:-columns]))
+
+
 def _marked(film: Film) -> bytes:
     image = Image.fromarray(film)
     side = min(film.shape)
@@ -136,6 +147,11 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("shifted", "moved by 5 % to the lower right", lambda film, _: _shifted(film, 0.05)),
     Variant("rotated", "turned by 5 degrees", lambda film, _: rotated(film, 5)),
     Variant("marker", "a marker burned in", lambda film, _: _marked(film)),
+    # what a film may lose or gain between two readers of the same file, or two exposures
+    Variant("rounded", "half of the pixels one grey level higher", _rounded),
+    Variant("jpeg-95", "JPEG picture of quality 95", lambda film, _: encoded(film, "JPEG", quality=95)),
+    Variant("cropped", "1 % of the sides cut off", lambda film, _: _cropped(film, 0.01)),
+    Variant("turned-2", "turned by 2 degrees", lambda film, _: rotated(film, 2)),
 )
 
 
@@ -166,7 +182,8 @@ def measure_robustness(
     -------
     list of dict
         For each variant, the film as it is first: ``macro_auroc``; ``auroc_difference`` with its 95 % interval,
-        paired by patient; ``mean_change`` and ``largest_change`` of a probability; ``decisions_changed``, a share;
+        paired by patient; ``mean_change`` and ``largest_change`` of a probability; ``relative_change``, the mean of
+        its change as a share of itself; ``decisions_changed``, a share;
         ``refused``: how many the model's quality gate would refuse; ``films``.
     """
     reference = score_films(classifier, (str(path) for path in paths))
@@ -211,6 +228,7 @@ def _compare(films: Predictions, variant: Variant, scores: Scores, reference: Sc
         "lower": difference.lower,
         "upper": difference.upper,
         "mean_change": float(change.mean()),
+        "relative_change": float((change / reference.probability).mean()),
         "largest_change": float(change.max()),
         "largest_change_observation": str(films.observations[int(largest[1])]),
         "decisions_changed": float((scores.decision != reference.decision).mean()),

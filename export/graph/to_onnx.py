@@ -17,6 +17,10 @@ The calibration is ``sigmoid(a * ln p - b * ln(1 - p) + c)`` for each observatio
 probability (beta calibration, Kull et al. 2017). ``a = b = 1, c = 0`` is no calibration, ``a = b`` Platt's on
 the logit; a, b >= 0 keeps the order of films, and so every AUROC.
 
+A member of a lower resolution than the file's takes ``pixels`` resized once more, by constant weights::
+
+    pixels -> resize -> pixels_64x64 -> member
+
 A quality gate (`xraytransfer.study.quality_gate.network`) takes the resized film, resized once more to its own side::
 
     pixels -> resize -> quality gate -> film_kind, film_distance, film_mirrored
@@ -72,7 +76,11 @@ class _Outputs:
 
 
 def build_graph(
-    networks: Sequence[nn.Module], resolution: tuple[int, int], quality_gate: QualityGateNetwork | None = None
+    networks: Sequence[nn.Module],
+    resolution: tuple[int, int],
+    quality_gate: QualityGateNetwork | None = None,
+    *,
+    resolutions: Sequence[tuple[int, int]] | None = None,
 ) -> onnx.ModelProto:
     """Write networks as one ONNX model without metadata, in float32, with a calibration that changes nothing.
 
@@ -84,6 +92,8 @@ def build_graph(
         Rows and columns that every radiograph is resized to.
     quality_gate : QualityGateNetwork, optional
         Decides which films may be scored; none where absent.
+    resolutions : sequence of tuple of int, optional
+        Rows and columns that each member takes; `resolution` where absent.
 
     Returns
     -------
@@ -97,15 +107,17 @@ def build_graph(
     """
     if not networks:
         raise ExportError("an ensemble needs at least one network")
-    traces: dict[str, onnx.ModelProto] = {}
+    traces: dict[tuple[str, tuple[int, int]], onnx.ModelProto] = {}
+    sides = [resolution] * len(networks) if resolutions is None else list(resolutions)
     graph = helper.make_graph([], "xraytransfer", [], [])
     add_any_input(graph, resolution)
+    pixels = {side: _member_pixels(graph, resolution, side) for side in dict.fromkeys(sides)}
     members = []
-    for index, network in enumerate(networks):
-        key = structure(network)
+    for index, (network, side) in enumerate(zip(networks, sides, strict=True)):
+        key = (structure(network), side)
         if key not in traces:
-            traces[key] = trace(network, resolution)
-        members.append(_append(graph, with_weights(traces[key], network), member_prefix(index)))
+            traces[key] = trace(network, side)
+        members.append(_append(graph, with_weights(traces[key], network), member_prefix(index), pixels[side]))
     outputs = {member.observations for member in members}
     if len(outputs) > 1:
         raise ExportError(f"members answer for different numbers of observations: {sorted(outputs)}")
@@ -131,6 +143,15 @@ def member_prefix(index: int) -> str:
     return f"member{index}/"
 
 
+def _member_pixels(graph: onnx.GraphProto, resolution: tuple[int, int], side: tuple[int, int]) -> str:
+    """Return the name of the film at a member's resolution, and add its resize where that is not the file's."""
+    if side == resolution:
+        return PIXELS
+    name = f"{PIXELS}_{side[0]}x{side[1]}"
+    add_fixed_resize(graph, PIXELS, (resolution, side), name, rounded=True)
+    return name
+
+
 def _add_quality_gate(graph: onnx.GraphProto, gate: QualityGateNetwork, resolution: tuple[int, int]) -> None:
     """Add the quality gate and its outputs."""
     side = (gate.side, gate.side)
@@ -142,9 +163,9 @@ def _add_quality_gate(graph: onnx.GraphProto, gate: QualityGateNetwork, resoluti
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
 
-def _append(graph: onnx.GraphProto, member: onnx.ModelProto, prefix: str) -> _Outputs:
+def _append(graph: onnx.GraphProto, member: onnx.ModelProto, prefix: str, pixels: str) -> _Outputs:
     """Add a member's weights and nodes under a prefix; return the names and sizes of its outputs."""
-    logits, activation_map = _append_nodes(graph, member, prefix, PIXELS)
+    logits, activation_map = _append_nodes(graph, member, prefix, pixels)
     sizes = [size.dim_value for size in member.graph.output[1].type.tensor_type.shape.dim]
     return _Outputs(logits, activation_map, sizes[1], (sizes[2], sizes[3]))
 

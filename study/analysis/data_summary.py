@@ -126,6 +126,13 @@ def settings_table(scores: Scores) -> Table:
     if teacher := config.get("teacher"):
         names = ", ".join(row["name"] for row in teacher["runs"])
         rows += [{"setting": "teachers", "value": names}, {"setting": "teachers' share", "value": teacher["share"]}]
+    if corrected := (config.get("data") or {}).get("corrected"):
+        rows += [
+            {"setting": f"labels corrected by {corrected['data']}", "value": f"{corrected['films_corrected']} films"},
+            *([{"setting": "these labels are of", "value": text}] if (text := corrected.get("attribution")) else []),
+        ]
+    if half := config.get("half"):
+        rows.append({"setting": "half of the training patients", "value": half})
     split = config.get("split") or {}
     rows += [
         {"setting": f"split.{key}", "value": split.get(key)}

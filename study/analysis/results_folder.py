@@ -263,6 +263,8 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     data = {key: value for key, value in config.get("data", {}).items() if key not in ("folder", "cache", "mapping")}
     if teacher := config.get("teacher"):
         settings["teacher"] = {key: value for key, value in teacher.items() if key != "folders"}
+    if corrected := data.get("corrected"):
+        data["corrected"] = {key: value for key, value in corrected.items() if key not in ("folder", "mapping")}
     return {**settings, "data": data}
 
 

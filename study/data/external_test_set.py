@@ -2,19 +2,19 @@
 
 Beside the keys of `xraytransfer.study.data.datasets.read_mapped`, the mapping file of an external test set may have::
 
-    {"judges": "the majority of three radiologists", "citation": "Author et al. 2021", "use": "Use",
+    {"judges": "the majority of three radiologists", "attribution": "Author et al. 2021", "use": "Use",
      "note": "Other networks were judged on these films before.",
      "other_labels": {"name": "NIH's labels", "labels": {"edema": "Edema by NIH"}},
      "readers": {"table": "Readers.csv", "image": "Image Index", "reader": "Reader", "labels": {"edema": "Edema"}},
      "boxes": {"table": "boxes.csv", "image": "Image Index", "finding": "Finding Label", "box": ["x", "y", "w", "h"],
                "side": 1024, "findings": {"Effusion": "pleural_effusion"}}}
 
-``judges`` says in words whose judgement the labels are, ``citation`` what a publication has to cite, and ``note`` what
-else a reader of the numbers has to know. ``use`` names the column that says what a film is for: ``judge`` where nothing
-was chosen by it, ``choose`` where it chose settings, or any other word; films without a word are left out.
-``other_labels`` names other labels of the same films in the same table. ``readers`` names a table with one row for each
-film and reader. ``boxes`` names a table of boxes (upper left corner, width and height, in pixels of a square picture of
-``side`` pixels) around findings; it may hold other films.
+``judges`` says in words whose judgement the labels are, ``attribution`` what a publication has to cite, and ``note``
+what else a reader of the numbers has to know. ``use`` names the column that says what a film is for: ``judge`` where
+nothing was chosen by it, ``choose`` where it chose settings, or any other word; films without a word are left out.
+``other_labels`` names other labels of the same films in the same table. ``readers`` names a table with one row for
+each film and reader. ``boxes`` names a table of boxes (upper left corner, width and height, in pixels of a square
+picture of ``side`` pixels) around findings; it may hold other films.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ExternalTestSet:
         The films.
     name_space : str
         Name space of the patients; see `xraytransfer.study.finished_runs.known_films`.
-    judges, citation, note : str
+    judges, attribution, note : str
         Whose judgement the labels are, what is to be cited, and what else has to be known; empty where the mapping file
         says nothing.
     use : NDArray
@@ -95,7 +95,7 @@ class ExternalTestSet:
     table: FilmTable
     name_space: str
     judges: str
-    citation: str
+    attribution: str
     note: str
     use: NDArray[np.str_]
     label: NDArray[np.float32]
@@ -150,7 +150,7 @@ def read_external_test_set(mapping: Path, folder: Path) -> ExternalTestSet:
         table=table,
         name_space=plan.patients,
         judges=str(document.get("judges") or ""),
-        citation=str(document.get("citation") or ""),
+        attribution=str(document.get("attribution") or ""),
         note=str(document.get("note") or ""),
         use=use,
         label=_labels(plan, rows),

@@ -63,6 +63,8 @@ class MappingFile:
         Values that select rows.
     view_words, split_words : dict
         Word in the column of views or splits -> the word that is read in its place.
+    attribution : str
+        Whose labels they are, in the words that their owner asks for; empty where the file has none.
     """
 
     name: str
@@ -76,6 +78,7 @@ class MappingFile:
     rows: RowFilter
     view_words: Mapping[str, str]
     split_words: Mapping[str, str]
+    attribution: str
 
     def columns(self) -> list[str]:
         """Return every column that the table must have."""
@@ -139,6 +142,7 @@ def read_mapping(path: Path, required: Sequence[str] = REQUIRED) -> MappingFile:
         },
         view_words={str(word): str(view) for word, view in plan["view_words"].items()},
         split_words={str(word): str(split) for word, split in plan["split_words"].items()},
+        attribution=str(plan.get("attribution") or ""),
     )
 
 

@@ -16,8 +16,9 @@ from xraytransfer.study.data.datasets import read_dataset
 from xraytransfer.study.data.film_table import FilmTable
 from xraytransfer.study.data.labels import apply_policy, parse_policy
 from xraytransfer.study.data.missing_films import ALLOWED, count_absent, look_first, missing_films
+from xraytransfer.study.data.other_labels import read_other_labels
 from xraytransfer.study.data.placement import FilmPixels, placement_of
-from xraytransfer.study.data.split import SPLITS, Split, split_films
+from xraytransfer.study.data.split import SPLITS, Split, patient_halves, split_films
 
 __all__ = ["RunData", "build_checked_cache", "describe_data", "load_data", "read_table"]
 
@@ -35,7 +36,7 @@ class RunData:
     label : NDArray
         float32, shape (images, outputs): 1, 0 or NaN for masked.
     rows : dict
-        Row numbers by split.
+        Row numbers by split; of ``train``, those of the run's half of the patients if it trains on a half.
     """
 
     table: FilmTable
@@ -68,6 +69,20 @@ def _split(table: FilmTable, cache: FilmCache, options: Mapping[str, Any]) -> Sp
         if not len(rows):
             raise StudyError(f"{table.name}: no film of {name} could be read; see {cache.folder / 'refused.csv'}")
     return split
+
+
+def _correct(table: FilmTable, data: Mapping[str, Any], split: Split) -> dict[str, Any]:
+    """Correct the labels of training and validation films, in place; return the record, empty without corrections.
+
+    Test films keep the labels of the data set, so that runs with and without corrections have the same test.
+    """
+    if "corrected" not in data:
+        return {}
+    places = {name: data["corrected"][name] for name in ("folder", "mapping")}
+    labels = read_other_labels(Path(places["folder"]), Path(places["mapping"]), {})
+    counts = labels.correct(table, np.flatnonzero(np.isin(split.of, ("train", "validation"))))
+    source = {key: value for key, value in labels.source.items() if key not in places}
+    return {"corrected": {**places, **source, "sha256": labels.sha256(), **counts}}
 
 
 def build_checked_cache(
@@ -131,7 +146,8 @@ def describe_data(
     Parameters
     ----------
     data : mapping
-        ``name``, ``folder``, ``mapping``, ``views``, ``cache`` (the folder of caches).
+        ``name``, ``folder``, ``mapping``, ``views``, ``cache`` (the folder of caches); where other labels correct
+        those of the data set, ``corrected`` with their ``folder`` and ``mapping``.
     split : mapping
         ``method``, ``fractions``, ``salt``, ``evaluation_minimum_width``.
     resolution, intensity, placement, workers, progress, allow_missing, warn
@@ -142,6 +158,7 @@ def describe_data(
         Path(data["cache"]), table, resolution, intensity, placement,
         workers=workers, progress=progress, allow_missing=allow_missing, warn=warn,
     )  # fmt: skip
+    divided = _split(table, cache, split)
     reasons = dict(zip(*np.unique(list(cache.refused.values()), return_counts=True), strict=True))
     record = {
         **data,
@@ -149,8 +166,9 @@ def describe_data(
         "images": len(table),
         "refused": {str(reason): int(count) for reason, count in reasons.items()},
         "notes": table.notes,
+        **_correct(table, data, divided),
     }
-    return table, record, _split(table, cache, split).record
+    return table, record, divided.record
 
 
 def load_data(config: Mapping[str, Any]) -> RunData:
@@ -159,7 +177,7 @@ def load_data(config: Mapping[str, Any]) -> RunData:
     Raises
     ------
     StudyError
-        If the data changed since the run was planned, or the cache is absent or damaged.
+        If films or labels changed since the run was planned, or the cache is absent or damaged.
     """
     table = read_table(config["data"])
     height, width = (int(side) for side in config["resolution"])
@@ -173,6 +191,15 @@ def load_data(config: Mapping[str, Any]) -> RunData:
     counts = {name: split.record[name] for name in SPLITS}
     if counts != {name: config["split"][name] for name in SPLITS}:
         raise StudyError(f"{cache.folder}: other films can be read than when the run was planned")
+    corrected = _correct(table, config["data"], split)
+    if corrected and corrected["corrected"]["sha256"] != config["data"]["corrected"]["sha256"]:
+        raise StudyError(
+            f"{config['data']['corrected']['folder']}: the corrected labels are not what they were when the run was "
+            f"planned"
+        )
+    rows = {name: split.rows(name) for name in SPLITS}
+    if half := config.get("half"):
+        rows["train"] = rows["train"][patient_halves(table.patient[rows["train"]], config["split"]["salt"]) == half]
     outputs = config["outputs"]
     label = apply_policy(table.select(outputs), parse_policy(config["label_policy"], outputs))
-    return RunData(table, cache.pixels, label, {name: split.rows(name) for name in SPLITS})
+    return RunData(table, cache.pixels, label, rows)

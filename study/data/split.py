@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xraytransfer.errors import StudyError
 from xraytransfer.study.data.film_table import FilmTable
 
-__all__ = ["FRACTIONS", "SALT", "SPLITS", "Split", "check_fractions", "split_films"]
+__all__ = ["FRACTIONS", "SALT", "SPLITS", "Split", "check_fractions", "patient_halves", "split_films"]
 
 SPLITS = ("train", "validation", "test")
 FRACTIONS = (0.70, 0.15, 0.15)
@@ -102,6 +102,23 @@ def split_films(
         "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
     }
     return Split(of, record)
+
+
+def patient_halves(patients: NDArray[np.str_], salt: str) -> NDArray[np.str_]:
+    """Return the half, ``A`` or ``B``, that each film's patient belongs to.
+
+    Two networks, each trained on one half of the training patients, can each teach the other half: films that the
+    teacher has never seen. The half is independent of the split.
+
+    Parameters
+    ----------
+    patients : ndarray
+        str, shape (films,): identifiers.
+    salt : str
+        The salt of the split.
+    """
+    first = _hashed(patients, (0.5, 0.5, 0.0), f"{salt}:half") == SPLITS[0]
+    return np.where(first, "A", "B")
 
 
 def _hashed(patients: NDArray[np.str_], fractions: Sequence[float], salt: str) -> NDArray[np.str_]:

@@ -115,7 +115,8 @@ def relabel(
 
     RUNS as for `study test`. No network predicts anything. Exit code 1 if a run was refused; the others go on.
     """
-    from xraytransfer.study.finished_runs.relabelling import read_other_labels, relabel_run
+    from xraytransfer.study.data.other_labels import read_other_labels
+    from xraytransfer.study.finished_runs.relabelling import relabel_run
 
     labels = read_other_labels(folder, mapping, _row_filter(rows))
 

@@ -2,92 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xraytransfer.errors import StudyError
 from xraytransfer.folder_lock import FolderLock
 from xraytransfer.plural import counted
 from xraytransfer.study.data.external_predictions import (
     check_name,
-    comparable_names,
     external_names,
     read_external,
     write_external,
 )
-from xraytransfer.study.data.film_table import read_csv
-from xraytransfer.study.data.mapping_file import read_mapping
+from xraytransfer.study.data.other_labels import OtherLabels
 from xraytransfer.study.data.predictions import Predictions
-from xraytransfer.study.data.row_filter import RowFilter, row_matches
 from xraytransfer.study.finished_runs.external_test import auroc_text, is_stored, target_labels
 from xraytransfer.study.training.metrics_file import observed_columns
 from xraytransfer.study.training.run_folder import Run, load_run
 
-__all__ = ["OtherLabels", "read_other_labels", "relabel", "relabel_run"]
-
-
-@dataclass(frozen=True, eq=False)
-class OtherLabels:
-    """Labels that replace the stored labels of films.
-
-    Attributes
-    ----------
-    images : list of str
-        Names of the images, one for each row of `label`.
-    observations : list of str
-        Identifiers, one for each column of `label`.
-    label : NDArray
-        float32, shape (images, observations): 1, 0, -1 uncertain, NaN for an empty cell.
-    source : mapping
-        Description of the file for the record of the test.
-    """
-
-    images: list[str]
-    observations: list[str]
-    label: NDArray[np.float32]
-    source: Mapping[str, Any]
-
-
-def read_other_labels(folder: Path, mapping: Path, row_filter: RowFilter) -> OtherLabels:
-    """Read labels through a mapping file, which needs no column of patients.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the CSV file.
-    mapping : Path
-        The mapping file.
-    row_filter : RowFilter
-        Values that select rows, in addition to those of the mapping file.
-
-    Raises
-    ------
-    StudyError
-        If a file cannot be read, a column is missing, no row is left, or an image stands in two rows.
-    """
-    plan = read_mapping(mapping, required=("table", "image", "labels"))
-    path = folder / plan.table
-    images, labels = [], []
-    for line, row in enumerate(read_csv(path, [*plan.columns(), *row_filter]), start=2):
-        if row_matches(row, plan.rows) and row_matches(row, row_filter):
-            images.append(row[plan.image])
-            labels.append(plan.label(row, f"{plan.table} line {line}"))
-    if not images:
-        raise StudyError(f"{path}: no row is left")
-    if len(set(images)) < len(images):
-        raise StudyError(f"{path}: an image stands in two rows")
-    source = {
-        "data": plan.name,
-        "folder": folder.resolve().name,
-        "mapping": mapping.name,
-        "rows": {column: sorted(values) for column, values in {**plan.rows, **row_filter}.items()},
-    }
-    return OtherLabels(images, list(plan.labels), np.stack(labels), source)
+__all__ = ["relabel", "relabel_run"]
 
 
 def relabel_run(
@@ -179,7 +115,7 @@ def relabel(
     shared = [name for name in names if name in labels.observations]
     if not observed_columns(shared):
         raise StudyError(f"{run.folder}: none of the six observations that it predicts has other labels")
-    row_of = _rows_of_films(predictions, labels)
+    row_of = labels.rows_of(predictions.image.tolist())
     listed = row_of >= 0
     if not listed.any():
         raise StudyError(f"{run.folder}: none of its {len(listed)} films is among those with other labels")
@@ -197,10 +133,3 @@ def relabel(
     }
     relabelled = replace(predictions, label=label)
     return relabelled if correct else relabelled.subset(listed).select(columns), counts
-
-
-def _rows_of_films(predictions: Predictions, labels: OtherLabels) -> NDArray[np.intp]:
-    """Return for each film the row of its other labels, or -1: shape (films,)."""
-    label_names, film_names = comparable_names(labels.images, predictions.image)
-    rows = {name: row for row, name in enumerate(label_names)}
-    return np.array([rows.get(name, -1) for name in film_names], np.intp)

@@ -105,6 +105,21 @@ class Grid:
         0.01,
         type=click.FloatRange(0, 1),
     )
+    corrections: Path | None = option(
+        "Mapping file (JSON) of other labels, which correct those of training and validation films.",
+        None,
+        flag="--correct",
+        type=EXISTING_FILE,
+    )
+    corrections_folder: Path | None = option(
+        "Folder of the CSV file with these labels. [default: that of the data set]",
+        None,
+        flag="--correct-folder",
+        type=EXISTING_FOLDER,
+    )
+    half: str | None = option(
+        "Train on one half of the training patients, to teach the other half.", None, type=click.Choice(["A", "B"])
+    )
     keep_test: bool = option("Predict nothing for the test patients, as long as settings are compared.", False)
     teachers: tuple[Path, ...] = option(
         "Folder of a finished run on the same data and split, to learn from; may be given several times.",
@@ -152,12 +167,19 @@ class Grid:
 
     def data_source(self) -> dict[str, Any]:
         """Return the ``data`` part of config.json, as far as the grid knows it."""
-        return {
+        source = {
             "name": self.data,
             "folder": str(self.folder.resolve()),
             "mapping": str(self.mapping.resolve()) if self.mapping else None,
             "views": self.views,
             "cache": str(self.cache_root()),
+        }
+        if self.corrections is None:
+            return source
+        folder = self.corrections_folder or self.folder
+        return {
+            **source,
+            "corrected": {"folder": str(folder.resolve()), "mapping": str(self.corrections.resolve())},
         }
 
 

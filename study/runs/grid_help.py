@@ -8,10 +8,10 @@ __all__ = ["GridCommand", "GridGroup"]
 
 HEADINGS = {
     "Films": (
-        "data", "folder", "mapping", "views", "label_policy", "intensity", "resolution", "cache", "allow_missing",
-        "workers",
+        "data", "folder", "mapping", "views", "label_policy", "corrections", "corrections_folder", "intensity",
+        "resolution", "cache", "allow_missing", "workers",
     ),
-    "Patients": ("split", "fractions", "salt", "evaluation_minimum_width", "keep_test"),
+    "Patients": ("split", "fractions", "salt", "evaluation_minimum_width", "half", "keep_test"),
     "Networks": ("architectures", "architecture_file", "initialisations", "truncations", "seeds", "weights", "head"),
     "Training": ("preset", "changes", "teachers", "teacher_share"),
     "Machine": ("device", "slots", "threads", "retries", "seconds"),

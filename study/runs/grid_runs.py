@@ -74,6 +74,8 @@ def check_grid(grid: Grid, *, without_runs: bool = False) -> None:
     read_policy(grid.label_policy)
     if grid.teacher_share is not None and not grid.teachers:
         raise StudyError("a teachers' share without teachers: name them with --teacher, or leave --teacher-share out")
+    if grid.corrections_folder is not None and grid.corrections is None:
+        raise StudyError("--correct-folder says where corrected labels are: name their mapping file with --correct")
 
 
 def grid_runs(grid: Grid) -> list[GridRun]:
@@ -167,6 +169,7 @@ def run_config(
         "weights": {"path": str(grid.weights.resolve()) if pretrained and grid.weights else None},
         "data": dict(data),
         "split": dict(split),
+        **({"half": grid.half} if grid.half else {}),
         **({"test": "untouched"} if grid.keep_test else {}),
         **({"teacher": teachers} if (teachers := grid_teachers(grid, outputs, split)) else {}),
     }

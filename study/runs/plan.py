@@ -15,7 +15,7 @@ from xraytransfer.study.data.cache import cache_bytes, cache_folder, cached_film
 from xraytransfer.study.data.film_table import FilmTable
 from xraytransfer.study.data.missing_films import missing_films
 from xraytransfer.study.data.run_data import read_table
-from xraytransfer.study.data.split import SPLITS, split_films
+from xraytransfer.study.data.split import SPLITS, patient_halves, split_films
 from xraytransfer.study.networks.network import build_network
 from xraytransfer.study.runs.grid import Grid
 from xraytransfer.study.runs.grid_runs import GridRun, check_networks, grid_runs, grid_teachers
@@ -201,6 +201,8 @@ def make_plan(
     missing = missing_films(table, cached_films(_cache_folder(grid, table), len(table)))
     split = split_films(table, **grid.division())
     films = {name: len(split.rows(name)) for name in SPLITS}
+    if grid.half:
+        films["train"] = int((patient_halves(table.patient[split.rows("train")], grid.salt) == grid.half).sum())
     predicted = {**films, "test": 0} if grid.keep_test else films
     outputs = table.outputs(grid.head)
     teachers = grid_teachers(grid, outputs, split.record)

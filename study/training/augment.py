@@ -45,7 +45,7 @@ def augment(x: Tensor, preset: Preset, generator: torch.Generator) -> Tensor:
         """Return uniform numbers in [-1, 1]."""
         return torch.rand(*shape, generator=generator) * 2 - 1
 
-    # every number is always drawn, so that switching one change off does not alter the others
+    # every number but those of noise is always drawn, so that switching one change off does not alter the others
     turn, zoom, move = draw(n), draw(n), draw(n, 2)
     bright, contrast, gamma = draw(n), draw(n), draw(n)
     soft, order = torch.rand(SOFT_GROUPS, generator=generator), torch.randperm(n, generator=generator)
@@ -77,6 +77,10 @@ def augment(x: Tensor, preset: Preset, generator: torch.Generator) -> Tensor:
         x = ((x - 127.5) * factor + 127.5 + offset).clamp(0, 255)
     if preset.erase:
         x = _erase(x, preset.erase, box)
+    if preset.noise:
+        # drawn last, and only here: a number for each pixel is not free, and nothing is drawn after it
+        deviation = 255 * preset.noise * torch.rand(n, 1, 1, 1, generator=generator)
+        x = (x + (deviation * torch.randn(x.shape, generator=generator)).to(x.device)).clamp(0, 255)
     return x
 
 

@@ -3,6 +3,9 @@
 A teacher is the mean of the weights of a finished run. Its probabilities of the training films, without augmentation,
 are computed once and kept in the run folder, so that a resumed run learns from the same numbers.
 
+Cross-fitting: teachers that were trained on one half of the training patients each (``half``) teach the other half
+alone, so that no teacher repeats labels that it has learned by heart.
+
 Differences from the paper: there is no temperature; each observation has a sigmoid of its own; the probabilities of
 several teachers are averaged.
 
@@ -24,6 +27,7 @@ from numpy.typing import NDArray
 from xraytransfer.errors import StudyError
 from xraytransfer.files import write_with
 from xraytransfer.study.data.run_data import RunData, load_data
+from xraytransfer.study.data.split import patient_halves
 from xraytransfer.study.training.run_folder import Run, load_run
 
 if TYPE_CHECKING:
@@ -60,9 +64,9 @@ def describe_teachers(
     Raises
     ------
     StudyError
-        If a teacher is not finished, has no weights any more, is given twice, lacks an observation, learned under
-        another label policy, or was trained on another split: it may have learned from the new run's validation or
-        test patients, and would hand that knowledge on.
+        If a teacher is not finished, has no weights any more, is given twice, lacks an observation, or learned under
+        another label policy; if only one half has a teacher; or if a teacher was trained on another split: it may have
+        learned from the new run's validation or test patients, and would hand that knowledge on.
     """
     if not 0 < share <= 1:
         raise StudyError(f"the teachers' share must be above 0 and at most 1, found {share:g}")
@@ -84,9 +88,15 @@ def describe_teachers(
                 f"{teacher.folder}: learned under label policy {teacher.config['label_policy']}, the new run takes "
                 f"{label_policy}: they mean different things by the same observation"
             )
+    if (halves := {teacher.config.get("half") for teacher in teachers}) not in ({None}, {"A", "B"}):
+        found = ", ".join(f"{teacher.folder} ({teacher.config.get('half') or 'all'})" for teacher in teachers)
+        raise StudyError(
+            f"teachers of halves {', '.join(sorted(str(half or 'all') for half in halves))}: either every teacher "
+            f"learned from all training patients, or each half, A and B, has its teachers; found {found}"
+        )
     return {
         "share": share,
-        "runs": [{"name": teacher.name, "checkpoints": _checksums(teacher)} for teacher in teachers],
+        "runs": [{"name": teacher.name, "checkpoints": _checksums(teacher), **_half(teacher)} for teacher in teachers],
         "folders": [str(path) for path in paths],
     }
 
@@ -100,7 +110,7 @@ def teacher_probability(
     stop: Callable[[], None],
     log: Callable[[str], None],
 ) -> Floats:
-    """Return the mean probability of the teachers for each training film.
+    """Return the mean probability, for each training film, of the teachers that may teach it.
 
     Parameters
     ----------
@@ -130,7 +140,8 @@ def teacher_probability(
     """
     described = config["teacher"]
     shape = (len(data.rows["train"]), len(config["outputs"]))
-    total = np.zeros(shape, np.float64)
+    total, teachers = np.zeros(shape, np.float64), np.zeros((shape[0], 1))
+    half = patient_halves(data.table.patient[data.rows["train"]], config["split"]["salt"])
     for number, (row, teacher_folder) in enumerate(zip(described["runs"], described["folders"], strict=True)):
         path = folder / TEACHER_FOLDER / f"{number}.npz"
         if not path.is_file():
@@ -138,10 +149,16 @@ def teacher_probability(
             teacher = load_run(teacher_folder)
             if _checksums(teacher) != row["checkpoints"]:
                 raise StudyError(f"{teacher.folder}: the teacher's weights are not those that the run was planned with")
-            probability = _predict(teacher, list(config["outputs"]), data, device, stop)
+            probability = _predict(teacher, config, data, device, stop)
             _write(path, probability, row["checkpoints"])
-        total += _read(path, shape, row["checkpoints"])
-    return (total / len(described["runs"])).astype(np.float32)
+        unseen = (half != row.get("half"))[:, None]  # all films, where the teacher learned from both halves
+        total += unseen * _read(path, shape, row["checkpoints"])
+        teachers += unseen
+    return (total / teachers).astype(np.float32)
+
+
+def _half(teacher: Run) -> dict[str, str]:
+    return {"half": teacher.config["half"]} if "half" in teacher.config else {}
 
 
 def _checksums(run: Run) -> list[str]:
@@ -149,13 +166,13 @@ def _checksums(run: Run) -> list[str]:
 
 
 def _predict(
-    teacher: Run, outputs: Sequence[str], data: RunData, device: torch.device, stop: Callable[[], None]
+    teacher: Run, config: Mapping[str, Any], data: RunData, device: torch.device, stop: Callable[[], None]
 ) -> Floats:
     """Return the probabilities of one teacher, which reads the films at its own resolution, from its own cache."""
     from xraytransfer.study.training.predict import predict_rows  # here, because planning a grid needs no torch
 
     try:
-        own = load_data(teacher.config)
+        own = load_data({**teacher.config, "half": config.get("half")})
     except StudyError as error:
         raise StudyError(
             f"{teacher.folder}: the teacher's films cannot be opened: {error} (where they are looked for stands in its "
@@ -165,7 +182,7 @@ def _predict(
     if own.table.image[rows].tolist() != data.table.image[data.rows["train"]].tolist():
         raise StudyError(f"{teacher.folder}: the teacher's training films are not those of the run")
     probability = predict_rows(teacher.load_soup().to(device), own.pixels, rows, device, stop)
-    return probability[:, [teacher.config["outputs"].index(name) for name in outputs]]
+    return probability[:, [teacher.config["outputs"].index(name) for name in config["outputs"]]]
 
 
 def _write(path: Path, probability: Floats, checkpoints: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 ``paper``: the published settings, as far as they are known. It also decides options of the grid, where they are not
 given (`GRID_DEFAULTS`): uncertain labels are ignored, all views are trained on, all labels are outputs.
 ``modern``: settings chosen from experience and from the reports of others. One pair of runs on NIH's sample at 64 px
-(docs/model/trials.md) compared it with ``paper``, whose AUROC was lower by .020 (95 % interval of the difference
+(docs/model/trials-0.1.md) compared it with ``paper``, whose AUROC was lower by .020 (95 % interval of the difference
 -.059 to +.006): the two were not told apart.
 ``tiny``: settings for tests and the demo; a run takes seconds on one core and learns little.
 """
@@ -59,6 +59,12 @@ class Preset:
         Dropout before the head.
     positive_weight : str
         ``none``, or ``sqrt``: positives weigh the square root of negatives / positives (at most 5).
+    smoothing : float
+        Label smoothing: labels move by half of this towards the other answer, so 0.1 makes of them 0.95 and 0.05
+        (Szegedy et al. 2016).
+    bootstrap : float
+        Share of each target that is the network's own probability at that moment (soft bootstrapping, Reed et al.
+        2015).
     prior_bias : bool
         Whether the bias of the head starts at the log odds of the training films.
     precision : str
@@ -85,6 +91,9 @@ class Preset:
         workstations do.
     levels : float
         Black point and white point move inwards by up to this share of the grey range, independently, as windows do.
+    noise : float
+        Greatest standard deviation of noise that is added to each pixel, as a share of the grey range; drawn for each
+        film.
     """
 
     name: str
@@ -104,6 +113,8 @@ class Preset:
     ema: float = 0.0
     dropout: float = 0.0
     positive_weight: str = "none"
+    smoothing: float = 0.0
+    bootstrap: float = 0.0
     prior_bias: bool = False
     precision: str = "auto"
     compile: bool = False
@@ -117,6 +128,7 @@ class Preset:
     erase: float = 0.0
     equalise: float = 0.0
     levels: float = 0.0
+    noise: float = 0.0
 
     def to_dict(self) -> dict[str, object]:
         """Return all settings, for config.json."""
@@ -218,7 +230,7 @@ _CHOICES = {
 _LIMITS = {
     "rotation": 180.0,
     # more than about half a side, or half the grey range, would leave nothing of some films
-    **dict.fromkeys(("scale", "shift", "levels"), 0.45),
+    **dict.fromkeys(("scale", "shift", "levels", "noise"), 0.45),
     **dict.fromkeys(("brightness", "contrast", "soften", "erase", "equalise"), 1.0),
     "gamma": 3.0,
     "weight_decay": 10.0,
@@ -243,8 +255,9 @@ def change_preset(name: str, changes: Mapping[str, object]) -> Preset:
     for setting in ("resolution", "batch", "epochs", "evaluate_every", "keep", "learning_rate"):
         if not getattr(preset, setting) > 0:
             raise StudyError(f"{setting} must be greater than 0, found {getattr(preset, setting)}")
-    if not (0 <= preset.ema < 1 and 0 <= preset.dropout < 1 and 0 <= preset.warmup < 1):
-        raise StudyError("ema, dropout and warmup must be at least 0 and less than 1")
+    for setting in ("ema", "dropout", "warmup", "smoothing", "bootstrap"):
+        if not 0 <= getattr(preset, setting) < 1:
+            raise StudyError(f"{setting} must be at least 0 and less than 1, found {getattr(preset, setting)}")
     for setting, limit in _LIMITS.items():
         if not 0 <= getattr(preset, setting) <= limit:
             raise StudyError(f"{setting} must be from 0 to {limit:g}, found {getattr(preset, setting)}")

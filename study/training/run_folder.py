@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "list_runs", "load_run", "write_config"]
 
-LOCATIONS = (*(("data", name) for name in ("folder", "mapping", "cache")), ("weights", "path"), ("teacher", "folders"))
+LOCATIONS = (
+    *(("data", name) for name in ("folder", "mapping", "cache")),
+    *(("data", "corrected", name) for name in ("folder", "mapping")),
+    ("weights", "path"),
+    ("teacher", "folders"),
+)
 """Settings that say where files are; a run that is not done takes them over from a new configuration."""
 MAY_DIFFER = (
     *LOCATIONS,
@@ -182,10 +187,12 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 def _move(config: dict[str, Any], new: Mapping[str, Any]) -> bool:
     """Take over the locations of a configuration that is the same otherwise; return whether any differs."""
     moved = False
-    for part, name in LOCATIONS:
-        location = new.get(part, {}).get(name)
-        if location is not None and location != config[part].get(name):
-            config[part][name], moved = location, True
+    for *parts, name in LOCATIONS:
+        here, there = config, new
+        for part in parts:
+            here, there = here.get(part, {}), there.get(part, {})
+        if there.get(name) is not None and there[name] != here.get(name):
+            here[name], moved = there[name], True
     return moved
 
 

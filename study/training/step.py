@@ -91,7 +91,7 @@ class TrainingStep:
         self.network.train()
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             logits = self._forward(x)
-        loss = masked_loss(logits, y, self.positive_weight)
+        loss = masked_loss(logits, self._softened(y, logits), self.positive_weight)
         if teacher_probability is not None:
             # not weighted again: the teachers learned with the weights of positives, so their answers hold them
             distilled = masked_loss(logits, self._to_device(teacher_probability), None)
@@ -101,6 +101,11 @@ class TrainingStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss.detach()
+
+    def _softened(self, y: Tensor, logits: Tensor) -> Tensor:
+        """Return labels that are less sure, because some are wrong; NaN stays NaN."""
+        y = y + self.preset.smoothing * (0.5 - y)
+        return y + self.preset.bootstrap * (logits.detach().float().sigmoid() - y) if self.preset.bootstrap else y
 
     def _to_device(self, array: NDArray[np.float32] | Tensor) -> Tensor:
         return torch.as_tensor(array).to(self.device, non_blocking=True)

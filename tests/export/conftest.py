@@ -14,26 +14,38 @@ import pytest
 @pytest.fixture(scope="session")
 def toy_runs(made_up_films: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Return two finished run folders of timm's miniatures, with 3 and 2 checkpoints, on 300 made-up films."""
+    root = tmp_path_factory.mktemp("study")
+    shutil.copytree(made_up_films, root / "films")
+    return _toy_runs(root, root, (3, 2), "resolution=64")
+
+
+@pytest.fixture(scope="session")
+def coarse_run(toy_runs: list[Path]) -> Path:
+    """Return a finished run of toy_runs's films at 48 px, with one checkpoint."""
+    root = toy_runs[0].parents[1]
+    return _toy_runs(root, root / "coarse", (1, 1), "resolution=48")[1]
+
+
+def _toy_runs(root: Path, results: Path, checkpoints: tuple[int, int], change: str) -> list[Path]:
+    """Place and finish one run of each miniature."""
     pytest.importorskip("timm")
     from xraytransfer.study.runs.grid import Grid
     from xraytransfer.study.runs.grid_runs import place_runs
     from xraytransfer.study.training.presets import parse_changes
 
-    root = tmp_path_factory.mktemp("study")
-    shutil.copytree(made_up_films, root / "films")
     grid = Grid(
         data="nih",
         folder=root / "films",
-        results=root,
+        results=results,
         architectures=("toy_resnet", "toy_efficientnet"),
         initialisations=("random",),
         preset="tiny",
-        changes=parse_changes(("resolution=64",)),
+        changes=parse_changes((change,)),
         fractions=(0.4, 0.3, 0.3),
     )
     folders = place_runs(grid)
-    for folder, checkpoints in zip(folders, (3, 2), strict=True):
-        _finish_run(folder, checkpoints)
+    for folder, count in zip(folders, checkpoints, strict=True):
+        _finish_run(folder, count)
     return folders
 
 

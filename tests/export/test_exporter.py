@@ -27,6 +27,8 @@ from xraytransfer.export.triton import config_text
 from xraytransfer.model_file import INPUT, OUTPUTS, describe, read
 from xraytransfer.model_metadata import check_metadata, schema
 from xraytransfer.model_summary import summary, verified
+from xraytransfer.radiograph import read_radiograph
+from xraytransfer.resize import resize
 from xraytransfer.runtime import gpu_problem
 from xraytransfer.study.training.run_folder import load_run
 
@@ -56,6 +58,24 @@ def test_two_architectures_make_one_file_that_fulfils_the_contract(exported):
         assert maps.shape[:2] == (shape[0], 6)
     assert any("parity float32" in line for line in said)
     assert describe(path).document["parity"]["passed"]
+
+
+def test_a_member_of_a_lower_resolution_answers_as_it_was_trained(toy_runs, coarse_run, tmp_path):
+    path, said = tmp_path / "two.onnx", []
+    options = ExportOptions(device="cpu", checkpoints="best", precision="float16-weights", margin=0.1)
+    export_runs([coarse_run, toy_runs[0]], path, options, said.append)
+    description = read(path, verify=True)[0]
+    assert description.resolution == (64, 64)
+    assert [row["resolution"] for row in description.members] == [[48, 48], [64, 64]]
+    assert "| 0 | 48 x 48 |" in path.with_suffix(".md").read_text()
+    film = toy_runs[0].parents[1] / "films" / "images" / "00000001_000.png"
+    prediction = xraytransfer.load(path, device="cpu").predict(film, any_film=True)
+    small = resize(resize(read_radiograph(film).pixels, (64, 64)), (48, 48))
+    run = load_run(coarse_run)
+    with torch.no_grad():
+        x = torch.from_numpy(small[None, None].copy()).float()
+        expected = run.load_network(run.checkpoints[0])(x).sigmoid().numpy()
+    np.testing.assert_allclose(prediction.raw_member_probability[0], expected[0], atol=5e-3)
 
 
 def test_a_fixed_input(exported, toy_runs, tmp_path):

@@ -38,7 +38,7 @@ MAPPING = {
     "labels": {name: name for name in IDENTIFIERS},
     "use": "Use",
     "judges": "three drawn numbers",
-    "citation": "Nobody 2027",
+    "attribution": "Nobody 2027",
     "note": "Drawn by lot.",
     "other_labels": {"name": "reports", "labels": {"edema": "edema by report"}},
     "readers": {"table": "readers.csv", "image": "file", "reader": "who",
@@ -89,7 +89,7 @@ def exported(toy_runs, panel, tmp_path_factory, remembered_traces):
         "table": "panel.csv",
         "image": "file",
         "judges": "a better reader",
-        "citation": "Better 2028",
+        "attribution": "Better 2028",
     }
     correct = path.with_name("correct.json")
     correct.write_text(json.dumps({**better, "labels": {"edema": "edema"}}))

@@ -77,17 +77,27 @@ def test_a_run_without_all_six_is_refused(toy_runs, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"resolution": [32, 32]}, "differ in resolution"),
         ({"intensity": "chexpert"}, "differ in intensity"),
         ({"label_policy": "u_ones"}, "differ in label_policy"),
         ({"split": {"sha256": "0" * 64}}, "divided patients differently"),
-        ({"data": {"cache_key": "0" * 64}}, "divided patients differently"),
+        ({"data": {"name": "another"}}, "divided patients differently"),
+        ({"data": {"corrected": {"sha256": "0" * 64}}}, "were taught other labels"),
     ],
 )
 def test_runs_that_do_not_go_together(toy_runs, tmp_path, changes, why):
     other = copy_run(toy_runs[0], tmp_path / "run", **changes)
     with pytest.raises(ExportError, match=why):
         choose_members([toy_runs[0], other])
+
+
+def test_runs_of_two_resolutions_share_the_film_of_the_higher(toy_runs, tmp_path):
+    coarse = copy_run(toy_runs[0], tmp_path / "run", resolution=[32, 32], half="A", data={"cache_key": "coarse"})
+    ensemble = choose_members([coarse, toy_runs[1]], "best")
+    assert ensemble.resolution == (64, 64)
+    assert ensemble.resolutions == [(32, 32), (64, 64)]
+    assert ensemble.config["data"]["cache_key"] == load_run(toy_runs[1]).config["data"]["cache_key"]
+    assert ensemble.config["architecture"] == load_run(coarse).config["architecture"]
+    assert [member.description.get("half") for member in ensemble.members] == ["A", None]
 
 
 def test_a_run_of_cropped_films_is_refused_because_a_model_file_stretches(toy_runs, tmp_path):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors import safe_open
 
 from xraytransfer.errors import ExportError
 from xraytransfer.export import selection
@@ -20,6 +21,7 @@ from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.selection import choose_set, crossed_gain, select_members
 from xraytransfer.export.selection_report import Candidate
 from xraytransfer.model_file import describe
+from xraytransfer.study.data.external_predictions import write_external
 from xraytransfer.study.data.predictions import read_predictions, write_predictions
 from xraytransfer.study.finished_runs.thinning import thin_run
 from xraytransfer.study.stats.auroc import macro_auroc
@@ -169,6 +171,40 @@ def test_unfinished_and_thinned_runs_are_named(study):
         finished_runs(study)
 
 
+def write_test(folder, name, *, good, kind="external"):
+    """Store an external test of a run in which the checkpoint of one index knows the labels of other films."""
+    stored = load_run(folder).predictions("validation").subset(np.arange(40))
+    probability = np.random.default_rng(0).random(stored.probability.shape).astype(np.float32)
+    probability[:, good] = (probability[:, good] + 4 * stored.label) / 5
+    write_external(folder, name, replace(stored, probability=probability, soup=None), {"kind": kind})
+
+
+def test_other_films_choose_the_checkpoint_and_validation_is_printed_beside(study):
+    first, second = sorted((study / "runs").iterdir())
+    write_test(first, "readers", good=1)
+    said = []
+    parts, document = select_members(finished_runs(study), ExportOptions(best=1, chosen_by="readers"), said.append)
+    step = load_run(first).checkpoints[1].step
+    assert [(part.folder, part.checkpoints, part.fuse) for part in parts] == [(first.resolve(), f"{step},", "none")]
+    assert document["data"] == "external test readers"
+    assert document["members"][0]["auroc"] > 0.95
+    stored = load_run(first).predictions("validation")
+    assert (
+        said[0] == f"left out: {second.name}: has no external test readers (found: none); run `xraytransfer study "
+        "test` first"
+    )
+    validation = macro_auroc(stored.label, stored.probability[:, 1])
+    assert any(line.endswith(f"{validation:12.4f}") for line in said)
+    assert gather_members(parts).members[0].description["checkpoint_steps"] == [step]
+
+
+def test_test_films_with_other_labels_do_not_choose(study):
+    for folder in (study / "runs").iterdir():
+        write_test(folder, "corrected", good=0, kind="relabelled")
+    with pytest.raises(ExportError, match="what judges cannot choose"):
+        select_members(finished_runs(study), ExportOptions(best=1, chosen_by="corrected"))
+
+
 def test_a_run_thinned_to_predictions_is_no_candidate(study):
     first, _ = sorted((study / "runs").iterdir())
     thin_run(first, "predictions")
@@ -198,9 +234,8 @@ def test_a_folder_without_runs(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "why"),
     [
-        ("resolution", [96, 96], "cannot share one input"),
         ("intensity", "minmax", "differently windowed"),
-        ("data", {"cache_key": "another"}, "divided patients differently"),
+        ("data", {"name": "another"}, "divided patients differently"),
     ],
 )
 def test_runs_of_two_kinds_are_refused(study, key, value, why):
@@ -216,7 +251,7 @@ def test_other_labels_are_refused(study):
     path = sorted((study / "runs").iterdir())[1] / "predictions" / "validation.npz"
     stored = read_predictions(path)
     write_predictions(path, replace(stored, label=1 - stored.label))
-    with pytest.raises(ExportError, match="other validation films or other labels"):
+    with pytest.raises(ExportError, match="other films or other labels"):
         select_members(finished_runs(study), ExportOptions(best=1))
 
 
@@ -228,6 +263,7 @@ def test_other_labels_are_refused(study):
         (["--study", "{study}", "{study}", "--best", "1"], "not both"),
         (["--study", "{study}", "--best", "1", "--fuse", "soup"], "chooses checkpoints and soups itself"),
         (["{study}", "--max-mb", "3"], "give --best too"),
+        (["{study}", "--chosen-by", "readers"], "which films --best K chooses by: give --best too"),
         (["--study", "{study}", "--best", "0"], "x>=1"),
     ],
 )
@@ -241,7 +277,9 @@ def test_options_that_do_not_go_together(study, tmp_path, arguments, message):
 @pytest.mark.usefixtures("remembered_traces")
 def test_one_command_from_a_study_to_a_file_whose_card_says_how(study, tmp_path):
     out = tmp_path / "model.onnx"
+    weights = tmp_path / "weights"
     words = ["--study", str(study), "--best", "2", "--max-mb", "30", "--device", "cpu", "-o", str(out)]
+    words += ["--weights-out", str(weights)]
     result = CliRunner().invoke(export, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "Gain of a chosen set over the best candidate" in result.output
@@ -249,6 +287,10 @@ def test_one_command_from_a_study_to_a_file_whose_card_says_how(study, tmp_path)
     chosen = document["selection"]["members"]
     assert [row["run"] for row in chosen] == [row["run"] for row in document["members"]]
     assert out.stat().st_size < sum(row["megabytes"] for row in chosen) * 1e6
+    for index, row in enumerate(document["members"]):
+        with safe_open(weights / f"member{index}.safetensors", "pt") as file:
+            assert json.loads(file.metadata()["member"])["sha256"] == row["sha256"]
+            assert "head.weight" in file.keys()  # noqa: SIM118 - no mapping
     card = markdown_card(document)
     assert "## How the members were chosen" in card
     assert "within 30 MB" in card

@@ -62,6 +62,22 @@ def test_markdown_says_what_the_file_knows_and_what_it_does_not(document):
     assert "policy unknown" in text
 
 
+def test_the_card_says_whose_labels_corrected_the_films_and_who_learned_half(document):
+    corrected = {
+        "data": "readers",
+        "films_corrected": 12,
+        "labels_changed": {"edema": 3},
+        "attribution": "Read by two.",
+    }
+    members = [{"run": "small", "resolution": [48, 64], "half": "A"}, {"run": "large"}]
+    text = markdown_card({**document, "training": {"corrected_labels": corrected}, "members": members})
+    assert "Labels of 12 training and validation films were corrected by readers (labels changed: edema 3)" in text
+    assert "Read by two." in text
+    assert "48 x 64 | small (half A of the training patients)" in text
+    rows, columns = document["input"]["resolution"]
+    assert f"{rows} x {columns} | large |" in text
+
+
 def test_every_table_is_rectangular(document):
     for section in sections(document):
         assert {len(row) for row in section.rows} <= {len(section.head)}

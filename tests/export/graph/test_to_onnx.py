@@ -12,9 +12,12 @@ from torch import nn
 from xraytransfer.errors import ExportError
 from xraytransfer.export.calibration import Calibration
 from xraytransfer.export.checks.parity import measure_parity, random_films
+from xraytransfer.export.graph.precision import lower
+from xraytransfer.export.graph.rewriting import with_fixed_input
 from xraytransfer.export.graph.to_onnx import build_graph
 from xraytransfer.export.graph.tracing import trace
 from xraytransfer.export.scoring import set_calibration
+from xraytransfer.resize import resize
 from xraytransfer.study.networks.architectures import find_architecture
 from xraytransfer.study.networks.network import build_network
 from xraytransfer.study.quality_gate.network import empty_quality_gate
@@ -75,6 +78,23 @@ def test_map_of_the_finest_member_where_sizes_differ():
     film = films_of([(40, 40)])
     assert session.run(["activation_map"], {"image": film[0][None, None]})[0].shape == (1, 6, 8, 8)
     assert measure_parity(networks, session, [], film, (32, 32), tolerance=1e-4).passed
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16-weights"])
+def test_members_of_other_resolutions_take_the_film_resized_once_more(precision):
+    networks, sides = [Plain(seed=1), Plain(seed=2), Plain(seed=3)], [(20, 30), (32, 48), (20, 30)]
+    model = lower(build_graph(networks, (32, 48), resolutions=sides), precision, [])
+    known, films = {"tolerance": 2e-3}, films_of([(64, 96), (40, 50)])
+    assert measure_parity(networks, session_of(model), films, [], (32, 48), resolutions=sides, **known).passed
+    assert not measure_parity(networks, session_of(model), films, [], (32, 48), **known).passed
+    fixed = session_of(with_fixed_input(model, (32, 48)))
+    small = resize(films[0], (32, 48))[None, None]
+    np.testing.assert_allclose(
+        fixed.run(["probability"], {"image": small})[0],
+        session_of(model).run(["probability"], {"image": films[0][None, None]})[0],
+        atol=1e-3,
+    )
+    onnx.checker.check_model(model, full_check=True)
 
 
 def test_batch_equals_singles():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from xraytransfer.errors import StudyError
 from xraytransfer.study.data.film_table import FilmTable, build_table
-from xraytransfer.study.data.split import SPLITS, split_films
+from xraytransfer.study.data.split import SPLITS, patient_halves, split_films
 
 
 def films(patients: list[int], official: str = "", width: int = 0) -> FilmTable:
@@ -44,6 +44,16 @@ def test_a_patient_stays_when_films_are_added():
     shares = [(split_films(films(list(range(5000)))).of == name).mean() for name in SPLITS]
     np.testing.assert_allclose(shares, [0.70, 0.15, 0.15], atol=0.02)
     assert (split_films(small, salt="other").of != split_films(small).of).any()
+
+
+def test_halves_divide_patients_within_every_split():
+    table = films([*range(4000), *range(4000)])
+    half, split = patient_halves(table.patient, "salt"), split_films(table, salt="salt")
+    assert (half[:4000] == half[4000:]).all()
+    for name in SPLITS:
+        assert (half[split.rows(name)] == "A").mean() == pytest.approx(0.5, abs=0.06)
+    assert set(half) == {"A", "B"}
+    assert (half != patient_halves(table.patient, "other")).any()
 
 
 def test_the_record_says_what_was_done():

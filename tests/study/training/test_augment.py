@@ -39,6 +39,7 @@ def test_nothing_asked_nothing_changed():
         {"erase": 1.0},
         {"equalise": 1.0},
         {"levels": 0.2},
+        {"noise": 0.1},
         PRESETS["modern"].to_dict(),
     ],
     ids=lambda change: "-".join(change) if len(change) == 1 else "modern",
@@ -63,6 +64,16 @@ def test_films_are_never_mirrored():
     x[:, :, :, :16] = 255
     y = augment(x, PRESETS["modern"], generator())
     assert (y[..., :32].mean(dim=(1, 2, 3)) > y[..., 32:].mean(dim=(1, 2, 3))).all()
+
+
+def test_noise_is_as_strong_as_it_says_and_changes_no_other_draw():
+    x = torch.full((200, 1, 48, 48), 128.0)
+    deviation = (augment(x, replace(STILL, noise=0.1), generator()) - x).std(dim=(1, 2, 3))
+    assert 0 < float(deviation.min()) < 3
+    assert 23 < float(deviation.max()) < 27  # 10 % of 255
+    turned = replace(STILL, rotation=10.0, erase=1.0)
+    quiet, loud = augment(films(), turned, generator()), augment(films(), replace(turned, noise=1e-6), generator())
+    torch.testing.assert_close(loud, quiet, atol=0.01, rtol=0)
 
 
 def test_a_shift_moves_by_at_most_its_share():

@@ -71,6 +71,29 @@ def test_what_teachers_say_is_the_mean_of_their_soups_on_the_training_films(
     assert len(asked) == 2, "what was predicted is kept"
 
 
+def test_each_half_teaches_the_films_that_it_never_saw(place: Callable[..., Path], teacher: Path) -> None:
+    halves = [place(changes={"resolution": side}, half=half) for side, half in ((48, "A"), (32, "B"))]
+    for folder in halves:
+        run_one(folder)
+    with pytest.raises(StudyError, match=r"teachers of halves A: .* each half, A and B, has its teachers"):
+        place(teachers=halves[:1])
+    with pytest.raises(StudyError, match=r"teachers of halves A, B, all: "):
+        place(teachers=(*halves, teacher))
+    pupil = place(teachers=halves)
+    config = json.loads((pupil / "config.json").read_text())
+    data, (first, second) = load_data(config), (load_run(folder) for folder in halves)
+    probability = ask(pupil, config, data, [])
+    of_a, of_b = (load_data(run.config).rows["train"] for run in (first, second))
+    assert sorted([*of_a, *of_b]) == data.rows["train"].tolist()
+    assert not set(data.table.patient[of_a]) & set(data.table.patient[of_b])
+    for run, unseen in ((first, of_b), (second, of_a)):
+        own = load_data(run.config)
+        pixels = torch.from_numpy(np.array(own.pixels[unseen]))[:, None].float()
+        with torch.no_grad():
+            expected = run.load_soup()(pixels).sigmoid().numpy()
+        np.testing.assert_allclose(probability[np.isin(data.rows["train"], unseen)], expected, atol=1e-5)
+
+
 def test_a_pupil_comes_closer_to_its_teacher_than_a_run_without(place: Callable[..., Path], teacher: Path) -> None:
     changes = {"epochs": 6, "evaluate_every": 10_000}
     alone, pupil = place(changes=changes), place(changes=changes, teachers=(teacher,), teacher_share=1.0)

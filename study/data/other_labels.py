@@ -1,0 +1,126 @@
+"""Labels of films that another table holds: readers' labels beside those that a data set was published with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xraytransfer.errors import StudyError
+from xraytransfer.study.data.external_predictions import comparable_names
+from xraytransfer.study.data.film_table import FilmTable, read_csv
+from xraytransfer.study.data.mapping_file import read_mapping
+from xraytransfer.study.data.row_filter import RowFilter, row_matches
+
+__all__ = ["OtherLabels", "read_other_labels"]
+
+
+@dataclass(frozen=True, eq=False)
+class OtherLabels:
+    """Labels that replace the labels of films.
+
+    Attributes
+    ----------
+    images : list of str
+        Names of the images, one for each row of `label`.
+    observations : list of str
+        Identifiers, one for each column of `label`.
+    label : NDArray
+        float32, shape (images, observations): 1, 0, -1 uncertain, NaN for an empty cell.
+    source : mapping
+        Description of the file for records; with ``attribution`` where the mapping file has one.
+    """
+
+    images: list[str]
+    observations: list[str]
+    label: NDArray[np.float32]
+    source: Mapping[str, Any]
+
+    def rows_of(self, images: Sequence[str]) -> NDArray[np.intp]:
+        """Return for each film the row of its other labels, or -1: shape (films,)."""
+        label_names, film_names = comparable_names(self.images, images)
+        rows = {name: row for row, name in enumerate(label_names)}
+        return np.array([rows.get(name, -1) for name in film_names], np.intp)
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of images, observations and labels."""
+        digest = hashlib.sha256("\n".join([*self.images, "", *self.observations]).encode())
+        digest.update(np.nan_to_num(self.label, nan=-2).astype("<f4").tobytes())
+        return digest.hexdigest()
+
+    def correct(self, table: FilmTable, rows: NDArray[np.intp]) -> dict[str, Any]:
+        """Replace labels of some films of a table, in place; where a cell is empty, the table's own label stays.
+
+        Parameters
+        ----------
+        table : FilmTable
+            The films. Columns that it lacks are not added.
+        rows : ndarray
+            Row numbers of the films that may be changed.
+
+        Returns
+        -------
+        dict
+            ``films_corrected``, and ``labels_changed`` by observation.
+
+        Raises
+        ------
+        StudyError
+            If none of the observations, or none of the films, has other labels.
+        """
+        shared = [name for name in table.observations if name in self.observations]
+        row_of = self.rows_of(table.image.tolist())
+        listed = rows[row_of[rows] >= 0]
+        if not shared or not len(listed):
+            what = "observations" if not shared else f"{len(rows)} films"
+            raise StudyError(f"{self.source['mapping']}: none of the {what} of {table.name} has labels there")
+        other = self.label[row_of[listed]][:, [self.observations.index(name) for name in shared]]
+        cells = np.ix_(listed, np.array([table.observations.index(name) for name in shared], np.intp))
+        before = table.label[cells]
+        table.label[cells] = np.where(np.isnan(other), before, other)
+        differs = ~np.isnan(other) & (other != before)
+        changed = {name: int(differs[:, column].sum()) for column, name in enumerate(shared)}
+        return {"films_corrected": len(listed), "labels_changed": changed}
+
+
+def read_other_labels(folder: Path, mapping: Path, row_filter: RowFilter) -> OtherLabels:
+    """Read labels through a mapping file, which needs no column of patients.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the CSV file.
+    mapping : Path
+        The mapping file.
+    row_filter : RowFilter
+        Values that select rows, in addition to those of the mapping file.
+
+    Raises
+    ------
+    StudyError
+        If a file cannot be read, a column is missing, no row is left, or an image stands in two rows.
+    """
+    plan = read_mapping(mapping, required=("table", "image", "labels"))
+    path = folder / plan.table
+    images, labels = [], []
+    for line, row in enumerate(read_csv(path, [*plan.columns(), *row_filter]), start=2):
+        if row_matches(row, plan.rows) and row_matches(row, row_filter):
+            images.append(row[plan.image])
+            labels.append(plan.label(row, f"{plan.table} line {line}"))
+    if not images:
+        raise StudyError(f"{path}: no row is left")
+    if len(set(images)) < len(images):
+        raise StudyError(f"{path}: an image stands in two rows")
+    source = {
+        "data": plan.name,
+        "folder": folder.resolve().name,
+        "mapping": mapping.name,
+        "rows": {column: sorted(values) for column, values in {**plan.rows, **row_filter}.items()},
+        **({"attribution": plan.attribution} if plan.attribution else {}),
+    }
+    return OtherLabels(images, list(plan.labels), np.stack(labels), source)
