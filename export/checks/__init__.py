@@ -1,1 +1,1 @@
-"""Whether a model file answers as it should, and how well it does."""
+"""Checks that a model file answers as its networks do, and measures how accurate it is."""

@@ -1,1 +1,1 @@
-"""What finished runs say: results, the four questions, and tables."""
+"""Reads the results of finished runs and answers the study's four questions in tables."""

@@ -1,1 +1,1 @@
-"""What can be done with finished runs: tests on other films, evaluation with other labels, deletion of weights."""
+"""Tests finished runs on other films, evaluates them with other labels, and deletes their weights."""

@@ -1,1 +1,1 @@
-"""The answers as a page, figures and files."""
+"""Writes the study's answers as a page, figures and files."""

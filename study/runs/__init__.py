@@ -1,1 +1,1 @@
-"""Which runs a study consists of, what they will cost, and where they run."""
+"""Plans the runs of a study, estimates their cost, and starts them."""

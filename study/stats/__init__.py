@@ -1,4 +1,4 @@
-"""Numbers from arrays: no file, no network."""
+"""Computes statistics from arrays, without files or networks."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One run, from its config.json to its done.json."""
+"""Trains one run, from its config.json to its done.json."""

@@ -1,1 +1,1 @@
-"""Scores archives of any size: a manifest lists the films, a shard is a piece of it, a part holds a shard's results."""
+"""Scores archives of any size: a manifest lists the films, a shard is a piece of it, a part is a shard's results."""
