@@ -28,7 +28,8 @@ __all__ = ["Measurements", "describe_calibrated_copy", "describe_model", "reliab
 _NOTES = (
     "No Finding means that the report names nothing: it is not a disease, and its probability falls as the "
     "others rise.",
-    "Labels were mined from radiology reports; no radiologist read these films again, unless this card names corrections.",
+    "Labels were mined from radiology reports; no radiologist read these films again, unless this card names "
+    "corrections.",
     "Thresholds and calibration belong to the films that they were found on; `xraytransfer calibrate` finds a "
     "site's own.",
 )
