@@ -7,7 +7,7 @@ import pytest
 
 import xraytransfer
 from xraytransfer.errors import DeviceError, ModelFileError
-from xraytransfer.model_file import describe, shipped_models
+from xraytransfer.model_file import describe
 from xraytransfer.self_test import SelfTest, made_picture
 
 ENTRY = {"rows": 700, "columns": 600, "detail": 2, "probability": [0.5] * 6, "tolerance": 0.003}
@@ -118,7 +118,7 @@ def test_a_runtime_that_ignores_antialiasing_is_caught(renewed, name):
         film = sampled(feeds["image"][0, 0], description.resolution)
         return {"probability": session.run(["probability"], {"image": film[None, None]})[0]}
 
-    with pytest.raises(DeviceError, match=r"differs by 0\.1"):
+    with pytest.raises(DeviceError, match=r"differs by 0\.[1-9]"):
         description.self_test.require(Answers(run), "x")
     assert description.document["self_test"]["without_antialiasing"] >= 0.05
 
@@ -159,13 +159,3 @@ def test_bfloat16_is_caught_where_it_is_beyond_the_tolerance(renewed, openvino):
         pytest.skip("this processor has no bfloat16")
     with pytest.raises(DeviceError, match="self-test fails"):
         describe(renewed["default"]).self_test.require(openvino(renewed["default"], "bf16"), "OpenVINO")
-
-
-def test_the_shipped_files_that_openvino_gets_wrong(renewed, openvino):
-    """Files of version 0.1 hold no self-test: that of their copies shows what OpenVINO does with them."""
-    old = {name: path for name, path in shipped_models().items() if describe(path).self_test is None}
-    if not old:
-        pytest.skip("every shipped file has a self-test")
-    for name, path in old.items():
-        with pytest.raises(DeviceError, match="self-test fails"):
-            describe(renewed[name]).self_test.require(openvino(path, "f32"), "OpenVINO")

@@ -136,29 +136,6 @@ def test_verdicts_are_what_the_interval_allows(trials: ModuleType) -> None:
     ]  # fmt: skip
 
 
-def test_choices_compare_soups_and_ensembles_of_finished_runs(
-    toy_runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = script("model_choices", monkeypatch)
-    arguments = [*map(str, toy_runs), "--shifts", "--table", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["model_choices", *arguments])
-    module.main()
-    table = {row["way"]: row for row in rows(tmp_path / "choices.csv")}
-    first, second = (load_run(folder) for folder in toy_runs)
-    assert {
-        "soups of all runs",
-        f"soup: {first.name}",
-        f"{second.name}: best checkpoint",
-        f"{first.name}: ensemble of 3",
-        f"{second.name}: soup, five shifts averaged",
-    } <= table.keys()
-    assert float(table["soups of all runs"]["difference"]) == 0
-    stored = first.predictions("validation")
-    expected = np.mean([roc_auc_score(stored.label[:, k], stored.ensemble()[:, k]) for k in range(6)])
-    assert float(table[f"{first.name}: ensemble of 3"]["auroc"]) == pytest.approx(expected, abs=1e-4)
-    assert "five shifts averaged" in (tmp_path / "choices.md").read_text()
-
-
 STUB = """#!/usr/bin/env bash
 echo "$*" >> "$LOG"
 for word in $FAIL; do [[ " $* " == *" $word "* ]] && exit 1; done
