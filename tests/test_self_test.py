@@ -141,7 +141,7 @@ def with_resize_node(onnx, model):
     nodes = [
         helper.make_node("Resize", ["image", "", "", "old_shape"], ["old_resized"], "old_resize", **options),
         helper.make_node("Cast", ["old_resized"], ["pixels"], "old_cast", to=onnx.TensorProto.FLOAT),
-        *(node for node in graph.node if not node.output[0].startswith(("pixels", "resize/"))),
+        *(node for node in graph.node if not (node.output[0] + "/").startswith(("pixels/", "resize/"))),
     ]
     kept = [tensor for tensor in graph.initializer if not tensor.name.startswith("resize/")]
     for field, values in ((graph.node, nodes), (graph.initializer, kept)):

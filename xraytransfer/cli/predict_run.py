@@ -220,7 +220,8 @@ def _print_refusal(refusal: Refusal) -> None:
 
 def _footer(classifier: Classifier) -> str:
     model = classifier.description
+    near = ", ~ near it" if any(width is not None for width in model.flip_widths()) else ""
     return (
-        f"\n* at or above the threshold. Model {model.name} {model.version} ({model.sha256[:12]}) "
+        f"\n* at or above the threshold{near}. Model {model.name} {model.version} ({model.sha256[:12]}) "
         f"on {classifier.provider}.\n{RESEARCH_NOTICE}"
     )
