@@ -22,6 +22,7 @@ from xraytransfer.export.description import Measurements, describe_model
 from xraytransfer.export.graph.int8 import calibration_films
 from xraytransfer.export.graph.model_writer import check_size, serialise
 from xraytransfer.export.graph.precision import lower
+from xraytransfer.export.graph.resizing import resized
 from xraytransfer.export.graph.rewriting import with_fixed_input
 from xraytransfer.export.graph.to_onnx import build_graph
 from xraytransfer.export.member_weights import write_member_weights
@@ -122,6 +123,7 @@ def _build_and_measure(
     model = build_graph(ensemble.networks, ensemble.resolution, quality_gate, resolutions=resolutions)
     session, accuracy = _open(model, options.device), None
     common: dict[str, Any] = {"resolution": ensemble.resolution, "gate": gate, "resolutions": resolutions}
+    common["resize_again"] = resized
     parity = parity_gate(ensemble.networks, session, films, precision="float32", **common)
     validation = predict_split(session, data, "validation", config["outputs"])
     if options.precision != "float32":

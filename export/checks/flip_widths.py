@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xraytransfer.classifier import Classifier
-from xraytransfer.export.checks.robustness import Variant, encoded, rotated, score_films
+from xraytransfer.export.checks.robustness import Variant, cropped, encoded, rotated, score_films
 from xraytransfer.radiograph import Film
 
 __all__ = ["FILMS", "SMALL_CHANGES", "SmallChanges", "flip_width", "measure_small_changes", "with_flip_widths"]
@@ -30,21 +30,9 @@ FILMS = 600
 """Films on which small changes are measured."""
 FEWEST = 10
 """Decisions that have to flip for a width to be given."""
-_SMALLEST_CROPPED = 40
 _COVERED = 0.95
 
 Floats = NDArray[np.float64]
-
-
-def _cropped(film: Film, share: float) -> bytes:
-    """Return a film without `share` of its rows and columns, half of them on each side.
-
-    A film under `_SMALLEST_CROPPED` stays whole: the reader takes none under 32 pixels.
-    """
-    if min(film.shape) < _SMALLEST_CROPPED:
-        return encoded(film)
-    rows, columns = (max(1, round(share * side / 2)) for side in film.shape)
-    return encoded(film[rows:-rows, columns:-columns])
 
 
 def _one_lower(film: Film) -> bytes:
@@ -55,7 +43,7 @@ def _one_lower(film: Film) -> bytes:
 SMALL_CHANGES: tuple[Variant, ...] = (
     Variant("jpeg-90", "JPEG picture of quality 90", lambda film, _: encoded(film, "JPEG", quality=90)),
     Variant("one-lower", "every grey level one lower", lambda film, _: _one_lower(film)),
-    Variant("cropped", "without 1 % of its rows and columns", lambda film, _: _cropped(film, 0.01)),
+    Variant("cropped", "without 1 % of its rows and columns", lambda film, _: cropped(film, 0.01)),
     Variant("turned", "turned by 2 degrees", lambda film, _: rotated(film, 2, Image.Resampling.BICUBIC)),
 )
 

@@ -13,8 +13,9 @@ from torch import nn
 
 from xraytransfer.errors import ExportError
 from xraytransfer.export.checks.evaluation import auroc_difference
-from xraytransfer.export.checks.parity import TOLERANCES, Parity, measure_parity, random_films
+from xraytransfer.export.checks.parity import TOLERANCES, Parity, Resize, measure_parity, random_films
 from xraytransfer.radiograph import Film
+from xraytransfer.resize import resize
 from xraytransfer.study.data.predictions import Predictions
 
 __all__ = ["MARGINS", "Gate", "accuracy_gate", "parity_gate"]
@@ -57,6 +58,7 @@ def parity_gate(
     precision: str,
     gate: Gate,
     resolutions: Sequence[tuple[int, int]] | None = None,
+    resize_again: Resize = resize,
 ) -> dict[str, Any]:
     """Compare the graph with the networks and return the row for the model file.
 
@@ -76,6 +78,8 @@ def parity_gate(
         How strictly.
     resolutions : sequence of tuple of int, optional
         Those of the members; the model's where absent.
+    resize_again : callable
+        As `measure_parity`.
 
     Raises
     ------
@@ -84,7 +88,14 @@ def parity_gate(
     """
     made = random_films(resolution, np.random.default_rng(0))
     parity = measure_parity(
-        networks, session, films, made, resolution, tolerance=TOLERANCES[precision], resolutions=resolutions
+        networks,
+        session,
+        films,
+        made,
+        resolution,
+        tolerance=TOLERANCES[precision],
+        resolutions=resolutions,
+        resize_again=resize_again,
     )
     gate.log(
         f"parity {precision}: {parity.films} films, largest difference of a probability "

@@ -10,7 +10,7 @@ networks alone; and with the whole films one by one, which compares the resize i
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from xraytransfer.model_file import INPUT, OUTPUTS
 from xraytransfer.radiograph import Film
 from xraytransfer.resize import resize
 
-__all__ = ["TOLERANCES", "Parity", "measure_parity", "random_films"]
+__all__ = ["TOLERANCES", "Parity", "Resize", "measure_parity", "random_films"]
 
 TOLERANCES = {"float32": 1e-4, "float16-weights": 1e-2, "float16": 2e-2, "int8": 1e-1}
 """Largest difference of a probability that a precision may have. float32: rounding in another order moves
@@ -37,8 +37,10 @@ _MAP_TOLERANCE = 10.0
 over all positions: it may differ by this many times the probability's tolerance, relative to its range."""
 
 _RESIZE_TOLERANCE = 5e-3
-"""Allowed for films given whole, and for members of another resolution than the model's: the two resizes may round a
-grey level differently, which moves a probability by 0.002 on pure noise, and by 0.001 on real films."""
+"""Allowed for films given whole, and for the resize before a member of another resolution than the model's: graph
+and Pillow may round a grey level differently, which moves a probability by 0.002 on noise, by 0.001 on real films."""
+
+Resize = Callable[[Film, tuple[int, int]], Film]
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Parity:
     activation_map : float
         Largest difference of an activation map, as a share of that map's range.
     whole_film : float
-        Largest difference between a film given whole and given resized by Pillow.
+        Largest difference between a film given whole and given resized by Pillow, for the model and for each member.
     tolerance : float
         Allowed for `probability`.
     provider : str
@@ -137,6 +139,7 @@ def measure_parity(
     *,
     tolerance: float,
     resolutions: Sequence[tuple[int, int]] | None = None,
+    resize_again: Resize = resize,
 ) -> Parity:
     """Compare a graph with the networks it was made of.
 
@@ -153,9 +156,11 @@ def measure_parity(
     resolution : tuple of int
         The model's rows and columns.
     tolerance : float
-        Allowed difference of a probability; where a member has another resolution, a rounded grey level may add to it.
+        Allowed difference of a probability.
     resolutions : sequence of tuple of int, optional
         Rows and columns that each member takes, from the film at `resolution`; the same where absent.
+    resize_again : callable
+        Resizes a film at `resolution` for a member of another one, as the graph does.
 
     Returns
     -------
@@ -166,33 +171,40 @@ def measure_parity(
     ExportError
         No films at all.
     """
-    films = [*real, *made]
-    if not films:
+    if not (films := [*real, *made]):
         raise ExportError("parity needs at least one film")
     small = np.stack([resize(film, resolution) for film in films])[:, None]
     resolutions = resolutions or [resolution] * len(networks)
-    if any(size != resolution for size in resolutions):  # the graph resizes again, and Pillow did for the reference
-        tolerance = max(tolerance, _RESIZE_TOLERANCE)
-    expected, maps = _reference(networks, small, resolutions)
+    expected, maps = _reference(networks, small, resolutions, resize_again)
     answers = _answer(session, small)
     spread = np.ptp(maps, axis=(1, 2, 3), keepdims=True) + 1e-6
-    whole = [
-        _difference(_answer(session, film[None, None])["member_probability"], opinion[None])
-        for film, opinion in zip(films, answers["member_probability"], strict=True)
-    ]
+    whole = _whole_difference(session, films, answers["member_probability"])
+    if any(size != resolution for size in resolutions):  # training resized with Pillow
+        whole = max(whole, _difference(_reference(networks, small, resolutions, resize)[0], expected))
     return Parity(
         films=len(films),
         real=len(real),
         probability=_difference(answers["member_probability"], expected),
         activation_map=_difference(answers["activation_map"] / spread, maps / spread),
-        whole_film=max(whole, default=0.0),
+        whole_film=whole,
         tolerance=tolerance,
         provider=session.get_providers()[0],
     )
 
 
+def _whole_difference(session: ort.InferenceSession, films: Sequence[Film], expected: NDArray[np.float32]) -> float:
+    """Return the largest difference of a member's probability for films given whole, one by one."""
+    return max(
+        _difference(_answer(session, film[None, None])["member_probability"], opinion[None])
+        for film, opinion in zip(films, expected, strict=True)
+    )
+
+
 def _reference(
-    networks: Sequence[nn.Module], pixels: NDArray[np.uint8], resolutions: Sequence[tuple[int, int]]
+    networks: Sequence[nn.Module],
+    pixels: NDArray[np.uint8],
+    resolutions: Sequence[tuple[int, int]],
+    resize_again: Resize,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return member probabilities [films, members, k] and the mean map [films, k, h, w], from torch."""
     probability, maps = [], []
@@ -203,7 +215,7 @@ def _reference(
             device = next(network.parameters()).device
             pairs = [
                 network.forward_with_map(  # type: ignore[operator]
-                    torch.from_numpy(resize(film[0], resolution)[None, None].copy()).float().to(device)
+                    torch.from_numpy(resize_again(film[0], resolution)[None, None].copy()).float().to(device)
                 )
                 for film in pixels
             ]

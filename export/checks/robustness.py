@@ -32,7 +32,9 @@ from xraytransfer.resize import resize
 from xraytransfer.study.data.predictions import Predictions
 from xraytransfer.study.stats.auroc import macro_auroc
 
-__all__ = ["VARIANTS", "Scores", "Variant", "encoded", "measure_robustness", "rotated", "score_films"]
+__all__ = ["VARIANTS", "Scores", "Variant", "cropped", "encoded", "measure_robustness", "rotated", "score_films"]
+
+_SMALLEST_CROPPED = 40
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,15 @@ def _rounded(film: Film, generator: np.random.Generator) -> bytes:
     return encoded(np.minimum(film, 254) + generator.integers(0, 2, film.shape, dtype=np.uint8))
 
 
-def _cropped(film: Film, share: float) -> bytes:
-    """Return a film without a share of its side, half of it at each edge."""
+def cropped(film: Film, share: float) -> bytes:
+    """Return a film without `share` of its rows and columns, half of them on each side.
+
+    A film under `_SMALLEST_CROPPED` stays whole: the reader takes none under 32 pixels.
+    """
+    if min(film.shape) < _SMALLEST_CROPPED:
+        return encoded(film)
     rows, columns = (max(1, round(share * side / 2)) for side in film.shape)
-    return encoded(np.ascontiguousarray(film[rows:-rows, columns:-columns]))
+    return encoded(film[rows:-rows, columns:-columns])
 
 
 def _marked(film: Film) -> bytes:
@@ -150,7 +157,7 @@ VARIANTS: tuple[Variant, ...] = (
     # what a film may lose or gain between two readers of the same file, or two exposures
     Variant("rounded", "half of the pixels one grey level higher", _rounded),
     Variant("jpeg-95", "JPEG picture of quality 95", lambda film, _: encoded(film, "JPEG", quality=95)),
-    Variant("cropped", "1 % of the sides cut off", lambda film, _: _cropped(film, 0.01)),
+    Variant("cropped", "1 % of the sides cut off", lambda film, _: cropped(film, 0.01)),
     Variant("turned-2", "turned by 2 degrees", lambda film, _: rotated(film, 2)),
 )
 

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from xraytransfer.errors import ExportError
 from xraytransfer.export.graph.int8 import int8_graph
 from xraytransfer.export.graph.nodes import copied, replace_all
-from xraytransfer.export.graph.resizing import PIXELS
+from xraytransfer.export.graph.resizing import PIXELS, RESIZE_WEIGHTS
 from xraytransfer.export.graph.to_onnx import QUALITY_GATE_PREFIX, inside_member, member_prefix
 from xraytransfer.export.options import PRECISIONS
 from xraytransfer.radiograph import Film
@@ -94,8 +94,10 @@ def float16_weights(model: onnx.ModelProto, prefixes: tuple[str, ...] = ("",)) -
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
         small = values.dtype != np.float32 or values.size < _SMALLEST_STORED
-        # the quality gate is small, and its limits are close to its outputs for usual films: it stays float32
-        chosen = tensor.name.startswith(prefixes) and not tensor.name.startswith(QUALITY_GATE_PREFIX)
+        # the quality gate is small, and its limits are close to its outputs for usual films: it stays float32; so do
+        # the weights of a resize, which are Pillow's to the last bit
+        kept = tensor.name.startswith(QUALITY_GATE_PREFIX) or tensor.name.endswith(RESIZE_WEIGHTS)
+        chosen = tensor.name.startswith(prefixes) and not kept
         if small or not chosen or float(np.abs(values).max()) > _FLOAT16_MAX:
             tensors.append(tensor)
             continue

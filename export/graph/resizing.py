@@ -36,12 +36,23 @@ from onnx import TensorProto, helper
 from xraytransfer.export.graph.nodes import add_constant, add_node
 from xraytransfer.model_file import INPUT
 
-__all__ = ["GATE_PIXELS", "PIXELS", "add_any_input", "add_fixed_input", "add_fixed_resize", "weights"]
+__all__ = [
+    "GATE_PIXELS",
+    "PIXELS",
+    "RESIZE_WEIGHTS",
+    "add_any_input",
+    "add_fixed_input",
+    "add_fixed_resize",
+    "resized",
+    "weights",
+]
 
 PIXELS = "pixels"
 """float32 [batch, 1, rows, columns], 0 to 255: what every member takes."""
 GATE_PIXELS = "judge_pixels"
 """float32 [batch, 1, side, side], 0 to 255: what the quality gate takes."""
+RESIZE_WEIGHTS = ("/column_weights", "/row_weights")
+"""What the names of the weights between two known sizes end in."""
 _AXES = {"columns": 3, "rows": 2}
 """Of the input, in the order in which they are resized."""
 _MOST_STRIPS = 8
@@ -134,14 +145,36 @@ def add_fixed_resize(
     if sizes[0] == sizes[1]:
         add_node(graph, "Identity", [source], target)
         return
-    narrow = add_constant(graph, f"{target}/column_weights", weights(columns, new_columns).T.copy())
-    shorten = add_constant(graph, f"{target}/row_weights", weights(rows, new_rows))
+    narrow = add_constant(graph, target + RESIZE_WEIGHTS[0], weights(columns, new_columns).T.copy())
+    shorten = add_constant(graph, target + RESIZE_WEIGHTS[1], weights(rows, new_rows))
     narrowed = add_node(graph, "MatMul", [source, narrow], f"{target}/narrowed")
     if rounded:
         narrowed = _rounded(graph, target, narrowed, f"{target}/narrowed_levels")
     resized = add_node(graph, "MatMul", [shorten, narrowed], f"{target}/resized" if rounded else target)
     if rounded:
         _rounded(graph, target, resized, target)
+
+
+def resized(film: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a film resized as `add_fixed_resize` does: a few pixels may be one grey level off from Pillow's.
+
+    Parameters
+    ----------
+    film : ndarray
+        uint8, shape (rows, columns).
+    size : tuple of int
+        Rows and columns wanted.
+
+    Returns
+    -------
+    ndarray
+        uint8, of that shape.
+    """
+    if film.shape == size:
+        return film
+    narrowed = np.floor(film.astype(np.float32) @ weights(film.shape[1], size[1]).T + _HALF)
+    shortened: NDArray[np.float32] = np.floor(weights(film.shape[0], size[0]) @ narrowed + _HALF)
+    return shortened.astype(np.uint8)
 
 
 def _rounded(graph: onnx.GraphProto, prefix: str, source: str, target: str) -> str:

@@ -56,7 +56,7 @@ class QualityGateNetwork(nn.Module):
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of the kinds, float32 [n, kinds], and of a mirrored film, float32 [n]."""
         features = self.features(x)
-        return self.network.head(features), self.side_of_heart(features)[:, 0]
+        return self.network.head(features), self.side_of_heart(features).squeeze(1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the probability of each kind, the distance, and the probability of a mirrored film.
@@ -79,7 +79,7 @@ class QualityGateNetwork(nn.Module):
         features = self.features(x)
         kinds = self.network.head(features).softmax(dim=1)
         whitened = (features - self.center) @ self.whitening
-        mirrored = self.side_of_heart(features)[:, 0].sigmoid()
+        mirrored = self.side_of_heart(features).squeeze(1).sigmoid()
         return kinds, whitened.square().mean(dim=1).sqrt(), mirrored
 
     def fit_distance(self, features: Tensor, shrinkage: float = 0.02) -> None:

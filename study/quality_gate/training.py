@@ -115,16 +115,9 @@ def train_quality_gate(
         sources = read_sources(films)
         _check_films(folder, learned_sha256(sources))
         if not (folder / "judge.json").is_file():
-            maker = FilmMaker(
-                data.pixels,
-                data.rows["train"],
-                settings.side,
-                pictures,
-                films_of(sources, "train", FRONTAL),
-                films_of(sources, "train", LATERAL),
-                settings.left_out,
-            )
-            gate = _train_network(folder, maker, settings, weights, log)
+            frontal, lateral = (films_of(sources, "train", view) for view in (FRONTAL, LATERAL))
+            known = (data.pixels, data.rows["train"], settings.side, pictures, frontal, lateral)
+            gate = _train_network(folder, FilmMaker(*known, settings.left_out), settings, weights, log)
             document = _describe(
                 gate, config, data, settings, pictures=pictures, unseen=unseen_pictures, sources=sources
             )
