@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xraytransfer.export.card.section import Section
+from xraytransfer.plural import counted
 
 __all__ = ["corrections_text", "quality_gate_section", "robustness_section"]
 
@@ -78,7 +79,7 @@ def _side_views(rows: Sequence[Row]) -> str:
         found = [row for row in rows if row.get("origin") == origin and _is_lateral(row)]
         if found:
             films, accepted = (sum(row[key] for row in found) for key in ("films", "accepted"))
-            count = f" of {max(row['patients'] for row in found)} patients" if of_patients else ""
+            count = f" of {counted(max(row['patients'] for row in found), 'patient')}" if of_patients else ""
             parts.append(f"{accepted} of {films} {name}{count} passed")
     known = "; ".join(parts) or "none were at hand"
     if max([row["patients"] for row in rows if row.get("view") == "lateral"], default=0) >= ENOUGH_PATIENTS:
