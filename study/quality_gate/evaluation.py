@@ -2,11 +2,12 @@
 
 Conventions
 -----------
-The limits are set across sources: on validation patients and on the films of further sources whose use is ``limits``;
-that of the distance also on validation films changed as in training. No source may lose more than its share
-(`REFUSED`), so the source that lies farthest decides. Films of test patients judge, wrong films made of those, and
-films of further sources. A source that sets limits judges too: each half of its patients is judged with limits that
-only the other half helped to set.
+A film passes if it is more probably upright than all else together (`MINIMUM_PROBABILITY`), and lies no farther from
+the films of training than a limit. That limit is set across sources: on validation patients, as their films are and
+changed as in training, and on the films of further sources whose use is ``limits``. No source may lose more than its
+share by it (`BEYOND_LIMIT`), so the source that lies farthest decides. Films of test patients judge, wrong films made
+of those, and films of further sources. A source that sets limits judges too: each half of its patients is judged with
+limits that only the other half helped to set.
 
 References
 ----------
@@ -35,8 +36,11 @@ from xraytransfer.study.stats.calibration_error import wilson_interval
 
 __all__ = ["BATCH", "Answers", "Pictures", "answers_of", "batches", "evaluate", "fit_limits"]
 
-REFUSED = {"real": 0.01, "projected": 0.01, "drawn": 0.02}
-"""Share of a source's good films that the two limits together may refuse; drawn: films changed as in training."""
+MINIMUM_PROBABILITY = 0.5
+"""Least probability of ``upright``. It is not fitted: a lower limit refuses fewer good films, and lets films pass that
+the quality gate itself takes for something else."""
+BEYOND_LIMIT = {"real": 0.005, "projected": 0.005, "drawn": 0.01}
+"""Share of a source's good films that may lie beyond the limit of the distance; drawn: films changed as in training."""
 NOTED = 0.005
 """Share of a source's films that may be called mirrored wrongly."""
 EVALUATED = 400
@@ -120,25 +124,18 @@ def _changed(maker: FilmMaker, generator: np.random.Generator) -> NDArray[np.uin
 
 
 def fit_limits(sources: Sequence[Answers]) -> QualityGateLimits:
-    """Set the limits so that they refuse few good films of every source.
+    """Set the limits of the distance and of mirrored films so that few good films of every source lie beyond them.
 
     Parameters
     ----------
     sources : sequence of Answers
-        For good films that are not mirrored, of each source; at least one is not drawn.
+        For good films that are not mirrored, of each source.
     """
-    # changed films do not lower the limit of the probability: half-blank films would pass with them
-    probability = min(
-        float(np.quantile(source.kinds[:, 0], REFUSED[source.origin] / 2))
-        for source in sources
-        if source.origin != "drawn"
-    )
-    distance = max(float(np.quantile(source.distance, 1 - REFUSED[source.origin] / 2)) for source in sources)
+    distance = max(float(np.quantile(source.distance, 1 - BEYOND_LIMIT[source.origin])) for source in sources)
     mirrored = max(float(np.quantile(source.mirrored, 1 - NOTED)) for source in sources)
     return QualityGateLimits(
         tuple(KINDS),
-        # at least 0.05, so that no other kind is far more probable; at most 0.5, so that a doubtful film passes
-        round(float(np.clip(probability, 0.05, 0.5)), 4),
+        MINIMUM_PROBABILITY,
         round(distance, 4),
         round(float(np.clip(mirrored, 0.5, 0.9999)), 4),
     )

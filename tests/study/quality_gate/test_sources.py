@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 from xraytransfer.errors import StudyError
 from xraytransfer.quality_gate import KINDS
 from xraytransfer.study.quality_gate import evaluation
-from xraytransfer.study.quality_gate.evaluation import REFUSED, Answers, fit_limits
+from xraytransfer.study.quality_gate.evaluation import BEYOND_LIMIT, MINIMUM_PROBABILITY, Answers, fit_limits
 from xraytransfer.study.quality_gate.settings import QualityGateSettings
 from xraytransfer.study.quality_gate.sources import FRONTAL, LATERAL, Source, films_of, half_of_patients, read_sources
 
@@ -78,23 +78,19 @@ def test_the_source_that_lies_farthest_sets_the_limit():
     assert fit_limits([home]).maximum_distance == pytest.approx(1.2, abs=0.02)
     refused = [sum(not result.accepted for result in one.results(fit_limits([home, clinic]))) for one in (home, clinic)]
     assert refused[0] == 0
-    assert 0 < refused[1] <= REFUSED["real"] * 400
+    assert 0 < refused[1] <= BEYOND_LIMIT["real"] * 400
 
 
-def test_a_probability_limit_stays_between_doubt_and_certainty():
-    certain = answers(1.0)
-    certain.kinds[:, 0] = 0.9999
-    assert fit_limits([certain]).minimum_probability == 0.5
-    certain.kinds[:, 0] = 0
-    assert fit_limits([certain]).minimum_probability == 0.05
+def test_no_source_lowers_the_limit_of_the_probability():
+    doubtful = answers(1.2)
+    doubtful.kinds[:, 0] = 0.1
+    limits = fit_limits([answers(1.2), doubtful])
+    assert limits.minimum_probability == MINIMUM_PROBABILITY == 0.5
+    assert not any(result.accepted for result in doubtful.results(limits))
 
 
-def test_films_changed_by_us_set_the_distance_alone():
-    changed = answers(1.8, origin="drawn")
-    changed.kinds[:, 0] = 0.1
-    limits = fit_limits([answers(1.2), changed])
-    assert limits.minimum_probability == 0.5
-    assert limits.maximum_distance == pytest.approx(1.8, abs=0.02)
+def test_films_changed_by_us_set_the_distance_too():
+    assert fit_limits([answers(1.2), answers(1.8, origin="drawn")]).maximum_distance == pytest.approx(1.8, abs=0.02)
 
 
 def test_a_source_that_sets_limits_is_judged_by_the_other_half_of_its_patients():
