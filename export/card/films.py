@@ -39,11 +39,11 @@ def quality_gate_section(document: Row) -> Section:
         "unless that is forced. It accepts a film whose probability of being such a radiograph is at least "
         f"{entry['minimum_probability']:.3f} and whose "
         f"features lie within a distance of {entry['maximum_distance']:.2f} of the training films' (a usual film: 1).",
-        "The limits were set on validation patients and on the films of further sources that the table names; what set "
-        "a limit was judged with the limit that other patients set. The first rows are of test patients; wrong films "
-        "were made of theirs. Other things are the few pictures named, seen while it learned unless it says never "
-        "seen. Intervals are Wilson's 95 %, as if each patient had given one film. Being accepted does not make a film "
-        "fit to be read.",
+        "A limit that was fitted was fitted on validation patients and on the films of further sources that the table "
+        "names; what set a limit was judged with the limit that other patients set. The first rows are of test "
+        "patients; wrong films were made of theirs. Other things are the few pictures named, seen while it learned "
+        "unless it says never seen. Intervals are Wilson's 95 %, as if each patient had given one film. Being accepted "
+        "does not make a film fit to be read.",
         _side_views(entry.get("evaluation", [])),
         _mirrored(entry),
     ]
