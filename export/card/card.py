@@ -234,6 +234,12 @@ def _parity(document: Row) -> Section:
             f"(allowed {_short(parity.get('tolerance'))}), on {parity.get('provider')}, torch {parity.get('torch')}, "
             f"ONNX Runtime {parity.get('onnxruntime')}."
         )
+        text += [
+            f"Beyond its bound: {row['what']} differs by {_short(row['difference'])} "
+            f"(allowed {_short(row['allowed'])})."
+            for row in parity.get("comparisons", ())
+            if not row["difference"] <= row["allowed"]
+        ]
     if accuracy:
         text.append(
             f"Precision {document['precision']} against float32 on the {accuracy['data']}: macro AUROC "

@@ -159,8 +159,9 @@ def accuracy_gate(
 
 
 def _unlike(precision: str, parity: Parity) -> str:
-    return (
-        f"the {precision} graph does not answer as the trained networks do: a probability differs by "
-        f"{parity.probability:.2g} (allowed {parity.tolerance:.2g}), an activation map by "
-        f"{parity.activation_map:.2g} of its range, a whole film by {parity.whole_film:.2g}"
-    )
+    beyond = [
+        f"{what} differs by {value:.2g} (allowed {allowed:.2g})"
+        for what, value, allowed in parity.comparisons()
+        if not value <= allowed
+    ]
+    return f"the {precision} graph does not answer as the trained networks do: {', '.join(beyond)}"

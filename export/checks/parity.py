@@ -37,8 +37,12 @@ _MAP_TOLERANCE = 10.0
 over all positions: it may differ by this many times the probability's tolerance, relative to its range."""
 
 _RESIZE_TOLERANCE = 5e-3
-"""Allowed for films given whole, and for the resize before a member of another resolution than the model's: graph
-and Pillow may round a grey level differently, which moves a probability by 0.002 on noise, by 0.001 on real films."""
+"""Allowed for real films given whole, and for the resize before a member of another resolution than the model's: graph
+and Pillow may round a grey level differently, which moves a probability by up to 0.002."""
+
+_MADE_RESIZE_TOLERANCE = 5e-2
+"""Allowed for films of noise given whole, where a network may take rounding for a pattern: 0.012 was seen at 64 px after
+two epochs. A film that is sampled and not averaged moves a probability by about 0.05 on real films."""
 
 Resize = Callable[[Film, tuple[int, int]], Film]
 
@@ -58,7 +62,10 @@ class Parity:
     activation_map : float
         Largest difference of an activation map, as a share of that map's range.
     whole_film : float
-        Largest difference between a film given whole and given resized by Pillow, for the model and for each member.
+        Largest difference between a real film given whole and given resized by Pillow, for the model and each member;
+        0 without real films.
+    whole_made_film : float
+        The same for films from `random_films`.
     tolerance : float
         Allowed for `probability`.
     provider : str
@@ -70,17 +77,23 @@ class Parity:
     probability: float
     activation_map: float
     whole_film: float
+    whole_made_film: float
     tolerance: float
     provider: str
 
     @property
     def passed(self) -> bool:
         """Return whether all differences are within their tolerances; never true for NaN."""
-        return (
-            self.probability <= self.tolerance
-            and self.activation_map <= _MAP_TOLERANCE * self.tolerance
-            and self.whole_film <= max(_RESIZE_TOLERANCE, self.tolerance)
-        )
+        return all(value <= allowed for _, value, allowed in self.comparisons())
+
+    def comparisons(self) -> list[tuple[str, float, float]]:
+        """Return what was compared, in words, each with its difference and the difference that is allowed."""
+        return [
+            ("a probability", self.probability, self.tolerance),
+            ("an activation map, as a share of its range,", self.activation_map, _MAP_TOLERANCE * self.tolerance),
+            ("a whole real film's probability", self.whole_film, max(_RESIZE_TOLERANCE, self.tolerance)),
+            ("a whole made film's probability", self.whole_made_film, max(_MADE_RESIZE_TOLERANCE, self.tolerance)),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of the model file."""
@@ -90,6 +103,10 @@ class Parity:
             "max_abs_difference": self.probability,
             "max_map_difference": self.activation_map,
             "max_whole_film_difference": self.whole_film,
+            "max_whole_made_film_difference": self.whole_made_film,
+            "comparisons": [
+                {"what": what, "difference": value, "allowed": allowed} for what, value, allowed in self.comparisons()
+            ],
             "tolerance": self.tolerance,
             "provider": self.provider,
             "torch": torch.__version__,
@@ -178,25 +195,31 @@ def measure_parity(
     expected, maps = _reference(networks, small, resolutions, resize_again)
     answers = _answer(session, small)
     spread = np.ptp(maps, axis=(1, 2, 3), keepdims=True) + 1e-6
-    whole = _whole_difference(session, films, answers["member_probability"])
+    whole = _whole_differences(session, films, answers["member_probability"])
     if any(size != resolution for size in resolutions):  # training resized with Pillow
-        whole = max(whole, _difference(_reference(networks, small, resolutions, resize)[0], expected))
+        with_pillow = _reference(networks, small, resolutions, resize)[0]
+        whole = np.maximum(whole, np.abs(with_pillow - expected).max((1, 2)))
     return Parity(
         films=len(films),
         real=len(real),
         probability=_difference(answers["member_probability"], expected),
         activation_map=_difference(answers["activation_map"] / spread, maps / spread),
-        whole_film=whole,
+        whole_film=float(whole[: len(real)].max(initial=0)),
+        whole_made_film=float(whole[len(real) :].max(initial=0)),
         tolerance=tolerance,
         provider=session.get_providers()[0],
     )
 
 
-def _whole_difference(session: ort.InferenceSession, films: Sequence[Film], expected: NDArray[np.float32]) -> float:
-    """Return the largest difference of a member's probability for films given whole, one by one."""
-    return max(
-        _difference(_answer(session, film[None, None])["member_probability"], opinion[None])
-        for film, opinion in zip(films, expected, strict=True)
+def _whole_differences(
+    session: ort.InferenceSession, films: Sequence[Film], expected: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return for each film, given whole, the largest difference of a member's probability: shape (films,)."""
+    return np.array(
+        [
+            _difference(_answer(session, film[None, None])["member_probability"], opinion[None])
+            for film, opinion in zip(films, expected, strict=True)
+        ]
     )
 
 

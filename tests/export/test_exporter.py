@@ -246,13 +246,15 @@ def test_other_precisions_run_and_keep_calibration_exact(toy_runs, tmp_path, pre
 def test_a_failed_gate_writes_nothing_unless_forced(toy_runs, tmp_path, monkeypatch):
     monkeypatch.setitem(gates.TOLERANCES, "float32", 1e-12)
     options = ExportOptions(checkpoints="best", device="cpu", calibration="none")
-    with pytest.raises(ExportError, match="does not answer as the trained networks do"):
+    with pytest.raises(ExportError, match=r"do: a probability differs by \S+ \(allowed 1e-12\)"):
         export_runs(toy_runs[:1], tmp_path / "no.onnx", options)
     assert list(tmp_path.iterdir()) == []
     forced = ExportOptions(checkpoints="best", device="cpu", calibration="none", force=True)
     document = export_runs(toy_runs[:1], tmp_path / "yes.onnx", forced)
     assert document["parity"]["passed"] is False
-    assert "forced" in (tmp_path / "yes.md").read_text()
+    card = (tmp_path / "yes.md").read_text()
+    assert "forced" in card
+    assert "Beyond its bound: a probability differs by" in card
     assert "PROBLEM: the export's parity gate was failed" in summary(describe(tmp_path / "yes.onnx"))
     assert verified(tmp_path / "yes.onnx", "cpu").endswith(
         "; but the export's parity gate was failed, and the file was written because it was forced"

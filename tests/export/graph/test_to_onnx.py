@@ -11,7 +11,7 @@ from torch import nn
 
 from xraytransfer.errors import ExportError
 from xraytransfer.export.calibration import Calibration
-from xraytransfer.export.checks.parity import measure_parity, random_films
+from xraytransfer.export.checks.parity import Parity, measure_parity, random_films
 from xraytransfer.export.graph.precision import lower
 from xraytransfer.export.graph.resizing import resized
 from xraytransfer.export.graph.rewriting import with_fixed_input
@@ -61,6 +61,21 @@ def test_members_keep_their_own_weights_and_order():
     assert parity.passed
     shuffled = measure_parity(networks[::-1], session, films_of([(64, 96)] * 3), [], (32, 48), tolerance=1e-5)
     assert not shuffled.passed
+
+
+@pytest.mark.parametrize(
+    ("whole_film", "whole_made_film", "beyond"),
+    [
+        (0.004, 0.03, []),
+        (0.006, 0.0, ["a whole real film's probability"]),
+        (0.0, 0.06, ["a whole made film's probability"]),
+        (float("nan"), 0.0, ["a whole real film's probability"]),
+    ],
+)
+def test_rounding_of_grey_levels_may_move_films_of_noise_further_than_real_ones(whole_film, whole_made_film, beyond):
+    parity = Parity(38, 32, 1e-6, 1e-6, whole_film, whole_made_film, 1e-4, "CPUExecutionProvider")
+    assert [what for what, value, allowed in parity.comparisons() if not value <= allowed] == beyond
+    assert parity.passed is (not beyond)
 
 
 @pytest.mark.parametrize("name", ["toy_resnet", "toy_efficientnet"])
