@@ -41,7 +41,7 @@ _RESIZE_TOLERANCE = 5e-3
 and Pillow may round a grey level differently, which moves a probability by up to 0.002."""
 
 _MADE_RESIZE_TOLERANCE = 5e-2
-"""Allowed for films of noise given whole, where a network may take rounding for a pattern: 0.012 was seen at 64 px after
+"""Allowed for films of noise given whole, where a network may take rounding for a pattern: 0.012 at 64 px after
 two epochs. A film that is sampled and not averaged moves a probability by about 0.05 on real films."""
 
 Resize = Callable[[Film, tuple[int, int]], Film]
