@@ -106,6 +106,14 @@ def _verdicts(rows: Sequence[Row], best: Cell, margin: float) -> tuple[str, ...]
     smallest = next(row for row in rows if row["not_worse"] != "no")
     if smallest["not_worse"] == "best":
         first = f"No network smaller than the best ({best.label}) is shown to lose less than {margin:g} AUROC."
+        others = [row for row in rows if row["not_worse"] != "best"]
+        if others:
+            second = max(others, key=lambda row: row["auroc_value"])
+            first += (
+                f" The next by AUROC, {second['network']}, differs from the best by "
+                f"{number_text(second['value'], signed=True)} "
+                f"({interval_text(second['lower'], second['upper'], signed=True)})."
+            )
     else:
         times = best.parameters / smallest["parameters"]
         first = (

@@ -108,7 +108,7 @@ def train_on_ray(tasks: Sequence[RunTask], demand: Demand, log: Callable[[str], 
     failed: list[Path] = []
 
     def finished(task: RunTask, auroc: str) -> None:
-        log(f"{task.folder.name}: done, validation AUROC {auroc}")
+        log(f"{task.folder.name}: done, validation AUROC of its ensemble {auroc}")
 
     def note(task: RunTask, error: Exception) -> None:
         failed.append(task.folder)

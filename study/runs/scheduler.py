@@ -253,7 +253,7 @@ class _Queue:
         if (folder / "done.json").is_file():
             macro = read_json(folder / "done.json")["validation_auroc"]["macro"]
             auroc = "undefined" if macro is None else f"{macro:.3f}"
-            self.log(f"{folder.name}: done, validation AUROC {auroc}")
+            self.log(f"{folder.name}: done, validation AUROC of its ensemble {auroc}")
             return
         if code == EXIT_REQUEUE:
             self.waiting.append(folder)

@@ -32,7 +32,7 @@ class RunStatus:
     step, steps : int
         Optimiser steps taken at the last evaluation or save, and the number of steps in all.
     validation_auroc : float or None
-        The best macro AUROC so far.
+        The macro AUROC of the best checkpoint so far, on the validation films.
     images_per_second : float or None
         Speed at the last evaluation.
     seconds_left : float or None
@@ -43,6 +43,8 @@ class RunStatus:
         The weights that the run has: ``all``, or after ``study thin`` ``soup`` or ``predictions``.
     left_out : str
         A line that counts the films that were missing or refused; empty if there were none.
+    seconds_whole : float or None
+        Time that the whole training takes at that speed.
     """
 
     name: str
@@ -55,6 +57,7 @@ class RunStatus:
     reason: str = ""
     keeps: str = "all"
     left_out: str = ""
+    seconds_whole: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for `json.dumps`."""
@@ -94,7 +97,8 @@ def run_status(folder: Path) -> RunStatus:
         state, reason = "failed", str(read_json(folder / "failed.json").get("reason", ""))
     elif step or (folder / "log.txt").is_file():
         state = "stopped"
-    left = (steps - step) * int(preset["batch"]) / rate if rate else None
+    whole = steps * int(preset["batch"]) / rate if rate and steps else None
+    left = None if whole is None else whole * (steps - step) / steps
     left = 0.0 if state == "done" else left
     return RunStatus(
         folder.name,
@@ -107,6 +111,7 @@ def run_status(folder: Path) -> RunStatus:
         reason,
         read_kept_weights(folder).keep,
         left_out_line(config.get("data", {})),
+        whole,
     )
 
 
@@ -119,35 +124,40 @@ def _metrics(path: Path) -> list[dict[str, str]]:
 
 
 def summary(runs: Sequence[RunStatus], slots: int = 1) -> str:
-    """Return one line: how many runs are done, running and failed, and the time left at the speed so far."""
+    """Return one line: how many runs are done, running and failed, and the time left at the speed so far.
+
+    A run that has no speed yet counts as long as the others on average take as a whole. No time is given if none has.
+    """
     counts = {state: sum(run.state == state for run in runs) for state in ("done", "running", "failed")}
     line = ", ".join(f"{count} {state}" for state, count in counts.items()) + f" of {counted(len(runs), 'run')}"
     unfinished = [run for run in runs if run.state not in ("done", "failed")]
-    known = [run.seconds_left for run in unfinished if run.seconds_left is not None]
-    if not known:  # nothing is left to do, or no speed is known
+    left = [run.seconds_left for run in unfinished if run.seconds_left is not None]
+    whole = [run.seconds_whole for run in runs if run.seconds_whole is not None]
+    unknown = len(unfinished) - len(left)
+    if not unfinished or (unknown and not whole):
         return line
-    typical = sum(known) / len(known)
-    return f"{line}; about {_duration(typical * len(unfinished) / min(slots, len(unfinished)))} left"
+    seconds = sum(left) + (unknown * sum(whole) / len(whole) if unknown else 0)
+    return f"{line}; about {_duration(seconds / min(slots, len(unfinished)))} left"
 
 
 def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
+    minutes = max(1, round(seconds / 60))
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
 def table(runs: Sequence[RunStatus]) -> str:
     """Return a table as text, with the summary below it."""
     width = max([len(run.name) for run in runs], default=3)
-    lines = [f"{'run':{width}}  state    step           AUROC   images/s  left"]
+    lines = [f"{'run':{width}}  state    step           best AUROC  images/s  left"]
     for run in runs:
         best = "-" if run.validation_auroc is None else f"{run.validation_auroc:.4f}"
         rate = "-" if run.images_per_second is None else f"{run.images_per_second:.0f}"
         left = run.reason if run.state == "failed" else "-"
         if run.seconds_left is not None and run.state != "failed":
-            left = _duration(run.seconds_left)
+            left = _duration(run.seconds_left) if run.state != "done" else "-"
         if run.keeps != "all":
             left = f"thinned to {run.keeps}"
-        lines.append(f"{run.name:{width}}  {run.state:7}  {f'{run.step}/{run.steps}':13}  {best:6}  {rate:>8}  {left}")
+        lines.append(f"{run.name:{width}}  {run.state:7}  {f'{run.step}/{run.steps}':13}  {best:10}  {rate:>8}  {left}")
     running = max(1, sum(run.state == "running" for run in runs))
     left_out = dict.fromkeys(run.left_out for run in runs if run.left_out)
     return "\n".join([*lines, *left_out, summary(runs, running)])

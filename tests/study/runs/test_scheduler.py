@@ -92,7 +92,7 @@ def test_runs_fill_the_slots_and_failures_stay_apart(tmp_path: Path):
     assert "run2: failed: the loss is not finite" in text
     assert "run3: failed: ended by signal 9 (the system does that when memory runs out)" in text
     assert "run4: failed: ValueError: odd" in text
-    assert "run5: done, validation AUROC 0.700" in text
+    assert "run5: done, validation AUROC of its ensemble 0.700" in text
     assert json.loads((folders[3] / "failed.json").read_text())["error"] == "exit code -9"
 
 
@@ -151,7 +151,7 @@ def test_a_run_that_another_process_works_on_is_waited_for(tmp_path: Path, finis
     assert run_all([elsewhere, here], [Slot("cpu")], lines.append, start) == []
     assert started == ([here] if finishes else [here, elsewhere])
     assert lines.count("run1: another process works on it, and is waited for") == 1
-    assert "run1: done, validation AUROC 0.700" in lines
+    assert "run1: done, validation AUROC of its ensemble 0.700" in lines
 
 
 def test_a_run_that_another_process_took_first_has_not_failed(tmp_path: Path):

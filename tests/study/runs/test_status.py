@@ -35,7 +35,7 @@ def test_each_state_is_told_apart(tmp_path: Path):
     assert states[1].seconds_left == 20
     text = table(states)
     assert "the disk is full" in text
-    assert "1 done, 1 running, 1 failed of 5 runs; about 1 min left" in text
+    assert "1 done, 1 running, 1 failed of 5 runs; about 2 min left" in text
     assert json.dumps(states[1].to_dict())
 
 
@@ -46,6 +46,14 @@ def test_runs_of_unknown_speed_promise_nothing():
     going = RunStatus("c", "running", 3, 20, 0.6, 5.0, 3600.0)
     assert summary([done, going], slots=4).endswith("; about 1 h 0 min left")  # one run cannot be shared among four
     assert summary([done]) == "1 done, 0 running, 0 failed of 1 run"
+
+
+def test_runs_that_wait_count_as_whole_ones():
+    nearly = RunStatus("a", "running", 19, 20, 0.7, 5.0, 30.0, seconds_whole=600.0)
+    waiting = [RunStatus(name, "waiting", 0, 20, None, None, None) for name in "bcd"]
+    assert summary([nearly, *waiting]).endswith("of 4 runs; about 30 min left")
+    done = RunStatus("a", "done", 20, 20, 0.7, 5.0, 0.0, seconds_whole=600.0)
+    assert summary([done, *waiting], slots=3).endswith("1 done, 0 running, 0 failed of 4 runs; about 10 min left")
 
 
 def test_nothing_known_no_promise():
