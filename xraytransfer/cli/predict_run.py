@@ -94,9 +94,15 @@ def _print_counts(counts: _Counts, output: Path | None, results: ResultsFile | P
     elif counts.scored + counts.refused > 1:
         click.echo(line, err=True)
     if counts.no_films:
-        kinds = ", ".join(f"{number} {_NO_FILMS[reason]}" for reason, number in sorted(counts.no_films.items()))
-        click.echo(f"passed over: {kinds}", err=True)
+        kinds = [
+            f"{number} {_NO_FILMS[reason]} ({counts.names(reason)})"
+            for reason, number in sorted(counts.no_films.items())
+        ]
+        click.echo(f"passed over: {', '.join(kinds)}", err=True)
 
+
+_NAMES_SHOWN = 3
+"""How many files that were passed over are named for each reason: an archive may hold thousands of CT slices."""
 
 _NO_FILMS = {
     "unsupported-format": "of another format",
@@ -120,6 +126,21 @@ class _Counts:
     refused: int = 0
     without_dicom: int = 0
     no_films: Counter[str] = field(default_factory=Counter)
+    first_names: dict[str, list[str]] = field(default_factory=dict)
+
+    def pass_over(self, refusal: Refusal) -> None:
+        """Count a file that is no film, and remember its name if it is one of the first."""
+        self.no_films[refusal.reason] += 1
+        names = self.first_names.setdefault(refusal.reason, [])
+        if len(names) < _NAMES_SHOWN:
+            from xraytransfer.cli.result_forms import printable
+
+            names.append(printable(refusal.source))
+
+    def names(self, reason: str) -> str:
+        """Return the first names of files that were passed over for a reason, in words."""
+        more = ["..."] if self.no_films[reason] > _NAMES_SHOWN else []
+        return ", ".join([*self.first_names[reason], *more])
 
 
 def _write_all(
@@ -137,7 +158,7 @@ def _write_all(
         film, version = drawn.popleft()
         if isinstance(outcome, Refusal):
             if is_no_film(outcome, film, named):
-                counts.no_films[outcome.reason] += 1
+                counts.pass_over(outcome)
                 continue
             counts.refused += 1
             _print_refusal(outcome)
