@@ -50,7 +50,7 @@ class Grid:
         (),
         flag="--architecture",
     )
-    architecture_file: Path | None = option("CSV file with architectures of your own.", None, type=EXISTING_FILE)
+    architecture_file: Path | None = option("CSV file with your own architectures.", None, type=EXISTING_FILE)
     initialisations: tuple[str, ...] = option(
         "Initial weights; may be given several times.",
         ("pretrained",),
@@ -101,7 +101,7 @@ class Grid:
         type=click.Path(exists=True, path_type=Path),
     )
     allow_missing: float = option(
-        "Share of films that may be missing or unreadable, of all and of each official split.",
+        "Share of films that may be missing or unreadable: of all films, and of each official split.",
         0.01,
         type=click.FloatRange(0, 1),
     )
@@ -120,7 +120,7 @@ class Grid:
     half: str | None = option(
         "Train on one half of the training patients, to teach the other half.", None, type=click.Choice(["A", "B"])
     )
-    keep_test: bool = option("Predict nothing for the test patients, as long as settings are compared.", False)
+    keep_test: bool = option("Predict nothing for the test patients while you compare settings.", False)
     teachers: tuple[Path, ...] = option(
         "Folder of a finished run on the same data and split, to learn from; may be given several times.",
         (),
@@ -128,7 +128,7 @@ class Grid:
         type=EXISTING_FOLDER,
     )
     teacher_share: float | None = option(
-        "Weight of the teachers in the loss; the labels have the rest. [default: 0.5]",
+        "Weight of the teachers in the loss; that of the labels is 1 minus this. [default: 0.5]",
         None,
         type=click.FloatRange(0, 1, min_open=True),
     )

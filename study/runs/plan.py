@@ -196,8 +196,8 @@ def make_plan(
         Is called with a line before each network is measured.
     """
     preset, runs = grid.training(), grid_runs(grid)
+    table = read_table(grid.data_source())  # a wrong folder is reported before weights are looked for on a network
     check_networks(grid)
-    table = read_table(grid.data_source())
     missing = missing_films(table, cached_films(_cache_folder(grid, table), len(table)))
     split = split_films(table, **grid.division())
     films = {name: len(split.rows(name)) for name in SPLITS}

@@ -82,7 +82,8 @@ def run(
             results.note(_footer(classifier))
     _print_counts(counts, output, results)
     if counts.scored + counts.refused + len(results.done) == 0:
-        raise OutputError(f"no films below {', '.join(paths)}" if paths else "no films to score")
+        found = f"{', '.join(paths)}: no DICOM, PNG or JPEG film in it, nor in the folders below"
+        raise OutputError(found if paths else "no films to score")
     return 1 if counts.refused or results.refused_before or counts.without_dicom else 0
 
 
