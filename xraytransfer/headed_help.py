@@ -22,7 +22,7 @@ class HeadedCommand(click.Command):
         headings = {name: heading for heading, names in self.headings.items() for name in names}
         listed: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            if record := parameter.get_help_record(ctx):
+            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)):
                 listed.setdefault(headings.get(str(parameter.name), "Options"), []).append(record)
         for heading in (*self.headings, "Options"):
             if heading in listed:

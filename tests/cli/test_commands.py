@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from xraytransfer.cli.entry import _COMMANDS, cli
+from xraytransfer.cli.predict import HEADINGS, predict
 from xraytransfer.errors import RadiographError
 from xraytransfer.radiograph import read_radiograph
 
@@ -67,6 +68,14 @@ def test_every_command_stands_in_the_docs(name):
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     text = "\n".join(page.read_text("utf-8") for page in pages)
     assert re.search(rf"xraytransfer {name}\b", text), f"`xraytransfer {name}` stands in no page"
+
+
+def test_predict_lists_each_option_once_under_a_heading():
+    options = [option.name for option in predict.params if isinstance(option, click.Option)]
+    assert sorted(name for names in HEADINGS.values() for name in names) == sorted(map(str, options))
+    text = run("predict", "--help").stdout
+    headings = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == [*(f"{heading}:" for heading in HEADINGS), "Options:"]
 
 
 def test_predict_table(toy_model, film):
@@ -137,6 +146,8 @@ def test_the_output_files_name_chooses_the_form(toy_model, film, tmp_path):
     unknown = run("predict", film, "--model", toy_model, "-o", tmp_path / "a.xlsx")
     assert (unknown.returncode, "no form is called xlsx" in unknown.stderr) == (2, True)
     assert not (tmp_path / "a.xlsx").exists()
+    absent = run("predict", film, "--model", toy_model, "-o", tmp_path / "absent" / "a.csv")
+    assert (absent.returncode, f"there is no folder {tmp_path / 'absent'}" in absent.stderr) == (3, True)
     assert run("predict", film, "--model", toy_model, "-o", tmp_path / "a.list", "--format", "csv").returncode == 0
     assert run("predict", film, "--model", toy_model, "--observation", "edema").returncode == 2
 

@@ -207,6 +207,24 @@ def test_help_puts_every_option_under_a_heading_and_ends_with_a_call_that_can_be
         study.commands[command].make_context(command, words[3:])
 
 
+@pytest.mark.parametrize("command", ["plan", "prepare", "run"])
+def test_a_wrong_folder_is_reported_before_weights_are_looked_for(command: str, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("xraytransfer.study.runs.plan.check_networks", pytest.fail)
+    monkeypatch.setattr("xraytransfer.study.runs.grid_runs.check_networks", pytest.fail)
+    options = ["--folder", str(tmp_path), "--results", str(tmp_path / "r"), "--architecture", "resnet18"]
+    answer = CliRunner().invoke(study, [command, "--data", "chexpert", *options])
+    assert isinstance(answer.exception, StudyError)
+    assert "no train.csv" in str(answer.exception)
+    answer = CliRunner().invoke(study, [command, "--data", "csv", *options])
+    assert (answer.exit_code, "--data csv needs the mapping file" in answer.output) == (2, True)
+
+
+def test_a_folder_without_a_run_is_not_trained(tmp_path: Path):
+    answer = CliRunner().invoke(study, ["train", str(tmp_path)])
+    assert "no run (no config.json)" in str(answer.exception)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_row_whose_body_does_not_fit_is_refused_before_the_films_are_read(grid: Grid, tmp_path: Path):
     file = tmp_path / "mine.csv"
     rows = [
