@@ -74,7 +74,7 @@ def _deprecated(_: click.Context, __: click.Parameter, folder: Path | None) -> P
     "--int8-except",
     multiple=True,
     metavar="ARCHITECTURE",
-    help="In an int8 file, leave members of this architecture in float16-weights; may be given several times.",
+    help="In an int8 file, leave members of this architecture in float16-weights; may be repeated.",
 )
 @click.option(
     "--input",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -10,12 +11,17 @@ __all__ = ["HeadedCommand"]
 
 
 class HeadedCommand(click.Command):
-    """A command whose help text lists its options under headings."""
+    """A command whose help text lists its options under headings.
 
-    @property
-    def headings(self) -> Mapping[str, tuple[str, ...]]:
-        """Heading -> names of parameters; a parameter of another name is listed under ``Options``, the last heading."""
-        return {}
+    Parameters
+    ----------
+    headings : mapping
+        Heading -> names of parameters. An option of another name is listed under ``Options``, the last heading.
+    """
+
+    def __init__(self, *args: Any, headings: Mapping[str, tuple[str, ...]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.headings = headings
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options by heading, each in the order in which it was declared."""

@@ -29,7 +29,7 @@ ROWS = click.option(
     "--rows",
     multiple=True,
     metavar="COLUMN=VALUE",
-    help="Read only the rows with this value; one column may be given several times.",
+    help="Read only the rows with this value; may be repeated, also for one column.",
 )
 SETTINGS = field_options(ExternalTestSettings)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -35,10 +35,8 @@ EXAMPLES = {
 class GridCommand(HeadedCommand):
     """A command whose help puts the options of a grid under headings and ends with an example."""
 
-    @property
-    def headings(self) -> Mapping[str, tuple[str, ...]]:
-        """The headings of a command that trains a grid; none for the other commands of the study."""
-        return HEADINGS if self.name in EXAMPLES else {}
+    def __init__(self, name: str | None, **kwargs: Any) -> None:
+        super().__init__(name, headings=HEADINGS if name in EXAMPLES else {}, **kwargs)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example of a command that has one."""

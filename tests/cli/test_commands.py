@@ -20,7 +20,6 @@ import pytest
 from PIL import Image
 
 from xraytransfer.cli.entry import _COMMANDS, cli
-from xraytransfer.cli.predict import HEADINGS, predict
 from xraytransfer.errors import RadiographError
 from xraytransfer.radiograph import read_radiograph
 
@@ -70,12 +69,15 @@ def test_every_command_stands_in_the_docs(name):
     assert re.search(rf"xraytransfer {name}\b", text), f"`xraytransfer {name}` stands in no page"
 
 
-def test_predict_lists_each_option_once_under_a_heading():
-    options = [option.name for option in predict.params if isinstance(option, click.Option)]
-    assert sorted(name for names in HEADINGS.values() for name in names) == sorted(map(str, options))
-    text = run("predict", "--help").stdout
+@pytest.mark.parametrize(
+    ("name", "command"), [(name, command) for name, command in ALL if name in ("predict", "serve")]
+)
+def test_help_lists_each_option_once_under_a_heading(name, command):
+    options = {str(option.name) for option in command.params if isinstance(option, click.Option)} - {"verbose"}
+    assert sorted(option for names in command.headings.values() for option in names) == sorted(options)
+    text = run(name, "--help").stdout
     headings = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert headings == [*(f"{heading}:" for heading in HEADINGS), "Options:"]
+    assert headings == [*(f"{heading}:" for heading in command.headings), "Options:"]
 
 
 def test_predict_table(toy_model, film):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +43,9 @@ HEADINGS = {
 """Heading of the help text -> names of options."""
 
 
-class PredictCommand(HeadedCommand):
-    """The command with its options under `HEADINGS`."""
-
-    @property
-    def headings(self) -> Mapping[str, tuple[str, ...]]:
-        """The headings of the help text."""
-        return HEADINGS
-
-
 @click.command(
-    cls=PredictCommand,
+    cls=HeadedCommand,
+    headings=HEADINGS,
     epilog="Exit code: 0 all scored, 1 some refused, 2 wrong usage, 3 nothing could run, 130 interrupted.",
 )
 @click.argument("paths", nargs=-1, metavar="PATH...")
