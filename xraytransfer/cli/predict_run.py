@@ -214,7 +214,7 @@ def _print_refusal(refusal: Refusal) -> None:
 
     message = " ".join(refusal.message.split())
     if refusal.reason in OVERRULED_BY:
-        message += f". To score it all the same: {_OPTIONS[OVERRULED_BY[refusal.reason]]}"
+        message += f". To score it anyway: {_OPTIONS[OVERRULED_BY[refusal.reason]]}"
     prefix = "" if refusal.source in refusal.message else f"{refusal.source}: "
     click.echo(f"refused ({refusal.reason}): {printable(prefix + message)}", err=True)
 
