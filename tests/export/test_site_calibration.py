@@ -126,8 +126,8 @@ def test_nothing_of_the_films_reaches_the_terminal_or_the_card(model, tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "expected are a column path .* it has no columns"),
-        ("file,edema\na.png,1\n", "expected are a column path"),
+        ("", "the table needs a column path .* its columns: none"),
+        ("file,edema\na.png,1\n", "the table needs a column path"),
         ("path,oedema\na.png,1\n", "at least one of atelectasis"),
         ("path,edema\na.png,yes\n", "line 2, edema: 'yes' is no label"),
         ("path,edema\na.png,-1\n", "line 2, edema: '-1' is no label"),

@@ -117,7 +117,7 @@ def test_a_plan_reckons_disk_and_time_without_starting(grid: Grid):
     assert plan.cache == 300 * (32 * 32 + 5)
     text = plan.table()
     assert "16 runs on" in text
-    assert "with 2 side by side" in text
+    assert "with 2 runs at a time" in text
     assert make_plan(grid, device="cpu", slots=1, threads=1, seconds=0).runs[0].seconds is None
 
 
@@ -159,7 +159,7 @@ def test_the_command_run_trains_in_processes_of_its_own(tmp_path: Path, made_up_
     asked = arguments(made_up_films, results, *changes, "--architecture", "resnet18", "--truncation", "4")
     answer = CliRunner().invoke(study, ["run", *asked, "--slots", "2"], catch_exceptions=False)
     assert answer.exit_code == 0, answer.output
-    assert "2 runs, 0 done; 2 side by side" in answer.output
+    assert "2 runs, 0 done; 2 at a time" in answer.output
     status = CliRunner().invoke(study, ["status", "--results", str(results)], catch_exceptions=False)
     assert "2 done, 0 running, 0 failed of 2 runs" in status.output
     assert answer.output.count("done, validation AUROC") == 2
