@@ -165,5 +165,5 @@ def test_a_model_without_our_calibration_is_refused(toy_model, table, tmp_path):
 
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "site.csv").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(ExportError, match="is no CSV file in UTF-8"):
+    with pytest.raises(ExportError, match="not a CSV file in UTF-8"):
         read_site_films(tmp_path / "site.csv")
