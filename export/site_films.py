@@ -21,7 +21,7 @@ from xraytransfer.observations import OBSERVATIONS
 
 __all__ = ["SiteFilms", "read_site_films"]
 
-_EXPECTED = f"the table needs a column path and at least one of {', '.join(row.identifier for row in OBSERVATIONS)}"
+_EXPECTED = f"expected are a column path and at least one of {', '.join(row.identifier for row in OBSERVATIONS)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,13 +62,13 @@ def read_site_films(table: Path) -> SiteFilms:
             reader = csv.DictReader(stream)
             rows, columns = list(reader), list(reader.fieldnames or [])
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ExportError(f"{table}: not a CSV file in UTF-8; {_EXPECTED}") from error
+        raise ExportError(f"{table}: is no CSV file in UTF-8; {_EXPECTED}") from error
     except OSError as error:
         raise ExportError(f"{table}: cannot be read: {error.strerror}") from error
     names = {alias: k for k, row in enumerate(OBSERVATIONS) for alias in (row.identifier, row.name)}
     label_columns = {column: names[column] for column in columns if column in names}
     if "path" not in columns or not label_columns:
-        raise ExportError(f"{table}: {_EXPECTED}; its columns: {', '.join(columns) or 'none'}")
+        raise ExportError(f"{table}: {_EXPECTED}; it has {', '.join(columns) or 'no columns'}")
     label = np.full((len(rows), len(OBSERVATIONS)), np.nan, np.float32)
     for index, row in enumerate(rows):
         for column, k in label_columns.items():

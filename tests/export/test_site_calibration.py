@@ -126,8 +126,8 @@ def test_nothing_of_the_films_reaches_the_terminal_or_the_card(model, tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "the table needs a column path .* its columns: none"),
-        ("file,edema\na.png,1\n", "the table needs a column path"),
+        ("", "expected are a column path .* it has no columns"),
+        ("file,edema\na.png,1\n", "expected are a column path"),
         ("path,oedema\na.png,1\n", "at least one of atelectasis"),
         ("path,edema\na.png,yes\n", "line 2, edema: 'yes' is no label"),
         ("path,edema\na.png,-1\n", "line 2, edema: '-1' is no label"),
@@ -165,5 +165,5 @@ def test_a_model_without_our_calibration_is_refused(toy_model, table, tmp_path):
 
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "site.csv").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(ExportError, match="not a CSV file in UTF-8"):
+    with pytest.raises(ExportError, match="is no CSV file in UTF-8"):
         read_site_films(tmp_path / "site.csv")

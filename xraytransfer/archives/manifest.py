@@ -150,8 +150,7 @@ def open_manifest(address: str) -> Manifest:
         file = pa.parquet.ParquetFile(store.open(), pre_buffer=False)
     except pa.ArrowInvalid as error:
         raise XrayTransferError(
-            f"{address}: no Parquet file, or one that is cut short; write the manifest with: "
-            f"xraytransfer manifest SOURCE... -o {address}"
+            f"{address}: no Parquet file, or one that is cut short; write the manifest again"
         ) from (error)
     document = json.loads((file.schema_arrow.metadata or {}).get(KEY) or _footer(file) or b"{}")
     if document.get("version") != VERSION:

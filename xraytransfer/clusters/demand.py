@@ -87,7 +87,7 @@ def read_place(*, on: str | None, print_script: bool, **demand: Any) -> Place:
         ``--print`` without Slurm.
     """
     if print_script and on != "slurm":
-        raise XrayTransferError("--print needs --on slurm")
+        raise XrayTransferError("--print goes with --on slurm")
     return Place(on, print_script, Demand(**demand))
 
 
