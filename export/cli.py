@@ -143,7 +143,9 @@ def export(
     With --study RESULTS --best K, the members are chosen among all finished runs of a study.
     """
     if bool(runs) == (study is not None):
-        raise click.UsageError("name run folders (results/runs/NAME), or give --study RESULTS; one of the two")
+        raise click.UsageError(
+            "name run folders, or give --study RESULTS, and not both; a run folder is RESULTS/runs/NAME"
+        )
     if study is not None and options["best"] is None:
         raise click.UsageError("--study RESULTS needs --best K: the number of members to choose")
     from xraytransfer.export.options import ExportOptions
