@@ -37,7 +37,7 @@ def finished_runs(results: Path) -> list[Path]:
     folders = list_runs(results)
     if not folders:
         raise ExportError(
-            f"{results}: no run (no runs/*/config.json); --study takes the folder of `study run --results`"
+            f"{results}: no run (no runs/NAME/config.json); --study needs the folder that `study run --results` named"
         )
     if not any((folder / "done.json").is_file() for folder in folders):
         raise ExportError(

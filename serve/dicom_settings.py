@@ -145,8 +145,8 @@ class DicomSettings:
         multiple=True,
         metavar="NODE",
         convert=_parse_destinations,
-        help="Send results here: AETITLE@host:port, or the URL of a DICOMweb service. Repeatable. "
-        "dicom:// before a node says without TLS, dicoms:// with it.",
+        help="Send results here: AETITLE@host:port, or the URL of a DICOMweb service; may be repeated. "
+        "dicom:// before a node: without TLS; dicoms://: with TLS.",
     )
     host: str = option("--dicom-host", "127.0.0.1", help="Address to receive films on.")
     port: int = option(
@@ -156,14 +156,14 @@ class DicomSettings:
         "--ae-title", "XRAYTRANSFER", help="AE title of this server; associations that call another title are rejected."
     )
     callers: tuple[str, ...] = option(
-        "--allow-ae", (), metavar="AETITLE", help="AE title that may send films. Repeatable."
+        "--allow-ae", (), metavar="AETITLE", help="AE title that may send films; may be repeated."
     )
     any_caller: bool = option("--allow-any-ae", False, help="Let every AE title send films, from any machine.")
     other_objects: str = option(
         "--dicom-other",
         "refuse",
         type=click.Choice(["refuse", "drop"]),
-        help="Objects of SOP classes that hold no films: refuse them in negotiation, or accept and drop them.",
+        help="What to do with objects that are no films: refuse them in negotiation, or accept and drop them.",
     )
     structured_report: bool = option(
         "--no-sr", True, is_flag=True, convert=operator.not_, help="Send no structured reports."
@@ -186,7 +186,7 @@ class DicomSettings:
         help="Largest object received, in MiB.",
     )
     max_associations: int = option(
-        "--dicom-associations", 16, type=click.IntRange(1), help="Associations at once; more are rejected."
+        "--dicom-associations", 16, type=click.IntRange(1), help="Associations at the same time; more are rejected."
     )
     idle_timeout_s: float = option(
         "--dicom-idle-timeout",

@@ -92,12 +92,12 @@ class Settings:
         The values are out of range or contradict each other.
     """
 
-    model: str = option("--model", "default", help="A model that ships, or a model file.")
+    model: str = option("--model", "default", help="Model file, or the name of a shipped model.")
     device: str = option(
         "--device",
         "auto",
         type=click.Choice(DEVICES),
-        help="Where to score; a device that is named and does not run is an error.",
+        help="Where to score. A named device that does not run is an error.",
     )
     host: str = option("--host", "127.0.0.1", help="Address to listen on.")
     port: int = option("--port", 8760, type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
@@ -113,37 +113,50 @@ class Settings:
         "--max-wrong-tokens",
         20,
         type=click.IntRange(0),
-        help="Wrong tokens in a minute from one address, after which it is refused until the minute is over; 0: any.",
+        help="After so many wrong tokens within a minute, an address is refused until its end; 0: no limit.",
     )
-    insecure: bool = option("--insecure", False, help="Listen beyond this machine without a token.")
+    insecure: bool = option("--insecure", False, help="Let other machines reach the server without a token.")
     tls_certificate: Path | None = option(
         "--tls-certificate", None, type=FILE, help="PEM certificate chain; with --tls-key."
     )
     tls_key: Path | None = option("--tls-key", None, type=FILE, help="PEM private key.")
-    allowed_hosts: tuple[str, ...] = option("--allowed-host", (), help="Host name of this server. Repeatable.")
-    cors_origins: tuple[str, ...] = option("--cors-origin", (), help="Origin whose pages may call. Repeatable.")
-    workers: int | None = option("--workers", None, type=_COUNT, help="Films read side by side. [default: the cores]")
+    allowed_hosts: tuple[str, ...] = option("--allowed-host", (), help="Host name of this server; may be repeated.")
+    cors_origins: tuple[str, ...] = option(
+        "--cors-origin", (), help="Origin of web pages that may call; may be repeated."
+    )
+    workers: int | None = option(
+        "--workers", None, type=_COUNT, help="Films read at the same time. [default: the cores]"
+    )
     batch_size: int | None = option(
-        "--batch-size", None, type=_COUNT, help="Most films in one run. [default: 1 on the CPU, else 32]"
+        "--batch-size", None, type=_COUNT, help="Films scored together, at most. [default: 1 on the CPU, else 32]"
     )
     batch_wait_s: float = 0.01
     queue_size: int = option(
         "--queue-size", 64, type=_COUNT, help="Films accepted and not yet answered; more are refused at once."
     )
     deadline_s: float = option(
-        "--deadline", 60.0, type=click.FloatRange(0.1), help="Seconds from a film's acceptance to its answer, at most."
+        "--deadline",
+        60.0,
+        type=click.FloatRange(0.1),
+        help="Longest time from a film's acceptance to its answer, in seconds.",
     )
     drain_s: int = option(
-        "--drain", 60, type=click.IntRange(0), help="Seconds for accepted films after SIGTERM, at most."
+        "--drain", 60, type=click.IntRange(0), help="Longest time for accepted films after SIGTERM, in seconds."
     )
-    max_file_bytes: int = option("--max-file-mib", 128 * MIB, scale=MIB, type=_COUNT, help="Largest film.")
-    max_request_bytes: int = option("--max-request-mib", 1024 * MIB, scale=MIB, type=_COUNT, help="Largest request.")
+    max_file_bytes: int = option("--max-file-mib", 128 * MIB, scale=MIB, type=_COUNT, help="Largest film, in MiB.")
+    max_request_bytes: int = option(
+        "--max-request-mib", 1024 * MIB, scale=MIB, type=_COUNT, help="Largest request, in MiB."
+    )
     max_held_bytes: int = option(
-        "--max-held-mib", 2048 * MIB, scale=MIB, type=_COUNT, help="The bodies of all requests in memory."
+        "--max-held-mib",
+        2048 * MIB,
+        scale=MIB,
+        type=_COUNT,
+        help="Largest size of all request bodies in memory, in MiB.",
     )
-    max_files: int = option("--max-files", 256, type=_COUNT, help="Films in one request.")
+    max_files: int = option("--max-files", 256, type=_COUNT, help="Films in one request, at most.")
     max_pixels: int = option(
-        "--max-pixels", 50_000_000, type=_COUNT, help="Pixels of one film, checked before it is decoded."
+        "--max-pixels", 50_000_000, type=_COUNT, help="Pixels of one film, at most; checked before decoding."
     )
     decode: str = option(
         "--decode",
@@ -157,7 +170,7 @@ class Settings:
         "--unintended-films",
         "note",
         type=click.Choice(UNINTENDED_FILMS),
-        help="Films of patients under 18 and of animals, by the header: score them with a note, or refuse them.",
+        help="What to do with films of patients under 18 and of animals: score them with a note, or refuse them.",
     )
     idle_timeout_s: float = 10.0
     min_upload_rate: int = 16 * 1024

@@ -52,7 +52,9 @@ def _grid(options: dict[str, Any], *, without_runs: bool = False) -> Grid:
 
 SHOWN = 20
 """Films that `study cache` names on the terminal; its file names all."""
-SLOTS = click.option("--slots", type=click.IntRange(1), help="Runs side by side. [default: one per GPU, or per core]")
+SLOTS = click.option(
+    "--slots", type=click.IntRange(1), help="Runs at the same time. [default: one per GPU, or per core]"
+)
 THREADS = click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each run on the CPU."
 )
@@ -83,9 +85,10 @@ def _show_progress(done: int, films: int) -> None:
     help="Seconds to measure each network; 0 measures nothing.",
 )  # fmt: skip
 def plan(device: str, slots: int | None, threads: int, seconds: float, workers: int | None, **options: Any) -> None:
-    """Print what a grid would take; start nothing.
+    """Print the runs of a grid, and the disk space and time that they need; start nothing.
 
-    The plan lists the runs, and the disk and the time that they need: each network is measured for a moment.
+    The grid is all combinations of the given architectures, initialisations, truncations and seeds. To estimate the
+    time, each network runs for two seconds.
     """
     from xraytransfer.study.runs.plan import make_plan
     from xraytransfer.study.runs.scheduler import local_slots
@@ -103,7 +106,7 @@ def plan(device: str, slots: int | None, threads: int, seconds: float, workers: 
 def cache(workers: int | None, **options: Any) -> None:
     """Read every film once into a cache.
 
-    A damaged cache is repaired. `run` builds the cache by itself. No architecture has to be named.
+    A damaged cache is repaired. `run` builds the cache too. No architecture is needed.
     """
     from xraytransfer.study.runs.grid_runs import build_grid_cache
 
@@ -122,7 +125,7 @@ def cache(workers: int | None, **options: Any) -> None:
 def prepare(workers: int | None, **options: Any) -> None:
     """Build the cache and the run folders of a grid; train nothing.
 
-    The run folders are printed, one a line, for `study train FOLDER` wherever it is to run.
+    The run folders are printed, one a line. Start `study train FOLDER` for each of them, on any machine.
     """
     from xraytransfer.study.runs.grid_runs import place_runs
 
@@ -157,8 +160,8 @@ def run(
 ) -> int:
     """Train every run of a grid that is not done.
 
-    Interrupt and repeat it as you like; several of these commands may share a results folder. If a run fails, its
-    folder holds the reason, the others go on, and the exit code is 1. After SIGTERM or SIGUSR1 it is 75.
+    You may interrupt the command and repeat it; several of them may share a results folder. If a run fails, failed.json
+    in its folder gives the reason, the others continue, and the exit code is 1. After SIGTERM or SIGUSR1 it is 75.
     """
     from xraytransfer.study.runs.cluster_runs import slurm_script, train_on_cluster
     from xraytransfer.study.runs.grid_runs import grid_runs, place_runs
@@ -189,7 +192,7 @@ def _requeue() -> int:
     """Say that a command stopped before its end, as the system asked, and return its exit code."""
     from xraytransfer.study.training.interrupts import EXIT_REQUEUE
 
-    click.echo("stopped as the system asked; what was done is kept, the same command goes on", err=True)
+    click.echo("stopped by a signal; what was done is kept, and the same command continues", err=True)
     return EXIT_REQUEUE
 
 
@@ -232,7 +235,7 @@ def train(folder: Path, device: str, threads: int, local_cache: Path | None, own
     """Start or resume the one run in FOLDER.
 
     FOLDER is RESULTS/runs/NAME; `study prepare` makes it. After SIGUSR1 or SIGTERM the run saves its state and ends
-    with exit code 75: start it again, it goes on. It is 75 also if another process works in FOLDER.
+    with exit code 75: start it again to continue. It is also 75 if another process works in FOLDER.
     """
     from xraytransfer.study.training.interrupts import EXIT_REQUEUE, Preempted, preemptible
 
@@ -286,7 +289,7 @@ def report(results: Path, out: Path | None, **options: Any) -> None:
     help="Folder of everything that the demo makes.",
 )  # fmt: skip
 @click.option("--patients", type=click.IntRange(40), default=500, show_default=True, help="Phantom patients drawn.")
-@click.option("--slots", type=click.IntRange(1), help="Runs side by side. [default: one per core]")
+@click.option("--slots", type=click.IntRange(1), help="Runs at the same time. [default: one per core]")
 def demo(results: Path, patients: int, slots: int | None) -> None:
     """Run a whole small study on drawn phantoms.
 

@@ -73,6 +73,6 @@ def test_each_command_and_public_name_is_shown(site):
 
 
 def test_links_out_of_docs_lead_to_a_page_that_shows_the_file(site):
-    page = (site / "export" / "index.html").read_text("utf-8")
+    page = (site / "examples" / "index.html").read_text("utf-8")
     assert 'href="../files/examples/embed_c.c/"' in page
     assert "OrtApi" in (site / "files" / "examples" / "embed_c.c" / "index.html").read_text("utf-8")

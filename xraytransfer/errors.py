@@ -41,7 +41,7 @@ REASONS: dict[str, str] = {
     "too-large": "larger than the limit",
     "too-small": "too small to be a radiograph",
     "sideways": "the film lies on its side",
-    "upside-down": "the film stands on its head",
+    "upside-down": "the film is upside down",
     "inverted": "the grey levels are inverted",
     "not-accepted": "the model judged the film unfit to be scored",
 }
@@ -56,7 +56,7 @@ OVERRULED_BY: dict[str, str] = {
     "unintended-film": "unintended_films",
     **dict.fromkeys(("sideways", "upside-down", "inverted", "not-accepted"), "any_film"),
 }
-"""Reason -> the argument that has such a film scored all the same. Python, the command line and the HTTP interface each
+"""Reason -> the argument that has such a film scored anyway. Python, the command line and the HTTP interface each
 name it in their own form, so no message of a film holds it."""
 
 _IN_PYTHON = {"unintended_films": "unintended_films='note'"}  # of the others: True
@@ -102,7 +102,7 @@ class RadiographError(XrayTransferError):
         argument = OVERRULED_BY.get(self.reason)
         if argument is None:
             return self.message
-        return f"{self.message}. To score it all the same: {_IN_PYTHON.get(argument, f'{argument}=True')}"
+        return f"{self.message}. To score it anyway: {_IN_PYTHON.get(argument, f'{argument}=True')}"
 
 
 class ModelFileError(XrayTransferError):

@@ -93,4 +93,5 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StudyError(f"{path}: cannot be read as JSON: {error}") from error
+        cause = error.strerror if isinstance(error, OSError) else error
+        raise StudyError(f"{path}: cannot be read as JSON: {cause}") from error

@@ -252,7 +252,7 @@ def _locate(path: str | os.PathLike[str]) -> Path:
     if file.is_file():
         return file
     known = ", ".join(shipped) or "none"
-    raise ModelFileError(f"{path}: no such model file, nor a shipped model (shipped: {known})")
+    raise ModelFileError(f"{path}: no such model file, and no shipped model has this name (shipped: {known})")
 
 
 def graph_sha256(data: bytes | memoryview) -> str:

@@ -190,7 +190,7 @@ class Refusal:
     reason : str
         A key of `xraytransfer.errors.REASONS`.
     message : str
-        The same for people. How to have the film scored all the same is no part of it: see
+        The same for people. How to have the film scored anyway is no part of it: see
         `xraytransfer.errors.OVERRULED_BY`.
     radiograph : dict or None
         What was read of the film and what was done to its pixels, as far as it came.

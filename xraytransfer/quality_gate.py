@@ -48,13 +48,13 @@ KINDS: dict[str, tuple[str, str]] = {
     "upright": ("", ""),
     "turned-clockwise": (
         "sideways",
-        "the film seems turned a quarter clockwise; turn it a quarter counter-clockwise and score it again",
+        "the film seems turned by 90 degrees clockwise; turn it by 90 degrees counter-clockwise and score it again",
     ),
     "turned-counterclockwise": (
         "sideways",
-        "the film seems turned a quarter counter-clockwise; turn it a quarter clockwise and score it again",
+        "the film seems turned by 90 degrees counter-clockwise; turn it by 90 degrees clockwise and score it again",
     ),
-    "upside-down": ("upside-down", "the film seems to stand on its head; turn it by half and score it again"),
+    "upside-down": ("upside-down", "the film seems upside down; turn it by 180 degrees and score it again"),
     "inverted": (
         "inverted",
         "the grey levels seem inverted (air bright, bone dark), as if PhotometricInterpretation were wrong; "

@@ -4,7 +4,7 @@ import { NO_FINDING, changed } from "./films.js";
 
 const FAULTS = {
   sideways: "it lies on its side",
-  "upside-down": "it stands on its head",
+  "upside-down": "it is upside down",
   inverted: "its grey levels are inverted",
   "not-accepted": "it does not look like one whole frontal chest radiograph",
 };

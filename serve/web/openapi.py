@@ -160,7 +160,7 @@ def _structured_report() -> dict[str, Any]:
 _FILM_RECORD = {
     "overruled_by": {
         "type": ["string", "null"],
-        "description": "Of a refused film: the query parameter that has it scored all the same; null without one",
+        "description": "Of a refused film: the query parameter that has it scored anyway; null without one",
     },
     "radiograph": {"type": ["object", "null"], "description": "Of a refused film: what was read, as far as it came"},
     "acceptance": {"type": ["object", "null"], "description": "Of a refused film: what the quality gate found"},

@@ -153,9 +153,10 @@ def read_results(folder: Path) -> Results:
         else:
             groups.setdefault(_comparison_key(run), []).append(run)
     if not groups:
+        found = f"{len(left_out)} unfinished, failed or left out" if left_out else "runs/NAME/config.json is absent"
         raise StudyError(
-            f"{folder}: no finished run to report on ({len(left_out)} unfinished, failed or left out); "
-            "run `xraytransfer study run` first"
+            f"{folder}: no finished run to report on ({found}); `xraytransfer study status --results {folder}` lists "
+            "its runs, and `study run` trains them"
         )
     runs = groups.pop(max(groups, key=lambda key: len(groups[key])))
     for others in groups.values():

@@ -29,7 +29,7 @@ ROWS = click.option(
     "--rows",
     multiple=True,
     metavar="COLUMN=VALUE",
-    help="Read only the rows with this value; one column may be given several times.",
+    help="Read only the rows with this value; may be repeated, also for one column.",
 )
 SETTINGS = field_options(ExternalTestSettings)
 
@@ -63,7 +63,7 @@ def test(
     """Test finished runs on another data set.
 
     RUNS are run folders, or results folders, of which all finished runs are taken. The predictions are stored in the
-    folder of each run, and the report shows them. Exit code 1 if a run was refused; the others go on.
+    folder of each run, and the report shows them. Exit code 1 if a run was refused; the others continue.
     """
     import torch
 
@@ -113,7 +113,7 @@ def relabel(
 ) -> int:
     """Evaluate stored predictions of finished runs with other labels.
 
-    RUNS as for `study test`. No network predicts anything. Exit code 1 if a run was refused; the others go on.
+    RUNS are as for `study test`. No network runs. Exit code 1 if a run was refused; the others continue.
     """
     from xraytransfer.study.data.other_labels import read_other_labels
     from xraytransfer.study.finished_runs.relabelling import relabel_run
@@ -138,8 +138,8 @@ def relabel(
 def thin(runs: tuple[Path, ...], keep: str) -> int:
     """Delete weights of finished runs that are no longer needed.
 
-    RUNS as for `study test`. Predictions, metrics and settings always stay. Exit code 1 if a run was refused: one that
-    is not done, that another process works on, or whose files are damaged. The others go on.
+    RUNS are as for `study test`. Predictions, metrics and settings always stay. Exit code 1 if a run was refused: one
+    that is not done, that another process works on, or whose files are damaged. The others continue.
     """
     from xraytransfer.study.finished_runs.thinning import thin_run
 

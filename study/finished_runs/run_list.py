@@ -26,6 +26,8 @@ def run_folders(folders: Sequence[Path]) -> list[Path]:
             continue
         done = [run for run in list_runs(folder) if (run / "done.json").is_file()]
         if not done:
-            raise StudyError(f"{folder}: neither a run (config.json) nor a results folder with a finished run")
+            raise StudyError(
+                f"{folder}: neither a run (runs/NAME with config.json) nor a results folder with a finished run"
+            )
         runs += done
     return list({run.resolve(): run for run in runs}.values())

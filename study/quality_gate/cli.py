@@ -43,7 +43,7 @@ __all__ = ["judge", "quality_gate"]
 def quality_gate(others: Path, out: Path, weights: Path | None, threads: int | None, **options: Any) -> None:
     """Train the quality gate of a model, for `export --quality-gate`.
 
-    Interrupt and repeat it as you like.
+    You may interrupt the command and repeat it.
     """
     import torch
 

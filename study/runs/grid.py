@@ -46,26 +46,24 @@ class Grid:
     results: Path = option("Folder of the study's results.", type=FOLDER)
     cache: Path | None = option("Folder of caches. [default: RESULTS/cache]", None, type=FOLDER)
     architectures: tuple[str, ...] = option(
-        "Name of an architecture, or 'study' for the sixteen; may be given several times.",
+        "Name of an architecture, or 'study' for the sixteen; may be repeated.",
         (),
         flag="--architecture",
     )
-    architecture_file: Path | None = option("CSV file with architectures of your own.", None, type=EXISTING_FILE)
+    architecture_file: Path | None = option("CSV file with your own architectures.", None, type=EXISTING_FILE)
     initialisations: tuple[str, ...] = option(
-        "Initial weights; may be given several times.",
+        "Initial weights; may be repeated.",
         ("pretrained",),
         flag="--initialisation",
         type=click.Choice(["pretrained", "random"]),
     )
     truncations: tuple[int, ...] = option(
-        "Number of final stages to remove; may be given several times.",
+        "Number of final stages to remove; may be repeated.",
         (0,),
         flag="--truncation",
         type=click.IntRange(0, 4),
     )
-    seeds: tuple[int, ...] = option(
-        "Random seed; may be given several times.", (0,), flag="--seed", type=click.IntRange(0)
-    )
+    seeds: tuple[int, ...] = option("Random seed; may be repeated.", (0,), flag="--seed", type=click.IntRange(0))
     preset: str = option("Settings of training: paper, modern or tiny.", "modern")
     changes: Mapping[str, object] | None = option(
         "Change a setting of the preset.", None, flag="--set", multiple=True, metavar="NAME=VALUE"
@@ -101,7 +99,7 @@ class Grid:
         type=click.Path(exists=True, path_type=Path),
     )
     allow_missing: float = option(
-        "Share of films that may be missing or unreadable, of all and of each official split.",
+        "Share of films that may be missing or unreadable: of all films, and of each official split.",
         0.01,
         type=click.FloatRange(0, 1),
     )
@@ -120,15 +118,15 @@ class Grid:
     half: str | None = option(
         "Train on one half of the training patients, to teach the other half.", None, type=click.Choice(["A", "B"])
     )
-    keep_test: bool = option("Predict nothing for the test patients, as long as settings are compared.", False)
+    keep_test: bool = option("Predict nothing for the test patients while you compare settings.", False)
     teachers: tuple[Path, ...] = option(
-        "Folder of a finished run on the same data and split, to learn from; may be given several times.",
+        "Folder of a finished run on the same data and split, to learn from; may be repeated.",
         (),
         flag="--teacher",
         type=EXISTING_FOLDER,
     )
     teacher_share: float | None = option(
-        "Weight of the teachers in the loss; the labels have the rest. [default: 0.5]",
+        "Weight of the teachers in the loss; that of the labels is 1 minus this. [default: 0.5]",
         None,
         type=click.FloatRange(0, 1, min_open=True),
     )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+
+from xraytransfer.headed_help import HeadedCommand
 
 __all__ = ["GridCommand", "GridGroup"]
 
@@ -16,7 +20,7 @@ HEADINGS = {
     "Training": ("preset", "changes", "teachers", "teacher_share"),
     "Machine": ("device", "slots", "threads", "retries", "seconds"),
 }  # fmt: skip
-"""Heading -> names of options; an option of another name stands under ``Options``."""
+"""Heading -> names of options; an option of another name is listed under ``Options``."""
 
 WHERE = "--data chexpert --folder CheXpert-v1.0-small --results results"
 EXAMPLES = {
@@ -28,21 +32,11 @@ EXAMPLES = {
 """Command -> a call of it."""
 
 
-class GridCommand(click.Command):
+class GridCommand(HeadedCommand):
     """A command whose help puts the options of a grid under headings and ends with an example."""
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options by heading, each in the order in which it was declared."""
-        headings = {name: heading for heading, names in HEADINGS.items() for name in names}
-        listed: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            if record := parameter.get_help_record(ctx):
-                heading = headings.get(str(parameter.name), "Options") if self.name in EXAMPLES else "Options"
-                listed.setdefault(heading, []).append(record)
-        for heading in (*HEADINGS, "Options"):
-            if heading in listed:
-                with formatter.section(heading):
-                    formatter.write_dl(listed[heading])
+    def __init__(self, name: str | None, **kwargs: Any) -> None:
+        super().__init__(name, headings=HEADINGS if name in EXAMPLES else {}, **kwargs)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example of a command that has one."""

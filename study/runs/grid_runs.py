@@ -69,9 +69,13 @@ def check_grid(grid: Grid, *, without_runs: bool = False) -> None:
     """
     grid.training()
     if not grid_runs(grid) and not without_runs:
-        raise StudyError("the grid holds no run: name at least one architecture with --architecture")
+        raise StudyError(
+            "no network is named: give --architecture NAME, or --architecture study for the sixteen of the paper"
+        )
     check_fractions(grid.fractions)
     read_policy(grid.label_policy)
+    if grid.data == "csv" and grid.mapping is None:
+        raise StudyError("--data csv needs the mapping file of its table: --mapping FILE")
     if grid.teacher_share is not None and not grid.teachers:
         raise StudyError("a teachers' share without teachers: name them with --teacher, or leave --teacher-share out")
     if grid.corrections_folder is not None and grid.corrections is None:
@@ -227,6 +231,7 @@ def place_runs(
         If data or settings do not fit, or a run exists with other settings.
     """
     check_grid(grid)
+    read_table(grid.data_source())  # a wrong folder is reported before weights are looked for on a network
     check_networks(grid)
     side = grid.training().resolution
     table, data, split = describe_data(

@@ -68,7 +68,7 @@ class Plan:
     cache : int
         Bytes of the cache.
     slots : int
-        Number of runs side by side; the total time assumes it.
+        Number of runs at the same time; the total time assumes it.
     teachers : int
         Number of teachers whose probabilities each run computes first; the times do not include that.
     missing : str
@@ -99,11 +99,13 @@ class Plan:
         if times:
             hours = max(sum(times) / self.slots, *times) / 3600
             about = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(60 * hours))} minutes"
-            lines.append(f"about {about} with {self.slots} side by side, measured here, load included")
+            lines.append(
+                f"about {about} with {counted(self.slots, 'run')} at a time, measured here under the present load"
+            )
         if self.teachers:
             lines.append(
-                f"each run first asks {self.teachers} teachers about {self.films['train']:,} films, "
-                "which the time does not count"
+                f"each run first computes what {self.teachers} teachers say of {self.films['train']:,} films; "
+                "the time above does not include that"
             )
         if self.missing:
             lines.append(f"{self.missing}; the counts above include them")
@@ -196,8 +198,8 @@ def make_plan(
         Is called with a line before each network is measured.
     """
     preset, runs = grid.training(), grid_runs(grid)
+    table = read_table(grid.data_source())  # a wrong folder is reported before weights are looked for on a network
     check_networks(grid)
-    table = read_table(grid.data_source())
     missing = missing_films(table, cached_films(_cache_folder(grid, table), len(table)))
     split = split_films(table, **grid.division())
     films = {name: len(split.rows(name)) for name in SPLITS}

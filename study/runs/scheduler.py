@@ -190,7 +190,7 @@ def run_all(
     """
     queue = _Queue([folder for folder in folders if not (folder / "done.json").is_file()], list(slots), log, retries)
     done = len(folders) - len(queue.waiting)
-    log(f"{counted(len(folders), 'run')}, {done} done; {len(slots)} side by side")
+    log(f"{counted(len(folders), 'run')}, {done} done; {len(slots)} at a time")
     reported = time.monotonic()
     with stoppable() as stop:
         try:

@@ -57,11 +57,14 @@ def run_one(
     BusyError
         If another process works on the run.
     StudyError
-        If the run fails; ``failed.json`` holds the reason, and those of earlier attempts.
+        If the folder holds no run, or if the run fails; ``failed.json`` then holds the reason, and those of earlier
+        attempts.
     Interrupted
         On SIGINT, SIGTERM or SIGUSR1, after the resume state was saved.
     """
     device = resolve_device(device)
+    if not (folder / "config.json").is_file():
+        raise StudyError(f"{folder}: no run (no config.json); `xraytransfer study prepare` makes folders of runs")
     with FolderLock(folder, wait=wait) as lock:
         if own_output:
             redirect_output(folder / "output.txt")

@@ -146,9 +146,9 @@ def load_run(folder: str | Path) -> Run:
 
     folder = Path(folder)
     if not (folder / "config.json").is_file():
-        raise StudyError(f"{folder}: no run (no config.json)")
+        raise StudyError(f"{folder}: no run (no config.json); the folder of a run is RESULTS/runs/NAME")
     if not (folder / "done.json").is_file():
-        raise StudyError(f"{folder}: the run is not done; run it again, it goes on where it stopped")
+        raise StudyError(f"{folder}: the run is not done; `xraytransfer study train {folder}` continues it")
     config = read_json(folder / "config.json")
     return Run(folder, config, read_index(folder / "checkpoints"), read_json(folder / "done.json"))
 

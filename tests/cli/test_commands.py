@@ -69,6 +69,17 @@ def test_every_command_stands_in_the_docs(name):
     assert re.search(rf"xraytransfer {name}\b", text), f"`xraytransfer {name}` stands in no page"
 
 
+@pytest.mark.parametrize(
+    ("name", "command"), [(name, command) for name, command in ALL if name in ("predict", "serve")]
+)
+def test_help_lists_each_option_once_under_a_heading(name, command):
+    options = {str(option.name) for option in command.params if isinstance(option, click.Option)} - {"verbose"}
+    assert sorted(option for names in command.headings.values() for option in names) == sorted(options)
+    text = run(name, "--help").stdout
+    headings = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == [*(f"{heading}:" for heading in command.headings), "Options:"]
+
+
 def test_predict_table(toy_model, film):
     result = run("predict", film, "--model", toy_model)
     assert result.returncode == 0, result.stderr
@@ -137,6 +148,8 @@ def test_the_output_files_name_chooses_the_form(toy_model, film, tmp_path):
     unknown = run("predict", film, "--model", toy_model, "-o", tmp_path / "a.xlsx")
     assert (unknown.returncode, "no form is called xlsx" in unknown.stderr) == (2, True)
     assert not (tmp_path / "a.xlsx").exists()
+    absent = run("predict", film, "--model", toy_model, "-o", tmp_path / "absent" / "a.csv")
+    assert (absent.returncode, f"there is no folder {tmp_path / 'absent'}" in absent.stderr) == (3, True)
     assert run("predict", film, "--model", toy_model, "-o", tmp_path / "a.list", "--format", "csv").returncode == 0
     assert run("predict", film, "--model", toy_model, "--observation", "edema").returncode == 2
 

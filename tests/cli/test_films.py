@@ -309,11 +309,11 @@ def result(kind: str, **other: float) -> QualityGateResult:
 @pytest.mark.parametrize(
     ("kinds", "reason", "words"),
     [
-        (("upside-down", "upright"), "upside-down", ["stand on its head"]),
+        (("upside-down", "upright"), "upside-down", ["seems upside down"]),
         (
             ("upside-down", "inverted", "upright"),
             "upside-down",
-            ["stand on its head", "then the grey levels seem inverted"],
+            ["seems upside down", "then the grey levels seem inverted"],
         ),
         (("turned-clockwise", "other"), "not-accepted", ["does not look like one whole", "also if it is turned"]),
         (("inverted", "inverted"), "inverted", ["grey levels seem inverted"]),

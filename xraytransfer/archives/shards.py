@@ -268,7 +268,9 @@ def read_archive_file(folder: Store) -> dict[str, Any]:
     """
     file = folder.below(ARCHIVE_FILE)
     if not file.exists():
-        raise OutputError(f"{folder.address}: no {ARCHIVE_FILE}, so no folder of an archive's parts")
+        raise OutputError(
+            f"{folder.address}: no {ARCHIVE_FILE} in it; give the folder that `predict --manifest` wrote with -o"
+        )
     with store_errors(file.address):
         data = file.read_bytes()
     try:

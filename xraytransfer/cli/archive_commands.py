@@ -53,7 +53,9 @@ SHARED_OPTIONS = (
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-@click.command(epilog="Exit code: 0 written, 2 wrong usage, 3 not written, 130 interrupted: the same command goes on.")
+@click.command(
+    epilog="Exit code: 0 written, 2 wrong usage, 3 not written, 130 interrupted: the same command continues."
+)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option(
     "-o",
@@ -91,12 +93,13 @@ def _report_films(rows: int) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="File to write; its name ends in .parquet or .csv.",
 )
-@click.option("--manifest", "manifest_address", metavar="FILE", help="Compare each film with this manifest, too.")
-@click.option("--allow-gaps", is_flag=True, help="Write what is there although shards or films are missing.")
+@click.option("--manifest", "manifest_address", metavar="FILE", help="Also compare each film with this manifest.")
+@click.option("--allow-gaps", is_flag=True, help="Write the file even if shards or films are missing.")
 def collect(folder: str, output: Path, manifest_address: str | None, allow_gaps: bool) -> None:
     """Merge the parts that `predict --manifest` wrote into one file.
 
-    FOLDER is where the parts are, on a disk or in a store. Every part is checked: model, options, number of films.
+    FOLDER is the folder or URL that -o of `predict --manifest` named. Model, options and number of films of every part
+    are checked.
 
     Example: xraytransfer collect s3://bucket/scores -o scores.parquet
     """
@@ -106,7 +109,7 @@ def collect(folder: str, output: Path, manifest_address: str | None, allow_gaps:
     from xraytransfer.archives.stores import open_store
 
     if output.suffix not in (".parquet", ".csv"):
-        raise click.UsageError(f"-o {output}: the name of a collection ends in .parquet or .csv")
+        raise click.UsageError(f"-o {output}: the name of the file must end in .parquet or .csv")
     store = open_store(folder)
     films = int(read_status(store).document["rows"])
     with progress_bar(films, "collecting") as report:
@@ -134,18 +137,22 @@ def archive_options(command: Command) -> Command:
     for option in reversed(
         (
             click.option(
-                "--manifest", metavar="FILE", help="Score the films of a manifest; -o is then a folder or URL."
+                "--manifest",
+                metavar="FILE",
+                help="Score the films that this manifest lists; -o is then a folder or URL.",
             ),
             click.option(
                 "--shard",
                 metavar="K/N",
-                help="Score only the K-th of N shards of the manifest, from 1; J-K/N for several.",
+                help="Score only shard K of N shards (from 1) of the manifest; J-K/N for several.",
             ),
             click.option(
-                "--shards", type=click.IntRange(1), help=f"Number of shards. Default: one for {FILMS_IN_SHARD} films."
+                "--shards", type=click.IntRange(1), help=f"Number of shards. [default: one for {FILMS_IN_SHARD} films]"
             ),
-            click.option("--retry-passing", is_flag=True, help="Try films again that their store did not give."),
-            click.option("--keep-names", is_flag=True, help="Keep addresses in the parts; else only their SHA-256."),
+            click.option("--retry-passing", is_flag=True, help="Score only films that could not be fetched before."),
+            click.option(
+                "--keep-names", is_flag=True, help="Write addresses of films into the results, not only their SHA-256."
+            ),
             click.option(
                 "--readers", type=click.IntRange(1), default=16, show_default=True, help="Threads that fetch films."
             ),
@@ -154,9 +161,11 @@ def archive_options(command: Command) -> Command:
                 type=click.IntRange(0),
                 default=3,
                 show_default=True,
-                help="How often films that their store does not give are tried again.",
+                help="How often films that cannot be fetched are tried again.",
             ),
-            click.option("--status", metavar="FOLDER", help="Say how far the parts in this folder are, and end."),
+            click.option(
+                "--status", metavar="FOLDER", help="Only print the progress of the results in this folder or URL."
+            ),
         )
     ):
         command = option(command)

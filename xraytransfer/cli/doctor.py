@@ -31,7 +31,7 @@ _WITH_CUDA = (("linux", "x86_64"), ("win32", "AMD64"))
 def doctor() -> None:
     """Print what works here: devices, models, decoders.
 
-    Versions too; each device is tried for real. Exit code 3 if no film can be scored.
+    It also prints versions, and tries each device with a real session. Exit code 3 if no film can be scored.
     """
     text, works = page()
     click.echo(text)

@@ -34,7 +34,7 @@ def list_models() -> None:
 @models.command()
 @click.argument("model", default="default")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole metadata document.")
-@click.option("--html", "as_html", is_flag=True, help="Print the card as a web page with its plots: > card.html.")
+@click.option("--html", "as_html", is_flag=True, help="Print the card as a web page with plots; add > card.html.")
 def show(model: str, as_json: bool, as_html: bool) -> None:
     """Show the card of MODEL: a shipped model's name or a model file."""
     from xraytransfer.errors import ModelFileError
@@ -64,8 +64,8 @@ def show(model: str, as_json: bool, as_html: bool) -> None:
     is_flag=False,
     flag_value="",
     metavar="[DATA]",
-    help="Compute the card's numbers again from the stored test predictions; DATA, a folder that holds the test "
-    "films, is scored again too.",
+    help="Compute the card's numbers again from the stored test predictions. If you give DATA, a folder with the test "
+    "films, they are scored again too.",
 )
 @click.option(
     "--external",
@@ -76,12 +76,12 @@ def show(model: str, as_json: bool, as_html: bool) -> None:
         click.Path(exists=True, file_okay=False, path_type=Path),
     ),
     metavar="MAPPING FOLDER",
-    help="With --metrics: also an external test set that the model was tested on.",
+    help="With --metrics: also compute the numbers of this external test again.",
 )
 def verify(model: str, device: str, metrics: str | None, external: tuple[tuple[Path, Path], ...]) -> None:
-    """Verify that MODEL is whole and scores.
+    """Verify that MODEL is complete and scores rightly.
 
-    Metadata, the checksum of graph and weights, and the answers are checked.
+    Metadata, the checksum of graph and weights, the answers and the self-test are checked.
     """
     from xraytransfer.model_summary import verified
 
@@ -104,13 +104,13 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.argument("model")
 @click.option("-o", "--output", type=FILE, required=True, help="The copy.")
 @click.option("--type", "kind", type=click.Choice(["uint8", "float32"]), default="uint8", show_default=True,
-              help="Of the input: grey levels of 0 to 255 in either case.")  # fmt: skip
-@click.option("--float32-weights", is_flag=True, help="Store float16 weights as float32: twice the size.")
+              help="Type of the input; grey levels are 0 to 255 in both.")  # fmt: skip
+@click.option("--float32-weights", is_flag=True, help="Store float16 weights as float32, which doubles the size.")
 @click.option("--overwrite", is_flag=True, help="Replace the copy if it exists.")
 def fixed(model: str, output: Path, **options: Any) -> None:
-    """Write a copy of MODEL that takes films at the model's resolution alone.
+    """Write a copy of MODEL that takes films only at the model's resolution.
 
-    It has no shape arithmetic: for ncnn, OpenCV, CoreML and programs that resize films themselves.
+    It is for ncnn, OpenCV, CoreML and other programs that cannot compute with shapes, or that resize films themselves.
     """
     _require_onnx()
     from xraytransfer.export.file_copies import fixed_copy
@@ -123,9 +123,9 @@ def fixed(model: str, output: Path, **options: Any) -> None:
 @click.option("-o", "--output", type=FILE, required=True, help="The copy.")
 @click.option("--overwrite", is_flag=True, help="Replace the copy if it exists.")
 def renew(model: str, output: Path, overwrite: bool) -> None:
-    """Write a copy of MODEL, a file of version 0.1, in today's form.
+    """Convert MODEL, a file of version 0.1, into a file of this version.
 
-    Its resize is then right in every runtime, and it has a self-test.
+    The new file is resized rightly by every runtime, and has a self-test.
     """
     _require_onnx()
     from xraytransfer.export.file_copies import renewed_copy
@@ -140,7 +140,7 @@ def renew(model: str, output: Path, overwrite: bool) -> None:
 def triton(model: str, output: Path) -> None:
     """Write a model repository for Triton that serves MODEL.
 
-    Triton batches every request where MODEL has a fixed input: `xraytransfer models fixed` makes one.
+    Triton batches all requests only if MODEL has a fixed input; `xraytransfer models fixed` makes such a copy.
     """
     from xraytransfer.export.triton import write_repository
 
@@ -149,10 +149,13 @@ def triton(model: str, output: Path) -> None:
 
 @models.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--original", help="The model that FILE was made of.  [default: the shipped one that it names]")
-@click.option("-o", "--output", type=FILE, help="Where the sealed file is written.  [default: FILE is replaced]")
+@click.option("--original", help="The model from which FILE was made.  [default: the shipped model that it names]")
+@click.option("-o", "--output", type=FILE, help="The new file.  [default: FILE is replaced]")
 def seal(file: Path, original: str | None, output: Path | None) -> None:
-    """Seal FILE again, which a graph tool rewrote, if it still answers as the original does."""
+    """Write description and checksum into FILE, which a graph tool changed.
+
+    FILE is refused if it does not give the answers of the original any more.
+    """
     _require_onnx()
     from xraytransfer.export.file_copies import seal as seal_file
 

@@ -82,7 +82,8 @@ def run(
             results.note(_footer(classifier))
     _print_counts(counts, output, results)
     if counts.scored + counts.refused + len(results.done) == 0:
-        raise OutputError(f"no films below {', '.join(paths)}" if paths else "no films to score")
+        found = f"{', '.join(paths)}: no DICOM, PNG or JPEG film in it, nor in the folders below"
+        raise OutputError(found if paths else "no films to score")
     return 1 if counts.refused or results.refused_before or counts.without_dicom else 0
 
 
@@ -234,7 +235,7 @@ def _print_refusal(refusal: Refusal) -> None:
 
     message = " ".join(refusal.message.split())
     if refusal.reason in OVERRULED_BY:
-        message += f". To score it all the same: {_OPTIONS[OVERRULED_BY[refusal.reason]]}"
+        message += f". To score it anyway: {_OPTIONS[OVERRULED_BY[refusal.reason]]}"
     prefix = "" if refusal.source in refusal.message else f"{refusal.source}: "
     click.echo(f"refused ({refusal.reason}): {printable(prefix + message)}", err=True)
 

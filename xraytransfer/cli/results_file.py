@@ -153,6 +153,8 @@ class ResultsFile:
     def _open(self, path: Path, resume: bool, overwrite: bool) -> IO[bytes]:
         try:
             stream = _open(path)
+        except FileNotFoundError as error:
+            raise OutputError(f"{path}: cannot be written: there is no folder {path.parent}; make it first") from error
         except OSError as error:
             raise OutputError(f"{path}: cannot be written: {_cause(error)}") from error
         try:

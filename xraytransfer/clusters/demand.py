@@ -95,7 +95,7 @@ def cluster_options(command: Command) -> Command:
     """Add the options that place work on a cluster."""
     for option in reversed(
         (
-            click.option("--on", type=click.Choice(("slurm", "ray")), help="Place the work on a cluster."),
+            click.option("--on", type=click.Choice(("slurm", "ray")), help="Run the work on a cluster."),
             click.option(
                 "--print", "print_script", is_flag=True, help="With --on slurm: print the batch script, submit nothing."
             ),
@@ -103,11 +103,15 @@ def cluster_options(command: Command) -> Command:
                 "--cpus", type=click.IntRange(1), default=1, show_default=True, help="Cores for each piece of work."
             ),
             click.option(
-                "--gpus", type=click.FloatRange(0), default=0, show_default=True, help="GPUs for each; Ray takes parts."
+                "--gpus",
+                type=click.FloatRange(0),
+                default=0,
+                show_default=True,
+                help="GPUs for each piece; with Ray, fractions too.",
             ),
-            click.option("--memory-gb", type=click.FloatRange(0, min_open=True), help="Memory for each, in GB."),
-            click.option("--time-limit", metavar="TIME", help="Longest time for each, such as 12:00:00 (Slurm)."),
-            click.option("--at-once", type=click.IntRange(1), help="Most pieces at the same time."),
+            click.option("--memory-gb", type=click.FloatRange(0, min_open=True), help="Memory for each piece, in GB."),
+            click.option("--time-limit", metavar="TIME", help="Longest time for each piece, such as 12:00:00 (Slurm)."),
+            click.option("--at-once", type=click.IntRange(1), help="Largest number of pieces at the same time."),
         )
     ):
         command = option(command)

@@ -48,5 +48,5 @@ def sniff(data: bytes | memoryview) -> str | None:
 def unsupported(data: bytes | memoryview) -> RadiographError:
     """Return the refusal of a file that begins like none that is read; it names the format where that is known."""
     names = [name for at, first, name in _OTHER_FORMATS if data[at : at + len(first)] == first]
-    found = next(iter(names), "the file begins like none of them") if data else "an empty file"
+    found = next(iter(names), "its first bytes are those of none of them") if data else "an empty file"
     return RadiographError("unsupported-format", f"neither DICOM, PNG nor JPEG: {found}")

@@ -24,10 +24,10 @@ QUERY = {"any_modality": "any_modality=true", "any_film": "any_film=true", "unin
 def test_a_refusal_that_can_be_overruled(reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     argument = OVERRULED_BY[reason]
     error = RadiographError(reason, "<bytes>: what was found")
-    assert str(error) == f"<bytes>: what was found. To score it all the same: {PYTHON[argument]}"
+    assert str(error) == f"<bytes>: what was found. To score it anyway: {PYTHON[argument]}"
     _print_refusal(Refusal.from_error("a.dcm", error))
     printed = capsys.readouterr().err
-    assert printed.endswith(f"what was found. To score it all the same: {OPTIONS[argument]}\n")
+    assert printed.endswith(f"what was found. To score it anyway: {OPTIONS[argument]}\n")
     document = as_problem(error).to_dict()
     assert document["overruled_by"] == QUERY[argument]
     assert document["detail"].startswith("what was found")

@@ -117,7 +117,7 @@ def test_a_plan_reckons_disk_and_time_without_starting(grid: Grid):
     assert plan.cache == 300 * (32 * 32 + 5)
     text = plan.table()
     assert "16 runs on" in text
-    assert "with 2 side by side" in text
+    assert "with 2 runs at a time" in text
     assert make_plan(grid, device="cpu", slots=1, threads=1, seconds=0).runs[0].seconds is None
 
 
@@ -159,7 +159,7 @@ def test_the_command_run_trains_in_processes_of_its_own(tmp_path: Path, made_up_
     asked = arguments(made_up_films, results, *changes, "--architecture", "resnet18", "--truncation", "4")
     answer = CliRunner().invoke(study, ["run", *asked, "--slots", "2"], catch_exceptions=False)
     assert answer.exit_code == 0, answer.output
-    assert "2 runs, 0 done; 2 side by side" in answer.output
+    assert "2 runs, 0 done; 2 at a time" in answer.output
     status = CliRunner().invoke(study, ["status", "--results", str(results)], catch_exceptions=False)
     assert "2 done, 0 running, 0 failed of 2 runs" in status.output
     assert answer.output.count("done, validation AUROC") == 2
@@ -205,6 +205,24 @@ def test_help_puts_every_option_under_a_heading_and_ends_with_a_call_that_can_be
     assert words[:3] == ["xraytransfer", "study", command]
     with pytest.raises(click.BadParameter, match=r"CheXpert-v1\.0-small"):  # all is right but the folder
         study.commands[command].make_context(command, words[3:])
+
+
+@pytest.mark.parametrize("command", ["plan", "prepare", "run"])
+def test_a_wrong_folder_is_reported_before_weights_are_looked_for(command: str, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("xraytransfer.study.runs.plan.check_networks", pytest.fail)
+    monkeypatch.setattr("xraytransfer.study.runs.grid_runs.check_networks", pytest.fail)
+    options = ["--folder", str(tmp_path), "--results", str(tmp_path / "r"), "--architecture", "resnet18"]
+    answer = CliRunner().invoke(study, [command, "--data", "chexpert", *options])
+    assert isinstance(answer.exception, StudyError)
+    assert "no train.csv" in str(answer.exception)
+    answer = CliRunner().invoke(study, [command, "--data", "csv", *options])
+    assert (answer.exit_code, "--data csv needs the mapping file" in answer.output) == (2, True)
+
+
+def test_a_folder_without_a_run_is_not_trained(tmp_path: Path):
+    answer = CliRunner().invoke(study, ["train", str(tmp_path)])
+    assert "no run (no config.json)" in str(answer.exception)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_row_whose_body_does_not_fit_is_refused_before_the_films_are_read(grid: Grid, tmp_path: Path):

@@ -87,7 +87,7 @@ def test_runs_fill_the_slots_and_failures_stay_apart(tmp_path: Path):
     failed = run_all(folders, [Slot("cpu")] * 2, lines.append, start)
     assert set(failed) == {folders[2], folders[3], folders[4]}
     assert max(most) == 2
-    assert lines[0] == "6 runs, 1 done; 2 side by side"
+    assert lines[0] == "6 runs, 1 done; 2 at a time"
     text = "\n".join(lines)
     assert "run2: failed: the loss is not finite" in text
     assert "run3: failed: ended by signal 9 (the system does that when memory runs out)" in text
