@@ -49,11 +49,11 @@ def part_sentence(test: Row, part: Row) -> str:
     if other is not None:
         sentence += f"; against {part['other_labels']}, of the same films: {_interval(other)}"
     if counts := _readers_reached(part):
-        reached, possible = (sum(count[kind] > 0 for count in counts.values()) for kind in ("reached", "possible"))
+        reached, not_worse = (sum(count[kind] > 0 for count in counts.values()) for kind in ("reached", "not_worse"))
         sentence += (
             f"; at a reader's specificity its sensitivity reaches that of at least one reader on {reached} of "
             f"{len(counts)} observations, and is not shown to be lower than that of at least one (the 95 % interval of "
-            f"the difference does not lie wholly below 0) on {possible}"
+            f"the difference does not lie wholly below 0) on {not_worse}"
         )
     return sentence
 
@@ -126,27 +126,27 @@ def _said(test: Row) -> str:
 def _readers_reached(part: Row) -> dict[str, dict[str, int]]:
     """Return for each observation how many ``readers`` named it at all, and how many of them the model reaches.
 
-    ``reached``: its sensitivity is at least theirs. ``possible``: the interval of the difference does not lie wholly
+    ``reached``: its sensitivity is at least theirs. ``not_worse``: the interval of the difference does not lie wholly
     below 0, so that it is not shown to be lower. A reader who never names an observation is equalled by any model.
     """
     counts: dict[str, dict[str, int]] = {}
     for row in part["readers"]:
         if row["reader"] in (AVERAGE_READER, part["other_labels"]):
             continue
-        count = counts.setdefault(str(row["observation"]), {"readers": 0, "reached": 0, "possible": 0})
+        count = counts.setdefault(str(row["observation"]), {"readers": 0, "reached": 0, "not_worse": 0})
         if row["sensitivity"] and row["difference"] is not None:
             count["readers"] += 1
             count["reached"] += row["difference"] >= 0
-            count["possible"] += row["upper"] is not None and row["upper"] >= 0
+            count["not_worse"] += row["upper"] is not None and row["upper"] >= 0
     return counts
 
 
 def _readers_section(document: Row, test: Row, part: Row, title: str) -> Section:
     """Return the model beside each reader."""
     counts = _readers_reached(part)
-    reached, possible = (
+    reached, not_worse = (
         ", ".join(f"{_name(document, name)} {count[kind]} of {count['readers']}" for name, count in counts.items())
-        for kind in ("reached", "possible")
+        for kind in ("reached", "not_worse")
     )
     text = [
         f"The model's sensitivity at each reader's specificity, both against {_judges(test)}. That reference may "
@@ -156,7 +156,7 @@ def _readers_section(document: Row, test: Row, part: Row, title: str) -> Section
         "Readers equalled or beaten, which means that the model's sensitivity is at least the reader's, of those who "
         f"name the observation at all: {reached}.",
         "Readers than whom it is not shown to be worse, which means that the interval of the difference does not lie "
-        f"wholly below 0: {possible}. The fewer films are positive, the wider the interval: this count says what these "
+        f"wholly below 0: {not_worse}. The fewer films are positive, the wider the interval: this count says what these "
         "films cannot tell apart, not that the model equals these readers.",
     ]
     rows = [
