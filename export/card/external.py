@@ -156,8 +156,8 @@ def _readers_section(document: Row, test: Row, part: Row, title: str) -> Section
         "Readers equalled or beaten, which means that the model's sensitivity is at least the reader's, of those who "
         f"name the observation at all: {reached}.",
         "Readers than whom it is not shown to be worse, which means that the interval of the difference does not lie "
-        f"wholly below 0: {not_worse}. The fewer films are positive, the wider the interval: this count says what these "
-        "films cannot tell apart, not that the model equals these readers.",
+        f"wholly below 0: {not_worse}. The fewer films are positive, the wider the interval: this count says what "
+        "these films cannot tell apart, not that the model equals these readers.",
     ]
     rows = [
         [
