@@ -30,6 +30,9 @@ RESUMABLE = ("jsonl", "csv")
 UNINTENDED_FILMS = ("note", "refuse")
 """What to do with films of patients that models are not meant for: under 18, or animals."""
 
+AVERAGE_READER = "average reader"
+"""Name of the mean of all readers beside theirs, in model files and on the card."""
+
 INTENDED_USE = (
     "Intended use: research on frontal (PA or AP) chest radiographs of adults: comparing methods, triage "
     "simulations, teaching, and as a component to be validated on a site's own films."

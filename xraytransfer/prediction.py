@@ -121,8 +121,9 @@ class Prediction:
     def near_threshold(self) -> tuple[bool | None, ...]:
         """Return for each observation whether a small change of the film may flip its decision; None without a width.
 
-        It may where `probability` lies within the flip width of the threshold: another codec, another rounding, one per
-        cent cut off or two degrees of rotation could then decide otherwise.
+        It may where `probability` lies within the flip width of the threshold: a picture of the film in JPEG of quality
+        90, with every grey level one lower, with 1 % of the sides cut off, or turned by 2 degrees could then decide
+        otherwise.
         """
         return tuple(
             None if threshold is None or width is None else bool(abs(probability - threshold) <= width)

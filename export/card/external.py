@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xraytransfer.constants import AVERAGE_READER
 from xraytransfer.export.card.section import Section
 
 __all__ = ["external_sections", "part_sentence", "whose_judgement"]
@@ -47,9 +48,13 @@ def part_sentence(test: Row, part: Row) -> str:
     other = next((row for row in part["other_metrics"] if _is_macro(row)), None)
     if other is not None:
         sentence += f"; against {part['other_labels']}, of the same films: {_interval(other)}"
-    if counts := part["readers_equalled"]:
-        some = sum(row["equalled"] > 0 for row in counts.values())
-        sentence += f"; it equals or beats at least one reader on {some} of {len(counts)} observations"
+    if counts := _readers_reached(part):
+        reached, not_worse = (sum(count[kind] > 0 for count in counts.values()) for kind in ("reached", "not_worse"))
+        sentence += (
+            f"; at a reader's specificity its sensitivity reaches that of at least one reader on {reached} of "
+            f"{len(counts)} observations, and is not shown to be lower than that of at least one (the 95 % interval of "
+            f"the difference does not lie wholly below 0) on {not_worse}"
+        )
     return sentence
 
 
@@ -118,18 +123,41 @@ def _said(test: Row) -> str:
     return f"{note} To be cited: {test['attribution']}." if test["attribution"] else note
 
 
+def _readers_reached(part: Row) -> dict[str, dict[str, int]]:
+    """Return for each observation how many ``readers`` named it at all, and how many of them the model reaches.
+
+    ``reached``: its sensitivity is at least theirs. ``not_worse``: the interval of the difference does not lie wholly
+    below 0, so that it is not shown to be lower. A reader who never names an observation is equalled by any model.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for row in part["readers"]:
+        if row["reader"] in (AVERAGE_READER, part["other_labels"]):
+            continue
+        count = counts.setdefault(str(row["observation"]), {"readers": 0, "reached": 0, "not_worse": 0})
+        if row["sensitivity"] and row["difference"] is not None:
+            count["readers"] += 1
+            count["reached"] += row["difference"] >= 0
+            count["not_worse"] += row["upper"] is not None and row["upper"] >= 0
+    return counts
+
+
 def _readers_section(document: Row, test: Row, part: Row, title: str) -> Section:
     """Return the model beside each reader."""
-    counts = [
-        f"{_name(document, observation)} {row['equalled']} of {row['readers']}"
-        for observation, row in part["readers_equalled"].items()
-    ]
+    counts = _readers_reached(part)
+    reached, not_worse = (
+        ", ".join(f"{_name(document, name)} {count[kind]} of {count['readers']}" for name, count in counts.items())
+        for kind in ("reached", "not_worse")
+    )
     text = [
         f"The model's sensitivity at each reader's specificity, both against {_judges(test)}. That reference may "
         "include the readers' own answers, which favours them. The average reader is the mean of their sensitivities "
         "and specificities. Difference: the model's sensitivity minus the reader's, with its 95 % interval, paired, by "
         "patient.",
-        f"Readers equalled or beaten, of those who name the observation at all: {', '.join(counts)}.",
+        "Readers equalled or beaten, which means that the model's sensitivity is at least the reader's, of those who "
+        f"name the observation at all: {reached}.",
+        "Readers than whom it is not shown to be worse, which means that the interval of the difference does not lie "
+        f"wholly below 0: {not_worse}. The fewer films are positive, the wider the interval: this count says what "
+        "these films cannot tell apart, not that the model equals these readers.",
     ]
     rows = [
         [
@@ -137,10 +165,21 @@ def _readers_section(document: Row, test: Row, part: Row, title: str) -> Section
             row["reader"],
             *(_number(row[key]) for key in ("sensitivity", "specificity", "model_sensitivity")),
             _interval({**row, "value": row["difference"]}, "+"),
+            str(row["n"]),
+            _count(row),
         ]
         for row in part["readers"]
     ]
-    head = ["observation", "reader", "sensitivity", "specificity", "model's sensitivity there", "difference"]
+    head = [
+        "observation",
+        "reader",
+        "sensitivity",
+        "specificity",
+        "model's sensitivity there",
+        "difference",
+        "images",
+        "positive",
+    ]
     return Section(title, text, head, rows)
 
 

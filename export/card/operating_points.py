@@ -45,9 +45,9 @@ def operating_points_section(document: Row) -> Section:
 
 _FLIP_WIDTH = (
     "Flip width: a film whose probability lies within this distance of the threshold is near it, and results say so. "
-    "Another codec (JPEG of quality 90), another rounding (one grey level), one per cent cut off or two degrees of "
-    "rotation may then flip the decision. Of the validation films whose decision one of them flipped, 95 of 100 lie "
-    "within the width; most films within it do not flip."
+    "One of these small changes of the film may then flip the decision: JPEG picture of quality 90, every grey level "
+    "one lower, 1 % of the sides cut off, turned by 2 degrees. Of the validation films whose decision one of them "
+    "flipped, 95 of 100 lie within the width; most films within it do not flip."
 )
 
 

@@ -14,16 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xraytransfer.constants import AVERAGE_READER
 from xraytransfer.export.checks.evaluation import REPLICATES, interval_numbers, metric_rows, number_or_none
 from xraytransfer.study.data.external_test_set import IDENTIFIERS, ExternalTestSet
 from xraytransfer.study.data.predictions import predictions_of
 from xraytransfer.study.stats.bootstrap import resample_patients
 from xraytransfer.study.stats.readers import ReaderComparison, compare_with_readers
 
-__all__ = ["AVERAGE", "evaluate_parts"]
-
-AVERAGE = "average reader"
-"""Name of the average of all readers."""
+__all__ = ["evaluate_parts"]
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
@@ -47,7 +45,8 @@ def evaluate_parts(films: ExternalTestSet, probability: Floats) -> list[Row]:
         ``other_labels``, their name, and ``other_metrics``, AUROC by them; ``readers``: a row for each observation and
         reader, for the average reader, and for the other labels as if a person had given them, with ``sensitivity``,
         ``specificity``, ``model_sensitivity`` at that specificity, and their ``difference`` with the paired interval by
-        patient; ``readers_equalled``: for each observation, how many of how many readers who named it at all.
+        patient; ``readers_equalled``: for each observation, how many of the ``readers`` who named it at all have a
+        sensitivity that the model's reaches (``equalled``: the estimates are compared, not the intervals).
     """
     uses = sorted({str(use) for use in films.use}, key=lambda use: (use != "judge", use))
     parts = []
@@ -94,7 +93,7 @@ def _reader_rows(films: ExternalTestSet, probability: Floats) -> list[Row]:
     rows = []
     for k, observation in enumerate(IDENTIFIERS):
         answers = films.answers[:, :, k].astype(float)
-        sets = {**{name: answers[[row]] for row, name in enumerate(films.readers)}, AVERAGE: answers}
+        sets = {**{name: answers[[row]] for row, name in enumerate(films.readers)}, AVERAGE_READER: answers}
         if films.other_name:
             sets[films.other_name] = films.other_label[None, :, k].astype(float)
         for reader, said in sets.items():

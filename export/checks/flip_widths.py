@@ -2,11 +2,10 @@
 
 Conventions
 -----------
-A small change is one that another codec, another rounding or another person at the console makes: `SMALL_CHANGES`. Each
-film is scored as it is and in every small change. A decision flips if one of the changes brings the probability to the
-other side of the threshold. The flip width of a threshold is the distance from it within which 95 of 100 films lie
-whose decision flips. Films whose probability lies within it are near the threshold; most of them do not flip. Labels
-play no part.
+Each film is scored as it is and in every small change (`robustness.SMALL_CHANGES`). A decision flips if one of the
+changes brings the probability to the other side of the threshold. The flip width of a threshold is the distance from it
+within which 95 of 100 films lie whose decision flips. Films whose probability lies within it are near the threshold;
+most of them do not flip. Labels play no part.
 """
 
 from __future__ import annotations
@@ -18,13 +17,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from xraytransfer.classifier import Classifier
-from xraytransfer.export.checks.robustness import Variant, cropped, encoded, rotated, score_films
-from xraytransfer.radiograph import Film
+from xraytransfer.export.checks.robustness import SMALL_CHANGES, Variant, score_films
 
-__all__ = ["FILMS", "SMALL_CHANGES", "SmallChanges", "flip_width", "measure_small_changes", "with_flip_widths"]
+__all__ = ["FILMS", "SmallChanges", "flip_width", "measure_small_changes", "with_flip_widths"]
 
 FILMS = 600
 """Films on which small changes are measured."""
@@ -33,19 +30,6 @@ FEWEST = 10
 _COVERED = 0.95
 
 Floats = NDArray[np.float64]
-
-
-def _one_lower(film: Film) -> bytes:
-    """Return a film whose grey levels were rounded down where they had been rounded up."""
-    return encoded(np.where(film > 0, film - 1, 0).astype(np.uint8))
-
-
-SMALL_CHANGES: tuple[Variant, ...] = (
-    Variant("jpeg-90", "JPEG picture of quality 90", lambda film, _: encoded(film, "JPEG", quality=90)),
-    Variant("one-lower", "every grey level one lower", lambda film, _: _one_lower(film)),
-    Variant("cropped", "without 1 % of its rows and columns", lambda film, _: cropped(film, 0.01)),
-    Variant("turned", "turned by 2 degrees", lambda film, _: rotated(film, 2, Image.Resampling.BICUBIC)),
-)
 
 
 @dataclass(frozen=True, eq=False)

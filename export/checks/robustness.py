@@ -6,6 +6,9 @@ Each variant takes a film's grey levels, uint8, and gives what a user would hand
 picture, or changed grey levels. All pass through the ordinary way: read, windowed, resized, scored. A change is the
 absolute difference of the calibrated probability to that of the film as it is, over films and observations. A
 variant that only stores the film otherwise should change nothing; one that moves or blurs it changes a little.
+
+The small changes are those variants that another codec, another rounding or another person at the console makes. They
+also give the flip widths, and the sensitivity of runs (`scripts/model_sensitivity`).
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from xraytransfer.resize import resize
 from xraytransfer.study.data.predictions import Predictions
 from xraytransfer.study.stats.auroc import macro_auroc
 
-__all__ = ["VARIANTS", "Scores", "Variant", "cropped", "encoded", "measure_robustness", "rotated", "score_films"]
+__all__ = ["SMALL_CHANGES", "VARIANTS", "Scores", "Variant", "measure_robustness", "score_films"]
 
 _SMALLEST_CROPPED = 40
 
@@ -81,7 +84,7 @@ def _deep(film: Film, bits: int, generator: np.random.Generator) -> NDArray[np.u
     return fine.astype(np.uint16)
 
 
-def encoded(film: Film, form: str = "PNG", **options: Any) -> bytes:
+def _encoded(film: Film, form: str = "PNG", **options: Any) -> bytes:
     """Return a film as the bytes of a picture."""
     buffer = io.BytesIO()
     Image.fromarray(film).save(buffer, format=form, **options)
@@ -93,47 +96,55 @@ def _windowed(film: Film, generator: np.random.Generator, share: float, shift: f
     return _dicom(_deep(film, 12, generator), 12, WindowCenter=2048 + 4096 * shift, WindowWidth=4096 * share)
 
 
-def rotated(film: Film, degrees: float, resampling: Image.Resampling = Image.Resampling.BILINEAR) -> bytes:
+def _rotated(film: Film, degrees: float) -> bytes:
     """Return a film that lies turned in a picture of the same size, black in the corners."""
-    return encoded(np.asarray(Image.fromarray(film).rotate(degrees, resampling)))
+    return _encoded(np.asarray(Image.fromarray(film).rotate(degrees, Image.Resampling.BICUBIC)))
 
 
 def _shifted(film: Film, share: float) -> bytes:
     rows, columns = (round(share * side) for side in film.shape)
     moved = np.zeros_like(film)
     moved[rows:, columns:] = film[: film.shape[0] - rows, : film.shape[1] - columns]
-    return encoded(moved)
+    return _encoded(moved)
 
 
-def _rounded(film: Film, generator: np.random.Generator) -> bytes:
-    """Return a film of which half of the pixels, drawn at random, are one grey level higher: rounded otherwise."""
-    return encoded(np.minimum(film, 254) + generator.integers(0, 2, film.shape, dtype=np.uint8))
+def _one_lower(film: Film) -> bytes:
+    """Return a film whose grey levels were rounded down where they had been rounded up."""
+    return _encoded(np.where(film > 0, film - 1, 0).astype(np.uint8))
 
 
-def cropped(film: Film, share: float) -> bytes:
+def _cropped(film: Film, share: float) -> bytes:
     """Return a film without `share` of its rows and columns, half of them on each side.
 
     A film under `_SMALLEST_CROPPED` stays whole: the reader takes none under 32 pixels.
     """
     if min(film.shape) < _SMALLEST_CROPPED:
-        return encoded(film)
+        return _encoded(film)
     rows, columns = (max(1, round(share * side / 2)) for side in film.shape)
-    return encoded(film[rows:-rows, columns:-columns])
+    return _encoded(film[rows:-rows, columns:-columns])
 
 
 def _marked(film: Film) -> bytes:
     image = Image.fromarray(film)
     side = min(film.shape)
     ImageDraw.Draw(image).text((0.03 * side, 0.03 * side), "L  PORTABLE", fill=255)
-    return encoded(np.asarray(image))
+    return _encoded(np.asarray(image))
 
 
 def _half(film: Film) -> bytes:
-    return encoded(resize(film, (max(16, film.shape[0] // 2), max(16, film.shape[1] // 2))))
+    return _encoded(resize(film, (max(16, film.shape[0] // 2), max(16, film.shape[1] // 2))))
 
 
+SMALL_CHANGES: tuple[Variant, ...] = (
+    Variant("jpeg-90", "JPEG picture of quality 90", lambda film, _: _encoded(film, "JPEG", quality=90)),
+    Variant("one-lower", "every grey level one lower", lambda film, _: _one_lower(film)),
+    Variant("cropped", "1 % of the sides cut off", lambda film, _: _cropped(film, 0.01)),
+    Variant("turned-2", "turned by 2 degrees", lambda film, _: _rotated(film, 2)),
+)
+"""Changes after which nobody would call it another film. Model files hold flip widths of these four, and the card names
+them; before they change, files have to say of which changes their widths are."""
 VARIANTS: tuple[Variant, ...] = (
-    Variant("jpeg-80", "JPEG picture of quality 80", lambda film, _: encoded(film, "JPEG", quality=80)),
+    Variant("jpeg-80", "JPEG picture of quality 80", lambda film, _: _encoded(film, "JPEG", quality=80)),
     Variant("dicom-8", "DICOM, 8 bit", lambda film, _: _dicom(film, 8)),
     Variant("dicom-12", "DICOM, 12 bit, no window", lambda film, g: _dicom(_deep(film, 12, g), 12)),
     Variant("dicom-16", "DICOM, 16 bit, no window", lambda film, g: _dicom(_deep(film, 16, g), 16)),
@@ -148,17 +159,13 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(
         "equalised",
         "histogram equalised, as CheXpert's and MIMIC's pictures are",
-        lambda film, _: encoded(equalise(film)),
+        lambda film, _: _encoded(equalise(film)),
     ),
     Variant("half-size", "half the rows and columns", lambda film, _: _half(film)),
     Variant("shifted", "moved by 5 % to the lower right", lambda film, _: _shifted(film, 0.05)),
-    Variant("rotated", "turned by 5 degrees", lambda film, _: rotated(film, 5)),
+    Variant("rotated", "turned by 5 degrees", lambda film, _: _rotated(film, 5)),
     Variant("marker", "a marker burned in", lambda film, _: _marked(film)),
-    # what a film may lose or gain between two readers of the same file, or two exposures
-    Variant("rounded", "half of the pixels one grey level higher", _rounded),
-    Variant("jpeg-95", "JPEG picture of quality 95", lambda film, _: encoded(film, "JPEG", quality=95)),
-    Variant("cropped", "1 % of the sides cut off", lambda film, _: cropped(film, 0.01)),
-    Variant("turned-2", "turned by 2 degrees", lambda film, _: rotated(film, 2)),
+    *SMALL_CHANGES,
 )
 
 

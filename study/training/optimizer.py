@@ -33,13 +33,35 @@ def learning_rate(preset: Preset, step: int, steps: int) -> float:
     return preset.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def masked_loss(logits: Tensor, target: Tensor, positive_weight: Tensor | None) -> Tensor:
-    """Return the mean binary cross-entropy of the targets that are not NaN; 0 if all are NaN."""
-    known = ~target.isnan()
+def masked_loss(logits: Tensor, target: Tensor, positive_weight: Tensor | None, trimming: float = 0.0) -> Tensor:
+    """Return the mean binary cross-entropy of the targets that are not NaN; 0 if all are NaN.
+
+    Parameters
+    ----------
+    logits, target : Tensor
+        Shape (films, outputs).
+    positive_weight : Tensor or None
+        Shape (outputs,): factor of the loss of positives; None for 1.
+    trimming : float
+        In [0, 1): of the targets that are not NaN, at most this share does not count: those of the highest loss, as
+        the weights make it. Of equal losses the first go. They get no gradient. A loss that is not finite makes the
+        mean so too, whether it is trimmed or not.
+    """
+    counted = ~target.isnan()
     each = functional.binary_cross_entropy_with_logits(
-        logits.float(), torch.where(known, target, 0.0), reduction="none", pos_weight=positive_weight
+        logits.float(), torch.where(counted, target, 0.0), reduction="none", pos_weight=positive_weight
     )
-    return (each * known).sum() / known.sum().clamp(min=1)
+    if trimming:
+        counted &= ~_highest(each, counted, trimming)
+    return (each * counted).sum() / counted.sum().clamp(min=1)
+
+
+def _highest(loss: Tensor, known: Tensor, share: float) -> Tensor:
+    """Return which known losses are the highest, at most `share` of them: bool, in the shape of `loss`."""
+    order = torch.where(known, loss, -torch.inf).flatten().argsort(stable=True, descending=True)
+    # counted on the device: the CPU need not wait for the GPU
+    first = torch.arange(len(order), device=loss.device) < (share * known.sum().double()).floor()
+    return torch.empty_like(first).scatter_(0, order, first).view_as(known)
 
 
 def resolve_precision(preset: Preset, family: str, device: torch.device) -> torch.dtype:

@@ -65,6 +65,10 @@ class Preset:
     bootstrap : float
         Share of each target that is the network's own probability at that moment (soft bootstrapping, Reed et al.
         2015).
+    trimming : float
+        Share of a batch's labels, of films and observations alike, that does not count: those with the highest loss,
+        from the second epoch on (small-loss selection: Han et al. 2018, Co-teaching; Shen and Sanghavi 2019, Iterative
+        Trimmed Loss Minimization).
     prior_bias : bool
         Whether the bias of the head starts at the log odds of the training films.
     precision : str
@@ -115,6 +119,7 @@ class Preset:
     positive_weight: str = "none"
     smoothing: float = 0.0
     bootstrap: float = 0.0
+    trimming: float = 0.0
     prior_bias: bool = False
     precision: str = "auto"
     compile: bool = False
@@ -234,6 +239,8 @@ _LIMITS = {
     **dict.fromkeys(("brightness", "contrast", "soften", "erase", "equalise"), 1.0),
     "gamma": 3.0,
     "weight_decay": 10.0,
+    # it keeps the labels that most others agree with: a majority has to be right
+    "trimming": 0.5,
 }
 """The greatest sensible value of each setting."""
 
@@ -261,4 +268,6 @@ def change_preset(name: str, changes: Mapping[str, object]) -> Preset:
     for setting, limit in _LIMITS.items():
         if not 0 <= getattr(preset, setting) <= limit:
             raise StudyError(f"{setting} must be from 0 to {limit:g}, found {getattr(preset, setting)}")
+    if preset.trimming and preset.epochs == 1:
+        raise StudyError(f"trimming begins with the second epoch: epochs must be at least 2, found {preset.epochs}")
     return preset

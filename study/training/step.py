@@ -69,6 +69,8 @@ class TrainingStep:
         rate: float,
         teacher_probability: NDArray[np.float32] | None = None,
         teacher_share: float = 0.0,
+        *,
+        trimming: float = 0.0,
     ) -> Tensor:
         """Take one optimiser step; return the loss, detached.
 
@@ -84,6 +86,9 @@ class TrainingStep:
             float32, shape (n, outputs): the teachers' probabilities of the same films.
         teacher_share : float
             Weight of the teachers in the loss; the labels have the rest.
+        trimming : float
+            Share of the labels, those with the highest loss, that does not count; see `masked_loss`. All answers of
+            the teachers count.
         """
         y = self._to_device(target)
         for group in self.optimizer.param_groups:
@@ -91,7 +96,7 @@ class TrainingStep:
         self.network.train()
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             logits = self._forward(x)
-        loss = masked_loss(logits, self._softened(y, logits), self.positive_weight)
+        loss = masked_loss(logits, self._softened(y, logits), self.positive_weight, trimming)
         if teacher_probability is not None:
             # not weighted again: the teachers learned with the weights of positives, so their answers hold them
             distilled = masked_loss(logits, self._to_device(teacher_probability), None)

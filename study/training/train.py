@@ -231,6 +231,8 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
                     learning_rate(preset, step, steps),
                     None if teacher is None else teacher[chosen],
                     share,
+                    # a label can be told from noise by its loss only after the network has learned from the others
+                    trimming=preset.trimming if epoch > 0 else 0.0,
                 )
                 step += 1
                 if average is not None:

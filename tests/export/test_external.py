@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from xraytransfer.classifier import Classifier
 from xraytransfer.cli.models import models
 from xraytransfer.errors import ExportError, ModelFileError, StudyError
+from xraytransfer.export.card.card import markdown_card
 from xraytransfer.export.checks.external_check import verify_external
 from xraytransfer.export.checks.metrics_check import verify_metrics
 from xraytransfer.export.exporter import export_runs
@@ -155,6 +157,33 @@ def test_the_cards_begin_with_the_judges(exported):
         assert f"## {heading}" in text
         assert f"<h2>{heading}" in page
     assert "Drawn by lot. To be cited: Nobody 2027." in text
+
+
+def reader_row(reader: str, sensitivity: float | None, difference: float | None, upper: float | None) -> dict[str, Any]:
+    numbers = {"sensitivity": sensitivity, "specificity": 0.9, "model_sensitivity": 0.5, "n": 40, "positives": 8}
+    ends = {"difference": difference, "lower": None if upper is None else -0.5, "upper": upper}
+    return {"observation": "edema", "reader": reader, **numbers, **ends}
+
+
+def test_readers_are_counted_by_the_estimate_and_by_the_interval(exported):
+    document = describe(exported[0]).document
+    part = document["external"][0]["parts"][0]
+    part["readers"] = [
+        reader_row("beaten", 0.4, 0.1, 0.3),
+        reader_row("equalled", 0.5, 0.0, 0.2),
+        reader_row("perhaps better", 0.6, -0.1, 0.0),
+        reader_row("better", 0.9, -0.4, -0.1),
+        reader_row("never names it", 0.0, 0.5, 0.6),
+        reader_row("has no positives", None, None, None),
+        reader_row("average reader", 0.5, 0.1, 0.2),
+        reader_row("reports", 0.5, 0.1, 0.2),
+    ]
+    text = markdown_card(document)
+    assert "reaches that of at least one reader on 1 of 1 observations" in text.split("## Intended use")[0]
+    section = text.split("## Beside the readers: panel, judge films")[1].split("##")[0]
+    assert "name the observation at all: Edema 2 of 4." in section
+    assert "does not lie wholly below 0: Edema 3 of 4." in section
+    assert "| Edema | better | 0.900 | 0.900 | 0.500 | -0.400 [-0.500, -0.100] | 40 | 8 |" in section
 
 
 def test_corrected_labels_of_the_test_films_stand_beside_their_own(exported, panel, tmp_path):

@@ -13,6 +13,7 @@ from xraytransfer.errors import ExportError
 from xraytransfer.export.card.card import markdown_card, sections
 from xraytransfer.export.card.files import html_card, write_cards
 from xraytransfer.export.card.plots import reliability_svg, roc_svg
+from xraytransfer.export.checks.robustness import SMALL_CHANGES
 from xraytransfer.export.operating_points import operating_points
 from xraytransfer.export.triton import config_text, write_repository
 from xraytransfer.model_file import describe
@@ -60,6 +61,13 @@ def test_markdown_says_what_the_file_knows_and_what_it_does_not(document):
     for phrase in (RESEARCH_NOTICE, "0.810 [0.700, 0.900]", "undefined", "ab" * 32, "Apache-2.0", "platt", "forced"):
         assert phrase in text
     assert "policy unknown" in text
+
+
+def test_the_card_names_the_small_changes_of_the_flip_widths(document):
+    points = [{**point, "flip_width": 0.02} for point in document["operating_points"]]
+    text = markdown_card({**document, "operating_points": points})
+    assert all(change.what in text for change in SMALL_CHANGES)
+    assert "small changes" not in markdown_card(document), "a file without flip widths"
 
 
 def test_the_card_says_whose_labels_corrected_the_films_and_who_learned_half(document):

@@ -7,12 +7,12 @@ import pytest
 
 from xraytransfer.export.checks.flip_widths import (
     FEWEST,
-    SMALL_CHANGES,
     SmallChanges,
     flip_width,
     measure_small_changes,
     with_flip_widths,
 )
+from xraytransfer.export.checks.robustness import SMALL_CHANGES
 from xraytransfer.radiograph import read_radiograph
 
 

@@ -12,7 +12,7 @@ def test_the_papers_settings():
     assert (paper.epochs, paper.evaluate_every, paper.keep) == (3, 8192, 10)
     assert (paper.placement, paper.random_normalisation, paper.judged_by) == ("crop", "chexpert", "examination")
     assert paper.precision == "float32"
-    assert not any((paper.smoothing, paper.bootstrap))
+    assert not any((paper.smoothing, paper.bootstrap, paper.trimming))
     assert not any((paper.rotation, paper.scale, paper.shift, paper.brightness, paper.contrast, paper.gamma))
     assert not any((paper.equalise, paper.levels, paper.noise))
     assert not any((paper.soften, paper.erase, paper.ema, paper.dropout, paper.weight_decay, paper.warmup))
@@ -42,6 +42,10 @@ def test_wrong_changes_are_refused(item: str):
         ({"ema": 1.0}, "ema must be at least 0 and less than 1, found 1.0"),
         ({"smoothing": -0.1}, "smoothing must be at least 0"),
         ({"bootstrap": 1.0}, "bootstrap must be at least 0 and less than 1"),
+        ({"trimming": 0.6}, "trimming must be from 0 to 0.5, found 0.6"),
+        ({"trimming": -0.1}, "trimming must be from 0 to 0.5, found -0.1"),
+        ({"trimming": float("nan")}, "trimming must be from 0 to 0.5, found nan"),
+        ({"trimming": 0.1, "epochs": 1}, "epochs must be at least 2, found 1"),
         ({"levels": 0.5}, "levels must be from 0 to 0.45"),
         ({"equalise": 1.5}, "equalise must be from 0 to 1"),
         ({"rotation": -5.0}, "rotation must be from 0 to 180"),

@@ -215,6 +215,24 @@ def test_lower_precision_resumes_exactly_too(
     assert outcome(folder) == outcome(whole)
 
 
+def test_trimming_begins_with_the_second_epoch_and_resumes_exactly(
+    place: Callable[..., Path], run_killed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    changes = {"trimming": 0.2}
+    whole, folder = place(changes=changes), place(changes=changes)
+    shares = []
+    loss = step_module.masked_loss
+    monkeypatch.setattr(step_module, "masked_loss", lambda *a: shares.append(a[3]) or loss(*a))
+    run_one(whole)
+    assert len(shares) >= 10
+    assert shares == [0.0] * (len(shares) // 2) + [0.2] * (len(shares) // 2)
+    monkeypatch.undo()
+    torch.set_num_threads(1)
+    run_killed(folder, step_module, "masked_loss", len(shares) // 2 + 3)
+    run_one(folder)
+    assert outcome(folder) == outcome(whole)
+
+
 def test_other_settings_are_refused_with_the_difference(whole: Path, place: Callable[..., Path]):
     results = whole.parents[1]
     with pytest.raises(StudyError, match=r"preset\.epochs was 2, is 3; preset\.shift was 0\.05, is 0\.1"):
