@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import logging
@@ -37,6 +38,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, evt
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import (
     Comprehensive3DSRStorage,
     StudyRootQueryRetrieveInformationModelFind,
@@ -408,6 +410,43 @@ def test_a_pdu_that_trickles_ends_the_connection(start: Any) -> None:
             time.sleep(0.1)
         else:
             pytest.fail("the connection stayed open")
+
+
+def commands(number: int) -> bytes:
+    """Return P-DATA-TF PDUs, each with a C-STORE request that announces a data set."""
+    command = Dataset()
+    command.AffectedSOPClassUID = ComputedRadiographyImageStorage
+    command.CommandField, command.MessageID, command.Priority, command.CommandDataSetType = 1, 1, 0, 0
+    command.AffectedSOPInstanceUID = "1.2.3"
+    elements = encode(command, True, True)
+    value = b"\x01\x03" + struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
+    item = struct.pack(">L", len(value)) + value
+    return (struct.pack(">BBL", 4, 0, len(item)) + item) * number
+
+
+def test_a_second_command_within_a_message_ends_the_association(start: Any) -> None:
+    service = start()
+    scu = AE("CR1")
+    scu.add_requested_context(ComputedRadiographyImageStorage, ExplicitVRLittleEndian)
+    association = scu.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER")
+    with contextlib.suppress(OSError):  # it may end before all are sent
+        association.dul.socket.socket.sendall(commands(20_000))
+    wait_for(lambda: counters(service).get(("associations_failed_total", "limit")) == 1)
+    assert send(service, make_film()) == [0x0000]
+
+
+def test_a_sender_that_does_not_wait_for_answers_is_ended(start: Any) -> None:
+    service = start()
+    scu = AE("CR1")
+    scu.add_requested_context(ComputedRadiographyImageStorage, ExplicitVRLittleEndian)
+    association = scu.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER")
+    film = b"\x01\x02" + b"no data set at all, only words"
+    item = struct.pack(">L", len(film)) + film
+    message = commands(1) + struct.pack(">BBL", 4, 0, len(item)) + item
+    with contextlib.suppress(OSError):
+        association.dul.socket.socket.sendall(message * 2000)
+    wait_for(lambda: counters(service).get(("associations_failed_total", "limit")) == 1)
+    assert send(service, make_film()) == [0x0000]
 
 
 def test_a_transfer_that_is_aborted_leaves_nothing(start: Any, tmp_path: Path) -> None:
