@@ -79,7 +79,7 @@ STATUSES = {
 _LIMIT_EXCEEDED = (0x02, 0x03, 0x02)  # transient, by the provider, local limit exceeded: PS3.8 section 9.3.4
 _REQUEST_WAIT_S = 10.0  # a caller asks for its association as soon as it is connected
 _LAST_TAG = 0x00080018  # SOP Instance UID: the last element that the check reads
-_HEAD = 2**16  # bytes of a deflated object that are inflated for it
+_HEAD = 2**16  # bytes of an object that are read for it
 
 
 def application_entity(settings: DicomSettings) -> AE:
@@ -254,14 +254,14 @@ def _file_head(event: Any) -> bytes:
 
 
 def _identify(stream: BytesIO, transfer_syntax: str) -> tuple[str, str]:
-    """Return an encoded data set's SOP class and instance UIDs without reading further."""
+    """Return an encoded data set's SOP class and instance UIDs, which stand near its beginning."""
     syntax = UID(transfer_syntax)
-    stream.seek(0)
-    head = stream
     if syntax.is_deflated:
-        head = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.getvalue(), _HEAD))
+        head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.getbuffer(), _HEAD)
+    else:
+        head = bytes(stream.getbuffer()[:_HEAD])
     dataset = read_dataset(
-        head,
+        BytesIO(head),
         is_implicit_VR=syntax.is_implicit_VR,
         is_little_endian=syntax.is_little_endian,
         stop_when=lambda tag, vr, length: tag > _LAST_TAG,
