@@ -17,7 +17,7 @@ class DicomEvents:
     ----------
     associations
         Associations that ended badly, by outcome: ``rejected``, ``aborted`` (by the peer), ``idle`` (ended by us),
-        ``limit`` (an object or a PDU too large or too slow), ``tls_failed``.
+        ``limit`` (an object or a PDU too large or too slow, a second command, no wait for an answer), ``tls_failed``.
     refusals
         Objects refused, by reason: a key of `xraytransfer.errors.REASONS` for films that were scored, else one of
         ``sop-class``, ``unreadable``, ``mismatch``, ``no-room``.

@@ -19,22 +19,33 @@ MAX_PDU = 2**20
 """Longest PDU that is read, in bytes; we announce 64 KiB, but an A-ASSOCIATE-RQ may be longer."""
 
 
+_TYPES = range(1, 8)  # of PDUs (PS3.8 section 9.3)
+_P_DATA = 4  # the type of a PDU that carries messages (PS3.8 section 9.3.5)
+_COMMAND, _LAST = 1, 2  # message control header: a fragment of a command, the last fragment (PS3.8 annex E.2)
+_MAX_COMMAND = 2**16  # bytes of a command; that of a C-STORE has some 200
+
+
 class LimitedReceive:
     """Reads from a connection with limits: the size of an object, the length of a PDU, and the time for a PDU.
 
     pynetdicom itself holds a message in memory until it is whole, believes the PDU length that the sender announces,
-    and restarts its timeout with every byte.
+    and restarts its timeout with every byte. It decodes commands of any length, all of a message anew with each that
+    comes, and queues requests without end; a message has one command (PS3.7 section 6.3.1), and a sender that
+    negotiated nothing else waits for the answer before it asks again (PS3.7 annex D.3.3.3).
     """
 
     def __init__(self, transport: Any, settings: DicomSettings, events: DicomEvents, peer: str) -> None:
         self.socket: socket.socket = transport.socket
         self._events, self._peer, self.last = events, peer, time.monotonic()
-        self._limit, self._wait_s, self.read = settings.max_object_bytes, settings.idle_timeout_s, 0
+        self._limit, self._wait_s = settings.max_object_bytes, settings.idle_timeout_s
+        self._read = self._commands = self._command_bytes = 0  # since the last message that was whole
+        self._body: int | None = None  # the type of the PDU whose body comes next; None where a new PDU comes next
+        self._unanswered = False
 
     def __call__(self, count: int) -> bytearray:
         """Return `count` bytes, fewer if the peer has left."""
-        self.read += count
-        if count > MAX_PDU or self.read > self._limit:
+        self._read += count
+        if count > MAX_PDU or self._read > self._limit:
             what = f"a PDU of {count} bytes" if count > MAX_PDU else f"an object of over {self._limit} bytes"
             self._give_up(f"its sender announced {what}")
         received = bytearray()
@@ -50,7 +61,39 @@ class LimitedReceive:
             self.last = time.monotonic()
             received += piece
         self.socket.settimeout(self._wait_s)
+        if self._body is None:
+            self._body = received[0] if received and received[0] in _TYPES else None  # of others no body is asked for
+            return received
+        if self._body == _P_DATA:
+            self._count_commands(received)
+        self._body = None
         return received
+
+    def message_ended(self, *, request: bool) -> None:
+        """Begin a new message; `request` says whether the one that is whole wants an answer."""
+        self._read = self._commands = self._command_bytes = 0
+        if not request:
+            return
+        if self._unanswered:
+            self._give_up("its sender did not wait for an answer")
+        self._unanswered = True
+
+    def answered(self) -> None:
+        """Note that the request was answered."""
+        self._unanswered = False
+
+    def _count_commands(self, body: bytearray) -> None:
+        """Count the commands of a P-DATA-TF PDU (PS3.8 section 9.3.5.1)."""
+        at = 0
+        while at + 5 < len(body):  # length (4 bytes), context, message control header, data
+            size, header = int.from_bytes(body[at : at + 4], "big"), body[at + 5]
+            if header & _COMMAND:
+                self._command_bytes += size
+                self._commands += bool(header & _LAST)
+            at += 4 + size
+        if self._commands > 1 or self._command_bytes > _MAX_COMMAND:
+            what = "a second command within a message" if self._commands > 1 else "an absurdly long command"
+            self._give_up(f"its sender sent {what}")
 
     def _receive(self, count: int) -> bytes:
         try:

@@ -30,6 +30,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from xraytransfer.errors import ServeError
@@ -78,7 +79,7 @@ STATUSES = {
 _LIMIT_EXCEEDED = (0x02, 0x03, 0x02)  # transient, by the provider, local limit exceeded: PS3.8 section 9.3.4
 _REQUEST_WAIT_S = 10.0  # a caller asks for its association as soon as it is connected
 _LAST_TAG = 0x00080018  # SOP Instance UID: the last element that the check reads
-_HEAD = 2**16  # bytes of a deflated object that are inflated for it
+_HEAD = 2**16  # bytes of an object that are read for it
 
 
 def application_entity(settings: DicomSettings) -> AE:
@@ -116,6 +117,7 @@ def start_scp(settings: DicomSettings, spool: Spool, events: DicomEvents) -> Thr
         (evt.EVT_ABORTED, _aborted, [settings, events]),
         (evt.EVT_CONN_CLOSE, _closed),
         (evt.EVT_DIMSE_RECV, _message_ended),
+        (evt.EVT_DIMSE_SENT, _answered),
         (evt.EVT_REQUESTED, _Room(settings, events).take),
         (evt.EVT_REJECTED, _rejected, [settings, events]),
         (evt.EVT_C_STORE, _store, [spool, events]),
@@ -171,9 +173,8 @@ def _limit(event: Any, settings: DicomSettings, events: DicomEvents) -> None:
 
 def _aborted(event: Any, settings: DicomSettings, events: DicomEvents) -> None:
     """Count an association that was aborted, and say so; nothing else logs it."""
-    transport = event.assoc.dul.socket
-    receive = transport.recv if transport is not None else None
-    idle = isinstance(receive, LimitedReceive) and time.monotonic() - receive.last >= settings.idle_timeout_s
+    receive = _limits(event)
+    idle = receive is not None and time.monotonic() - receive.last >= settings.idle_timeout_s
     events.associations.labels("idle" if idle else "aborted").inc()
     why = f"nothing arrived for {settings.idle_timeout_s:g} s (--dicom-idle-timeout)" if idle else "by its peer"
     log.warning("DICOM: association of %s aborted: %s", event.assoc.requestor.address, why)
@@ -181,15 +182,24 @@ def _aborted(event: Any, settings: DicomSettings, events: DicomEvents) -> None:
 
 def _closed(event: Any) -> None:
     """Close a connection that its peer has closed; pynetdicom leaves that to the garbage collector."""
-    transport = event.assoc.dul.socket
-    if transport is not None and isinstance(transport.recv, LimitedReceive):
-        transport.recv.socket.close()
+    if (receive := _limits(event)) is not None:
+        receive.socket.close()
 
 
 def _message_ended(event: Any) -> None:
+    if (receive := _limits(event)) is not None:
+        receive.message_ended(request=isinstance(event.message, C_STORE_RQ | C_ECHO_RQ))
+
+
+def _answered(event: Any) -> None:
+    if (receive := _limits(event)) is not None:
+        receive.answered()
+
+
+def _limits(event: Any) -> LimitedReceive | None:
+    """Return the limits on an event's connection; None where it is closed or was opened before them."""
     transport = event.assoc.dul.socket
-    if transport is not None and isinstance(transport.recv, LimitedReceive):
-        transport.recv.read = 0
+    return transport.recv if transport is not None and isinstance(transport.recv, LimitedReceive) else None
 
 
 def _rejected(event: Any, settings: DicomSettings, events: DicomEvents) -> None:
@@ -244,14 +254,14 @@ def _file_head(event: Any) -> bytes:
 
 
 def _identify(stream: BytesIO, transfer_syntax: str) -> tuple[str, str]:
-    """Return an encoded data set's SOP class and instance UIDs without reading further."""
+    """Return an encoded data set's SOP class and instance UIDs, which stand near its beginning."""
     syntax = UID(transfer_syntax)
-    stream.seek(0)
-    head = stream
     if syntax.is_deflated:
-        head = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.getvalue(), _HEAD))
+        head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.getbuffer(), _HEAD)
+    else:
+        head = bytes(stream.getbuffer()[:_HEAD])
     dataset = read_dataset(
-        head,
+        BytesIO(head),
         is_implicit_VR=syntax.is_implicit_VR,
         is_little_endian=syntax.is_little_endian,
         stop_when=lambda tag, vr, length: tag > _LAST_TAG,

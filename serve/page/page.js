@@ -103,6 +103,15 @@ for (const [id, action] of [["all-csv", saveAllCsv], ["all-json", saveAllJson], 
   });
 }
 
+addEventListener("pointerdown", ({ target }) => {
+  if (!$("save-all").contains(target)) $("save-all").open = false; // it covers what lies below it
+});
+$("save-all").addEventListener("keydown", ({ key }) => {
+  if (key !== "Escape" || !$("save-all").open) return;
+  $("save-all").open = false;
+  $("save-all").querySelector("summary").focus();
+});
+
 const inList = ({ target }) => Boolean(target.closest("#films")); // elsewhere these keys scroll
 
 listen({

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import logging
@@ -37,6 +38,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, evt
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import (
     Comprehensive3DSRStorage,
     StudyRootQueryRetrieveInformationModelFind,
@@ -368,6 +370,7 @@ def test_an_object_that_is_not_what_its_command_says_is_refused(start: Any) -> N
     assert store(encoded(make_film(SOPInstanceUID="1.2.3")), command_class=CTImageStorage) == 0x0122
     assert store(b"\x08\x00") == 0xC000
     assert store(b"no data set at all, only words") == 0xC000
+    assert store(struct.pack("<HH2sH", 8, 1, b"UL", 0) * 500_000) == 0xC000  # elements without end before the UIDs
     assert store(encoded(make_film(SOPInstanceUID="1.2.3"))) == 0x0000
     association.release()
 
@@ -408,6 +411,44 @@ def test_a_pdu_that_trickles_ends_the_connection(start: Any) -> None:
             time.sleep(0.1)
         else:
             pytest.fail("the connection stayed open")
+
+
+def commands(number: int, *, more: bytes = b"") -> bytes:
+    """Return P-DATA-TF PDUs, each with a C-STORE request that announces a data set, and with more elements."""
+    command = Dataset()
+    command.AffectedSOPClassUID = ComputedRadiographyImageStorage
+    command.CommandField, command.MessageID, command.Priority, command.CommandDataSetType = 1, 1, 0, 0
+    command.AffectedSOPInstanceUID = "1.2.3"
+    elements = encode(command, True, True) + more
+    value = b"\x01\x03" + struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
+    item = struct.pack(">L", len(value)) + value
+    return (struct.pack(">BBL", 4, 0, len(item)) + item) * number
+
+
+@pytest.mark.parametrize("flood", [commands(20_000), commands(1, more=struct.pack("<HHL", 0, 0x5010, 0) * 10_000)])
+def test_commands_that_are_many_or_long_end_the_association(start: Any, flood: bytes) -> None:
+    service = start()
+    scu = AE("CR1")
+    scu.add_requested_context(ComputedRadiographyImageStorage, ExplicitVRLittleEndian)
+    association = scu.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER")
+    with contextlib.suppress(OSError):  # it may end before all are sent
+        association.dul.socket.socket.sendall(flood)
+    wait_for(lambda: counters(service).get(("associations_failed_total", "limit")) == 1)
+    assert send(service, make_film()) == [0x0000]
+
+
+def test_a_sender_that_does_not_wait_for_answers_is_ended(start: Any) -> None:
+    service = start()
+    scu = AE("CR1")
+    scu.add_requested_context(ComputedRadiographyImageStorage, ExplicitVRLittleEndian)
+    association = scu.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER")
+    film = b"\x01\x02" + b"no data set at all, only words"
+    item = struct.pack(">L", len(film)) + film
+    message = commands(1) + struct.pack(">BBL", 4, 0, len(item)) + item
+    with contextlib.suppress(OSError):
+        association.dul.socket.socket.sendall(message * 2000)
+    wait_for(lambda: counters(service).get(("associations_failed_total", "limit")) == 1)
+    assert send(service, make_film()) == [0x0000]
 
 
 def test_a_transfer_that_is_aborted_leaves_nothing(start: Any, tmp_path: Path) -> None:
