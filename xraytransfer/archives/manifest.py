@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from xraytransfer.archives.stores import Entry, Store, open_store
 from xraytransfer.errors import MissingExtraError, XrayTransferError
+from xraytransfer.film_privacy import printable_line
 
 if TYPE_CHECKING:
     import pyarrow
@@ -81,7 +82,15 @@ class ManifestWriter:
         self._writer.close()
 
     def write(self, row: Entry) -> None:
-        """Add a film."""
+        """Add a film.
+
+        Raises
+        ------
+        XrayTransferError
+            Its address is no Unicode text, as names of other systems may be: Parquet cannot hold it.
+        """
+        if not row.address.isprintable():
+            _check_text(row.address)
         self._waiting.append(row)
         if len(self._waiting) == ROWS_IN_GROUP:
             self._flush()
@@ -92,6 +101,16 @@ class ManifestWriter:
         self.rows += len(rows)
         columns = [[row.address for row in rows], [row.size for row in rows], [row.version for row in rows]]
         self._writer.write_table(arrow().table(columns, schema=_schema()))
+
+
+def _check_text(address: str) -> None:
+    try:
+        address.encode()
+    except UnicodeEncodeError as error:
+        raise XrayTransferError(
+            f"{printable_line(address)}: its name is not in UTF-8, and a manifest cannot hold it; rename the file, or "
+            "score its folder without a manifest"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -182,21 +201,30 @@ def addresses_in_csv(store: Store) -> Iterator[Entry]:
     Raises
     ------
     XrayTransferError
-        The file has no such column, or a size that is no number.
+        The file is no CSV in UTF-8, has no such column, a row without an address, or a size that is no number.
     """
     import csv
     import io
 
     with store.open() as file:
         rows = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""))
-        columns: Sequence[str] = rows.fieldnames or ()
-        if "address" not in columns:
-            raise XrayTransferError(f"{store.address}: no column address; its columns: {', '.join(columns)}")
-        for row in rows:
-            size = row.get("size")
-            try:
-                yield Entry(row["address"], int(size) if size else None, row.get("version") or None)
-            except ValueError:
-                raise XrayTransferError(
-                    f"{store.address}: line {rows.line_num}: size is {size!r}, expected a number"
-                ) from None
+        try:
+            columns: Sequence[str] = rows.fieldnames or ()
+            if "address" not in columns:
+                raise XrayTransferError(f"{store.address}: no column address; its columns: {', '.join(columns)}")
+            for row in rows:
+                yield _entry_of(row, f"{store.address}: line {rows.line_num}")
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise XrayTransferError(
+                f"{store.address}: no CSV file in UTF-8, behind line {rows.line_num}: {error}"
+            ) from error
+
+
+def _entry_of(row: dict[str, str], where: str) -> Entry:
+    """Return the film of one row of a CSV file."""
+    address, size = row["address"], row.get("size") or ""
+    if not (address or "").strip():
+        raise XrayTransferError(f"{where}: no address")
+    if size and not (size.isascii() and size.isdigit()):
+        raise XrayTransferError(f"{where}: size is {size!r}, expected a number")
+    return Entry(address, int(size) if size else None, row.get("version") or None)
