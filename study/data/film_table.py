@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from xraytransfer.errors import StudyError
 from xraytransfer.observations import OBSERVATIONS
 
-__all__ = ["FilmTable", "identifier", "parse_age", "parse_label", "parse_sex", "parse_split", "parse_view", "read_csv"]
+__all__ = [
+    "FilmTable",
+    "identifier",
+    "normalised_patient",
+    "parse_age",
+    "parse_label",
+    "parse_sex",
+    "parse_split",
+    "parse_view",
+    "read_csv",
+]
 
 Strings = NDArray[np.str_]
 
@@ -121,20 +131,55 @@ def read_csv(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     Raises
     ------
     StudyError
-        If it cannot be read, lacks a required column, or has no row.
+        If it cannot be read, lacks a required column or has it twice, has no row, or a row with more or fewer cells
+        than the header: the file may have been cut short, or a comma may have moved the cells behind it.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = list(reader.fieldnames or [])
-            rows = list(reader)
+            rows = [_whole(row, path, reader.line_num) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise StudyError(f"{path}: cannot be read as CSV: {error}") from error
     if missing := [name for name in required if name not in columns]:
         raise StudyError(f"{path}: lacks the columns {missing}; it has {columns}")
+    if twice := [name for name in required if columns.count(name) > 1]:
+        raise StudyError(f"{path}: has two columns {twice[0]!r}; which one counts cannot be told")
     if not rows:
         raise StudyError(f"{path}: has no rows")
     return rows
+
+
+def _whole(row: dict[Any, Any], path: Path, line: int) -> dict[str, str]:
+    """Return a row that has a cell for each column; blank cells behind the last column are left out."""
+    surplus = row.pop(None, [])
+    if any(map(str.strip, surplus)):
+        raise StudyError(f"{path} line {line}: has {len(row) + len(surplus)} cells, the header has {len(row)}")
+    if None in row.values():
+        cells = sum(value is not None for value in row.values())
+        raise StudyError(f"{path} line {line}: has {cells} cells, the header has {len(row)}; is the file whole?")
+    return row
+
+
+def normalised_patient(name: str) -> str:
+    """Return an identifier in a form in which ``00000211``, ``211`` and `` 211`` are the same."""
+    return re.sub(r"^0+(?=\d+$)", "", name.strip().casefold())
+
+
+def _one_spelling(patients: Strings) -> tuple[Strings, list[str]]:
+    """Return identifiers in which each patient has one spelling, and a note if some had several.
+
+    Two spellings would count as two patients, of whom one may be trained on and the other be tested.
+    """
+    names, inverse = np.unique(patients, return_inverse=True)
+    spelling: dict[str, str] = {}
+    kept = [spelling.setdefault(normalised_patient(str(name)), str(name)) for name in names]
+    if len(spelling) == len(names):
+        return patients, []
+    return np.array(kept, np.str_)[inverse.reshape(-1)], [
+        f"{len(names)} identifiers of patients are of {len(spelling)} patients, because some differ in case, spaces or "
+        "leading zeros alone"
+    ]
 
 
 def parse_label(text: str | None, where: str) -> float:
@@ -229,15 +274,17 @@ def build_table(
     if len(np.unique(image)) != len(image):
         names, counts = np.unique(image, return_counts=True)
         raise StudyError(f"{name}: {int((counts > 1).sum())} images are listed twice, first {names[counts > 1][0]}")
+    patient, spellings = _one_spelling(text("patient"))
     return FilmTable(
         name,
         list(observations),
         image,
         [Path(str(row["path"])) for row in rows],
-        **{key: text(key) for key in ("patient", "examination", "view", "sex")},
+        patient,
+        **{key: text(key) for key in ("examination", "view", "sex")},
         age=np.array([row.get("age", np.nan) for row in rows], dtype=np.float32),
         label=np.array([row["label"] for row in rows], dtype=np.float32).reshape(len(rows), len(observations)),
         official_split=text("official_split").astype("<U10"),  # wide enough for the name of every split
         source_width=np.array([row.get("source_width", 0) for row in rows], dtype=np.int32),
-        notes=list(notes),
+        notes=[*notes, *spellings],
     )

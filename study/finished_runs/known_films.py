@@ -8,7 +8,6 @@ file names (``patients``). The names of images, without folder and ending, are a
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,13 +20,13 @@ from numpy.typing import NDArray
 from xraytransfer.errors import StudyError
 from xraytransfer.study.data.cache import cache_folder
 from xraytransfer.study.data.external_predictions import comparable_names
-from xraytransfer.study.data.film_table import FilmTable
+from xraytransfer.study.data.film_table import FilmTable, normalised_patient
 from xraytransfer.study.data.mapping_file import read_mapping
 from xraytransfer.study.data.placement import placement_of
 from xraytransfer.study.data.run_data import read_table
 from xraytransfer.study.data.split import split_films
 
-__all__ = ["KnownFilms", "known_films", "name_space", "normalised_patient"]
+__all__ = ["KnownFilms", "known_films", "name_space"]
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,6 @@ class KnownFilms:
         if name_space == self.name_space:
             known |= np.array([normalised_patient(name) in self.patients for name in table.patient], dtype=bool)
         return np.isin(table.patient, table.patient[known])
-
-
-def normalised_patient(name: str) -> str:
-    """Return an identifier in a form in which ``00000211``, ``211`` and `` 211`` are the same."""
-    return re.sub(r"^0+(?=\d+$)", "", name.strip().casefold())
 
 
 def name_space(data: Mapping[str, Any]) -> str:
