@@ -139,10 +139,12 @@ def read_csv(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
             reader = csv.DictReader(file)
             columns = list(reader.fieldnames or [])
             rows = [_whole(row, path, reader.line_num) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
         raise StudyError(f"{path}: cannot be read as CSV: {error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise StudyError(f"{path}: cannot be read as CSV: is no CSV file in UTF-8: {error}") from error
     if missing := [name for name in required if name not in columns]:
-        raise StudyError(f"{path}: lacks the columns {missing}; it has {columns}")
+        raise StudyError(f"{path}: lacks the columns {missing}; it has {columns or 'no columns'}")
     if twice := [name for name in required if columns.count(name) > 1]:
         raise StudyError(f"{path}: has two columns {twice[0]!r}; which one counts cannot be told")
     if not rows:
