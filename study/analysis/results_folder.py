@@ -34,6 +34,9 @@ _VARIED = ("architecture", "timm", "family", "row", "initialisation", "truncatio
 """Settings that a grid varies, or that name places on disk."""
 
 
+_NOT_COMPARED = ("folder", "cache", "mapping", "labels_sha256")
+"""Entries of ``data`` that name places, or that older versions did not write."""
+
 SCHEMA = 1
 """Of config.json, since version 0.1."""
 
@@ -260,7 +263,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     settings = {key: value for key, value in config.items() if key not in _VARIED}
     # a setting that did not exist yet when a run was trained counts as switched off
     settings["preset"] = {**Preset("").to_dict(), **config.get("preset", {})}
-    data = {key: value for key, value in config.get("data", {}).items() if key not in ("folder", "cache", "mapping")}
+    data = {key: value for key, value in config.get("data", {}).items() if key not in _NOT_COMPARED}
     if teacher := config.get("teacher"):
         settings["teacher"] = {key: value for key, value in teacher.items() if key != "folders"}
     if corrected := data.get("corrected"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ __all__ = [
     "parse_split",
     "parse_view",
     "read_csv",
+    "sha256_of_labels",
 ]
 
 Strings = NDArray[np.str_]
@@ -104,6 +106,10 @@ class FilmTable:
             raise StudyError(f"{self.name}: no labels for {', '.join(missing)}; it has {', '.join(self.observations)}")
         return self.label[:, [self.observations.index(name) for name in observations]]
 
+    def labels_sha256(self) -> str:
+        """Return the SHA-256 of images, observations and raw labels."""
+        return sha256_of_labels(self.image.tolist(), self.observations, self.label)
+
     def outputs(self, head: str) -> list[str]:
         """Return the observations that a head trains.
 
@@ -123,6 +129,13 @@ class FilmTable:
         if not six:
             raise StudyError(f"{self.name}: none of the six observations is labelled")
         return six if head == "product" else [*six, *(name for name in self.observations if name not in six)]
+
+
+def sha256_of_labels(images: Sequence[str], observations: Sequence[str], label: NDArray[np.float32]) -> str:
+    """Return the SHA-256 of names of images, of observations, and of raw labels, shape (images, observations)."""
+    digest = hashlib.sha256("\n".join([*images, "", *observations]).encode())
+    digest.update(np.nan_to_num(label, nan=-2).astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 def read_csv(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
