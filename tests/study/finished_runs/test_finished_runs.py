@@ -278,6 +278,32 @@ def test_a_test_that_was_cut_off_goes_on(run: Path, films: Path, monkeypatch: py
     assert read_external(run, "hospital").predictions.probability.shape == (24, members, 4)
 
 
+def test_a_test_that_was_cut_off_does_not_go_on_with_other_films(
+    run: Path, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = external_test.predict_rows, []
+    cache = tmp_path / "cache-of-films"
+
+    def stopping(*arguments: Any) -> Any:
+        if asked:
+            raise Interrupted
+        asked.append(1)
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(external_test, "predict_rows", stopping)
+        assert isinstance(test_on(films, run, "--cache", cache).exception, Abort)
+    names = sorted((films / "pictures").iterdir())
+    bytes_of = [path.read_bytes() for path in names]
+    for path, data in zip(names, reversed(bytes_of), strict=True):
+        path.write_bytes(data)
+    assert "is another film than the cache" in test_on(films, run, "--cache", cache).stderr
+    assert test_on(films, run, "--cache", tmp_path / "new").return_value == 0
+    went_on = read_external(run, "hospital").predictions.probability
+    assert test_on(films, run, "--cache", tmp_path / "new", "--again").return_value == 0
+    np.testing.assert_array_equal(read_external(run, "hospital").predictions.probability, went_on)
+
+
 def test_predictions_without_their_record_do_not_count(run: Path, films: Path) -> None:
     assert test_on(films, run).return_value == 0
     folder = external_folder(run)
