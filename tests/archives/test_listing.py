@@ -202,6 +202,19 @@ def test_manifests_that_cannot_be_read(manifest: Path, tmp_path: Path):
         open_manifest(str(tmp_path / "absent"))
 
 
+def test_no_changed_byte_of_a_manifest_changes_a_film(manifest: Path):
+    data, whole = manifest.read_bytes(), list(open_manifest(str(manifest)).read())
+    refused = []
+    for place in range(0, len(data), 5):
+        manifest.write_bytes(data[:place] + bytes([data[place] ^ 0x81]) + data[place + 1 :])
+        try:
+            assert list(open_manifest(str(manifest)).read()) == whole
+        except XrayTransferError as error:
+            refused.append(str(error))
+    assert len(refused) > 100
+    assert all(message.startswith(str(manifest)) for message in refused)
+
+
 def test_shards_hold_every_row_once():
     for rows in (1, 7, 1000):
         for shards in (1, 3, 10):
