@@ -68,10 +68,14 @@ def read_candidates(
     candidates: list[Candidate] = []
     left_out: list[tuple[str, str]] = []
     measure = cache(_milliseconds)
+    weights: dict[tuple[str, ...], str] = {}
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         try:
             run = load_run(folder)
             check_member(run)
+            same = weights.setdefault(tuple(kept.sha256 for kept in run.checkpoints), run.name)
+            if same != run.name:
+                raise StudyError(f"has the checkpoints of {same}, and would count double")
             stored, judging = _without_judges(run, _six(run, options.chosen_by), options)
         except (StudyError, ExportError) as error:
             left_out.append((folder.name, str(error).removeprefix(f"{folder}: ")))

@@ -226,6 +226,15 @@ def test_test_films_with_other_labels_do_not_choose(study):
         select_members(finished_runs(study), ExportOptions(best=1, chosen_by="corrected"))
 
 
+def test_a_copied_run_is_no_further_candidate(study):
+    first, _ = sorted((study / "runs").iterdir())
+    shutil.copytree(first, first.with_name("z-copy"))
+    said = []
+    _, document = select_members(finished_runs(study), ExportOptions(best=2), said.append)
+    assert said[0] == f"left out: z-copy: has the checkpoints of {first.name}, and would count double"
+    assert document["candidates"] == 3
+
+
 def test_a_run_thinned_to_predictions_is_no_candidate(study):
     first, _ = sorted((study / "runs").iterdir())
     thin_run(first, "predictions")
