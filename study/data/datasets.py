@@ -7,6 +7,7 @@ Wang et al., ChestX-ray8, CVPR 2017 (NIH Clinical Center).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,6 +156,11 @@ def read_mapped(folder: Path, mapping: Path, row_filter: RowFilter) -> FilmTable
     `film_table.parse_split` do not know them.
     """
     plan = read_mapping(mapping)
+    if not re.fullmatch(r"[^/\\\0.][^/\\\0]{0,99}", plan.name):
+        raise StudyError(
+            f"{mapping}: name {plan.name!r} becomes part of names of folders: 1 to 100 characters, no / and no \\, and "
+            "no point at the beginning"
+        )
     films = []
     for line, row in enumerate(read_csv(folder / plan.table, [*plan.columns(), *row_filter]), start=2):
         if not (row_matches(row, plan.rows) and row_matches(row, row_filter)):
