@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from xraytransfer.archives.manifest import open_manifest, shard_bounds
 from xraytransfer.archives.stores import Entry, open_store
 from xraytransfer.errors import BusyError, OutputError, XrayTransferError
 from xraytransfer.folder_lock import FolderLock
+from xraytransfer.folder_owner import FolderOwner
 
 
 def addresses(path: Path) -> list[str]:
@@ -118,6 +120,16 @@ def test_listing_of_one_film_goes_on_behind_it(films: Path, tmp_path: Path, monk
 
 def test_two_listings_of_one_manifest_do_not_meet(films: Path, tmp_path: Path):
     with FolderLock(tmp_path / "m.listing"), pytest.raises(BusyError, match="another process"):
+        list_films([str(films)], tmp_path / "m")
+
+
+def test_listing_that_ends_while_another_begins(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def remove(owner: FolderOwner) -> bool:
+        shutil.rmtree(owner.path.parent)
+        return owner.path.stat().st_size > 0
+
+    monkeypatch.setattr(FolderOwner, "claim", remove)
+    with pytest.raises(BusyError, match="another process has removed this folder"):
         list_films([str(films)], tmp_path / "m")
 
 

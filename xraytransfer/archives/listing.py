@@ -14,6 +14,7 @@ import os
 import shutil
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -23,7 +24,7 @@ import numpy as np
 
 from xraytransfer.archives.manifest import ROWS_IN_GROUP, ManifestWriter, addresses_in_csv, open_manifest
 from xraytransfer.archives.stores import Entry, Store, absolute, open_store, store_errors
-from xraytransfer.errors import OutputError, XrayTransferError
+from xraytransfer.errors import BusyError, OutputError, XrayTransferError
 from xraytransfer.files import write_json, write_with
 from xraytransfer.folder_lock import FolderLock
 
@@ -66,7 +67,14 @@ def list_films(
         manifest is one of other sources, or another process writes this manifest.
     """
     work = output.with_name(output.name + ".listing")
-    with FolderLock(work):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(FolderLock(work))
+        except FileNotFoundError as error:
+            raise BusyError(
+                f"{work}: another process has removed this folder, because it has just written {output}; repeat the "
+                "command if the films are to be listed again"
+            ) from error
         return _list_in(work, sources, output, listers or {}, report)
 
 
