@@ -19,7 +19,7 @@ from xraytransfer.plural import counted
 from xraytransfer.prediction import Prediction
 from xraytransfer.study.data.external_predictions import read_external
 from xraytransfer.study.data.external_test_set import IDENTIFIERS, ExternalTestSet, read_external_test_set
-from xraytransfer.study.data.film_table import normalised_patient
+from xraytransfer.study.data.patient_names import normalised_patient
 from xraytransfer.study.data.run_data import RunData
 from xraytransfer.study.finished_runs.known_films import KnownFilms, name_space
 from xraytransfer.study.training.run_folder import Run

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from xraytransfer.errors import ExportError, StudyError
 from xraytransfer.observations import OBSERVATIONS
-from xraytransfer.study.data.film_table import normalised_patient, read_csv
+from xraytransfer.study.data.film_table import read_csv
+from xraytransfer.study.data.patient_names import normalised_patient
 
 __all__ = ["SiteFilms", "read_site_films"]
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from xraytransfer.errors import StudyError
 from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.study.data.patient_names import one_spelling
 
 __all__ = [
     "FilmTable",
     "identifier",
-    "normalised_patient",
     "parse_age",
     "parse_label",
     "parse_sex",
@@ -176,27 +176,6 @@ def _whole(row: dict[Any, Any], path: Path, line: int) -> dict[str, str]:
     return row
 
 
-def normalised_patient(name: str) -> str:
-    """Return an identifier in a form in which ``00000211``, ``211`` and `` 211`` are the same."""
-    return re.sub(r"^0+(?=\d+$)", "", name.strip().casefold())
-
-
-def _one_spelling(patients: Strings) -> tuple[Strings, list[str]]:
-    """Return identifiers in which each patient has one spelling, and a note if some had several.
-
-    Two spellings would count as two patients, of whom one may be trained on and the other be tested.
-    """
-    names, inverse = np.unique(patients, return_inverse=True)
-    spelling: dict[str, str] = {}
-    kept = [spelling.setdefault(normalised_patient(str(name)), str(name)) for name in names]
-    if len(spelling) == len(names):
-        return patients, []
-    return np.array(kept, np.str_)[inverse.reshape(-1)], [
-        f"{len(names)} identifiers of patients are of {len(spelling)} patients, because some differ in case, spaces or "
-        "leading zeros alone"
-    ]
-
-
 def parse_label(text: str | None, where: str) -> float:
     """Return 1, 0, -1 or NaN from a cell.
 
@@ -289,7 +268,7 @@ def build_table(
     if len(np.unique(image)) != len(image):
         names, counts = np.unique(image, return_counts=True)
         raise StudyError(f"{name}: {int((counts > 1).sum())} images are listed twice, first {names[counts > 1][0]}")
-    patient, spellings = _one_spelling(text("patient"))
+    patient, spellings = one_spelling(text("patient"))
     return FilmTable(
         name,
         list(observations),

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from xraytransfer.errors import StudyError
 from xraytransfer.study.data.cache import cache_folder
 from xraytransfer.study.data.external_predictions import comparable_names
-from xraytransfer.study.data.film_table import FilmTable, normalised_patient
+from xraytransfer.study.data.film_table import FilmTable
 from xraytransfer.study.data.mapping_file import read_mapping
+from xraytransfer.study.data.patient_names import normalised_patient
 from xraytransfer.study.data.placement import placement_of
 from xraytransfer.study.data.predictions import LabelledFilms
 from xraytransfer.study.data.run_data import read_table

@@ -23,7 +23,7 @@ from xraytransfer.export.members import choose_members, weights_sha256  # noqa: 
 from xraytransfer.folder_lock import FolderLock  # noqa: E402
 from xraytransfer.study.cli import study  # noqa: E402
 from xraytransfer.study.data.external_predictions import external_folder, read_external  # noqa: E402
-from xraytransfer.study.data.film_table import normalised_patient  # noqa: E402
+from xraytransfer.study.data.patient_names import normalised_patient  # noqa: E402
 from xraytransfer.study.data.predictions import read_predictions, write_predictions  # noqa: E402
 from xraytransfer.study.finished_runs import external_test, thinning  # noqa: E402
 from xraytransfer.study.runs.status import run_status, table  # noqa: E402
