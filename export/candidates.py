@@ -19,6 +19,7 @@ from xraytransfer.plural import counted
 from xraytransfer.study.analysis.cost import measure_cost
 from xraytransfer.study.data.external_predictions import external_names, read_external
 from xraytransfer.study.data.predictions import Predictions
+from xraytransfer.study.finished_runs.known_films import known_films
 from xraytransfer.study.networks.architectures import Architecture
 from xraytransfer.study.stats.auroc import macro_auroc
 from xraytransfer.study.training.run_folder import Run, list_runs, load_run
@@ -55,8 +56,8 @@ def read_candidates(
     Returns
     -------
     tuple
-        The films that choose, with their labels; the candidates in the order of the runs; name and reason of each run
-        that is left out.
+        The films that choose, with their labels; the candidates in the order of the runs; name and reason of each run,
+        and of films that would choose, that are left out.
 
     Raises
     ------
@@ -67,16 +68,22 @@ def read_candidates(
     candidates: list[Candidate] = []
     left_out: list[tuple[str, str]] = []
     measure = cache(_milliseconds)
+    weights: dict[tuple[str, ...], str] = {}
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         try:
             run = load_run(folder)
             check_member(run)
-            stored = _six(run, options.chosen_by)
+            same = weights.setdefault(tuple(kept.sha256 for kept in run.checkpoints), run.name)
+            if same != run.name:
+                raise StudyError(f"has the checkpoints of {same}, and would count double")
+            stored, judging = _without_judges(run, _six(run, options.chosen_by), options)
         except (StudyError, ExportError) as error:
             left_out.append((folder.name, str(error).removeprefix(f"{folder}: ")))
             continue
         if films is None:
             films = stored
+            if judging:
+                left_out.append((str(options.chosen_by), judging))
         else:
             _check_together(candidates[0].run, run, films, stored)
         candidates += _candidates(run, stored, options, measure)
@@ -109,6 +116,25 @@ def _external(run: Run, name: str) -> Predictions:
     if stored.record.get("kind") != "external":
         raise StudyError(f"{name} is of the test films, with other labels: what judges cannot choose")
     return stored.predictions
+
+
+def _without_judges(run: Run, stored: Predictions, options: ExportOptions) -> tuple[Predictions, str]:
+    """Return the films of an external test that may choose, and in words what was left out.
+
+    A patient whose film is one of the run's test films judges the file, and cannot choose its members too.
+    """
+    if options.chosen_by is None:
+        return stored, ""
+    test = known_films(run.config, options.folder, splits=("test",))
+    same = read_external(run.folder, options.chosen_by).record.get("patients_compared", True)
+    judges = test.patients_of(stored, test.name_space if same else "")
+    if judges.all():
+        raise StudyError(f"all films of {options.chosen_by} show its own test patients: who judges cannot choose")
+    patients = len(np.unique(stored.patient[judges]))
+    text = (
+        f"{counted(int(judges.sum()), 'film')} of {counted(patients, 'patient')} of the test: who judges cannot choose"
+    )
+    return stored.subset(~judges), text if patients else ""
 
 
 def _check_together(first: Run, run: Run, films: Predictions, stored: Predictions) -> None:

@@ -19,6 +19,7 @@ from xraytransfer.export.checks.gates import Gate, accuracy_gate, parity_gate
 from xraytransfer.export.checks.quality_gate_parity import load_matching_quality_gate, quality_gate_parity
 from xraytransfer.export.checks.self_test import NOTICEABLE, measure_self_test
 from xraytransfer.export.description import Measurements, describe_model
+from xraytransfer.export.external import check_judges
 from xraytransfer.export.graph.int8 import calibration_films
 from xraytransfer.export.graph.model_writer import check_size, serialise
 from xraytransfer.export.graph.precision import lower
@@ -79,6 +80,8 @@ def export_runs(
     options.check(out)
     gate, plan = Gate(options.force, log), TrialsPlan.read(options)
     ensemble, selection = _ensemble(folders, options, log)
+    if options.chosen_by is not None:
+        check_judges(plan.sets, ensemble.runs[0], options.chosen_by)
     float_members = options.float_members([member.description["architecture"] for member in ensemble.members])
     size = check_size(ensemble.networks, options.precision, float_members)
     log(f"{counted(len(ensemble.members), 'member')}, about {size / 1e6:.0f} MB")

@@ -17,11 +17,14 @@ from xraytransfer.export.checks.external_evaluation import evaluate_parts
 from xraytransfer.export.checks.localisation import boxed_films, localisation, map_maximum
 from xraytransfer.plural import counted
 from xraytransfer.prediction import Prediction
+from xraytransfer.study.data.external_predictions import read_external
 from xraytransfer.study.data.external_test_set import IDENTIFIERS, ExternalTestSet, read_external_test_set
+from xraytransfer.study.data.patient_names import normalised_patient
 from xraytransfer.study.data.run_data import RunData
-from xraytransfer.study.finished_runs.known_films import KnownFilms
+from xraytransfer.study.finished_runs.known_films import KnownFilms, name_space
+from xraytransfer.study.training.run_folder import Run
 
-__all__ = ["ExternalResult", "read_test_sets", "score_strangers"]
+__all__ = ["ExternalResult", "check_judges", "read_test_sets", "score_strangers"]
 
 Log = Callable[[str], None]
 
@@ -70,6 +73,38 @@ def read_test_sets(places: Sequence[tuple[Path, Path]]) -> list[ExternalTestSet]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ExportError(f"--external: two test sets are called {min(twice)}; each needs a name of its own")
     return sets
+
+
+def check_judges(sets: Sequence[ExternalTestSet], run: Run, chosen_by: str) -> None:
+    """Refuse test sets in which patients whose films chose the members would judge them.
+
+    Parameters
+    ----------
+    sets : sequence of ExternalTestSet
+        The test sets.
+    run : Run
+        A member's run, which has the external test.
+    chosen_by : str
+        Name of the external test whose films chose.
+
+    Raises
+    ------
+    ExportError
+        A film of such a patient has another use than ``choose``.
+    """
+    chose = read_external(run.folder, chosen_by)
+    space = name_space(run.config["data"]) if chose.record.get("patients_compared") else str(chose.record.get("data"))
+    patients = frozenset(normalised_patient(str(name)) for name in chose.predictions.patient)
+    known = KnownFilms(space, patients, tuple(map(str, chose.predictions.image)))
+    for films in sets:
+        wrong = known.patients_of(films.table, films.name_space) & (films.use != "choose")
+        if wrong.any():
+            patients_text = counted(len(np.unique(films.table.patient[wrong])), "patient")
+            raise ExportError(
+                f"--external {films.name}: {counted(int(wrong.sum()), 'film')} of {patients_text} whose films choose "
+                f"the members (--chosen-by {chosen_by}) would judge them; let the column that `use` of the mapping "
+                "file names say `choose` for these films, or leave them out"
+            )
 
 
 def score_strangers(

@@ -4,20 +4,22 @@ Conventions
 -----------
 The table is a CSV file with a column ``path`` (relative to the table's folder, or absolute), one column for
 each observation that was labelled (identifier or printed name; 1 present, 0 absent, empty not labelled), and
-optionally ``patient``.
+optionally ``patient``. A film stands in one row.
 """
 
 from __future__ import annotations
 
-import csv
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xraytransfer.errors import ExportError
+from xraytransfer.errors import ExportError, StudyError
 from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.study.data.film_table import read_csv
+from xraytransfer.study.data.patient_names import normalised_patient
 
 __all__ = ["SiteFilms", "read_site_films"]
 
@@ -33,7 +35,8 @@ class SiteFilms:
     path : list of Path
         The films.
     patient : ndarray
-        str, shape (films,); the path where the table has no such column.
+        str, shape (films,), without differences in case, spaces and leading zeros; the path where the table has no
+        such column or an empty cell.
     label : ndarray
         float32, shape (films, 6): 1, 0 or NaN.
     """
@@ -54,28 +57,46 @@ def read_site_films(table: Path) -> SiteFilms:
     Raises
     ------
     ExportError
-        The table cannot be read, lacks a column, or holds another label than 1, 0 or nothing; the message
-        names the line.
+        The table cannot be read, lacks a column or has one twice, names no film or one twice, or holds another label
+        than 1, 0 or nothing; the message names the line.
     """
     try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            rows, columns = list(reader), list(reader.fieldnames or [])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ExportError(f"{table}: is no CSV file in UTF-8; {_EXPECTED}") from error
-    except OSError as error:
-        raise ExportError(f"{table}: cannot be read: {error.strerror}") from error
-    names = {alias: k for k, row in enumerate(OBSERVATIONS) for alias in (row.identifier, row.name)}
-    label_columns = {column: names[column] for column in columns if column in names}
-    if "path" not in columns or not label_columns:
-        raise ExportError(f"{table}: {_EXPECTED}; it has {', '.join(columns) or 'no columns'}")
+        rows = read_csv(table, ("path",))
+    except StudyError as error:
+        raise ExportError(f"{table}: {_EXPECTED}; {str(error).removeprefix(f'{table}: ')}") from error
+    label_columns = _label_columns(table, list(rows[0]))
     label = np.full((len(rows), len(OBSERVATIONS)), np.nan, np.float32)
     for index, row in enumerate(rows):
         for column, k in label_columns.items():
             label[index, k] = _label(row[column], f"{table}, line {index + 2}, {column}")
-    paths = [table.parent / (row["path"] or "") for row in rows]
-    patients = [row.get("patient") or str(path) for row, path in zip(rows, paths, strict=True)]
+    paths = _paths(table, [row["path"] for row in rows])
+    patients = [
+        normalised_patient(row.get("patient") or "") or str(path) for row, path in zip(rows, paths, strict=True)
+    ]
     return SiteFilms(paths, np.array(patients, dtype=np.str_), label)
+
+
+def _label_columns(table: Path, columns: list[str]) -> dict[str, int]:
+    """Return the observation of each column of labels."""
+    names = {alias: k for k, row in enumerate(OBSERVATIONS) for alias in (row.identifier, row.name)}
+    found = {column: names[column] for column in columns if column in names}
+    if not found:
+        raise ExportError(f"{table}: {_EXPECTED}; it has {', '.join(columns)}")
+    if twice := [row.identifier for k, row in enumerate(OBSERVATIONS) if list(found.values()).count(k) > 1]:
+        raise ExportError(f"{table}: has two columns for {twice[0]}; which one counts cannot be told")
+    return found
+
+
+def _paths(table: Path, cells: list[str]) -> list[Path]:
+    """Return where the films lie; each of them once, or its patient would count double and its labels may differ."""
+    line_of: dict[str, int] = {}
+    for line, cell in enumerate(cells, start=2):
+        if not cell:
+            raise ExportError(f"{table}, line {line}: no path")
+        first = line_of.setdefault(os.path.abspath(table.parent / cell), line)
+        if first != line:
+            raise ExportError(f"{table}, line {line}: {cell} stands in line {first} too; a film counts once")
+    return [table.parent / cell for cell in cells]
 
 
 def _label(text: str | None, where: str) -> float:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import csv
 import platform
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from xraytransfer.errors import StudyError
+from xraytransfer.files import write_with
 from xraytransfer.study.analysis.results_folder import Results
+from xraytransfer.study.data.film_table import read_csv
 from xraytransfer.study.networks.architectures import Architecture
 
 __all__ = ["Cost", "measure_costs", "read_costs"]
@@ -52,14 +56,30 @@ class Cost:
     processor: str = ""
 
 
+COLUMNS = tuple(field.name for field in fields(Cost))
+"""Of ``costs.csv``; version 0.1 did not write the last one."""
+
+
 def read_costs(results: Results) -> dict[tuple[str, int], Cost]:
-    """Return the costs stored for the runs' resolution, by architecture and truncation; empty without a file."""
-    path = results.folder / "costs.csv"
-    if not path.is_file():
-        return {}
+    """Return the costs stored for the runs' resolution, by architecture and truncation; empty without a file.
+
+    Raises
+    ------
+    StudyError
+        The file is damaged.
+    """
     side = int(results.config("resolution")[0])
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [
+    rows = _stored(results.folder / "costs.csv")
+    return {(row.architecture, row.truncation): row for row in rows if row.resolution == side}
+
+
+def _stored(path: Path) -> list[Cost]:
+    """Return every row of ``costs.csv``, of any resolution."""
+    if not path.is_file():
+        return []
+    rows = read_csv(path, COLUMNS[:-1])
+    try:
+        return [
             Cost(
                 row["architecture"],
                 int(row["truncation"]),
@@ -69,9 +89,10 @@ def read_costs(results: Results) -> dict[tuple[str, int], Cost]:
                 int(row["map_columns"]),
                 row.get("processor") or "",
             )
-            for row in csv.DictReader(file)
+            for row in rows
         ]
-    return {(row.architecture, row.truncation): row for row in rows if row.resolution == side}
+    except ValueError as error:
+        raise StudyError(f"{path}: is damaged ({error}); delete it, and the costs are measured again") from error
 
 
 def measure_costs(results: Results) -> dict[tuple[str, int], Cost]:
@@ -91,20 +112,31 @@ def measure_costs(results: Results) -> dict[tuple[str, int], Cost]:
     ------
     ImportError
         torch or timm is not installed.
+    StudyError
+        The file is damaged.
+    OSError
+        The file cannot be written.
     """
     costs = read_costs(results)
-    side = int(results.config("resolution")[0])
+    path, side = results.folder / "costs.csv", int(results.config("resolution")[0])
+    others = [row for row in _stored(path) if row.resolution != side]
     configs = {(run.cell[0], run.cell[2]): run.config for run in results.runs}
-    for name, truncation in sorted(configs):
-        if (name, truncation) not in costs:
-            config = configs[name, truncation]
-            row = Architecture.from_dict(config["row"])
-            costs[name, truncation] = measure_cost(row, truncation, len(config["outputs"]), side)
-    with (results.folder / "costs.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Cost)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(cost) for cost in costs.values())
+    missing = sorted(set(configs) - set(costs))
+    if not missing:
+        return costs
+    for name, truncation in missing:
+        config = configs[name, truncation]
+        row = Architecture.from_dict(config["row"])
+        costs[name, truncation] = measure_cost(row, truncation, len(config["outputs"]), side)
+    write_with(path, lambda temporary: _write(temporary, [*others, *costs.values()]))
     return costs
+
+
+def _write(path: Path, costs: Sequence[Cost]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(map(asdict, costs))
 
 
 def measure_cost(architecture: Architecture, truncation: int, outputs: int, side: int) -> Cost:

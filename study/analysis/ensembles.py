@@ -125,7 +125,7 @@ def across_table(scores: Scores) -> Table | None:
     """
     reference = reference_cell(scores)
     base = reference.runs[0].test
-    examinations = len(np.unique(base.examination)) < len(base.image)
+    examinations = base.several_films
     rows: list[Row] = []
     for name, cells in _groups(scores, reference).items():
         members = [run.test.ensemble for cell in cells for run in cell.runs]

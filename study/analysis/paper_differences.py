@@ -64,9 +64,7 @@ def _labels(config: Mapping[str, Any], scores: Scores) -> str:
 def _level(config: Mapping[str, Any], scores: Scores) -> str:
     if judged_by(config) == "examination":
         return "examination, maximum over views"
-    test = scores.results.test
-    single = len(set(test.examination.tolist())) == len(test.image)
-    return "one film an examination" if single else "film"
+    return "film" if scores.results.test.several_films else "one film an examination"
 
 
 def _aspect(config: Mapping[str, Any], scores: Scores) -> str:

@@ -2,17 +2,17 @@
 
 Conventions
 -----------
-config.json, done.json, metrics.csv and predictions/test.npz of each run are read; nothing here needs torch.
+config.json, done.json and predictions/test.npz of each run are read; nothing here needs torch.
 Only the six observations of this project are evaluated, also where a run trained more outputs.
 Runs are comparable if they were evaluated on the same films with the same labels, and trained with the same
 settings apart from those that the grid varies. The largest comparable set is reported; the rest is listed.
+Of several runs with the same settings and seed, as a copied folder makes them, one is compared.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,17 @@ from xraytransfer.errors import StudyError
 from xraytransfer.files import read_json
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.study.data.predictions import LabelledFilms, Predictions, read_predictions
-from xraytransfer.study.stats import Floats
 from xraytransfer.study.training.presets import Preset
 from xraytransfer.study.training.run_folder import list_runs
 
-__all__ = ["Results", "RunPredictions", "RunResult", "judged_by", "read_curve", "read_results", "select_six"]
+__all__ = ["Results", "RunPredictions", "RunResult", "judged_by", "read_results", "select_six"]
 
 _VARIED = ("architecture", "timm", "family", "row", "initialisation", "truncation", "seed", "weights", "writer")
 """Settings that a grid varies, or that name places on disk."""
 
+
+_NOT_COMPARED = ("folder", "cache", "mapping", "labels_sha256")
+"""Entries of ``data`` that name places, or that older versions did not write."""
 
 SCHEMA = 1
 """Of config.json, since version 0.1."""
@@ -158,6 +160,7 @@ def read_results(folder: Path) -> Results:
             f"{folder}: no finished run to report on ({found}); `xraytransfer study status --results {folder}` lists "
             "its runs, and `study run` trains them"
         )
+    groups = {key: _without_copies(found, left_out) for key, found in groups.items()}
     runs = groups.pop(max(groups, key=lambda key: len(groups[key])))
     for others in groups.values():
         difference = _difference(runs[0].config, others[0].config)
@@ -167,38 +170,41 @@ def read_results(folder: Path) -> Results:
     return Results(folder, tuple(sorted(runs, key=lambda run: run.name)), tuple(sorted(left_out)), observations)
 
 
-def read_curve(run: RunResult) -> dict[str, Floats]:
-    """Return metrics.csv as columns.
+def _without_copies(runs: Sequence[RunResult], left_out: list[tuple[str, str]]) -> list[RunResult]:
+    """Return the runs without those that have cell and seed of another, which would count as one more seed."""
+    kept: dict[tuple[Any, ...], RunResult] = {}
+    for run in runs:
+        same = kept.setdefault((*run.cell, run.config.get("seed", run.name)), run)
+        if same is not run:
+            left_out.append((run.name, f"has the settings and the seed of {same.name}; is it a copy?"))
+    return list(kept.values())
 
-    Returns
-    -------
-    dict of ndarray
-        Column name to float64, shape (evaluations,); empty cells are NaN. Empty if the file is absent.
-    """
-    path = run.folder / "metrics.csv"
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    columns = rows[0].keys() if rows else ()
-    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in columns}
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise StudyError(f"{path}: holds no JSON object; `study run` did not write it")
+    return found
 
 
 def _reason_against(folder: Path) -> str:
     """Return why a run cannot be compared; empty for a finished run that used the test patients."""
     if not (folder / "done.json").is_file():
         if (folder / "failed.json").is_file():
-            return f"failed: {read_json(folder / 'failed.json').get('reason', 'no reason given')}"
+            return f"failed: {_read_object(folder / 'failed.json').get('reason', 'no reason given')}"
         return "not finished"
-    if read_json(folder / "config.json").get("test") == "untouched":
+    if _read_object(folder / "config.json").get("test") == "untouched":
         return "kept the test patients untouched (--keep-test): a trial, not a result"
     return ""
 
 
 def _read_run(folder: Path) -> RunResult:
     """Read one run, and keep of its checkpoints' probabilities only what the report needs."""
-    config, done = read_json(folder / "config.json"), read_json(folder / "done.json")
+    config, done = _read_object(folder / "config.json"), _read_object(folder / "done.json")
     _check_config(folder, config)
+    if not isinstance(done.get("parameters", 0), int):
+        raise StudyError(f"{folder / 'done.json'}: parameters is {done['parameters']!r}, expected a number")
     stored = select_six(read_predictions(folder / "predictions" / "test.npz"), folder.name)
     test = RunPredictions(
         **vars(stored.films()),
@@ -261,7 +267,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     settings = {key: value for key, value in config.items() if key not in _VARIED}
     # a setting that did not exist yet when a run was trained counts as switched off
     settings["preset"] = {**Preset("").to_dict(), **config.get("preset", {})}
-    data = {key: value for key, value in config.get("data", {}).items() if key not in ("folder", "cache", "mapping")}
+    data = {key: value for key, value in config.get("data", {}).items() if key not in _NOT_COMPARED}
     if teacher := config.get("teacher"):
         settings["teacher"] = {key: value for key, value in teacher.items() if key != "folders"}
     if corrected := data.get("corrected"):

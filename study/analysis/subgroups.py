@@ -112,7 +112,7 @@ def subset_table(scores: Scores) -> Table:
     test = scores.results.test
     subsets = {"PA": test.view == "PA", "AP": test.view == "AP", "women": test.sex == "F", "men": test.sex == "M"}
     subsets = {name: rows for name, rows in subsets.items() if 0 < rows.sum() < len(rows)}
-    several_films = len(np.unique(test.examination)) < len(test.image)
+    several_films = test.several_films
     rows: list[Row] = []
     for cell in scores.cells:
         row: Row = {**cell.names, **interval_row(cell.macro, "all_")}

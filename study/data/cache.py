@@ -38,6 +38,7 @@ from xraytransfer.study.data.cache_files import (
 )
 from xraytransfer.study.data.film_table import FilmTable
 from xraytransfer.study.data.placement import CroppedFilms, FilmPixels, place_film
+from xraytransfer.study.data.same_films import check_same_films
 
 __all__ = ["FilmCache", "build_cache", "cache_bytes", "cache_folder", "cached_films", "open_cache"]
 
@@ -131,7 +132,7 @@ def build_cache(
     Raises
     ------
     StudyError
-        If the folder cannot be written, or belongs to another list of films.
+        If the folder cannot be written, belongs to another list of films, or holds other films of the same names.
 
     Notes
     -----
@@ -145,6 +146,7 @@ def build_cache(
             _prepare(folder, table, recipe)
             if repaired := _repair(folder, len(table), recipe):
                 warn(f"{folder}: {repaired} pictures were damaged and are read again")
+            check_same_films(folder, table, recipe)
             _fill(folder, table, recipe, workers, progress)
     except OSError as error:
         raise StudyError(f"{folder}: the cache cannot be written: {error.strerror or error}") from error

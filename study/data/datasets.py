@@ -7,6 +7,7 @@ Wang et al., ChestX-ray8, CVPR 2017 (NIH Clinical Center).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,26 +102,38 @@ def read_nih(folder: Path, row_filter: RowFilter) -> FilmTable:
     for line, row in enumerate(rows, start=2):
         if not row_matches(row, row_filter):
             continue
-        image = row["Image Index"]
+        image, where = row["Image Index"], f"{tables[0].name} line {line}"
         findings = set(row["Finding Labels"].split("|"))
         if unknown := sorted(findings - set(NIH_OBSERVATIONS)):
-            raise StudyError(f"{tables[0].name} line {line}: unknown labels {unknown}; known: {NIH_OBSERVATIONS}")
+            raise StudyError(f"{where}: unknown labels {unknown}; known: {NIH_OBSERVATIONS}")
         split = row.get("Official Split") or lists.get(image, "")
         films.append(
             {
                 "image": image,
                 "path": files.get(image, folder / "images" / image),
-                "patient": row["Patient ID"].strip(),
+                "patient": _patient(row["Patient ID"], where),
                 "examination": Path(image).stem,
                 "view": (row.get("View Position") or "").strip().upper(),
                 "sex": parse_sex(row.get("Patient Sex") or row.get("Patient Gender")),
                 "age": parse_age(row.get("Patient Age")),
                 "label": [float(name in findings) for name in NIH_OBSERVATIONS],
                 "official_split": parse_split(split),
-                "source_width": int(row.get("Source Width") or 0),
+                "source_width": _width(row.get("Source Width") or "0", where),
             }
         )
     return build_table("nih", [_NIH_NAMES.get(name, identifier(name)) for name in NIH_OBSERVATIONS], films)
+
+
+def _patient(cell: str, where: str) -> str:
+    if not cell.strip():
+        raise StudyError(f"{where}: no patient; a split by patient needs one")
+    return cell.strip()
+
+
+def _width(cell: str, where: str) -> int:
+    if not (cell.isascii() and cell.isdigit()):
+        raise StudyError(f"{where}: Source Width is {cell!r}, expected a number of pixels")
+    return int(cell)
 
 
 def read_mapped(folder: Path, mapping: Path, row_filter: RowFilter) -> FilmTable:
@@ -143,6 +156,11 @@ def read_mapped(folder: Path, mapping: Path, row_filter: RowFilter) -> FilmTable
     `film_table.parse_split` do not know them.
     """
     plan = read_mapping(mapping)
+    if not re.fullmatch(r"[^/\\\0.][^/\\\0]{0,99}", plan.name):
+        raise StudyError(
+            f"{mapping}: name {plan.name!r} becomes part of names of folders: 1 to 100 characters, no / and no \\, and "
+            "no point at the beginning"
+        )
     films = []
     for line, row in enumerate(read_csv(folder / plan.table, [*plan.columns(), *row_filter]), start=2):
         if not (row_matches(row, plan.rows) and row_matches(row, row_filter)):
@@ -150,13 +168,14 @@ def read_mapped(folder: Path, mapping: Path, row_filter: RowFilter) -> FilmTable
         cell = {key: (row[column] or "").strip() if column else "" for key, column in plan.descriptions.items()}
         where = f"{plan.table} line {line}"
         image = row[plan.image]
-        if not row[plan.patient]:
-            raise StudyError(f"{where}: no patient; a split by patient needs one")
+        patient = _patient(row[plan.patient], where)
+        if not image.strip():
+            raise StudyError(f"{where}: no name of an image")
         films.append(
             {
                 "image": image,
                 "path": folder / plan.images / image,
-                "patient": row[plan.patient],
+                "patient": patient,
                 "examination": cell["examination"] or image,
                 "view": parse_view(plan.view_words.get(cell["view"], cell["view"]), where),
                 "sex": parse_sex(cell["sex"]),

@@ -19,6 +19,7 @@ picture of ``side`` pixels) around findings; it may hold other films.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from xraytransfer.study.data.datasets import read_dataset
 from xraytransfer.study.data.external_predictions import check_name
 from xraytransfer.study.data.film_table import FilmTable, read_csv
 from xraytransfer.study.data.mapping_file import MappingFile, label_columns, read_mapping
+from xraytransfer.study.data.row_filter import row_matches
 
 __all__ = ["IDENTIFIERS", "Box", "ExternalTestSet", "read_external_test_set"]
 
@@ -176,7 +178,8 @@ def _with_use(films: ExternalTestSet) -> ExternalTestSet:
 
 def _rows(path: Path, plan: MappingFile, table: FilmTable) -> list[dict[str, str]]:
     """Return the row of the CSV file of each film of the table."""
-    by_image = {row[plan.image]: row for row in read_csv(path, plan.columns())}
+    rows = [row for row in read_csv(path, plan.columns()) if row_matches(row, plan.rows)]
+    by_image = {row[plan.image]: row for row in rows}
     return [by_image[str(name)] for name in table.image]
 
 
@@ -236,6 +239,10 @@ def _answers(
     row_of = {str(name): index for index, name in enumerate(table.image)}
     wanted = [image, reader, *(label.column for label in labels.values())]
     rows = [row for row in read_csv(folder / plan.table, wanted) if row[image] in row_of]
+    if not rows:
+        raise StudyError(f"{folder / plan.table}: none of its rows is about a film of {table.name}")
+    if twice := [key for key, count in Counter((row[reader], row[image]) for row in rows).items() if count > 1]:
+        raise StudyError(f"{folder / plan.table}: {twice[0][0]} answered twice for {twice[0][1]}; keep one row")
     names = tuple(sorted({row[reader] for row in rows}))
     answers = np.full((len(names), len(table), len(IDENTIFIERS)), np.nan, np.float32)
     for row, label in zip(rows, _labels(plan, rows), strict=True):

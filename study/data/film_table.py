@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,19 @@ from numpy.typing import NDArray
 
 from xraytransfer.errors import StudyError
 from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.study.data.patient_names import one_spelling
 
-__all__ = ["FilmTable", "identifier", "parse_age", "parse_label", "parse_sex", "parse_split", "parse_view", "read_csv"]
+__all__ = [
+    "FilmTable",
+    "identifier",
+    "parse_age",
+    "parse_label",
+    "parse_sex",
+    "parse_split",
+    "parse_view",
+    "read_csv",
+    "sha256_of_labels",
+]
 
 Strings = NDArray[np.str_]
 
@@ -94,6 +106,10 @@ class FilmTable:
             raise StudyError(f"{self.name}: no labels for {', '.join(missing)}; it has {', '.join(self.observations)}")
         return self.label[:, [self.observations.index(name) for name in observations]]
 
+    def labels_sha256(self) -> str:
+        """Return the SHA-256 of images, observations and raw labels."""
+        return sha256_of_labels(self.image.tolist(), self.observations, self.label)
+
     def outputs(self, head: str) -> list[str]:
         """Return the observations that a head trains.
 
@@ -115,26 +131,49 @@ class FilmTable:
         return six if head == "product" else [*six, *(name for name in self.observations if name not in six)]
 
 
+def sha256_of_labels(images: Sequence[str], observations: Sequence[str], label: NDArray[np.float32]) -> str:
+    """Return the SHA-256 of names of images, of observations, and of raw labels, shape (images, observations)."""
+    digest = hashlib.sha256("\n".join([*images, "", *observations]).encode())
+    digest.update(np.nan_to_num(label, nan=-2).astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
 def read_csv(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     """Read a CSV file's rows.
 
     Raises
     ------
     StudyError
-        If it cannot be read, lacks a required column, or has no row.
+        If it cannot be read, lacks a required column or has it twice, has no row, or a row with more or fewer cells
+        than the header: the file may have been cut short, or a comma may have moved the cells behind it.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = list(reader.fieldnames or [])
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            rows = [_whole(row, path, reader.line_num) for row in reader]
+    except OSError as error:
         raise StudyError(f"{path}: cannot be read as CSV: {error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise StudyError(f"{path}: cannot be read as CSV: is no CSV file in UTF-8: {error}") from error
     if missing := [name for name in required if name not in columns]:
-        raise StudyError(f"{path}: lacks the columns {missing}; it has {columns}")
+        raise StudyError(f"{path}: lacks the columns {missing}; it has {columns or 'no columns'}")
+    if twice := [name for name in required if columns.count(name) > 1]:
+        raise StudyError(f"{path}: has two columns {twice[0]!r}; which one counts cannot be told")
     if not rows:
         raise StudyError(f"{path}: has no rows")
     return rows
+
+
+def _whole(row: dict[Any, Any], path: Path, line: int) -> dict[str, str]:
+    """Return a row that has a cell for each column; blank cells behind the last column are left out."""
+    surplus = row.pop(None, [])
+    if any(map(str.strip, surplus)):
+        raise StudyError(f"{path} line {line}: has {len(row) + len(surplus)} cells, the header has {len(row)}")
+    if None in row.values():
+        cells = sum(value is not None for value in row.values())
+        raise StudyError(f"{path} line {line}: has {cells} cells, the header has {len(row)}; is the file whole?")
+    return row
 
 
 def parse_label(text: str | None, where: str) -> float:
@@ -229,15 +268,17 @@ def build_table(
     if len(np.unique(image)) != len(image):
         names, counts = np.unique(image, return_counts=True)
         raise StudyError(f"{name}: {int((counts > 1).sum())} images are listed twice, first {names[counts > 1][0]}")
+    patient, spellings = one_spelling(text("patient"))
     return FilmTable(
         name,
         list(observations),
         image,
         [Path(str(row["path"])) for row in rows],
-        **{key: text(key) for key in ("patient", "examination", "view", "sex")},
+        patient,
+        **{key: text(key) for key in ("examination", "view", "sex")},
         age=np.array([row.get("age", np.nan) for row in rows], dtype=np.float32),
         label=np.array([row["label"] for row in rows], dtype=np.float32).reshape(len(rows), len(observations)),
         official_split=text("official_split").astype("<U10"),  # wide enough for the name of every split
         source_width=np.array([row.get("source_width", 0) for row in rows], dtype=np.int32),
-        notes=list(notes),
+        notes=[*notes, *spellings],
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from xraytransfer.errors import StudyError
 from xraytransfer.study.data.external_predictions import comparable_names
-from xraytransfer.study.data.film_table import FilmTable, read_csv
+from xraytransfer.study.data.film_table import FilmTable, read_csv, sha256_of_labels
 from xraytransfer.study.data.mapping_file import read_mapping
 from xraytransfer.study.data.row_filter import RowFilter, row_matches
 
@@ -49,9 +48,7 @@ class OtherLabels:
 
     def sha256(self) -> str:
         """Return the SHA-256 of images, observations and labels."""
-        digest = hashlib.sha256("\n".join([*self.images, "", *self.observations]).encode())
-        digest.update(np.nan_to_num(self.label, nan=-2).astype("<f4").tobytes())
-        return digest.hexdigest()
+        return sha256_of_labels(self.images, self.observations, self.label)
 
     def correct(self, table: FilmTable, rows: NDArray[np.intp]) -> dict[str, Any]:
         """Replace labels of some films of a table, in place; where a cell is empty, the table's own label stays.

@@ -50,12 +50,12 @@ class LabelledFilms:
         return replace(self, **{name: array[rows] for name, array in self._arrays_by_film().items()})
 
     def by_examination(self: Films) -> Films:
-        """Return one row per examination: the largest probability and the largest label over its films.
+        """Return one row per examination of a patient: the largest probability and the largest label over its films.
 
         The paper's lab does the same (there on logits, which is equivalent for one member). A label is NaN only
         where it is NaN for every film. Everything else is taken from the examination's first film.
         """
-        _, first, inverse = np.unique(self.examination, return_index=True, return_inverse=True)
+        first, inverse = self._examinations()
         rows = {}
         for name, array in self._arrays_by_film().items():
             rows[name] = array[first]
@@ -63,6 +63,23 @@ class LabelledFilms:
                 rows[name] = np.full_like(rows[name], np.nan)
                 np.fmax.at(rows[name], inverse, array)
         return replace(self, **rows)
+
+    @property
+    def several_films(self) -> bool:
+        """Return whether an examination has more than one film."""
+        return len(self._examinations()[0]) < len(self.image)
+
+    def _examinations(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the first film of each examination, by patient, and the examination of each film.
+
+        A patient is part of it, because data sets may number the examinations of each patient from 1.
+        """
+        (_, patient), (examinations, examination) = (
+            np.unique(names, return_inverse=True) for names in (self.patient, self.examination)
+        )
+        numbers = patient.reshape(-1) * len(examinations) + examination.reshape(-1)
+        _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+        return first, inverse.reshape(-1)
 
     def _arrays_by_film(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that have one entry per film, by the names of their fields."""

@@ -163,6 +163,7 @@ def describe_data(
     record = {
         **data,
         "cache_key": cache.key,
+        "labels_sha256": table.labels_sha256(),
         "images": len(table),
         "refused": {str(reason): int(count) for reason, count in reasons.items()},
         "notes": table.notes,
@@ -188,6 +189,9 @@ def load_data(config: Mapping[str, Any]) -> RunData:
     split = _split(table, cache, config["split"])
     if cache.key != config["data"]["cache_key"] or split.record["sha256"] != config["split"]["sha256"]:
         raise StudyError(f"{config['data']['folder']}: the data set is not what it was when the run was planned")
+    # a run that an older version planned does not say which labels it had
+    if config["data"].get("labels_sha256") not in (None, table.labels_sha256()):
+        raise StudyError(f"{config['data']['folder']}: the labels are not what they were when the run was planned")
     counts = {name: split.record[name] for name in SPLITS}
     if counts != {name: config["split"][name] for name in SPLITS}:
         raise StudyError(f"{cache.folder}: other films can be read than when the run was planned")

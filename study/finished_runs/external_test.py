@@ -104,7 +104,8 @@ def run_external_test(
         labelled = _without_probability(run, films.table.subset(tested), outputs)
         if not settings.again and is_stored(folder, settings.name, labelled):
             return f"{run.name}: {settings.name} was done before"
-        predictions = _predict(run, networks, labelled, cache.pixels, tested, settings=settings, stop=stop)
+        parts = _parts(folder, settings.name) / _inputs_sha256(run, labelled, cache, tested)[:12]
+        predictions = _predict(run, networks, labelled, cache.pixels, tested, parts=parts, settings=settings, stop=stop)
         record = {
             "kind": "external",
             **films.source,
@@ -241,12 +242,12 @@ def _predict(
     pixels: FilmPixels,
     rows: NDArray[np.intp],
     *,
+    parts: Path,
     settings: ExternalTestSettings,
     stop: Callable[[], None],
 ) -> Predictions:
     """Return the films with the probabilities of each network; a part that an earlier process stored is reused."""
     columns = [run.config["outputs"].index(name) for name in films.observations]
-    parts = _parts(run.folder, settings.name) / films_sha256(films.image)[:12]
     device = torch.device(settings.device)
     probability: dict[str, NDArray[np.float32]] = {}
     for name, load in networks.items():
@@ -259,6 +260,12 @@ def _predict(
     members = np.stack(list(probability.values()), axis=1) if probability else films.probability
     steps = np.array([int(name) for name in probability], np.int64)
     return replace(films, probability=members, checkpoint_steps=steps, soup=soup)
+
+
+def _inputs_sha256(run: Run, films: Predictions, cache: FilmCache, rows: NDArray[np.intp]) -> str:
+    """Return the SHA-256 of what the predictions depend on: names and pixels of the films, and the checkpoints."""
+    checksums = np.fromfile(cache.folder / "checksum.u32", np.uint32)[rows]
+    return films_sha256([*films.image, *map(str, checksums), *(kept.sha256 for kept in run.checkpoints)])
 
 
 def _parts(folder: Path, name: str) -> Path:

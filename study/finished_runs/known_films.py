@@ -8,8 +8,7 @@ file names (``patients``). The names of images, without folder and ending, are a
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,16 +22,18 @@ from xraytransfer.study.data.cache import cache_folder
 from xraytransfer.study.data.external_predictions import comparable_names
 from xraytransfer.study.data.film_table import FilmTable
 from xraytransfer.study.data.mapping_file import read_mapping
+from xraytransfer.study.data.patient_names import normalised_patient
 from xraytransfer.study.data.placement import placement_of
+from xraytransfer.study.data.predictions import LabelledFilms
 from xraytransfer.study.data.run_data import read_table
 from xraytransfer.study.data.split import split_films
 
-__all__ = ["KnownFilms", "known_films", "name_space", "normalised_patient"]
+__all__ = ["KnownFilms", "known_films", "name_space"]
 
 
 @dataclass(frozen=True)
 class KnownFilms:
-    """The training and validation films of a run.
+    """The training and validation films of a run, or those of other splits.
 
     Attributes
     ----------
@@ -48,12 +49,12 @@ class KnownFilms:
     patients: frozenset[str]
     images: tuple[str, ...]
 
-    def patients_of(self, table: FilmTable, name_space: str) -> NDArray[np.bool_]:
+    def patients_of(self, table: FilmTable | LabelledFilms, name_space: str) -> NDArray[np.bool_]:
         """Return which films of a table show a patient that the run knows.
 
         Parameters
         ----------
-        table : FilmTable
+        table : FilmTable or LabelledFilms
             Films of any data set.
         name_space : str
             Name space of its patients.
@@ -69,11 +70,6 @@ class KnownFilms:
         return np.isin(table.patient, table.patient[known])
 
 
-def normalised_patient(name: str) -> str:
-    """Return an identifier in a form in which ``00000211``, ``211`` and `` 211`` are the same."""
-    return re.sub(r"^0+(?=\d+$)", "", name.strip().casefold())
-
-
 def name_space(data: Mapping[str, Any]) -> str:
     """Return the name space of the patients of the data set that the ``data`` part of a configuration names."""
     if data["name"] != "csv":
@@ -82,7 +78,9 @@ def name_space(data: Mapping[str, Any]) -> str:
     return read_mapping(Path(mapping)).patients
 
 
-def known_films(config: Mapping[str, Any], folder: Path | None = None) -> KnownFilms:
+def known_films(
+    config: Mapping[str, Any], folder: Path | None = None, splits: Sequence[str] = ("train", "validation")
+) -> KnownFilms:
     """Return the films that a run knows.
 
     Parameters
@@ -91,6 +89,8 @@ def known_films(config: Mapping[str, Any], folder: Path | None = None) -> KnownF
         config.json of the run.
     folder : Path or None
         Where the run's own data set is now; None for the folder that config.json names.
+    splits : sequence of str
+        The splits whose films are returned; those that the run knows, unless other ones are named.
 
     Raises
     ------
@@ -100,17 +100,17 @@ def known_films(config: Mapping[str, Any], folder: Path | None = None) -> KnownF
     data = {**config["data"], **({"folder": str(folder)} if folder else {})}
     try:
         recipe = [config["resolution"], config["intensity"], placement_of(config)]
-        return _known_films(json.dumps([data, config["split"], *recipe]))
+        return _known_films(json.dumps([data, config["split"], *recipe]), tuple(splits))
     except StudyError as error:
         raise StudyError(
             f"which patients the run knows cannot be told without its own data set: {error} "
-            f"(--own-folder says where it is now)"
+            f"(--own-folder of `study test` and --data-folder of `export` say where it is now)"
         ) from error
 
 
 @lru_cache(maxsize=8)
-def _known_films(settings: str) -> KnownFilms:
-    """Return the films that a run with these settings (JSON) knows: many runs share them."""
+def _known_films(settings: str, splits: tuple[str, ...]) -> KnownFilms:
+    """Return the films of some splits of a run with these settings (JSON): many runs share them."""
     data, split, (rows, columns), *recipe = json.loads(settings)
     table = read_table(data)
     # the name of a cache folder ends in the start of its key
@@ -124,6 +124,6 @@ def _known_films(settings: str) -> KnownFilms:
         salt=split["salt"],
         evaluation_minimum_width=split["evaluation_minimum_width"],
     ).of
-    known = (of == "train") | (of == "validation")
+    known = np.isin(of, splits)
     patients = frozenset(normalised_patient(str(name)) for name in np.unique(table.patient[known]))
     return KnownFilms(name_space(data), patients, tuple(str(name) for name in table.image[known]))

@@ -15,11 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from xraytransfer.study.analysis.cells import INITIALISATIONS, Cell, Scores
+from xraytransfer.study.analysis.curve import read_curve
 from xraytransfer.study.analysis.question_accuracy import accuracy_name
 from xraytransfer.study.analysis.question_size import families
 from xraytransfer.study.analysis.question_truncation import series
 from xraytransfer.study.analysis.relations import pairs, patient_replicates, with_accuracy
-from xraytransfer.study.analysis.results_folder import read_curve
 from xraytransfer.study.analysis.table import Table, printed
 from xraytransfer.study.report.figure_parts import (
     COLOURS,

@@ -176,6 +176,8 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     stored = read_json(path)
     # settings that did not exist when the run was started count as off
     old = {**stored, "preset": {**Preset("").to_dict(), **stored.get("preset", {})}}
+    if "data" in old:  # nor did older versions note which labels a run had
+        old["data"] = {"labels_sha256": config.get("data", {}).get("labels_sha256"), **old["data"]}
     if changed := differences(old, config):
         raise StudyError(
             f"{folder}: was started with other settings: {'; '.join(changed)}; take them, or another results folder"

@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from xraytransfer.archives.collection import read_status
 from xraytransfer.archives.stores import open_store
+from xraytransfer.cli.predict import predict
 
 PROGRAM = [sys.executable, "-m", "xraytransfer"]
 
@@ -95,6 +97,10 @@ def test_killed_workers_lose_and_double_nothing(films: Path, toy_model: Path, tm
         (["--sample"], "--sample does not go with --manifest"),
         (["--sr", "folder"], "--sr does not go with --manifest"),
         (["--resume"], "--resume does not go with --manifest"),
+        (["--format", "csv"], "--format does not go with --manifest"),
+        (["--cpus", "4"], "--cpus goes with --on"),
+        (["--memory-gb", "4"], "--memory-gb goes with --on"),
+        (["--on", "ray", "--time-limit", "1:00:00"], "--time-limit goes with --on slurm"),
     ],
 )
 def test_wrong_usage(manifest: Path, arguments: list[str], message: str):
@@ -103,10 +109,17 @@ def test_wrong_usage(manifest: Path, arguments: list[str], message: str):
     assert message in done.stderr
 
 
-def test_options_of_archives_need_a_manifest():
-    done = run("predict", "film.dcm", "--shard", "1/2")
-    assert done.returncode == 2
-    assert "--shard goes with --manifest" in done.stderr
+@pytest.mark.parametrize(
+    "option",
+    [("--shard", "1/2"), ("--readers", "4"), ("--retries", "0"), ("--print",), ("--cpus", "1"), ("--at-once", "2")],
+)
+def test_options_of_archives_need_a_manifest(option: tuple[str, ...]):
+    done = CliRunner().invoke(predict, ["film.dcm", *option])
+    assert done.exit_code == 2
+    assert f"{option[0]} goes with --manifest" in done.output
+
+
+def test_manifests_need_a_folder_of_parts():
     done = run("predict", "--manifest", "films.manifest")
     assert done.returncode == 2
     assert "--manifest needs -o FOLDER" in done.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ from xraytransfer.archives import listing
 from xraytransfer.archives.listing import list_films
 from xraytransfer.archives.manifest import open_manifest, shard_bounds
 from xraytransfer.archives.stores import Entry, open_store
-from xraytransfer.errors import OutputError, XrayTransferError
+from xraytransfer.errors import BusyError, OutputError, XrayTransferError
+from xraytransfer.folder_lock import FolderLock
+from xraytransfer.folder_owner import FolderOwner
 
 
 def addresses(path: Path) -> list[str]:
@@ -69,6 +73,112 @@ def test_films_listed_twice_are_refused(films: Path, tmp_path: Path):
         list_films([str(films), str(films / "a")], tmp_path / "m")
 
 
+def test_film_with_a_relative_and_an_absolute_name_is_listed_twice(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(films)
+    with pytest.raises(XrayTransferError, match="listed twice"):
+        list_films(["film-000.png", str(films)], tmp_path / "m")
+    list_films(["film-000.png"], tmp_path / "m")
+    assert addresses(tmp_path / "m") == [str(films / "film-000.png")]
+
+
+def test_listing_leaves_out_its_own_files(films: Path):
+    before = sorted(map(str, films.rglob("*.png")))
+    for _ in range(2):  # the second one finds the manifest of the first
+        list_films([str(films)], films / "films.manifest")
+        assert sorted(addresses(films / "films.manifest")) == before
+
+
+def test_links_are_listed_as_what_they_lead_to(tmp_path: Path):
+    folder = tmp_path / "films"
+    (folder / "below").mkdir(parents=True)
+    (folder / "film.png").write_bytes(b"12345")
+    os.symlink(folder / "film.png", folder / "below" / "link.png")
+    os.symlink(folder, folder / "below" / "loop")
+    os.symlink(folder / "gone", folder / "nowhere.png")
+    list_films([str(folder)], tmp_path / "m")
+    found = {Path(row.address).name: row for row in open_manifest(str(tmp_path / "m")).read()}
+    assert sorted(found) == ["film.png", "link.png", "nowhere.png"]
+    link = open_store(found["link.png"].address).info()
+    assert (found["link.png"].size, found["link.png"].version) == (link.size, link.version) != (None, None)
+    assert found["nowhere.png"].size is None
+
+
+def test_listing_of_one_film_goes_on_behind_it(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    film, output = str(films / "film-000.png"), tmp_path / "m"
+    with monkeypatch.context() as patch:
+        patch.setattr(listing, "_merge", full)
+        with pytest.raises(OutputError, match=f"{output}: cannot be written: No space"):
+            list_films([film], output)
+    list_films([film], output)
+    assert addresses(output) == [film]
+
+
+def test_two_listings_of_one_manifest_do_not_meet(films: Path, tmp_path: Path):
+    with FolderLock(tmp_path / "m.listing"), pytest.raises(BusyError, match="another process"):
+        list_films([str(films)], tmp_path / "m")
+
+
+def test_listing_that_ends_while_another_begins(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def remove(owner: FolderOwner) -> bool:
+        shutil.rmtree(owner.path.parent)
+        return owner.path.stat().st_size > 0
+
+    monkeypatch.setattr(FolderOwner, "claim", remove)
+    with pytest.raises(BusyError, match="another process has removed this folder"):
+        list_films([str(films)], tmp_path / "m")
+
+
+def test_names_that_look_like_addresses(tmp_path: Path):
+    film = tmp_path / "films" / "a::b" / "film.png"
+    film.parent.mkdir(parents=True)
+    film.write_bytes(b"x")
+    list_films([str(tmp_path / "films")], tmp_path / "m")
+    assert addresses(tmp_path / "m") == [str(film)]
+    assert open_store(str(film)).info().size == 1
+
+
+def test_name_that_is_no_text_is_refused(tmp_path: Path):
+    (tmp_path / "films").mkdir()
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path / "films") + b"/caf\xe9.png")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    with pytest.raises(XrayTransferError, match=r"caf\\udce9.png: its name is not in UTF-8"):
+        list_films([str(tmp_path / "films")], tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"size,address\n3\n", "line 2: no address"),
+        (b"address,size\na,1\n ,2\n", "line 3: no address"),
+        (b"address,size\na,-5\n", "line 2: size is '-5'"),
+        (b"address\ncaf\xe9.png\n", "no CSV file in UTF-8"),
+    ],
+)
+def test_rows_of_a_csv_that_name_no_film(tmp_path: Path, table: bytes, message: str):
+    (tmp_path / "films.csv").write_bytes(table)
+    with pytest.raises(XrayTransferError, match=message):
+        list_films([str(tmp_path / "films.csv")], tmp_path / "m")
+
+
+def test_csv_that_changed_is_not_gone_on_with(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(listing, "ROWS_IN_GROUP", 5)
+    monkeypatch.setattr(listing, "_PIECE", 5)
+    paths, table = sorted(map(str, films.rglob("*.png"))), tmp_path / "films.csv"
+    table.write_text("\n".join(["address", *paths, '""']))
+    with pytest.raises(XrayTransferError, match="no address"):
+        list_films([str(table)], tmp_path / "m")
+    table.write_text("\n".join(["address", *paths[1:]]))
+    with pytest.raises(XrayTransferError, match="has changed since its listing began"):
+        list_films([str(table)], tmp_path / "m")
+
+
 @pytest.mark.parametrize("source", ["nothing", "empty"])
 def test_sources_without_films_are_refused(tmp_path: Path, source: str):
     (tmp_path / "empty").mkdir()
@@ -102,6 +212,19 @@ def test_manifests_that_cannot_be_read(manifest: Path, tmp_path: Path):
         open_manifest(str(tmp_path / "newer"))
     with pytest.raises(XrayTransferError, match="no such file"):
         open_manifest(str(tmp_path / "absent"))
+
+
+def test_no_changed_byte_of_a_manifest_changes_a_film(manifest: Path):
+    data, whole = manifest.read_bytes(), list(open_manifest(str(manifest)).read())
+    refused = []
+    for place in range(0, len(data), 5):
+        manifest.write_bytes(data[:place] + bytes([data[place] ^ 0x81]) + data[place + 1 :])
+        try:
+            assert list(open_manifest(str(manifest)).read()) == whole
+        except XrayTransferError as error:
+            refused.append(str(error))
+    assert len(refused) > 100
+    assert all(message.startswith(str(manifest)) for message in refused)
 
 
 def test_shards_hold_every_row_once():

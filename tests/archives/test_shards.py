@@ -147,6 +147,36 @@ def test_damaged_part_is_named(make_archive: MakeArchive, tmp_path: Path):
         collect(archive.folder, tmp_path / "all.parquet")
 
 
+def test_no_changed_byte_of_a_part_changes_a_score(make_archive: MakeArchive, tmp_path: Path):
+    archive, output = make_archive(), tmp_path / "all.csv"
+    for shard in (1, 2, 3):
+        archive.score(shard)
+    collect(archive.folder, output)
+    whole, part = output.read_text(), Path(read_status(archive.folder).done[2].address)
+    data, refused = part.read_bytes(), list[str]()
+    for place in range(0, len(data), 31):
+        part.write_bytes(data[:place] + bytes([data[place] ^ 0x81]) + data[place + 1 :])
+        try:
+            collect(archive.folder, output)
+        except OutputError as error:
+            refused.append(str(error))
+        else:
+            assert output.read_text() == whole
+    assert len(refused) > 100
+    assert all(part.name in message for message in refused)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"format": 1}', '{"format": 1, "rows": 1, "shards": 0}', '{"format": 1, "rows": "x", "shards": 1}'],
+)
+def test_damaged_description_of_an_archive_is_named(make_archive: MakeArchive, text: str):
+    archive = make_archive()
+    archive.folder.below("archive.json").write_bytes(text.encode())
+    with pytest.raises(OutputError, match=r"archive\.json: damaged"):
+        read_status(archive.folder)
+
+
 @pytest.mark.parametrize("shard", [0, 4, -1])
 def test_shard_beyond_the_last_is_refused(make_archive: MakeArchive, shard: int):
     with pytest.raises(XrayTransferError, match="expected a number from 1 to 3"):

@@ -252,6 +252,29 @@ def test_resume_scores_again_what_may_have_passed_or_has_changed(tmp_path, form)
     assert "lost.dcm" not in path.read_text()
 
 
+def test_parquet_has_one_writer(tmp_path):
+    pytest.importorskip("pyarrow.parquet", reason="pip install 'xraytransfer[parquet]'")
+    path = tmp_path / "r.parquet"
+    with open_results(path, "parquet", False, False) as results:
+        with pytest.raises(OutputError, match="another process is writing to it"):
+            open_results(path, "parquet", False, True)
+        results.write(prediction())
+    with open_results(path, "parquet", False, True) as results:
+        results.write(prediction())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_parquet_holds_names_that_are_no_text(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pip install 'xraytransfer[parquet]'")
+    name = os.fsdecode(b"caf\xe9.png")
+    with open_results(tmp_path / "r.parquet", "parquet", False, False) as results:
+        results.write(replace(prediction(), source=name))
+        results.write(replace(REFUSAL, source=name, message=f"{name}: no film"))
+    rows = parquet.read_table(tmp_path / "r.parquet").to_pylist()
+    assert [row["film"] for row in rows] == [r"caf\xe9.png"] * 2
+    assert rows[1]["message"] == r"caf\xe9.png: no film"
+
+
 def test_parquet_holds_what_csv_holds(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet", reason="pip install 'xraytransfer[parquet]'")
     with open_results(tmp_path / "r.csv", "csv", False, False) as results:

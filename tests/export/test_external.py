@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from xraytransfer.export.card.card import markdown_card
 from xraytransfer.export.checks.external_check import verify_external
 from xraytransfer.export.checks.metrics_check import verify_metrics
 from xraytransfer.export.exporter import export_runs
+from xraytransfer.export.external import check_judges, read_test_sets
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.export.site_calibration import calibrate_site
 from xraytransfer.model_file import describe
 from xraytransfer.model_metadata import schema
+from xraytransfer.study.data.external_predictions import write_external
 from xraytransfer.study.data.external_test_set import IDENTIFIERS, read_external_test_set
 from xraytransfer.study.stats.auroc import auroc
 from xraytransfer.study.training.run_folder import load_run
@@ -279,6 +282,25 @@ def test_sets_that_cannot_be_used_are_refused_before_the_work(toy_runs, panel, t
     refuse("must name four columns", StudyError, boxes={**MAPPING["boxes"], "box": ["x"]})
     refuse("lies outside the picture of 20 pixels", StudyError, boxes={**MAPPING["boxes"], "side": 20})
     refuse(r"are no four numbers", StudyError, boxes={**MAPPING["boxes"], "box": ["x", "y", "w", "what"]})
+
+
+def test_who_chose_the_members_does_not_judge_them(toy_runs, panel, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(toy_runs[0], run)
+    stored = load_run(run).predictions("validation")
+    known = {int(name): name for name in stored.patient}
+    judges = [int(row["pid"]) for row in _read(panel[1] / "panel.csv") if row["Use"] == "judge"]
+    patient = next(known[number] for number in judges if number in known)
+    # other films, of a patient who judges
+    films = replace(stored, image=np.char.add("x", stored.image), patient=np.full(len(stored.image), patient))
+    write_external(run, "choosers", films, {"kind": "external", "patients_compared": True})
+    options = ExportOptions(best=1, chosen_by="choosers", device="cpu", external=(panel,))
+    with pytest.raises(ExportError, match=r"--external panel: .* of 1 patient whose films choose the members"):
+        export_runs([run], tmp_path / "x.onnx", options)
+    assert not (tmp_path / "x.onnx").exists()
+    mapping = tmp_path / "apart.json"
+    mapping.write_text(json.dumps({**MAPPING, "rows": {"Use": "choose"}}))
+    check_judges(read_test_sets([(mapping, panel[1])]), load_run(run), "choosers")
 
 
 def test_a_set_of_known_patients_alone_is_refused(toy_runs, panel, tmp_path):

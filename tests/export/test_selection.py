@@ -198,11 +198,41 @@ def test_other_films_choose_the_checkpoint_and_validation_is_printed_beside(stud
     assert gather_members(parts).members[0].description["checkpoint_steps"] == [step]
 
 
+def test_patients_of_the_test_do_not_choose(study):
+    first, _ = sorted((study / "runs").iterdir())
+    run = load_run(first)
+    others, own = run.predictions("validation").subset(np.arange(40)), run.predictions("test").subset(np.arange(10))
+    both = {name: np.concatenate([getattr(others, name), array]) for name, array in own._arrays_by_film().items()}
+    record = {"kind": "external", "patients_compared": True}
+    write_external(first, "readers", replace(others, **both), record)
+    said = []
+    _, document = select_members(finished_runs(study), ExportOptions(best=1, chosen_by="readers"), said.append)
+    assert document["films"] == 40
+    patients = len(set(own.patient))
+    assert any(
+        line.startswith(f"left out: readers: 10 films of {patients} patient")
+        and line.endswith("who judges cannot choose")
+        for line in said
+    )
+    write_external(first, "readers", own, record)
+    with pytest.raises(ExportError, match="all films of readers show its own test patients"):
+        select_members(finished_runs(study), ExportOptions(best=1, chosen_by="readers"))
+
+
 def test_test_films_with_other_labels_do_not_choose(study):
     for folder in (study / "runs").iterdir():
         write_test(folder, "corrected", good=0, kind="relabelled")
     with pytest.raises(ExportError, match="what judges cannot choose"):
         select_members(finished_runs(study), ExportOptions(best=1, chosen_by="corrected"))
+
+
+def test_a_copied_run_is_no_further_candidate(study):
+    first, _ = sorted((study / "runs").iterdir())
+    shutil.copytree(first, first.with_name("z-copy"))
+    said = []
+    _, document = select_members(finished_runs(study), ExportOptions(best=2), said.append)
+    assert said[0] == f"left out: z-copy: has the checkpoints of {first.name}, and would count double"
+    assert document["candidates"] == 3
 
 
 def test_a_run_thinned_to_predictions_is_no_candidate(study):

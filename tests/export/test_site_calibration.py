@@ -132,6 +132,10 @@ def test_nothing_of_the_films_reaches_the_terminal_or_the_card(model, tmp_path):
         ("path,edema\na.png,yes\n", "line 2, edema: 'yes' is no label"),
         ("path,edema\na.png,-1\n", "line 2, edema: '-1' is no label"),
         ("path,edema\na.png,1\n", "none of the 1 films could be scored"),
+        ("path,edema\na.png,1\nb.png,0\n./a.png,0\n", r"line 4: \./a\.png stands in line 2 too"),
+        ("path,edema,Edema\na.png,1,0\n", "two columns for edema"),
+        ("path,edema\na.png,1\nb.p", "line 3: has 1 cells, the header has 2"),
+        ("path,edema\n,1\n", "line 2: no path"),
     ],
 )
 def test_bad_tables(model, tmp_path, text, why):
@@ -161,6 +165,14 @@ def test_too_few_films_of_a_class(model, toy_runs, tmp_path):
 def test_a_model_without_our_calibration_is_refused(toy_model, table, tmp_path):
     with pytest.raises(ExportError, match="was not written by xraytransfer export"):
         calibrate_site(toy_model, table, tmp_path / "site.onnx", device="cpu")
+
+
+def test_a_patient_who_is_written_in_several_ways_is_one(tmp_path):
+    (tmp_path / "site.csv").write_text(
+        "path,edema,patient\na.png,1,P7\nb.png,0, p7\nc.png,0,8\nd.png,0,008\ne.png,0,\n"
+    )
+    patients = list(read_site_films(tmp_path / "site.csv").patient)
+    assert patients == ["p7", "p7", "8", "8", str(tmp_path / "e.png")]
 
 
 def test_bytes_that_are_no_text(tmp_path):

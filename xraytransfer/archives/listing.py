@@ -3,15 +3,19 @@
 Conventions
 -----------
 A source gives its films in pieces, each with its position. Finished pieces stand in a folder beside the manifest, in
-files of some 100,000 rows that name the position of their last piece. An interrupted listing goes on behind it.
+files of some 100,000 rows that name the position of their last piece. An interrupted listing goes on behind it. One
+process at a time works in that folder. A listing does not list its own files, where they lie below a source.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,9 +23,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xraytransfer.archives.manifest import ROWS_IN_GROUP, ManifestWriter, addresses_in_csv, open_manifest
-from xraytransfer.archives.stores import Entry, Store, open_store, store_errors
-from xraytransfer.errors import OutputError, XrayTransferError
+from xraytransfer.archives.stores import Entry, Store, absolute, open_store, store_errors
+from xraytransfer.errors import BusyError, OutputError, XrayTransferError
 from xraytransfer.files import write_json, write_with
+from xraytransfer.folder_lock import FolderLock
 
 __all__ = ["Lister", "Position", "list_films"]
 
@@ -58,15 +63,31 @@ def list_films(
     Raises
     ------
     XrayTransferError
-        A source cannot be listed or holds nothing, a film is listed twice, or an unfinished listing beside the
-        manifest is one of other sources.
+        A source cannot be listed or holds nothing, a film is listed twice, an unfinished listing beside the
+        manifest is one of other sources, or another process writes this manifest.
     """
     work = output.with_name(output.name + ".listing")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(FolderLock(work))
+        except FileNotFoundError as error:
+            raise BusyError(
+                f"{work}: another process has removed this folder, because it has just written {output}; repeat the "
+                "command if the films are to be listed again"
+            ) from error
+        return _list_in(work, sources, output, listers or {}, report)
+
+
+def _list_in(
+    work: Path, sources: Sequence[str], output: Path, listers: dict[str, Lister], report: Callable[[int], None]
+) -> int:
+    """Do the work of `list_films` in the folder of unfinished listings, as its only user."""
     _begin(work, sources)
     done = sorted(work.glob("rows-*.parquet"))
     after = open_manifest(str(done[-1])).document["after"] if done else None
     rows = sum(open_manifest(str(path)).rows for path in done)
-    for source_and_position, entries in _batches(sources, listers or {}, after):
+    for source_and_position, found in _batches(sources, listers, after):
+        entries = [entry for entry in found if not _is_own(entry, output, work)]
         path = work / f"rows-{len(done):06d}.parquet"
         _write(path, entries, {"after": source_and_position})
         done.append(path)
@@ -74,9 +95,13 @@ def list_films(
         report(rows)
     if not rows:
         raise XrayTransferError(f"no films in {', '.join(sources)}")
-    _refuse_repetitions(done)
-    write_with(output, lambda temporary: _merge(done, temporary, sources))
-    shutil.rmtree(work)
+    try:
+        _refuse_repetitions(done)
+    except XrayTransferError:
+        shutil.rmtree(work, ignore_errors=True)  # to go on would find the same films twice
+        raise
+    _save(output, lambda temporary: _merge(done, temporary, sources))
+    shutil.rmtree(work, ignore_errors=os.name == "nt")  # there the lock of this process stays behind
     return rows
 
 
@@ -91,6 +116,14 @@ def _begin(work: Path, sources: Sequence[str]) -> None:
             )
     else:
         write_json(note, list(sources))
+
+
+def _is_own(entry: Entry, output: Path, work: Path) -> bool:
+    """Return whether a film is the manifest that is being written, or a file of the unfinished listing."""
+    folder, name = os.path.split(entry.address)
+    if name == output.name:
+        return os.path.realpath(entry.address) == os.path.realpath(output)
+    return os.path.basename(folder) == work.name and os.path.realpath(folder) == os.path.realpath(work)
 
 
 def _batches(
@@ -123,7 +156,10 @@ def _list_store(source: str, after: Position) -> Iterator[tuple[Position, list[E
         except FileNotFoundError:
             entry = None
     if entry is not None and not entry.is_folder:
-        yield from _list_csv(store, after) if source.lower().endswith(".csv") else iter([(1, [entry])])
+        if source.lower().endswith(".csv"):
+            yield from _list_csv(store, entry, after)
+        elif after is None:
+            yield 1, [_from_anywhere(entry)]
         return
     found = entry is not None
     for names, entries in _walk(store, (), None if after is None else tuple(after)):
@@ -133,17 +169,29 @@ def _list_store(source: str, after: Position) -> Iterator[tuple[Position, list[E
         raise XrayTransferError(f"{source}: no such file or folder")
 
 
-def _list_csv(store: Store, after: Position) -> Iterator[tuple[int, list[Entry]]]:
+def _from_anywhere(entry: Entry) -> Entry:
+    """Return an entry whose address holds in any working directory, so that no film has two names."""
+    return replace(entry, address=absolute(entry.address))
+
+
+def _list_csv(store: Store, file: Entry, after: Position) -> Iterator[tuple[Position, list[Entry]]]:
+    """Yield the films of a CSV file; the position is the number of a row, and the version of the file."""
+    done, version = after or (0, file.version)
+    if version != file.version:
+        raise XrayTransferError(
+            f"{store.address}: has changed since its listing began; delete the unfinished listing (a folder whose name "
+            "ends in .listing, beside the manifest), and list it again"
+        )
     piece: list[Entry] = []
     number = 0
     for number, entry in enumerate(addresses_in_csv(store), 1):
-        if number > (after or 0):
-            piece.append(entry)
+        if number > done:
+            piece.append(_from_anywhere(entry))
         if len(piece) == _PIECE:
-            yield number, piece
+            yield (number, version), piece
             piece = []
     if piece:
-        yield number, piece
+        yield (number, version), piece
 
 
 def _walk(
@@ -175,7 +223,15 @@ def _write(path: Path, entries: list[Entry], notes: dict[str, Any]) -> None:
             for entry in entries:
                 writer.write(entry)
 
-    write_with(path, write)
+    _save(path, write)
+
+
+def _save(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all; an error of the disk names it."""
+    try:
+        write_with(path, write)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _merge(pieces: list[Path], output: Path, sources: Sequence[str]) -> None:

@@ -59,9 +59,9 @@ def result_row(result: Prediction | Refusal) -> dict[str, Any]:
     The column ``status`` is ``ok``, or the reason of a refusal: a key of `xraytransfer.errors.REASONS`.
     """
     view = (result.radiograph or {}).get("view_position")
-    row = {"film": result.source, "view_position": view, **record_cells(result)}
+    row = {"film": _text(result.source), "view_position": view, **record_cells(result)}
     if isinstance(result, Refusal):
-        return {**row, "status": result.reason, "message": " ".join(result.message.split())}
+        return {**row, "status": result.reason, "message": _text(" ".join(result.message.split()))}
     for observation, probability, decision, spread in zip(
         OBSERVATIONS, result.probability, result.decision, result.spread, strict=True
     ):
@@ -71,6 +71,11 @@ def result_row(result: Prediction | Refusal) -> dict[str, Any]:
     model = result.model
     scored = {"provider": result.provider, "model": f"{model.name} {model.version}", "model_sha256": model.sha256}
     return {**row, **scored, "status": "ok", "message": result.doubt}
+
+
+def _text(name: str) -> str:
+    """Return a name as Unicode text, which Parquet needs: bytes of another encoding are escaped."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def part_bytes(description: PartDescription, rows: Sequence[dict[str, Any]]) -> 
     metadata = {KEY: json.dumps({"version": VERSION, **asdict(description)}, sort_keys=True).encode()}
     table = pa.Table.from_pylist(list(rows), schema=results_schema().with_metadata(metadata))
     buffer = io.BytesIO()
-    pa.parquet.write_table(table, buffer, compression="zstd")
+    pa.parquet.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()
 
 
@@ -125,13 +130,17 @@ def read_part(store: Store) -> tuple[PartDescription, Any]:
     with store_errors(store.address):
         data = store.read_bytes()
     try:
-        table = pa.parquet.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        file = pa.parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        table = file.read(use_threads=False)
         document = json.loads(table.schema.metadata[KEY])
-    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        version = document.pop("version")
+        if version == VERSION and not table.schema.equals(results_schema()):
+            raise ValueError("other columns")
+        if version == VERSION:
+            return PartDescription(**document), table
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise OutputError(f"{store.address}: no part of an archive's results, or damaged; delete it") from error
-    if document.pop("version") != VERSION:
-        raise OutputError(f"{store.address}: written by another version of xraytransfer; use that one, or delete it")
-    return PartDescription(**document), table
+    raise OutputError(f"{store.address}: written by another version of xraytransfer; use that one, or delete it")
 
 
 def is_passing(row: dict[str, Any]) -> bool:

@@ -280,4 +280,9 @@ def read_archive_file(folder: Store) -> dict[str, Any]:
         raise OutputError(f"{file.address}: damaged; delete it, and score a shard to have it written again") from error
     if version != FORMAT:
         raise OutputError(f"{file.address}: of format {version}; this version of xraytransfer reads format {FORMAT}")
+    numbers = [document.get(key) for key in ("rows", "shards")]
+    words = [document.get(key) for key in ("manifest_sha256", "model", "model_sha256")]
+    whole = all(isinstance(one, int) and one > 0 for one in numbers) and all(isinstance(one, str) for one in words)
+    if not whole or not isinstance(document.get("options"), dict):
+        raise OutputError(f"{file.address}: damaged; delete it, and score a shard to have it written again")
     return document

@@ -10,6 +10,7 @@ into an error of ours, so that one store that fails does not end the work on all
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any
 from xraytransfer.errors import MissingExtraError, OutputError, RadiographError, XrayTransferError
 from xraytransfer.files import write_with
 
-__all__ = ["Entry", "Store", "fetch_errors", "is_local", "open_store", "version_of"]
+__all__ = ["Entry", "Store", "absolute", "fetch_errors", "is_local", "open_store", "version_of"]
 
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 
@@ -80,7 +81,10 @@ class Store:
     path: str
 
     def entries(self) -> list[Entry]:
-        """Return what lies directly in this folder, sorted by address; an empty list where there is no such folder."""
+        """Return what lies directly in this folder, sorted by address; an empty list where there is no such folder.
+
+        Links to folders are left out, as `predict` does, so that no walk is endless.
+        """
         try:
             rows = self.file_system.ls(self.path, detail=True, refresh=True)
         except TypeError:  # file systems without a cache of listings know no refresh
@@ -90,15 +94,18 @@ class Store:
         return sorted((self._entry(row) for row in rows if self._is_inside(row)), key=lambda entry: entry.address)
 
     def _is_inside(self, row: dict[str, Any]) -> bool:
-        """Return whether a row is no mark of the folder itself, which some buckets hold as an empty object."""
+        """Return whether a row is neither a link to a folder nor a mark of the folder itself.
+
+        Some buckets hold such a mark as an empty object.
+        """
+        if row.get("islink") and os.path.isdir(row["name"]):
+            return False
         return str(row["name"]).rstrip("/") != self.path.rstrip("/")
 
     def _entry(self, row: dict[str, Any]) -> Entry:
-        address = str(row["name"])
-        if not is_local(self.address):
-            address = f"{self.address.partition('://')[0]}://{address}"
-        else:
-            row = {**row, "mtime_ns": os.stat(address).st_mtime_ns} if row["type"] == "file" else row
+        if is_local(self.address):
+            return _local_entry(str(row["name"]))
+        address = f"{self.address.partition('://')[0]}://{row['name']}"
         return Entry(address, row.get("size"), version_of(row), row["type"] == "directory")
 
     def info(self) -> Entry:
@@ -110,8 +117,7 @@ class Store:
             There is no such file.
         """
         if is_local(self.address):
-            status = os.stat(self.path)
-            return Entry(self.address, status.st_size, str(status.st_mtime_ns), Path(self.path).is_dir())
+            return _local_entry_of(self.address, os.stat(self.path))
         self.file_system.invalidate_cache(self.path)
         row = self.file_system.info(self.path)
         return Entry(self.address, row.get("size"), version_of(row), row["type"] == "directory")
@@ -162,6 +168,26 @@ class Store:
             return self.file_system.open(self.path, "rb")
 
 
+def _local_entry(address: str) -> Entry:
+    """Return a file or folder of this machine; without size and version where it is gone, or a link that leads nowhere.
+
+    A film is read through a link, so size and version are those of the file that the link leads to.
+    """
+    try:
+        return _local_entry_of(address, os.stat(address))
+    except OSError:
+        return Entry(address, None, None)
+
+
+def _local_entry_of(address: str, status: os.stat_result) -> Entry:
+    return Entry(address, status.st_size, str(status.st_mtime_ns), stat.S_ISDIR(status.st_mode))
+
+
+def absolute(address: str) -> str:
+    """Return a path in a form that holds in any working directory; addresses of stores stay as they are."""
+    return address if "://" in address else os.path.abspath(address)
+
+
 def open_store(address: str) -> Store:
     """Return the place that an address names; nothing is read yet.
 
@@ -177,6 +203,8 @@ def open_store(address: str) -> Store:
     except ModuleNotFoundError as error:
         raise MissingExtraError("parquet", "fsspec") from error
     scheme = address.partition("://")[0]
+    if "://" not in address:  # for fsspec, :: in a path would join two addresses
+        return Store(address, fsspec.filesystem("file"), os.path.abspath(address))
     try:
         file_system, path = fsspec.core.url_to_fs(address)
     except ImportError as error:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from xraytransfer.cli.archive_work import FILMS_IN_SHARD, progress_bar
 from xraytransfer.clusters.demand import CLUSTER_OPTIONS, cluster_options
@@ -194,6 +195,13 @@ def _status_lines(status: ArchiveStatus) -> Iterator[str]:
     yield f"model {status.document['model']} ({status.document['model_sha256'][:12]})"
 
 
+def _given(names: Collection[str]) -> list[str]:
+    """Return which options of some names the user gave, as they are written."""
+    context = click.get_current_context()
+    given = [one for one in context.command.params if one.name in names]
+    return [one.opts[0] for one in given if context.get_parameter_source(str(one.name)) is not ParameterSource.DEFAULT]
+
+
 def check_archive_usage(options: dict[str, Any], output: str | None, other: dict[str, Any]) -> None:
     """Refuse options that do not go together with `--manifest`, or need it.
 
@@ -207,9 +215,8 @@ def check_archive_usage(options: dict[str, Any], output: str | None, other: dict
         Name -> value of the options that only scoring without a manifest knows; true values are refused.
     """
     if options["manifest"] is None:
-        alone = [name for name in ("shard", "shards", "retry_passing", "keep_names", "on") if options[name]]
-        if alone:
-            raise click.UsageError(f"--{alone[0].replace('_', '-')} goes with --manifest")
+        if alone := _given(set(ARCHIVE_OPTIONS) - {"manifest", "status"}):
+            raise click.UsageError(f"{alone[0]} goes with --manifest")
         return
     if output is None:
         raise click.UsageError("--manifest needs -o FOLDER: where the parts are written, on a disk or in a store")
@@ -217,6 +224,8 @@ def check_archive_usage(options: dict[str, Any], output: str | None, other: dict
         raise click.UsageError("--on places all shards: it does not go with --shard")
     if options["shard"] and options["shards"]:
         raise click.UsageError("--shard K/N names the number of shards already; leave out --shards")
+    if options["memory_gb"] and not options["on"]:
+        raise click.UsageError("--memory-gb goes with --on slurm or --on ray")
     wrong = [name for name, value in other.items() if value]
     if wrong:
         raise click.UsageError(f"{wrong[0]} does not go with --manifest")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import sys
@@ -102,6 +101,7 @@ def score_archive(
     The parameters are options of `predict`; `place` holds those of `cluster_options`.
     """
     from xraytransfer.archives.manifest import open_manifest
+    from xraytransfer.archives.stores import absolute
 
     place.check()
     if shard is not None:
@@ -111,18 +111,13 @@ def score_archive(
         numbers = range(1, total + 1)
     if place.on is not None:
         threads = threads or place.demand.cpus
-    options["output"] = _absolute(options["output"])
-    work = ArchiveWork(manifest=_absolute(manifest), shards=total, threads=threads, **options)
+    options["output"] = absolute(options["output"])
+    work = ArchiveWork(manifest=absolute(manifest), shards=total, threads=threads, **options)
     if place.on == "slurm":
         return _on_slurm(work, place.demand, place.print_script)
     if place.on == "ray":
         return _on_ray(work, place.demand, numbers)
     return _score_shards(work, numbers)
-
-
-def _absolute(address: str) -> str:
-    """Return a path in a form that holds in any working directory; addresses of stores stay as they are."""
-    return address if "://" in address else os.path.abspath(address)
 
 
 def _score_shards(work: ArchiveWork, numbers: range) -> int:

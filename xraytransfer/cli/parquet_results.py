@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from xraytransfer.cli.results_file import ResultsFile
+from xraytransfer.cli.results_file import ResultsFile, lock_results
 from xraytransfer.errors import OutputError
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class ParquetResults:
     Raises
     ------
     OutputError
-        The file exists or cannot be written.
+        The file exists, another process is writing it, or it cannot be written.
     """
 
     done: frozenset[str] = frozenset()
@@ -47,16 +49,20 @@ class ParquetResults:
 
         if path is None:
             raise OutputError("--format parquet needs -o FILE")
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path}: exists already; --overwrite replaces it")
         self.path = path
         self._arrow, self._schema = arrow(), results_schema()
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self._rows: list[dict[str, Any]] = []
-        try:
-            self._writer = self._arrow.parquet.ParquetWriter(self._temporary, self._schema, compression="zstd")
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        self._locked = contextlib.ExitStack()
+        with contextlib.ExitStack() as opened:
+            try:
+                opened.enter_context(_only_writer(path))
+                if path.exists() and not overwrite:
+                    raise OutputError(f"{path}: exists already; --overwrite replaces it")
+                self._writer = self._arrow.parquet.ParquetWriter(self._temporary, self._schema, compression="zstd")
+            except OSError as error:
+                raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+            self._locked = opened.pop_all()
 
     def __enter__(self) -> ParquetResults:
         """Return the file."""
@@ -74,6 +80,7 @@ class ParquetResults:
             raise OutputError(f"{self.path}: cannot be written: {cause.strerror or cause}") from cause
         finally:
             self._temporary.unlink(missing_ok=True)
+            self._locked.close()
 
     def holds(self, source: str) -> bool:
         """Return False: these files are not continued."""
@@ -97,6 +104,19 @@ class ParquetResults:
             self._writer.write_table(self._arrow.Table.from_pylist(rows, schema=self._schema))
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _only_writer(path: Path) -> Iterator[None]:
+    """Keep other processes from writing the same file: the last one would replace the results of the others."""
+    place = path.with_name(f".{path.name}.lock")
+    with place.open("wb") as stream:
+        lock_results(stream, path)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows keeps files that are open
+                place.unlink()
 
 
 def open_results(output: Path | None, form: str, resume: bool, overwrite: bool) -> ResultsFile | ParquetResults:

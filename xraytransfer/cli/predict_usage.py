@@ -16,8 +16,11 @@ __all__ = ["beside_a_manifest", "check_usage", "form_of", "output_file"]
 
 def beside_a_manifest(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that scoring a manifest does not know, as they are written, with their values."""
+    written = {"form": "--format", "observations": "--observation"}
     return {
-        f"--{name}".replace("_", "-"): value for name, value in options.items() if name not in {*SHARED_OPTIONS, "form"}
+        written.get(name, f"--{name}".replace("_", "-")): value
+        for name, value in options.items()
+        if name not in SHARED_OPTIONS
     }
 
 

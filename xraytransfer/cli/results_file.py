@@ -29,7 +29,7 @@ from xraytransfer.files import write_with
 from xraytransfer.folder_lock import try_lock
 from xraytransfer.prediction import Refusal
 
-__all__ = ["ResultsFile"]
+__all__ = ["ResultsFile", "lock_results"]
 
 
 class ResultsFile:
@@ -161,7 +161,7 @@ class ResultsFile:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise OutputError(f"{path}: no regular file; without -o, results go to standard output")
-            _lock(stream, path)
+            lock_results(stream, path)
             if resume:
                 stream = self._continue(stream, path)
             elif os.fstat(stream.fileno()).st_size and not overwrite:
@@ -186,7 +186,7 @@ class ResultsFile:
                 write_with(path, lambda temporary: _write_lines(temporary, lines))
             stream.close()
             stream = _open(path)
-            _lock(stream, path)
+            lock_results(stream, path)
             found.size = os.fstat(stream.fileno()).st_size
         stream.truncate(found.size)
         stream.seek(found.size)
@@ -212,7 +212,7 @@ def _cause(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _lock(stream: IO[bytes], path: Path) -> None:
+def lock_results(stream: IO[bytes], path: Path) -> None:
     """Keep every other process from writing to the same file until it is closed."""
     try:
         locked = try_lock(stream.fileno())

@@ -84,10 +84,15 @@ def read_place(*, on: str | None, print_script: bool, **demand: Any) -> Place:
     Raises
     ------
     XrayTransferError
-        ``--print`` without Slurm.
+        ``--print`` without Slurm, or a demand that nothing would heed. Memory may be heeded on this machine, too.
     """
     if print_script and on != "slurm":
         raise XrayTransferError("--print goes with --on slurm")
+    if demand["time_limit"] is not None and on != "slurm":
+        raise XrayTransferError("--time-limit goes with --on slurm")
+    for name in ("cpus", "gpus", "at_once"):
+        if on is None and demand[name] != getattr(Demand(), name):
+            raise XrayTransferError(f"--{name.replace('_', '-')} goes with --on slurm or --on ray")
     return Place(on, print_script, Demand(**demand))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from xraytransfer.errors import StudyError
-from xraytransfer.study.analysis.results_folder import read_curve, read_results
+from xraytransfer.study.analysis.curve import read_curve
+from xraytransfer.study.analysis.results_folder import read_results
 from xraytransfer.study.training.presets import PRESETS
 
 Write = Callable[..., Path]
@@ -44,6 +46,42 @@ def test_unfinished_failed_and_damaged_runs_are_named(tmp_path: Path, write_stud
     assert left_out["alpha3-pretrained-t0-s0"] == "failed: out of memory"
     assert "cannot be read" in left_out["alpha4-pretrained-t0-s0"]
     assert str(tmp_path) not in "".join(left_out.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("done.json", "[]", "holds no JSON object"),
+        ("config.json", "[]", "holds no JSON object"),
+        ("done.json", '{"parameters": null}', "parameters is None, expected a number"),
+    ],
+)
+def test_files_that_hold_something_else_are_named(
+    tmp_path: Path, write_study_run: Write, name: str, text: str, reason: str
+) -> None:
+    write_study_run(tmp_path, "alpha1")
+    (write_study_run(tmp_path, "alpha2") / name).write_text(text)
+    ((_, said),) = read_results(tmp_path).left_out
+    assert name in said
+    assert reason in said
+
+
+def test_a_copied_run_is_no_further_seed(tmp_path: Path, write_study_run: Write) -> None:
+    run = write_study_run(tmp_path, "alpha1")
+    write_study_run(tmp_path, "alpha1", seed=1)
+    shutil.copytree(run, run.with_name(f"{run.name}-copy"))
+    results = read_results(tmp_path)
+    assert [one.config["seed"] for one in results.runs] == [0, 1]
+    assert results.left_out == ((f"{run.name}-copy", f"has the settings and the seed of {run.name}; is it a copy?"),)
+
+
+def test_a_damaged_curve_is_named(tmp_path: Path, write_study_run: Write) -> None:
+    run = write_study_run(tmp_path, "alpha1")
+    (run / "metrics.csv").write_text("step,examples,validation_auroc\n1,16,0.5\n2,3")
+    assert np.isnan(read_curve(read_results(tmp_path).runs[0])["validation_auroc"][1])
+    (run / "metrics.csv").write_text("step,examples,validation_auroc\n1,x,0.5\n")
+    with pytest.raises(StudyError, match=r"metrics\.csv: is damaged"):
+        read_curve(read_results(tmp_path).runs[0])
 
 
 def test_runs_with_other_settings_are_not_compared(tmp_path: Path, write_study_run: Write) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,20 @@ def test_processes_give_the_same(tmp_path: Path, table: FilmTable, monkeypatch: 
     one = build_cache(tmp_path / "one", table, SIZE)
     two = build_cache(tmp_path / "two", table, SIZE, workers=2)
     np.testing.assert_array_equal(one.pixels, two.pixels)
+
+
+@pytest.mark.parametrize("placement", ["stretch", "crop"])
+def test_other_films_of_the_same_names_are_noticed(tmp_path: Path, table: FilmTable, placement: str):
+    size = (32, 32)
+    cache = build_cache(tmp_path, table, size, placement=placement)
+    gone = replace(table, path=[tmp_path / "gone" / path.name for path in table.path])
+    assert build_cache(tmp_path, gone, size, placement=placement).done.all()
+    other = replace(table, path=[*table.path[1:], table.path[0]])
+    with pytest.raises(StudyError, match="is another film than the cache"):
+        build_cache(tmp_path, other, size, placement=placement)
+    shutil.rmtree(cache.folder)
+    again = build_cache(tmp_path, other, size, placement=placement)
+    np.testing.assert_array_equal(again.pixels[0], cache.pixels[1])
 
 
 def test_it_goes_on_where_it_was_killed(tmp_path: Path, table: FilmTable, monkeypatch: pytest.MonkeyPatch):

@@ -176,6 +176,50 @@ def test_other_wrong_input_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a.png,7,yes,,train\nb.png,8,uns", "line 3: has 3 cells, the header has 5; is the file whole"),
+        ("a.png,Doe, John,yes,,train", "line 2: has 6 cells, the header has 5"),
+        ("a.png, ,yes,,train", "line 2: no patient"),
+        (",7,yes,,train", "line 2: no name of an image"),
+    ],
+)
+def test_rows_that_are_not_whole_are_refused(tmp_path: Path, rows: str, message: str):
+    mapping = mapped(tmp_path)
+    (tmp_path / "films.csv").write_text(f"file,pid,ed,pe,when\n{rows}")
+    with pytest.raises(StudyError, match=message):
+        read_dataset("csv", tmp_path, mapping=mapping)
+
+
+def test_blank_cells_behind_the_last_column_and_columns_of_one_name(tmp_path: Path):
+    mapping = mapped(tmp_path)
+    (tmp_path / "films.csv").write_text("file,pid,ed,pe,when,more,more\na.png,7,yes,,train,,,, \n")
+    assert len(read_dataset("csv", tmp_path, mapping=mapping)) == 1
+    (tmp_path / "films.csv").write_text("file,pid,ed,pe,when,ed\na.png,7,yes,,train,no\n")
+    with pytest.raises(StudyError, match="has two columns 'ed'"):
+        read_dataset("csv", tmp_path, mapping=mapping)
+
+
+def test_a_patient_who_is_written_in_several_ways_is_one(tmp_path: Path):
+    mapping = mapped(tmp_path)
+    patients = ["7", " 7", "007", "P1", "p1", "p01", "8"]
+    rows = [f"{index}.png,{patient},yes,," for index, patient in enumerate(patients)]
+    (tmp_path / "films.csv").write_text("\n".join(["file,pid,ed,pe,when", *rows]))
+    table = read_dataset("csv", tmp_path, mapping=mapping)
+    assert list(table.patient) == ["007", "007", "007", "P1", "P1", "p01", "8"]
+    assert "6 identifiers of patients are of 4 patients" in table.notes[0]
+
+
+def test_what_nihs_table_does_not_say(tmp_path: Path):
+    (tmp_path / "Data_Entry.csv").write_text("Image Index,Finding Labels,Patient ID,Source Width\na.png,Edema,1,wide\n")
+    with pytest.raises(StudyError, match="line 2: Source Width is 'wide'"):
+        read_dataset("nih", tmp_path)
+    (tmp_path / "Data_Entry.csv").write_text("Image Index,Finding Labels,Patient ID\na.png,Edema,\n")
+    with pytest.raises(StudyError, match="line 2: no patient"):
+        read_dataset("nih", tmp_path)
+
+
+@pytest.mark.parametrize(
     ("text", "years"), [("58", 58), ("058Y", 58), ("006M", 0.5), ("414", None), ("", None), (None, None), ("old", None)]
 )
 def test_ages(text: str | None, years: float | None):

@@ -48,6 +48,12 @@ def test_the_name_space_of_patients_is_the_name_unless_said(tmp_path: Path) -> N
     assert read_mapping(mapping(tmp_path, patients="nih")).patients == "nih"
 
 
+@pytest.mark.parametrize("name", ["", "../up", "a/b", "a\\b", ".hidden", "n" * 101])
+def test_names_that_would_lead_elsewhere(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StudyError, match="becomes part of names of folders"):
+        read_dataset("csv", tmp_path, mapping=mapping(tmp_path, name=name))
+
+
 @pytest.mark.parametrize("changes", [{"labels": {"edema": 3}}, {"values": []}, {"rows": "use"}, {"labels": []}])
 def test_parts_of_another_form(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(StudyError, match="must be"):

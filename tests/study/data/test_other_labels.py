@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("torch")
 
 from xraytransfer.errors import StudyError
+from xraytransfer.files import write_json
 from xraytransfer.study.data import cache as cache_module
 from xraytransfer.study.data.datasets import read_dataset
 from xraytransfer.study.data.other_labels import read_other_labels
@@ -92,6 +93,25 @@ def test_corrections_are_part_of_the_run_but_not_where_they_lie(
     table.write_text(table.read_text().replace(",0,", ",1,", 1))
     with pytest.raises(StudyError, match="the corrected labels are not what they were when the run was planned"):
         load_data(configuration(folder))
+
+
+def test_labels_that_changed_since_the_plan_are_noticed(place: Callable[..., Path], tmp_path: Path) -> None:
+    folder = place(corrections=None, corrections_folder=None)
+    config, moved = configuration(folder), tmp_path / "moved"
+    shutil.copytree(config["data"]["folder"], moved)
+    changed = {**config, "data": {**config["data"], "folder": str(moved)}}
+    load_data(changed)
+    table = next(moved.glob("Data_Entry*.csv"))
+    table.write_text(table.read_text().replace("No Finding", "Hernia", 1))
+    with pytest.raises(StudyError, match="the labels are not what they were when the run was planned"):
+        load_data(changed)
+    older = {key: value for key, value in changed["data"].items() if key != "labels_sha256"}
+    load_data({**changed, "data": older})
+    write_json(folder / "config.json", {**config, "data": {**config["data"], "labels_sha256": "other"}})
+    with pytest.raises(StudyError, match=r"was started with other settings: data\.labels_sha256 was other"):
+        place(results=folder.parents[1], corrections=None, corrections_folder=None)
+    write_json(folder / "config.json", {**config, "data": {key: config["data"][key] for key in older}})
+    assert place(results=folder.parents[1], corrections=None, corrections_folder=None) == folder
 
 
 def test_corrections_that_correct_nothing_are_refused(place: Callable[..., Path], readers: Path) -> None:

@@ -74,6 +74,19 @@ def test_an_examination_is_the_maximum_over_its_films(made: Predictions):
     assert list(examinations.patient) == ["1", "2", "2"]
 
 
+def test_examinations_that_each_patient_numbers_from_one(made: Predictions):
+    numbered = replace(made, examination=np.array(["1", "1", "1", "2"]))
+    examinations = numbered.by_examination()
+    assert list(zip(examinations.patient, examinations.examination, strict=True)) == [
+        ("1", "1"),
+        ("2", "1"),
+        ("2", "2"),
+    ]
+    np.testing.assert_array_equal(examinations.probability, made.by_examination().probability)
+    assert made.several_films
+    assert not numbered.subset(np.array([0, 2, 3])).several_films
+
+
 def test_an_ensemble_across_runs_has_one_member_per_run(made: Predictions):
     other = replace(made, probability=made.probability[:, :1], checkpoint_steps=np.array([5]))
     both = combine([made, other])

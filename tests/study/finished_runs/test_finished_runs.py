@@ -23,9 +23,9 @@ from xraytransfer.export.members import choose_members, weights_sha256  # noqa: 
 from xraytransfer.folder_lock import FolderLock  # noqa: E402
 from xraytransfer.study.cli import study  # noqa: E402
 from xraytransfer.study.data.external_predictions import external_folder, read_external  # noqa: E402
+from xraytransfer.study.data.patient_names import normalised_patient  # noqa: E402
 from xraytransfer.study.data.predictions import read_predictions, write_predictions  # noqa: E402
 from xraytransfer.study.finished_runs import external_test, thinning  # noqa: E402
-from xraytransfer.study.finished_runs.known_films import normalised_patient  # noqa: E402
 from xraytransfer.study.runs.status import run_status, table  # noqa: E402
 from xraytransfer.study.training.interrupts import Interrupted  # noqa: E402
 from xraytransfer.study.training.kept_weights import WeightsGoneError  # noqa: E402
@@ -276,6 +276,32 @@ def test_a_test_that_was_cut_off_goes_on(run: Path, films: Path, monkeypatch: py
     members = len(load_run(run).checkpoints)
     assert asked == [1] + [2] * members  # the other checkpoints, and the soup
     assert read_external(run, "hospital").predictions.probability.shape == (24, members, 4)
+
+
+def test_a_test_that_was_cut_off_does_not_go_on_with_other_films(
+    run: Path, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = external_test.predict_rows, []
+    cache = tmp_path / "cache-of-films"
+
+    def stopping(*arguments: Any) -> Any:
+        if asked:
+            raise Interrupted
+        asked.append(1)
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(external_test, "predict_rows", stopping)
+        assert isinstance(test_on(films, run, "--cache", cache).exception, Abort)
+    names = sorted((films / "pictures").iterdir())
+    bytes_of = [path.read_bytes() for path in names]
+    for path, data in zip(names, reversed(bytes_of), strict=True):
+        path.write_bytes(data)
+    assert "is another film than the cache" in test_on(films, run, "--cache", cache).stderr
+    assert test_on(films, run, "--cache", tmp_path / "new").return_value == 0
+    went_on = read_external(run, "hospital").predictions.probability
+    assert test_on(films, run, "--cache", tmp_path / "new", "--again").return_value == 0
+    np.testing.assert_array_equal(read_external(run, "hospital").predictions.probability, went_on)
 
 
 def test_predictions_without_their_record_do_not_count(run: Path, films: Path) -> None:

@@ -1,0 +1,31 @@
+"""Identifiers of patients: the same patient may be written in several ways."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["normalised_patient", "one_spelling"]
+
+
+def normalised_patient(name: str) -> str:
+    """Return an identifier in a form in which ``00000211``, ``211`` and `` 211`` are the same."""
+    return re.sub(r"^0+(?=\d+$)", "", name.strip().casefold())
+
+
+def one_spelling(patients: NDArray[np.str_]) -> tuple[NDArray[np.str_], list[str]]:
+    """Return identifiers in which each patient has one spelling, and a note if some had several.
+
+    Two spellings would count as two patients, of whom one may be trained on and the other be tested.
+    """
+    names, inverse = np.unique(patients, return_inverse=True)
+    spelling: dict[str, str] = {}
+    kept = [spelling.setdefault(normalised_patient(str(name)), str(name)) for name in names]
+    if len(spelling) == len(names):
+        return patients, []
+    return np.array(kept, np.str_)[inverse.reshape(-1)], [
+        f"{len(names)} identifiers of patients are of {len(spelling)} patients, because some differ in case, spaces or "
+        "leading zeros alone"
+    ]
