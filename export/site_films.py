@@ -10,7 +10,9 @@ optionally ``patient``.
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,14 @@ from xraytransfer.observations import OBSERVATIONS
 
 __all__ = ["SiteFilms", "read_site_films"]
 
+_MEANING = {"path": "path", "patient": "patient"} | {
+    alias: row.identifier for row in OBSERVATIONS for alias in (row.identifier, row.name)
+}
+"""Column -> what it is."""
 _EXPECTED = f"expected are a column path and at least one of {', '.join(row.identifier for row in OBSERVATIONS)}"
+_NEAR = 0.75
+"""Similarity (`difflib`) from which a column is taken for a misspelt one: Oedema and edema have 0.91, pid and
+patient 0.40."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +45,30 @@ class SiteFilms:
         str, shape (films,); the path where the table has no such column.
     label : ndarray
         float32, shape (films, 6): 1, 0 or NaN.
+    columns : tuple of str
+        The table's columns, in its order.
     """
 
     path: list[Path]
     patient: NDArray[np.str_]
     label: NDArray[np.float32]
+    columns: tuple[str, ...]
+
+    @property
+    def names_patients(self) -> bool:
+        """Return whether the table has the column ``patient``."""
+        return "patient" in self.columns
+
+    @property
+    def without_column(self) -> list[str]:
+        """Return the identifiers of the observations that have no column."""
+        held = {_MEANING.get(column) for column in self.columns}
+        return [row.identifier for row in OBSERVATIONS if row.identifier not in held]
+
+    @property
+    def unused(self) -> list[str]:
+        """Return the columns that are not read, each with the question whether a known one was meant."""
+        return [f"{column!r}{_question(column, self.columns)}" for column in self.columns if column not in _MEANING]
 
 
 def read_site_films(table: Path) -> SiteFilms:
@@ -54,8 +82,8 @@ def read_site_films(table: Path) -> SiteFilms:
     Raises
     ------
     ExportError
-        The table cannot be read, lacks a column, or holds another label than 1, 0 or nothing; the message
-        names the line.
+        The table cannot be read, lacks a column, has two for one observation, or holds another label than 1, 0 or
+        nothing; the message names the line.
     """
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
@@ -65,17 +93,36 @@ def read_site_films(table: Path) -> SiteFilms:
         raise ExportError(f"{table}: is no CSV file in UTF-8; {_EXPECTED}") from error
     except OSError as error:
         raise ExportError(f"{table}: cannot be read: {error.strerror}") from error
+    _check_columns(table, columns)
     names = {alias: k for k, row in enumerate(OBSERVATIONS) for alias in (row.identifier, row.name)}
     label_columns = {column: names[column] for column in columns if column in names}
-    if "path" not in columns or not label_columns:
-        raise ExportError(f"{table}: {_EXPECTED}; it has {', '.join(columns) or 'no columns'}")
     label = np.full((len(rows), len(OBSERVATIONS)), np.nan, np.float32)
     for index, row in enumerate(rows):
         for column, k in label_columns.items():
             label[index, k] = _label(row[column], f"{table}, line {index + 2}, {column}")
     paths = [table.parent / (row["path"] or "") for row in rows]
     patients = [row.get("patient") or str(path) for row, path in zip(rows, paths, strict=True)]
-    return SiteFilms(paths, np.array(patients, dtype=np.str_), label)
+    return SiteFilms(paths, np.array(patients, dtype=np.str_), label, tuple(columns))
+
+
+def _check_columns(table: Path, columns: Sequence[str]) -> None:
+    """Check that films and labels have a column, and none has two."""
+    meanings = [_MEANING[column] for column in columns if column in _MEANING]
+    if "path" not in meanings or not set(meanings) - {"path", "patient"}:
+        found = ", ".join(f"{column}{_question(column, columns)}" for column in columns)
+        raise ExportError(f"{table}: {_EXPECTED}; it has {found or 'no columns'}")
+    if twice := [meaning for meaning in meanings if meanings.count(meaning) > 1]:
+        raise ExportError(f"{table}: has two columns for {twice[0]}; leave one of them")
+
+
+def _question(column: str, columns: Sequence[str]) -> str:
+    """Return `` (did you mean edema?)`` for an unknown column spelt nearly as one that the table lacks."""
+    if column in _MEANING:
+        return ""
+    held = {_MEANING.get(other) for other in columns}
+    lacking = [meaning for meaning in dict.fromkeys(_MEANING.values()) if meaning not in held]
+    near = get_close_matches(column.strip().lower().replace(" ", "_"), lacking, n=1, cutoff=_NEAR)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _label(text: str | None, where: str) -> float:

@@ -32,7 +32,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("xraytransfer.cli.doctor", "doctor", "all"),
     "study": ("xraytransfer.study.cli", "study", "study"),
     "export": ("xraytransfer.export.cli", "export", "export"),
-    "calibrate": ("xraytransfer.export.cli", "calibrate", "export"),
+    "calibrate": ("xraytransfer.export.cli", "calibrate", "calibrate"),
     "serve": ("xraytransfer.serve.cli", "serve", "serve"),
     "spool": ("xraytransfer.serve.spool_cli", "spool", "serve"),
 }
