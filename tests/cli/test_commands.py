@@ -228,7 +228,7 @@ def test_missing_extra_names_the_pip_command(tmp_path):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 3
-    assert "pip install 'xraytransfer[serve]'" in result.stderr
+    assert f"run: {sys.executable} -m pip install 'xraytransfer[serve]'" in result.stderr
 
 
 def test_commands_are_listed_in_order_of_use():

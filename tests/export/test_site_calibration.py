@@ -142,7 +142,7 @@ print(result.output, result.exception)
         command = [sys.executable, "-c", script, json.dumps(blocked), arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    assert "scipy is not installed; run: pip install 'xraytransfer[calibrate]'" in run("scipy")
+    assert f"scipy is not installed; run: {sys.executable} -m pip install 'xraytransfer[calibrate]'" in run("scipy")
     assert "thresholds of cardiomegaly found on 120 films" in run("torch", "torchvision", "timm", "onnxscript")
 
 

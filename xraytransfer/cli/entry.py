@@ -65,7 +65,7 @@ class LazyGroup(click.Group):
                 raise
             if missing in _CORE:
                 raise XrayTransferError(
-                    f"{missing}, which scoring needs, is not installed; run: pip install --force-reinstall xraytransfer"
+                    f"{missing}, which scoring needs, is not installed; run: {sys.executable} -m pip install xraytransfer"
                 ) from error
             raise MissingExtraError(_COMMANDS[ctx.invoked_subcommand][2], missing) from error
 
