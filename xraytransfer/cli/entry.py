@@ -64,9 +64,8 @@ class LazyGroup(click.Group):
             if ctx.invoked_subcommand is None or missing in ("", "xraytransfer"):
                 raise
             if missing in _CORE:
-                raise XrayTransferError(
-                    f"{missing}, which scoring needs, is not installed; run: {sys.executable} -m pip install xraytransfer"
-                ) from error
+                cure = f"{sys.executable} -m pip install xraytransfer"
+                raise XrayTransferError(f"{missing}, which scoring needs, is not installed; run: {cure}") from error
             raise MissingExtraError(_COMMANDS[ctx.invoked_subcommand][2], missing) from error
 
 

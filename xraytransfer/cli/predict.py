@@ -43,7 +43,11 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     type=click.Choice(FORMATS),
     help="Form of the results. Default: what the output file's name ends in, else a table.",
 )
-@click.option("-o", "--output", help="Write results here as they come: a file; with --manifest a folder or a URL.")
+@click.option(
+    "-o",
+    "--output",
+    help="Write results here as they come: a file, or - for standard output; with --manifest a folder or a URL.",
+)
 @click.option("--resume", is_flag=True, help="Skip the films that the output file (jsonl or csv) already holds.")
 @click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
 @click.option("--overlay", type=_FOLDER, help="Write film plus activation map as PNG into this folder.")

@@ -80,8 +80,10 @@ def run(
         counts = _write_all(outcomes, drawn, results, outputs, frozenset(paths))
         if counts.scored:
             results.note(_footer(classifier))
-    _print_counts(counts, output, results)
-    if counts.scored + counts.refused + len(results.done) == 0:
+        if nothing := counts.scored + counts.refused + len(results.done) == 0:
+            results.discard()
+    _print_counts(counts, None if nothing else output, results)
+    if nothing:
         raise OutputError(f"no films below {', '.join(paths)}" if paths else "no films to score")
     return 1 if counts.refused or results.refused_before or counts.without_dicom else 0
 
@@ -207,11 +209,15 @@ _OPTIONS = {
     "unintended_films": "--unintended-films note",
 }
 
+_CURED_BY_HAND = ("sideways", "upside-down", "inverted")
+
 
 def _print_refusal(refusal: Refusal) -> None:
     from xraytransfer.cli.result_forms import printable
 
     message = " ".join(refusal.message.split())
+    if refusal.reason in _CURED_BY_HAND:
+        message += ". The page of `xraytransfer serve` has buttons that turn and invert a film"
     if refusal.reason in OVERRULED_BY:
         message += f". To score it all the same: {_OPTIONS[OVERRULED_BY[refusal.reason]]}"
     prefix = "" if refusal.source in refusal.message else f"{refusal.source}: "
