@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -182,12 +182,16 @@ def _load_beside_the_reader(model: str, device: str, threads: int | None, uninte
     """Load the model in one thread while this one imports the reader: each takes about as long."""
     from xraytransfer.classifier import load
 
-    with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(load, model, device=device, threads=threads, unintended_films=unintended_films)
+    pool = ThreadPoolExecutor(1)
+    loading = pool.submit(load, model, device=device, threads=threads, unintended_films=unintended_films)
+    pool.shutdown(wait=False)
+    try:
         import xraytransfer.radiograph
         import xraytransfer.resize  # noqa: F401
 
         return loading.result()
+    finally:
+        wait([loading])  # and not Thread.join: see `xraytransfer.ordered_threads` on a second Ctrl-C
 
 
 def _with_progress(
