@@ -1,6 +1,6 @@
 """Images a second on a GPU: CUDA and TensorRT in ONNX Runtime against torch eager and torch.compile, and parity.
 
-    pip install 'xraytransfer[export,gpu]' tensorrt
+    pip install '.[export,gpu]' tensorrt
     python benchmarks/gpu_speed.py
     python benchmarks/gpu_speed.py --device cpu --architecture toy_resnet --side 64 --members 2 --batch 1 2
 

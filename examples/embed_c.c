@@ -1,7 +1,7 @@
 /* Score a grey film (binary PGM, 8 bits) with ONNX Runtime's C API.
  *
  * Header and library come in ONNX Runtime's release archives (include/, lib/); the library must be found when it runs
- * too (LD_LIBRARY_PATH, or -Wl,-rpath,<lib>).
+ * too (LD_LIBRARY_PATH, or -Wl,-rpath,<lib>). The archives: https://github.com/microsoft/onnxruntime/releases
  *
  *   cc embed_c.c -I <include> -L <lib> -l:libonnxruntime.so.1 -o embed_c
  *   ./embed_c model.onnx film.pgm
@@ -27,7 +27,11 @@ static void check(OrtStatus *status) {
 static unsigned char *read_pgm(const char *path, int64_t *rows, int64_t *columns) {
   FILE *file = fopen(path, "rb");
   unsigned width = 0, height = 0, largest = 0;
-  if (file == NULL || fscanf(file, "P5 %u %u %u", &width, &height, &largest) != 3 || largest != 255 ||
+  if (file == NULL) {
+    perror(path);
+    exit(1);
+  }
+  if (fscanf(file, "P5 %u %u %u", &width, &height, &largest) != 3 || largest != 255 ||
       width == 0 || height == 0 || width > 20000 || height > 20000 || fgetc(file) == EOF) {
     fprintf(stderr, "%s: not a binary PGM file of 8 bits\n", path);
     exit(1);

@@ -15,7 +15,11 @@ import numpy as np
 import openvino
 from PIL import Image
 
+if len(sys.argv) not in (3, 4):
+    sys.exit("usage: python embed_openvino.py model.onnx film.png [precision]")
 model, film = sys.argv[1:3]
+if not Path(model).is_file():
+    sys.exit(f"{model}: no such file")
 core = openvino.Core()
 graph = core.read_model(model)
 # "f32" keeps float32 arithmetic where the processor would take bfloat16
@@ -45,7 +49,11 @@ def check_runtime(known: dict) -> None:
 
 known = description(model)
 check_runtime(known)
-picture = Image.open(film)
+try:
+    picture = Image.open(film)
+    picture.load()
+except OSError as error:  # no such file, a DICOM file, a file that is cut short
+    sys.exit(f"{film}: no PNG or JPEG that can be read: {error}")
 if picture.mode.startswith(("I", "F")):  # converted by Pillow, all above 255 would be white
     sys.exit(f"{film}: more than 8 bits: convert it to 8 bits first, from its smallest value to its largest")
 answers = compiled({"image": np.asarray(picture.convert("L"))[None, None]})  # any size: the graph resizes

@@ -5,12 +5,17 @@ python embed_python.py model.onnx film.png
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from PIL import Image
 
-model, film = sys.argv[1:3]
+if len(sys.argv) != 3:
+    sys.exit("usage: python embed_python.py model.onnx film.png")
+model, film = sys.argv[1:]
+if not Path(model).is_file():
+    sys.exit(f"{model}: no such file")
 session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 description = json.loads(session.get_modelmeta().custom_metadata_map["xraytransfer"])
 if description["input"].get("size") == "fixed":
@@ -28,7 +33,11 @@ if test is not None:
         sys.exit(f"{model}: this runtime computes something else: the self-test differs by {difference:.3f}")
 
 # any size: the graph resizes; air must be dark and bone bright (MONOCHROME2)
-picture = Image.open(film)
+try:
+    picture = Image.open(film)
+    picture.load()
+except OSError as error:  # no such file, a DICOM file, a file that is cut short
+    sys.exit(f"{film}: no PNG or JPEG that can be read: {error}")
 if picture.mode.startswith(("I", "F")):  # converted by Pillow, all above 255 would be white
     sys.exit(f"{film}: more than 8 bits: convert it to 8 bits first, from its smallest value to its largest")
 image = np.asarray(picture.convert("L"))[None, None]

@@ -1,4 +1,4 @@
-"""Score any film (DICOM too) with xraytransfer itself: the twelve lines that the others are measured by.
+"""Score any film (DICOM too) with xraytransfer itself: the few lines that the others are measured by.
 
 python embed_xraytransfer.py model.onnx film.dcm
 """
@@ -7,8 +7,13 @@ import sys
 
 import xraytransfer
 
-model, film = sys.argv[1:3]
-prediction = xraytransfer.load(model).predict(film)
+if len(sys.argv) != 3:
+    sys.exit("usage: python embed_xraytransfer.py model.onnx film.dcm")
+model, film = sys.argv[1:]
+try:
+    prediction = xraytransfer.load(model).predict(film)
+except xraytransfer.XrayTransferError as error:  # no film, no model file, or a film that the model refuses
+    sys.exit(str(error))
 
 for observation, value in zip(xraytransfer.OBSERVATIONS, prediction.probability, strict=True):
     print(f"{observation.identifier} {value:.6f}")

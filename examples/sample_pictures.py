@@ -1,6 +1,6 @@
 """Write film.png, film.pgm and turned.png: a real film of 8 bits for the other examples, and its quarter turn.
 
-pip install 'xraytransfer[sample]'
+pip install '.[sample]', in a clone and in an environment without another ONNX Runtime
 python sample_pictures.py
 """
 

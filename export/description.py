@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xraytransfer.export.calibration import Calibration
 from xraytransfer.export.checks.evaluation import metric_rows, roc_rows
 from xraytransfer.export.graph.model_writer import observation_rows
-from xraytransfer.export.members import Ensemble
 from xraytransfer.export.operating_points import DEFAULT, operating_points
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.model_file import ModelDescription
 from xraytransfer.study.data.predictions import Predictions
 from xraytransfer.study.stats.auroc import macro_auroc
 from xraytransfer.study.stats.calibration_error import reliability_curve
+
+if TYPE_CHECKING:  # `calibrate` works without torch
+    from xraytransfer.export.members import Ensemble
 
 __all__ = ["Measurements", "describe_calibrated_copy", "describe_model", "reliability_rows"]
 
@@ -127,7 +129,7 @@ def _scoring(ensemble: Ensemble, options: ExportOptions, measurements: Measureme
 
 
 def describe_calibrated_copy(
-    original: ModelDescription, scored: Predictions, calibration: Calibration, table: str, name: str | None = None
+    original: ModelDescription, scored: Predictions, calibration: Calibration, data: str, name: str | None = None
 ) -> dict[str, Any]:
     """Return the description of a copy that was calibrated on a site's films.
 
@@ -139,8 +141,8 @@ def describe_calibrated_copy(
         The site's films: labels, and the members' probabilities.
     calibration : Calibration
         Fitted on `scored`.
-    table : str
-        Name of the site's table.
+    data : str
+        Which films these are, for readers.
     name : str, optional
         Name of the copy; the original's where absent.
 
@@ -150,7 +152,6 @@ def describe_calibrated_copy(
         The original's description with new numbers for the observations that were fitted.
     """
     document = {key: value for key, value in original.document.items() if key not in ("created", "schema_version")}
-    data = f"{table}: {len(scored.image)} films of {len(np.unique(scored.patient))} patients"
     probability = calibration.apply(scored.ensemble())
     names = [str(name) for name in scored.observations]
     fitted = {name for name, yes in zip(names, calibration.fitted, strict=True) if yes}

@@ -20,6 +20,7 @@ from xraytransfer.export.checks.quality_gate_parity import load_matching_quality
 from xraytransfer.export.checks.self_test import NOTICEABLE, measure_self_test
 from xraytransfer.export.description import Measurements, describe_model
 from xraytransfer.export.external import check_judges
+from xraytransfer.export.graph.calibration_numbers import set_calibration
 from xraytransfer.export.graph.int8 import calibration_films
 from xraytransfer.export.graph.model_writer import check_size, serialise
 from xraytransfer.export.graph.precision import lower
@@ -29,7 +30,7 @@ from xraytransfer.export.graph.to_onnx import build_graph
 from xraytransfer.export.member_weights import write_member_weights
 from xraytransfer.export.members import Ensemble, choose_members, gather_members
 from xraytransfer.export.options import ExportOptions
-from xraytransfer.export.scoring import predict_split, set_calibration
+from xraytransfer.export.scoring import predict_split
 from xraytransfer.export.selection import select_members
 from xraytransfer.export.trials import Trials, TrialsPlan, spread
 from xraytransfer.files import write_bytes
@@ -146,7 +147,7 @@ def _build_and_measure(
         parity["judge"] = quality_gate_parity(quality_gate, session, films, ensemble.resolution, gate)
     test = predict_split(session, data, "test", config["outputs"])
     calibration = _fit_calibration(validation, options.calibration)
-    set_calibration(model, calibration)
+    set_calibration(model, calibration.initialisers())
     return model, Measurements(validation, test, calibration, parity, accuracy, gate_document)
 
 

@@ -1,24 +1,19 @@
-"""A graph in memory: scoring many pictures with it, and replacing the numbers of its calibration."""
+"""A graph in memory: scoring many pictures with it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
-from xraytransfer.errors import ExportError
-from xraytransfer.export.calibration import Calibration
-from xraytransfer.export.graph.to_onnx import CALIBRATION_INITIALISERS
 from xraytransfer.model_file import INPUT, OUTPUTS
 from xraytransfer.study.data.placement import FilmPixels
 from xraytransfer.study.data.predictions import Predictions, predictions_of
 from xraytransfer.study.data.run_data import RunData
 
-__all__ = ["calibration_numbers", "member_probability", "predict_split", "set_calibration"]
+__all__ = ["member_probability", "predict_split"]
 
 _BATCH = 32
 
@@ -68,33 +63,3 @@ def predict_split(session: ort.InferenceSession, data: RunData, split: str, obse
     probability = member_probability(session, data.pixels, rows)
     members = [-1] * probability.shape[1]
     return predictions_of(data.table.subset(rows), observations, data.label[rows], probability, members)
-
-
-def calibration_numbers(model: onnx.ModelProto) -> list[NDArray[np.float64]]:
-    """Return a, b and c as a graph holds them, float64 (k,).
-
-    Raises
-    ------
-    ExportError
-        The graph holds no calibration of ours.
-    """
-    return [numpy_helper.to_array(tensor).astype(np.float64) for tensor in _calibration_tensors(model)]
-
-
-def set_calibration(model: onnx.ModelProto, calibration: Calibration) -> None:
-    """Write a calibration's numbers into a graph, in place.
-
-    Raises
-    ------
-    ExportError
-        The graph holds no calibration of ours.
-    """
-    for tensor, values in zip(_calibration_tensors(model), calibration.initialisers().values(), strict=True):
-        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-
-
-def _calibration_tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
-    held = {tensor.name: tensor for tensor in model.graph.initializer}
-    if missing := [name for name in CALIBRATION_INITIALISERS if name not in held]:
-        raise ExportError(f"the graph has no {missing[0]}: it was not written by xraytransfer export")
-    return [held[name] for name in CALIBRATION_INITIALISERS]

@@ -19,9 +19,9 @@ from xraytransfer.export.calibration import Calibration, fit
 from xraytransfer.export.card.files import write_cards
 from xraytransfer.export.checks.self_test import measure_self_test
 from xraytransfer.export.description import describe_calibrated_copy
+from xraytransfer.export.graph.calibration_numbers import calibration_numbers, set_calibration
 from xraytransfer.export.graph.model_writer import serialise
 from xraytransfer.export.options import check_output
-from xraytransfer.export.scoring import calibration_numbers, set_calibration
 from xraytransfer.export.site_films import SiteFilms, read_site_films
 from xraytransfer.files import write_bytes
 from xraytransfer.model_file import ModelDescription, describe, parse, read
@@ -31,6 +31,7 @@ from xraytransfer.study.data.predictions import Predictions
 __all__ = ["calibrate_site"]
 
 _REFUSALS_SHOWN = 10
+_COLUMNS_SHOWN = 10
 
 
 def calibrate_site(
@@ -81,18 +82,38 @@ def calibrate_site(
     """
     check_output(out, overwrite=overwrite)
     films = read_site_films(table)
+    _tell_of_columns(table.name, films, log)
     description, data = read(model, verify=True)
     scored = _score(model, films, device, log)
     graph = onnx.ModelProto.FromString(data)
     calibration = _calibrate(graph, scored, method, table)
-    document = describe_calibrated_copy(description, scored, calibration, table.name, name)
+    document = describe_calibrated_copy(description, scored, calibration, _films_text(table.name, films, scored), name)
     precision = str(description.document["precision"])
     document["self_test"] = measure_self_test(graph, description.resolution, precision, fixed=description.fixed_input)
     document["version"] = version or _site_version(description, parse(serialise(graph, document), out))
     write_bytes(out, serialise(graph, document), error=ExportError)
     write_cards(out)
-    _report(out, calibration, len(scored.image), log)
+    _report(out, calibration, films, len(scored.image), log)
     return document
+
+
+def _tell_of_columns(table: str, films: SiteFilms, log: Callable[[str], None]) -> None:
+    """Log which columns are not read, and what follows where no column names the patients."""
+    if unused := films.unused:
+        more = f" and {len(unused) - _COLUMNS_SHOWN} more" if len(unused) > _COLUMNS_SHOWN else ""
+        log(f"{table}: columns that are not used: {', '.join(unused[:_COLUMNS_SHOWN])}{more}")
+    if not films.names_patients:
+        log(
+            f"{table}: has no column patient, so each film counts as a patient of its own; where patients have several "
+            "films, the comparison of methods is then too favourable and the card's intervals are too narrow"
+        )
+
+
+def _films_text(table: str, films: SiteFilms, scored: Predictions) -> str:
+    """Return which films the numbers are of, for the card."""
+    if not films.names_patients:
+        return f"{table}: {len(scored.image)} films, each counted as a patient of its own"
+    return f"{table}: {len(scored.image)} films of {len(np.unique(scored.patient))} patients"
 
 
 def _calibrate(graph: onnx.ModelProto, scored: Predictions, method: str, table: Path) -> Calibration:
@@ -102,7 +123,7 @@ def _calibrate(graph: onnx.ModelProto, scored: Predictions, method: str, table: 
     calibration = fit(*arrays, np.random.default_rng(0), method, before=before)
     if not calibration.fitted.any():
         raise ExportError(f"{table}: no observation has 5 films with it and 5 without: nothing to calibrate on")
-    set_calibration(graph, calibration)
+    set_calibration(graph, calibration.initialisers())
     return calibration
 
 
@@ -111,17 +132,19 @@ def _site_version(original: ModelDescription, copy: ModelDescription) -> str:
     return f"{original.version.partition('+site.')[0]}+site.{copy.sha256[:8]}"
 
 
-def _report(out: Path, calibration: Calibration, films: int, log: Callable[[str], None]) -> None:
-    """Log which observations were fitted, and which were left as they were."""
+def _report(out: Path, calibration: Calibration, films: SiteFilms, scored: int, log: Callable[[str], None]) -> None:
+    """Log which observations were fitted, and which were left as they were, and why."""
     fitted = [row.identifier for row, yes in zip(OBSERVATIONS, calibration.fitted, strict=True) if yes]
-    left = [row.identifier for row in OBSERVATIONS if row.identifier not in fitted]
+    absent = films.without_column
+    few = [row.identifier for row in OBSERVATIONS if row.identifier not in (*fitted, *absent)]
     kept = calibration.method == "none"
     method = "the model's own calibration kept, none is better" if kept else f"{calibration.method} calibration"
     copy = describe(out)
     log(f"{out}: {copy.name} {copy.version}, checksum of the model {copy.sha256}")
-    log(f"{out}: {method}; thresholds of {', '.join(fitted)} found on {films} films")
-    if left:
-        log(f"left as they were (fewer than 5 films with or without): {', '.join(left)}")
+    log(f"{out}: {method}; thresholds of {', '.join(fitted)} found on {scored} films")
+    for why, left in (("fewer than 5 films with or without", few), ("the table has no column", absent)):
+        if left:
+            log(f"left as they were ({why}): {', '.join(left)}")
 
 
 def _score(model: str | Path, films: SiteFilms, device: str, log: Callable[[str], None]) -> Predictions:

@@ -10,7 +10,9 @@ optionally ``patient``. A film stands in one row.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,14 @@ from xraytransfer.study.data.patient_names import normalised_patient
 
 __all__ = ["SiteFilms", "read_site_films"]
 
+_MEANING = {"path": "path", "patient": "patient"} | {
+    alias: row.identifier for row in OBSERVATIONS for alias in (row.identifier, row.name)
+}
+"""Column -> what it is."""
 _EXPECTED = f"expected are a column path and at least one of {', '.join(row.identifier for row in OBSERVATIONS)}"
+_NEAR = 0.75
+"""Similarity (`difflib`) from which a column is taken for a misspelt one: Oedema and edema have 0.91, pid and
+patient 0.40."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +48,30 @@ class SiteFilms:
         such column or an empty cell.
     label : ndarray
         float32, shape (films, 6): 1, 0 or NaN.
+    columns : tuple of str
+        The table's columns, in its order.
     """
 
     path: list[Path]
     patient: NDArray[np.str_]
     label: NDArray[np.float32]
+    columns: tuple[str, ...]
+
+    @property
+    def names_patients(self) -> bool:
+        """Return whether the table has the column ``patient``."""
+        return "patient" in self.columns
+
+    @property
+    def without_column(self) -> list[str]:
+        """Return the identifiers of the observations that have no column."""
+        held = {_MEANING.get(column) for column in self.columns}
+        return [row.identifier for row in OBSERVATIONS if row.identifier not in held]
+
+    @property
+    def unused(self) -> list[str]:
+        """Return the columns that are not read, each with the question whether a known one was meant."""
+        return [f"{column!r}{_question(column, self.columns)}" for column in self.columns if column not in _MEANING]
 
 
 def read_site_films(table: Path) -> SiteFilms:
@@ -64,7 +92,10 @@ def read_site_films(table: Path) -> SiteFilms:
         rows = read_csv(table, ("path",))
     except StudyError as error:
         raise ExportError(f"{table}: {_EXPECTED}; {str(error).removeprefix(f'{table}: ')}") from error
-    label_columns = _label_columns(table, list(rows[0]))
+    columns = list(rows[0])
+    _check_columns(table, columns)
+    places = {row.identifier: k for k, row in enumerate(OBSERVATIONS)}
+    label_columns = {column: places[_MEANING[column]] for column in columns if _MEANING.get(column) in places}
     label = np.full((len(rows), len(OBSERVATIONS)), np.nan, np.float32)
     for index, row in enumerate(rows):
         for column, k in label_columns.items():
@@ -73,18 +104,27 @@ def read_site_films(table: Path) -> SiteFilms:
     patients = [
         normalised_patient(row.get("patient") or "") or str(path) for row, path in zip(rows, paths, strict=True)
     ]
-    return SiteFilms(paths, np.array(patients, dtype=np.str_), label)
+    return SiteFilms(paths, np.array(patients, dtype=np.str_), label, tuple(columns))
 
 
-def _label_columns(table: Path, columns: list[str]) -> dict[str, int]:
-    """Return the observation of each column of labels."""
-    names = {alias: k for k, row in enumerate(OBSERVATIONS) for alias in (row.identifier, row.name)}
-    found = {column: names[column] for column in columns if column in names}
-    if not found:
-        raise ExportError(f"{table}: {_EXPECTED}; it has {', '.join(columns)}")
-    if twice := [row.identifier for k, row in enumerate(OBSERVATIONS) if list(found.values()).count(k) > 1]:
+def _check_columns(table: Path, columns: Sequence[str]) -> None:
+    """Check that films and labels have a column, and none has two."""
+    meanings = [_MEANING[column] for column in columns if column in _MEANING]
+    if "path" not in meanings or not set(meanings) - {"path", "patient"}:
+        found = ", ".join(f"{column}{_question(column, columns)}" for column in columns)
+        raise ExportError(f"{table}: {_EXPECTED}; it has {found or 'no columns'}")
+    if twice := [meaning for meaning in meanings if meanings.count(meaning) > 1]:
         raise ExportError(f"{table}: has two columns for {twice[0]}; which one counts cannot be told")
-    return found
+
+
+def _question(column: str, columns: Sequence[str]) -> str:
+    """Return `` (did you mean edema?)`` for an unknown column spelt nearly as one that the table lacks."""
+    if column in _MEANING:
+        return ""
+    held = {_MEANING.get(other) for other in columns}
+    lacking = [meaning for meaning in dict.fromkeys(_MEANING.values()) if meaning not in held]
+    near = get_close_matches(column.strip().lower().replace(" ", "_"), lacking, n=1, cutoff=_NEAR)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _paths(table: Path, cells: list[str]) -> list[Path]:

@@ -157,6 +157,32 @@ def test_a_file_of_a_fixed_input_is_refused(film, fixed_model):
     assert_refused(sys.executable, EXAMPLES / "embed_python.py", fixed_model, film, reason="own resolution alone")
 
 
+def assert_wrong_calls_are_explained(command, model, film, folder):
+    """Nothing named, a missing film, a missing model, and a file that is no picture: one line each, no traceback."""
+    (folder / "film.dcm").write_bytes(bytes(128) + b"DICM" + bytes(100))
+    missing = folder / "missing"
+    for arguments, reason in (
+        ([], "usage: "),
+        ([model, missing], str(missing)),
+        ([missing, film], str(missing)),
+        ([model, folder / "film.dcm"], "film.dcm"),
+    ):
+        done = subprocess.run(
+            [str(part) for part in (*command, *arguments)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode in (1, 2, 3), done.stderr
+        assert done.stdout == ""
+        assert reason in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("example", ["embed_xraytransfer.py", "embed_python.py", "embed_openvino.py"])
+def test_python_explains_wrong_calls(example, model, film, tmp_path):
+    if "openvino" in example:
+        pytest.importorskip("openvino")
+    assert_wrong_calls_are_explained([sys.executable, EXAMPLES / example], model, film, tmp_path)
+
+
 def sixteen_bits(film, folder):
     Image.fromarray(np.asarray(Image.open(film)).astype(np.uint16) * 16).save(folder / "deep.png")
     return folder / "deep.png"
@@ -185,6 +211,14 @@ def test_node_obeys_the_judge_and_refuses_more_than_8_bits(film, wrong_film, mod
     assert_refused(node, EXAMPLES / "embed_node.mjs", model, wrong_film)
     deep = sixteen_bits(film, tmp_path)
     assert_refused(node, EXAMPLES / "embed_node.mjs", model, deep, reason="more than 8 bits")
+
+
+def test_node_explains_wrong_calls_and_names_its_one_format(film, model, tmp_path):
+    need_modules()
+    node = shutil.which("node") or pytest.skip("node is not installed")
+    assert_wrong_calls_are_explained([node, EXAMPLES / "embed_node.mjs"], model, film, tmp_path)
+    Image.open(film).save(tmp_path / "film.jpg")
+    assert_refused(node, EXAMPLES / "embed_node.mjs", model, tmp_path / "film.jpg", reason="neither JPEG nor DICOM")
 
 
 def test_node_stops_where_the_runtime_computes_something_else(film, wrong_model, fixed_model):
@@ -222,6 +256,10 @@ def test_c(embed_c, film, model, expected, tmp_path):
     assert_shown("./embed_c model.onnx film.pgm", printed)
     (tmp_path / "cut.pgm").write_bytes(film.with_suffix(".pgm").read_bytes()[:5000])
     assert_refused(embed_c, model, tmp_path / "cut.pgm", reason="cut short")
+
+
+def test_c_explains_wrong_calls(embed_c, film, model, tmp_path):
+    assert_wrong_calls_are_explained([embed_c], model, film.with_suffix(".pgm"), tmp_path)
 
 
 def test_c_obeys_the_judge(embed_c, wrong_film, model, tmp_path):
@@ -305,7 +343,12 @@ def test_web_page_in_a_real_browser(static_site, film, wrong_film, expected, tmp
         WebDriverWait(driver, PATIENCE).until(lambda _: "Scored" in state.text or "cannot" in state.text)
         assert state.text == "Scored film.png."
         cells = [cell.text for cell in driver.find_elements(By.TAG_NAME, "td")]
-        for wrong, reason in ((wrong_film, "no upright film of a chest"), (sixteen_bits(film, tmp_path), "8 bits")):
+        (tmp_path / "film.dcm").write_bytes(bytes(128) + b"DICM" + bytes(100))
+        for wrong, reason in (
+            (wrong_film, "no upright film of a chest"),
+            (sixteen_bits(film, tmp_path), "8 bits"),
+            (tmp_path / "film.dcm", "no PNG or JPEG"),
+        ):
             driver.find_element(By.ID, "film").send_keys(str(wrong))
             WebDriverWait(driver, PATIENCE).until(lambda _, reason=reason: reason in state.text)
             assert "cannot be scored" in state.text

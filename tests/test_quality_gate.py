@@ -181,7 +181,8 @@ def test_the_command_refuses_with_the_cure_and_scores_when_told(gated_model: Pat
     assert refused.returncode == 1
     assert json.loads(refused.stdout)["reason"] == "inverted"
     assert "refused (inverted)" in refused.stderr
-    assert "invert them and score it again. To score it anyway: --any-film" in refused.stderr
+    page = "The page of `xraytransfer serve` has buttons that turn and invert a film"
+    assert f"invert them and score it again. {page}. To score it anyway: --any-film" in refused.stderr
     assert "any_film" not in refused.stderr + refused.stdout
     forced = subprocess.run([*command, "--any-film"], capture_output=True, text=True, check=False)
     assert forced.returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 __all__ = [
@@ -145,5 +146,7 @@ class MissingExtraError(XrayTransferError):
     """
 
     def __init__(self, extra: str, missing: str) -> None:
-        super().__init__(f"{missing} is not installed; run: pip install 'xraytransfer[{extra}]'")
+        # the pip of this interpreter reads the extras of the package that is installed here, and needs no index for it
+        python = sys.executable or "python"
+        super().__init__(f"{missing} is not installed; run: {python} -m pip install 'xraytransfer[{extra}]'")
         self.extra = extra

@@ -52,7 +52,7 @@ def check_metadata(document: dict[str, Any]) -> None:
     if version > SCHEMA_VERSION:
         raise ModelFileError(
             f"written for schema version {version}, this version of xraytransfer reads up to {SCHEMA_VERSION}; "
-            "upgrade with: pip install -U xraytransfer"
+            "a newer version of xraytransfer reads this file"
         )
     for key, kind in _REQUIRED.items():
         if not isinstance(document.get(key), kind):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 __all__ = ["in_order"]
@@ -33,8 +33,19 @@ def in_order(work: Callable[[Item], Outcome], items: Iterable[Item], workers: in
         for item in items:
             pending.append(pool.submit(work, item))
             if len(pending) >= ahead:
-                yield pending.popleft().result()
+                yield _next(pending)
         while pending:
-            yield pending.popleft().result()
+            yield _next(pending)
     finally:  # also when the caller stops early or presses Ctrl-C: no further work begins
-        pool.shutdown(wait=True, cancel_futures=True)
+        # Results are waited for before threads: until Python 3.12 a second Ctrl-C inside Thread.join marks a thread as
+        # ended that still computes, and ONNX Runtime then ends the whole process when Python exits.
+        pool.shutdown(wait=False, cancel_futures=True)
+        wait([future for future in pending if not future.cancelled()])
+        pool.shutdown()
+
+
+def _next(pending: deque[Future[Outcome]]) -> Outcome:
+    """Return the first result, and drop it from those that are waited for only when it is there."""
+    outcome = pending[0].result()
+    pending.popleft()
+    return outcome

@@ -39,6 +39,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from xraytransfer.errors import ExportError
+from xraytransfer.export.graph.calibration_numbers import CALIBRATION_INITIALISERS
 from xraytransfer.export.graph.nodes import add_constant, add_node
 from xraytransfer.export.graph.opset import lower_opset
 from xraytransfer.export.graph.resizing import GATE_PIXELS, PIXELS, add_any_input, add_fixed_resize
@@ -48,15 +49,11 @@ from xraytransfer.quality_gate import KINDS, MIRRORED_OUTPUT, QUALITY_GATE_OUTPU
 from xraytransfer.study.quality_gate.network import QualityGateNetwork
 
 __all__ = [
-    "CALIBRATION_INITIALISERS",
     "QUALITY_GATE_PREFIX",
     "build_graph",
     "inside_member",
     "member_prefix",
 ]
-
-CALIBRATION_INITIALISERS = ("calibration_a", "calibration_b", "calibration_c")
-"""float32 [k] each, so that a site's own calibration replaces numbers and not nodes."""
 
 QUALITY_GATE_PREFIX = "judge/"
 """What the names of the quality gate's nodes and weights begin with; the same in every file since version 0.1."""

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from xraytransfer.cli.entry import _COMMANDS, cli
+from xraytransfer.constants import FORMATS
 from xraytransfer.errors import RadiographError
 from xraytransfer.radiograph import read_radiograph
 
@@ -241,7 +242,7 @@ def test_missing_extra_names_the_pip_command(tmp_path):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 3
-    assert "pip install 'xraytransfer[serve]'" in result.stderr
+    assert f"run: {sys.executable} -m pip install 'xraytransfer[serve]'" in result.stderr
 
 
 def test_commands_are_listed_in_order_of_use():
@@ -324,6 +325,27 @@ def test_no_films_leave_a_whole_document(toy_model, tmp_path):
     result = run("predict", tmp_path / "empty", "--model", toy_model, "--format", "json")
     assert result.returncode == 3
     assert json.loads(result.stdout)["results"] == []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_no_films_leave_no_file(toy_model, tmp_path, form):
+    if form == "parquet":
+        pytest.importorskip("pyarrow")
+    (tmp_path / "empty").mkdir()
+    result = run("predict", "empty", "--model", toy_model, "--format", form, "-o", "out", cwd=tmp_path)
+    assert result.returncode == 3
+    assert result.stderr == "error: no films below empty\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_a_dash_as_output_is_standard_output(toy_model, film, tmp_path):
+    result = run("predict", film, "--model", toy_model, "--format", "csv", "-o", "-", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 2
+    assert list(tmp_path.iterdir()) == []
+    wrong = run("predict", "--manifest", "m", "--model", toy_model, "-o", "-", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "--manifest needs -o FOLDER" in wrong.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

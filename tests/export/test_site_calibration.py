@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 
@@ -92,9 +93,57 @@ def test_command(model, table, tmp_path):
     done = CliRunner().invoke(calibrate, options)
     assert done.exit_code == 0, done.output
     assert "thresholds of cardiomegaly found on 120 films" in done.output
-    assert "left as they were" in done.output
+    assert "left as they were (fewer than 5 films with or without): edema\n" in done.output
+    absent = "atelectasis, consolidation, no_finding, pleural_effusion"
+    assert f"left as they were (the table has no column): {absent}\n" in done.output
+    assert "not used" not in done.output
+    assert "no column patient" not in done.output
     again = CliRunner().invoke(calibrate, options)
     assert isinstance(again.exception, ExportError)
+
+
+def test_columns_that_are_not_read_are_named_and_films_without_patients_counted_as_such(model, table, tmp_path):
+    header, *rows = table.read_text("utf-8").splitlines()
+    assert header == "path,patient,Cardiomegaly,edema"
+    (tmp_path / "site.csv").write_text("\n".join(["path,pid,Cardiomegaly,Oedema", *rows[:60]]), "utf-8")
+    said: list[str] = []
+    calibrate_site(model, tmp_path / "site.csv", tmp_path / "site.onnx", method="platt", device="cpu", log=said.append)
+    assert said[0] == "site.csv: columns that are not used: 'pid', 'Oedema' (did you mean edema?)"
+    assert "no column patient, so each film counts as a patient of its own" in said[1]
+    assert said[-1].startswith("left as they were (the table has no column): atelectasis, consolidation, edema")
+    assert "fewer than 5" not in "\n".join(said)
+    data = describe(tmp_path / "site.onnx").document["calibration"]["data"]
+    assert data == "site.csv: 60 films, each counted as a patient of its own"
+
+
+def test_many_columns_that_are_not_read_are_counted(model, table, tmp_path):
+    header, *rows = table.read_text("utf-8").splitlines()
+    more = "".join(f",other_{index}" for index in range(30))
+    (tmp_path / "site.csv").write_text("\n".join([header + more, *rows[:20]]), "utf-8")
+    said: list[str] = []
+    calibrate_site(model, tmp_path / "site.csv", tmp_path / "site.onnx", method="platt", device="cpu", log=said.append)
+    assert said[0].endswith("'other_9' and 20 more")
+
+
+def test_no_torch_is_needed_and_a_missing_package_says_the_command(model, table, tmp_path):
+    script = """
+import json, sys
+from click.testing import CliRunner
+blocked, arguments = map(json.loads, sys.argv[1:])
+for name in blocked:
+    sys.modules[name] = None
+from xraytransfer.cli.entry import cli
+result = CliRunner().invoke(cli, ["calibrate", *arguments])
+print(result.output, result.exception)
+"""
+    arguments = json.dumps([str(model), str(table), "-o", str(tmp_path / "site.onnx"), "--device", "cpu"])
+
+    def run(*blocked):
+        command = [sys.executable, "-c", script, json.dumps(blocked), arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert f"scipy is not installed; run: {sys.executable} -m pip install 'xraytransfer[calibrate]'" in run("scipy")
+    assert "thresholds of cardiomegaly found on 120 films" in run("torch", "torchvision", "timm", "onnxscript")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # this test's own writing of the films
@@ -128,7 +177,10 @@ def test_nothing_of_the_films_reaches_the_terminal_or_the_card(model, tmp_path):
     [
         ("", "expected are a column path .* it has no columns"),
         ("file,edema\na.png,1\n", "expected are a column path"),
-        ("path,oedema\na.png,1\n", "at least one of atelectasis"),
+        ("path,oedema\na.png,1\n", r"at least one of atelectasis.* has path, oedema \(did you mean edema\?\)"),
+        ("Path,edema\na.png,1\n", r"it has Path \(did you mean path\?\), edema"),
+        ("path,edema,Edema\na.png,1,0\n", "has two columns for edema"),
+        ("path,edema,edema\na.png,1,0\n", "has two columns for edema"),
         ("path,edema\na.png,yes\n", "line 2, edema: 'yes' is no label"),
         ("path,edema\na.png,-1\n", "line 2, edema: '-1' is no label"),
         ("path,edema\na.png,1\n", "none of the 1 films could be scored"),
@@ -146,7 +198,9 @@ def test_bad_tables(model, tmp_path, text, why):
 
 
 def test_many_refusals_are_counted_not_listed(model, tmp_path):
-    (tmp_path / "site.csv").write_text("path,edema\n" + "".join(f"{index}.png,1\n" for index in range(50)))
+    (tmp_path / "site.csv").write_text(
+        "path,patient,edema\n" + "".join(f"{index}.png,{index},1\n" for index in range(50))
+    )
     said = []
     with pytest.raises(ExportError, match=r"none of the 50 films .* begins at the table's own folder"):
         calibrate_site(model, tmp_path / "site.csv", tmp_path / "site.onnx", device="cpu", log=said.append)

@@ -218,7 +218,7 @@ def check_archive_usage(options: dict[str, Any], output: str | None, other: dict
         if alone := _given(set(ARCHIVE_OPTIONS) - {"manifest", "status"}):
             raise click.UsageError(f"{alone[0]} goes with --manifest")
         return
-    if output is None:
+    if output in (None, "-"):
         raise click.UsageError("--manifest needs -o FOLDER: where the parts are written, on a disk or in a store")
     if options["shard"] and options["on"]:
         raise click.UsageError("--on places all shards: it does not go with --shard")

@@ -32,7 +32,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("xraytransfer.cli.doctor", "doctor", "all"),
     "study": ("xraytransfer.study.cli", "study", "study"),
     "export": ("xraytransfer.export.cli", "export", "export"),
-    "calibrate": ("xraytransfer.export.cli", "calibrate", "export"),
+    "calibrate": ("xraytransfer.export.cli", "calibrate", "calibrate"),
     "serve": ("xraytransfer.serve.cli", "serve", "serve"),
     "spool": ("xraytransfer.serve.spool_cli", "spool", "serve"),
 }
@@ -64,9 +64,8 @@ class LazyGroup(click.Group):
             if ctx.invoked_subcommand is None or missing in ("", "xraytransfer"):
                 raise
             if missing in _CORE:
-                raise XrayTransferError(
-                    f"{missing}, which scoring needs, is not installed; run: pip install --force-reinstall xraytransfer"
-                ) from error
+                cure = f"{sys.executable} -m pip install xraytransfer"
+                raise XrayTransferError(f"{missing}, which scoring needs, is not installed; run: {cure}") from error
             raise MissingExtraError(_COMMANDS[ctx.invoked_subcommand][2], missing) from error
 
 

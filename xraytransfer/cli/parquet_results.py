@@ -53,6 +53,7 @@ class ParquetResults:
         self._arrow, self._schema = arrow(), results_schema()
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self._rows: list[dict[str, Any]] = []
+        self._discarded = False
         self._locked = contextlib.ExitStack()
         with contextlib.ExitStack() as opened:
             try:
@@ -75,7 +76,8 @@ class ParquetResults:
         try:
             self._flush()
             self._writer.close()
-            self._temporary.replace(self.path)
+            if not self._discarded:
+                self._temporary.replace(self.path)
         except OSError as cause:
             raise OutputError(f"{self.path}: cannot be written: {cause.strerror or cause}") from cause
         finally:
@@ -94,6 +96,10 @@ class ParquetResults:
         self._rows.append({**result_row(result), **file})
         if len(self._rows) == _ROWS_IN_GROUP:
             self._flush()
+
+    def discard(self) -> None:
+        """Leave no file behind: no film was found."""
+        self._discarded = True
 
     def note(self, text: str) -> None:
         """Pass over a line of text for tables."""

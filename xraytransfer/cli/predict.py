@@ -62,7 +62,7 @@ HEADINGS = {
     type=click.Choice(FORMATS),
     help="Format of the results. [default: by the ending of the output file, else table]",
 )
-@click.option("-o", "--output", help="File for the results; with --manifest a folder or a URL.")
+@click.option("-o", "--output", help="File for the results, - for standard output; with --manifest a folder or a URL.")
 @click.option("--resume", is_flag=True, help="Continue the output file (jsonl or csv): skip the films in it.")
 @click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
 @click.option("--overlay", type=_FOLDER, help="Write PNG pictures of film and activation map into this folder.")

@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -80,8 +80,10 @@ def run(
         counts = _write_all(outcomes, drawn, results, outputs, frozenset(paths))
         if counts.scored:
             results.note(_footer(classifier))
-    _print_counts(counts, output, results)
-    if counts.scored + counts.refused + len(results.done) == 0:
+        if nothing := counts.scored + counts.refused + len(results.done) == 0:
+            results.discard()
+    _print_counts(counts, None if nothing else output, results)
+    if nothing:
         found = f"{', '.join(paths)}: no DICOM, PNG or JPEG film in it, nor in the folders below"
         raise OutputError(found if paths else "no films to score")
     return 1 if counts.refused or results.refused_before or counts.without_dicom else 0
@@ -202,12 +204,16 @@ def _load_beside_the_reader(model: str, device: str, threads: int | None, uninte
     """Load the model in one thread while this one imports the reader: each takes about as long."""
     from xraytransfer.classifier import load
 
-    with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(load, model, device=device, threads=threads, unintended_films=unintended_films)
+    pool = ThreadPoolExecutor(1)
+    loading = pool.submit(load, model, device=device, threads=threads, unintended_films=unintended_films)
+    pool.shutdown(wait=False)
+    try:
         import xraytransfer.radiograph
         import xraytransfer.resize  # noqa: F401
 
         return loading.result()
+    finally:
+        wait([loading])  # and not Thread.join: see `xraytransfer.ordered_threads` on a second Ctrl-C
 
 
 def _with_progress(
@@ -229,11 +235,15 @@ _OPTIONS = {
     "unintended_films": "--unintended-films note",
 }
 
+_CURED_BY_HAND = ("sideways", "upside-down", "inverted")
+
 
 def _print_refusal(refusal: Refusal) -> None:
     from xraytransfer.cli.result_forms import printable
 
     message = " ".join(refusal.message.split())
+    if refusal.reason in _CURED_BY_HAND:
+        message += ". The page of `xraytransfer serve` has buttons that turn and invert a film"
     if refusal.reason in OVERRULED_BY:
         message += f". To score it anyway: {_OPTIONS[OVERRULED_BY[refusal.reason]]}"
     prefix = "" if refusal.source in refusal.message else f"{refusal.source}: "

@@ -25,7 +25,9 @@ def beside_a_manifest(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def output_file(output: str | None) -> Path | None:
-    """Return the file that ``-o`` names; a folder is wrong usage."""
+    """Return the file that ``-o`` names, None for ``-``, which is standard output; a folder is wrong usage."""
+    if output == "-":
+        return None
     if output is not None and os.path.isdir(output):
         raise click.UsageError(f"-o {output}: is a folder, expected a file")
     return None if output is None else Path(output)

@@ -69,6 +69,7 @@ class ResultsFile:
         self.models_before: dict[str, str] = {}
         self.path = path
         self._form = form
+        self._discarded = False
         self._count = 0
         self._render: Callable[[Result, FilmVersion | None], str] = {
             "table": table_row,
@@ -104,8 +105,15 @@ class ResultsFile:
             self._close()
 
     def _close(self) -> None:
-        if self.path is not None:
-            self._stream.close()
+        if self.path is None:
+            return
+        self._stream.close()
+        if self._discarded:
+            self.path.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Leave no file behind: no film was found, and a header alone would look like results."""
+        self._discarded = True
 
     def holds(self, source: str) -> bool:
         """Return whether the file held a source's result when it was opened."""

@@ -31,6 +31,7 @@ _J2K = b"\xff\x4f\xff\x51"
 _JP2 = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 # A progressive JPEG of eight bits needs about ten scans; thousands are a way to keep a decoder busy.
 _MAX_SCANS = 100
+_CUT = "the pixels end too early; fetch the file again"
 _MAX_FRAGMENTS = 100_000
 _MAX_BOXES = 1000
 _RLE_HEADER = 64
@@ -159,7 +160,8 @@ def _fragments(pixels: memoryview) -> tuple[list[memoryview], list[str]]:
         (length,) = struct.unpack_from("<I", pixels, at + 4)
         if at + 8 + length > len(pixels):
             raise RadiographError(
-                "truncated-pixels", f"a fragment of {length:,} bytes, of which the file holds {len(pixels) - at - 8:,}"
+                "truncated-pixels",
+                f"{_CUT}: a fragment of {length:,} bytes, of which the file holds {len(pixels) - at - 8:,}",
             )
         fragments.append(pixels[at + 8 : at + 8 + length])
         at += 8 + length
@@ -190,9 +192,9 @@ def read_header(stream: bytes, *, whole: bool = True) -> StreamHeader:
         else:
             raise RadiographError("decode-failed", "the compressed pixels begin with no known codestream")
     except (struct.error, ValueError, IndexError):
-        raise RadiographError("truncated-pixels", "the codestream ends inside its header") from None
+        raise RadiographError("truncated-pixels", f"{_CUT}: the codestream ends inside its header") from None
     if whole and b"\xff\xd9" not in stream.rstrip(b"\0")[-4:]:
-        raise RadiographError("truncated-pixels", "the codestream ends before its end marker")
+        raise RadiographError("truncated-pixels", f"{_CUT}: the codestream has no end marker")
     return header
 
 

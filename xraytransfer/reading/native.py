@@ -103,7 +103,11 @@ def _check_length(value: memoryview, expected: int, fmt: PixelFormat) -> None:
     """Refuse pixel data of another length than the header says; zeros after them are padding."""
     length, row = len(value), expected // fmt.rows
     if length < expected:
-        raise RadiographError("truncated-pixels", f"{length:,} bytes of pixel data, {expected:,} expected")
+        raise RadiographError(
+            "truncated-pixels",
+            "the pixels end too early, or the header states too many; fetch the file again: "
+            f"{length:,} bytes of pixel data, {expected:,} expected",
+        )
     if length >= 2 * expected:
         raise RadiographError(
             "multi-frame",

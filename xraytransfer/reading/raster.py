@@ -66,7 +66,9 @@ def read_raster(data: bytes, kind: str, options: ReadingOptions) -> Radiograph:
     except _PILLOW_FAILURES as error:
         name = kind.upper()
         if "truncated" in str(error) or (kind == "jpeg" and b"\xff\xd9" not in data[2:]):
-            raise RadiographError("truncated-pixels", f"the {name} ends too early: it is not whole") from None
+            raise RadiographError(
+                "truncated-pixels", f"the {name} ends too early: it is not whole; fetch it again"
+            ) from None
         raise RadiographError("corrupt", f"the {name} is damaged ({type(error).__name__})") from None
     bits = 8 * words.itemsize
     fmt = PixelFormat(words.shape[0], words.shape[1], bits, bits, bits - 1, False)

@@ -10,8 +10,9 @@ import torch
 from onnx import TensorProto
 
 from xraytransfer.errors import ExportError
+from xraytransfer.export.graph.calibration_numbers import CALIBRATION_INITIALISERS
 from xraytransfer.export.graph.precision import float16_weights, lower
-from xraytransfer.export.graph.to_onnx import CALIBRATION_INITIALISERS, build_graph, inside_member
+from xraytransfer.export.graph.to_onnx import build_graph, inside_member
 from xraytransfer.export.options import PRECISIONS
 from xraytransfer.study.networks.architectures import find_architecture
 from xraytransfer.study.networks.network import build_network

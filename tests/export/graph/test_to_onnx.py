@@ -12,12 +12,12 @@ from torch import nn
 from xraytransfer.errors import ExportError
 from xraytransfer.export.calibration import Calibration
 from xraytransfer.export.checks.parity import Parity, measure_parity, random_films
+from xraytransfer.export.graph.calibration_numbers import set_calibration
 from xraytransfer.export.graph.precision import lower
 from xraytransfer.export.graph.resizing import resized
 from xraytransfer.export.graph.rewriting import with_fixed_input
 from xraytransfer.export.graph.to_onnx import build_graph
 from xraytransfer.export.graph.tracing import trace
-from xraytransfer.export.scoring import set_calibration
 from xraytransfer.resize import resize
 from xraytransfer.study.networks.architectures import find_architecture
 from xraytransfer.study.networks.network import build_network
@@ -126,7 +126,8 @@ def test_batch_equals_singles():
 def test_calibration_in_the_graph():
     c = np.arange(6) / 10
     model = build_graph([Plain(seed=4)], (32, 32))
-    set_calibration(model, Calibration("beta", np.full(6, 2.0), np.full(6, 0.5), c, {}, np.ones(6, bool)))
+    calibration = Calibration("beta", np.full(6, 2.0), np.full(6, 0.5), c, {}, np.ones(6, bool))
+    set_calibration(model, calibration.initialisers())
     session = session_of(model)
     probability, members, _ = session.run(None, {"image": films_of([(32, 32)])[0][None, None]})
     p = members.mean(axis=1, dtype=float)

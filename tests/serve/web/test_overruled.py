@@ -27,7 +27,10 @@ def test_a_refusal_that_can_be_overruled(reason: str, capsys: pytest.CaptureFixt
     assert str(error) == f"<bytes>: what was found. To score it anyway: {PYTHON[argument]}"
     _print_refusal(Refusal.from_error("a.dcm", error))
     printed = capsys.readouterr().err
-    assert printed.endswith(f"what was found. To score it anyway: {OPTIONS[argument]}\n")
+    buttons = ". The page of `xraytransfer serve` has buttons that turn and invert a film"
+    cured_by_hand = reason in ("sideways", "upside-down", "inverted")
+    cure = f"what was found{buttons if cured_by_hand else ''}. To score it anyway: {OPTIONS[argument]}\n"
+    assert printed.endswith(cure)
     document = as_problem(error).to_dict()
     assert document["overruled_by"] == QUERY[argument]
     assert document["detail"].startswith("what was found")
