@@ -50,7 +50,7 @@ def test_the_readme_shows_every_network_of_the_evidence():
     for package in ("matplotlib", "selenium"):
         pytest.importorskip(package)
     figure = runpy.run_path(str(ROOT / "scripts" / "take_screenshots"))["size_figure"]()
-    with (ROOT / "docs/study-nih-sample/under-way/external_rsna-corrected.csv").open(newline="") as file:
+    with (ROOT / "docs/study-nih-sample/tables/external_rsna-corrected.csv").open(newline="") as file:
         networks = list(csv.DictReader(file))
     assert len(figure.axes[0].containers) == len(networks)
     assert f"of {len(networks)} networks](docs/pictures/size.svg)" in (ROOT / "README.md").read_text("utf-8")
