@@ -89,7 +89,7 @@ def read_site_films(table: Path) -> SiteFilms:
         than 1, 0 or nothing; the message names the line.
     """
     try:
-        rows = read_csv(table, ("path",))
+        rows = read_csv(table, (), known=tuple(_MEANING))
     except StudyError as error:
         raise ExportError(f"{table}: {_EXPECTED}; {str(error).removeprefix(f'{table}: ')}") from error
     columns = list(rows[0])

@@ -138,13 +138,13 @@ def sha256_of_labels(images: Sequence[str], observations: Sequence[str], label: 
     return digest.hexdigest()
 
 
-def read_csv(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
-    """Read a CSV file's rows.
+def read_csv(path: Path, required: Sequence[str], known: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Read a CSV file's rows; `known` columns need not be there.
 
     Raises
     ------
     StudyError
-        If it cannot be read, lacks a required column or has it twice, has no row, or a row with more or fewer cells
+        If it cannot be read, lacks a required column, has one or a known one twice, has no row, or a row with more or fewer cells
         than the header: the file may have been cut short, or a comma may have moved the cells behind it.
     """
     try:
@@ -158,7 +158,7 @@ def read_csv(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
         raise StudyError(f"{path}: cannot be read as CSV: is no CSV file in UTF-8: {error}") from error
     if missing := [name for name in required if name not in columns]:
         raise StudyError(f"{path}: lacks the columns {missing}; it has {columns or 'no columns'}")
-    if twice := [name for name in required if columns.count(name) > 1]:
+    if twice := [name for name in (*required, *known) if columns.count(name) > 1]:
         raise StudyError(f"{path}: has two columns {twice[0]!r}; which one counts cannot be told")
     if not rows:
         raise StudyError(f"{path}: has no rows")

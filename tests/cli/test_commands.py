@@ -334,7 +334,7 @@ def test_no_films_leave_no_file(toy_model, tmp_path, form):
     (tmp_path / "empty").mkdir()
     result = run("predict", "empty", "--model", toy_model, "--format", form, "-o", "out", cwd=tmp_path)
     assert result.returncode == 3
-    assert result.stderr == "error: no films below empty\n"
+    assert result.stderr == "error: empty: no DICOM, PNG or JPEG film in it, nor in the folders below\n"
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 

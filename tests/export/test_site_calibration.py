@@ -119,7 +119,7 @@ def test_columns_that_are_not_read_are_named_and_films_without_patients_counted_
 def test_many_columns_that_are_not_read_are_counted(model, table, tmp_path):
     header, *rows = table.read_text("utf-8").splitlines()
     more = "".join(f",other_{index}" for index in range(30))
-    (tmp_path / "site.csv").write_text("\n".join([header + more, *rows[:20]]), "utf-8")
+    (tmp_path / "site.csv").write_text("\n".join([header + more, *(row + "," * 30 for row in rows[:20])]), "utf-8")
     said: list[str] = []
     calibrate_site(model, tmp_path / "site.csv", tmp_path / "site.onnx", method="platt", device="cpu", log=said.append)
     assert said[0].endswith("'other_9' and 20 more")
@@ -175,12 +175,12 @@ def test_nothing_of_the_films_reaches_the_terminal_or_the_card(model, tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "expected are a column path .* it has no columns"),
+        ("", "expected are a column path .* has no rows"),
         ("file,edema\na.png,1\n", "expected are a column path"),
         ("path,oedema\na.png,1\n", r"at least one of atelectasis.* has path, oedema \(did you mean edema\?\)"),
         ("Path,edema\na.png,1\n", r"it has Path \(did you mean path\?\), edema"),
         ("path,edema,Edema\na.png,1,0\n", "has two columns for edema"),
-        ("path,edema,edema\na.png,1,0\n", "has two columns for edema"),
+        ("path,edema,edema\na.png,1,0\n", "has two columns 'edema'"),
         ("path,edema\na.png,yes\n", "line 2, edema: 'yes' is no label"),
         ("path,edema\na.png,-1\n", "line 2, edema: '-1' is no label"),
         ("path,edema\na.png,1\n", "none of the 1 films could be scored"),
