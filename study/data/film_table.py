@@ -144,8 +144,8 @@ def read_csv(path: Path, required: Sequence[str], known: Sequence[str] = ()) -> 
     Raises
     ------
     StudyError
-        If it cannot be read, lacks a required column, has one or a known one twice, has no row, or a row with more or fewer cells
-        than the header: the file may have been cut short, or a comma may have moved the cells behind it.
+        If it cannot be read, lacks a required column, has one or a known one twice, has no row, or a row with more or
+        fewer cells than the header: the file may have been cut short, or a comma may have moved the cells behind it.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
