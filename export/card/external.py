@@ -25,7 +25,11 @@ def whose_judgement(document: Row) -> list[str]:
     for macro in filter(_is_macro, document.get("metrics") or []):
         counts = [f"{macro[key]} {name}" for key, name in (("n", "films"), ("patients", "patients")) if key in macro]
         whole = ", ".join([str(macro["data"]), " of ".join(counts)])
-        lines.append(f"Against {_own_labels(document)}: macro AUROC {_interval(macro)} ({whole}).")
+        labels, films = _own_labels(document), whole
+        if ": " in str(macro["data"]):  # a site's table, which `calibrate` read, and its films
+            table, _, films = str(macro["data"]).partition(": ")
+            labels = f"the labels in {table}"
+        lines.append(f"Against {labels}: macro AUROC {_interval(macro)} ({films}).")
     if not document.get("external"):
         lines.append("No other judge has read films for this model: agreement with these labels is all that is known.")
     return lines

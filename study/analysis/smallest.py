@@ -105,14 +105,17 @@ def _row(cell: Cell, best: Cell, edge: set[tuple[str, str, int]], costs: Costs, 
 def _verdicts(rows: Sequence[Row], best: Cell, margin: float) -> tuple[str, ...]:
     smallest = next(row for row in rows if row["not_worse"] != "no")
     if smallest["not_worse"] == "best":
-        first = f"No network smaller than the best ({best.label}) is shown to lose less than {margin:g} AUROC."
+        first = (
+            f"No network smaller than {best.label}, the best by validation AUROC, is shown to lose less than "
+            f"{margin:g} AUROC against it."
+        )
         others = [row for row in rows if row["not_worse"] != "best"]
         if others:
-            second = max(others, key=lambda row: row["auroc_value"])
+            nearest = max(others, key=lambda row: row["auroc_value"])
             first += (
-                f" The next by AUROC, {second['network']}, differs from the best by "
-                f"{number_text(second['value'], signed=True)} "
-                f"({interval_text(second['lower'], second['upper'], signed=True)})."
+                f" Of the others, {nearest['network']} has the highest AUROC on the test films: it differs from that "
+                f"network's by {number_text(nearest['value'], signed=True)} "
+                f"({interval_text(nearest['lower'], nearest['upper'], signed=True)})."
             )
     else:
         times = best.parameters / smallest["parameters"]

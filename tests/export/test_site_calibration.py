@@ -116,6 +116,13 @@ def test_columns_that_are_not_read_are_named_and_films_without_patients_counted_
     assert data == "site.csv: 60 films, each counted as a patient of its own"
 
 
+def test_the_card_names_the_table_whose_labels_judged_the_copy(model, table, tmp_path):
+    calibrate_site(model, table, tmp_path / "site.onnx", method="platt", device="cpu", log=lambda line: None)
+    lines = [line for line in (tmp_path / "site.md").read_text("utf-8").splitlines() if line.startswith("Against ")]
+    assert any(line.startswith(f"Against the labels in {table.name}: macro AUROC") for line in lines)
+    assert all(line.count(" films of ") <= 1 for line in lines)
+
+
 def test_many_columns_that_are_not_read_are_counted(model, table, tmp_path):
     header, *rows = table.read_text("utf-8").splitlines()
     more = "".join(f",other_{index}" for index in range(30))
