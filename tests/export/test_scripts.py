@@ -232,5 +232,5 @@ def test_a_rehearsal_is_forced_and_short_and_never_replaces_the_files_of_the_pac
     _, _, real = made("model.onnx")
     assert any("--steps 10 " in call for call in rehearsed)
     assert all("--force" in call for call in rehearsed[-2:])
-    assert any("--steps 800 " in call for call in real)
+    assert any("--steps 1600 " in call for call in real)
     assert not any("--force" in call for call in real)
