@@ -59,8 +59,7 @@ def calibrate_site(
     name : str, optional
         The copy's name; the model's where absent.
     version : str, optional
-        The copy's version; the model's with ``+site.`` and the first digits of the copy's checksum where absent, so
-        that results of the two can be told apart.
+        The copy's version; where absent the model's with ``+site.`` and the first digits of the copy's checksum.
     device : str
         As `xraytransfer.load`.
     overwrite : bool

@@ -179,10 +179,6 @@ def measure_parity(
     resize_again : callable
         Resizes a film at `resolution` for a member of another one, as the graph does.
 
-    Returns
-    -------
-    Parity
-
     Raises
     ------
     ExportError
@@ -196,9 +192,8 @@ def measure_parity(
     answers = _answer(session, small)
     spread = np.ptp(maps, axis=(1, 2, 3), keepdims=True) + 1e-6
     whole = _whole_differences(session, films, answers["member_probability"])
-    if any(size != resolution for size in resolutions):  # training resized with Pillow
-        with_pillow = _reference(networks, small, resolutions, resize)[0]
-        whole = np.maximum(whole, np.abs(with_pillow - expected).max((1, 2)))
+    if any(size != resolution for size in resolutions):
+        whole = np.maximum(whole, _resize_again_differences(networks, small, resolutions, expected))
     return Parity(
         films=len(films),
         real=len(real),
@@ -221,6 +216,18 @@ def _whole_differences(
             for film, opinion in zip(films, expected, strict=True)
         ]
     )
+
+
+def _resize_again_differences(
+    networks: Sequence[nn.Module],
+    small: NDArray[np.uint8],
+    resolutions: Sequence[tuple[int, int]],
+    expected: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """Return how far `expected` is from members whose films Pillow resizes again, as in training: shape (films,)."""
+    with_pillow, _ = _reference(networks, small, resolutions, resize)
+    largest: NDArray[np.float64] = np.abs(with_pillow - expected).max((1, 2)).astype(np.float64)
+    return largest
 
 
 def _reference(
