@@ -23,6 +23,7 @@ from xraytransfer.export.graph.calibration_numbers import calibration_numbers, s
 from xraytransfer.export.graph.model_writer import serialise
 from xraytransfer.export.options import check_output
 from xraytransfer.export.site_films import SiteFilms, read_site_films
+from xraytransfer.export.site_report import site_report
 from xraytransfer.files import write_bytes
 from xraytransfer.model_file import ModelDescription, describe, parse, read
 from xraytransfer.observations import OBSERVATIONS
@@ -92,7 +93,8 @@ def calibrate_site(
     document["version"] = version or _site_version(description, parse(serialise(graph, document), out))
     write_bytes(out, serialise(graph, document), error=ExportError)
     write_cards(out)
-    _report(out, calibration, films, len(scored.image), log)
+    for line in site_report(out, description, describe(out), calibration=calibration, films=films, scored=scored):
+        log(line)
     return document
 
 
@@ -129,21 +131,6 @@ def _calibrate(graph: onnx.ModelProto, scored: Predictions, method: str, table: 
 def _site_version(original: ModelDescription, copy: ModelDescription) -> str:
     """Return a version that names the copy's numbers; a copy of a copy carries the last one's alone."""
     return f"{original.version.partition('+site.')[0]}+site.{copy.sha256[:8]}"
-
-
-def _report(out: Path, calibration: Calibration, films: SiteFilms, scored: int, log: Callable[[str], None]) -> None:
-    """Log which observations were fitted, and which were left as they were, and why."""
-    fitted = [row.identifier for row, yes in zip(OBSERVATIONS, calibration.fitted, strict=True) if yes]
-    absent = films.without_column
-    few = [row.identifier for row in OBSERVATIONS if row.identifier not in (*fitted, *absent)]
-    kept = calibration.method == "none"
-    method = "the model's own calibration kept, none is better" if kept else f"{calibration.method} calibration"
-    copy = describe(out)
-    log(f"{out}: {copy.name} {copy.version}, checksum of the model {copy.sha256}")
-    log(f"{out}: {method}; thresholds of {', '.join(fitted)} found on {scored} films")
-    for why, left in (("fewer than 5 films with or without", few), ("the table has no column", absent)):
-        if left:
-            log(f"left as they were ({why}): {', '.join(left)}")
 
 
 def _score(model: str | Path, films: SiteFilms, device: str, log: Callable[[str], None]) -> Predictions:

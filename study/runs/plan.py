@@ -63,8 +63,8 @@ class Plan:
     ----------
     runs : list of RunPlan
         In the order in which they start.
-    films : dict
-        Split -> number of films.
+    films, patients : dict
+        Split -> number of films, and of patients.
     cache : int
         Bytes of the cache.
     slots : int
@@ -77,6 +77,7 @@ class Plan:
 
     runs: list[RunPlan]
     films: dict[str, int]
+    patients: dict[str, int]
     cache: int
     slots: int
     teachers: int = 0
@@ -89,11 +90,11 @@ class Plan:
         for run in self.runs:
             minutes = "-" if run.seconds is None else f"{run.seconds / 60:.1f}"
             lines.append(f"{run.name:{width}}  {run.parameters:>10,}  {run.disk / 1e6:>8.0f}  {minutes:>7}")
-        films = ", ".join(f"{count:,} {name}" for name, count in self.films.items())
+        films = ", ".join(f"{name} {count:,} ({self.patients[name]:,})" for name, count in self.films.items())
         disk = (sum(run.disk for run in self.runs) + self.cache) / 1e9
         lines.append(
-            f"{counted(len(self.runs), 'run')} on {films} films; {disk:.2f} GB of disk, "
-            f"{self.cache / 1e9:.2f} of it cache"
+            f"{counted(len(self.runs), 'run')}; films (patients): {films}; "
+            f"{disk:.2f} GB of disk, {self.cache / 1e9:.2f} of it cache"
         )
         times = [run.seconds for run in self.runs if run.seconds is not None]
         if times:
@@ -202,9 +203,11 @@ def make_plan(
     check_networks(grid)
     missing = missing_films(table, cached_films(_cache_folder(grid, table), len(table)))
     split = split_films(table, **grid.division())
-    films = {name: len(split.rows(name)) for name in SPLITS}
+    rows = {name: split.rows(name) for name in SPLITS}
     if grid.half:
-        films["train"] = int((patient_halves(table.patient[split.rows("train")], grid.salt) == grid.half).sum())
+        rows["train"] = rows["train"][patient_halves(table.patient[rows["train"]], grid.salt) == grid.half]
+    films = {name: len(part) for name, part in rows.items()}
+    patients = {name: len(np.unique(table.patient[part])) for name, part in rows.items()}
     predicted = {**films, "test": 0} if grid.keep_test else films
     outputs = table.outputs(grid.head)
     teachers = grid_teachers(grid, outputs, split.record)
@@ -218,12 +221,12 @@ def make_plan(
         torch.set_num_threads(before)
     # weights, two moments, perhaps the average; twice, because a new state is written beside the old one
     states = 2 * (4 if preset.ema else 3)
-    rows = []
+    planned = []
     for run in runs:
         parameters, needed = measured[run.architecture.name, run.truncation]
-        rows.append(RunPlan(run.name, parameters, 4 * parameters * (preset.keep + 1 + states), needed))
+        planned.append(RunPlan(run.name, parameters, 4 * parameters * (preset.keep + 1 + states), needed))
     cache = cache_bytes(len(table), (preset.resolution,) * 2, preset.placement)
-    return Plan(rows, films, cache, slots, len(teachers.get("runs", [])), missing.line())
+    return Plan(planned, films, patients, cache, slots, len(teachers.get("runs", [])), missing.line())
 
 
 def _measure(

@@ -89,13 +89,22 @@ def test_members_answer_as_before_and_probability_is_the_new_curve(model, table,
 
 
 def test_command(model, table, tmp_path):
-    options = [str(model), str(table), "-o", str(tmp_path / "site.onnx"), "--device", "cpu"]
+    options = [str(model), str(table), "-o", str(tmp_path / "site.onnx"), "--device", "cpu", "--calibration", "platt"]
     done = CliRunner().invoke(calibrate, options)
     assert done.exit_code == 0, done.output
     assert "thresholds of cardiomegaly found on 120 films" in done.output
     assert "left as they were (fewer than 5 films with or without): edema\n" in done.output
     absent = "atelectasis, consolidation, no_finding, pleural_effusion"
     assert f"left as they were (the table has no column): {absent}\n" in done.output
+    row = next(line for line in done.output.splitlines() if line.startswith("cardiomegaly "))
+    films, with_it, _, now, _, new_threshold, changed = row.split()[1:]
+    assert (films, with_it) == ("120", "40")
+    copy = describe(tmp_path / "site.onnx")
+    found = {r["observation"]: r["threshold"] for r in copy.operating_points if r["name"] == "youden"}
+    assert new_threshold == f"{found['cardiomegaly']:.3f}"
+    assert float(now) == pytest.approx(1 / 3, abs=0.05)  # a calibrated mean is near the share of films with it
+    assert changed.endswith("%")
+    assert "few films, under 50: cardiomegaly (40 with it)." in done.output
     assert "not used" not in done.output
     assert "no column patient" not in done.output
     again = CliRunner().invoke(calibrate, options)
@@ -174,7 +183,7 @@ def test_nothing_of_the_films_reaches_the_terminal_or_the_card(model, tmp_path):
     assert "forged" not in shown
     kept = [line for line in shown.splitlines() if not line.startswith("refused: ")]
     assert [line for line in kept if MARK in line] == []
-    assert len(kept) == 3
+    assert len(kept) == 7  # two lines of the copy, a table of three, few films, what was left as it was
     for written in ("site.onnx", "site.md", "site.html"):
         assert MARK.encode() not in (tmp_path / written).read_bytes()
 

@@ -116,7 +116,8 @@ def test_a_plan_reckons_disk_and_time_without_starting(grid: Grid):
     assert sum(plan.films.values()) == 300
     assert plan.cache == 300 * (32 * 32 + 5)
     text = plan.table()
-    assert "16 runs on" in text
+    assert f"16 runs; films (patients): train {plan.films['train']} ({plan.patients['train']})" in text
+    assert all(0 < plan.patients[name] < plan.films[name] for name in plan.films)
     assert "with 2 runs at a time" in text
     assert make_plan(grid, device="cpu", slots=1, threads=1, seconds=0).runs[0].seconds is None
 
@@ -144,7 +145,7 @@ def test_the_commands_plan_cache_and_status(tmp_path: Path, made_up_films: Path)
         study, ["plan", *asked, "--device", "cpu", "--slots", "2", "--probe", "0"], catch_exceptions=False
     )
     assert answer.exit_code == 0
-    assert "2 runs on" in answer.output
+    assert "2 runs; films (patients): train " in answer.output
     answer = runner.invoke(study, ["cache", *asked, "--workers", "1"], catch_exceptions=False)
     assert "300 of 300 films in the cache" in answer.output
     with pytest.raises(StudyError, match="holds no run"):
