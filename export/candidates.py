@@ -17,7 +17,7 @@ from xraytransfer.export.selection_report import Candidate
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.plural import counted
 from xraytransfer.study.analysis.cost import measure_cost
-from xraytransfer.study.data.external_predictions import external_names, read_external
+from xraytransfer.study.data.external_predictions import external_names, origin_record, read_external
 from xraytransfer.study.data.predictions import Predictions
 from xraytransfer.study.finished_runs.known_films import known_films
 from xraytransfer.study.networks.architectures import Architecture
@@ -113,7 +113,7 @@ def _external(run: Run, name: str) -> Predictions:
         found = ", ".join(external_names(run.folder)) or "none"
         raise StudyError(f"has no external test {name} (found: {found}); run `xraytransfer study test` first")
     stored = read_external(run.folder, name)
-    if stored.record.get("kind") != "external":
+    if origin_record(run.folder, stored) is None:
         raise StudyError(f"{name} is of the test films, with other labels: what judges cannot choose")
     return stored.predictions
 
@@ -126,7 +126,8 @@ def _without_judges(run: Run, stored: Predictions, options: ExportOptions) -> tu
     if options.chosen_by is None:
         return stored, ""
     test = known_films(run.config, options.folder, splits=("test",))
-    same = read_external(run.folder, options.chosen_by).record.get("patients_compared", True)
+    origin = origin_record(run.folder, read_external(run.folder, options.chosen_by)) or {}
+    same = origin.get("patients_compared", True)
     judges = test.patients_of(stored, test.name_space if same else "")
     if judges.all():
         raise StudyError(f"all films of {options.chosen_by} show its own test patients: who judges cannot choose")

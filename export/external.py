@@ -17,7 +17,7 @@ from xraytransfer.export.checks.external_evaluation import evaluate_parts
 from xraytransfer.export.checks.localisation import boxed_films, localisation, map_maximum
 from xraytransfer.plural import counted
 from xraytransfer.prediction import Prediction
-from xraytransfer.study.data.external_predictions import read_external
+from xraytransfer.study.data.external_predictions import origin_record, read_external
 from xraytransfer.study.data.external_test_set import IDENTIFIERS, ExternalTestSet, read_external_test_set
 from xraytransfer.study.data.patient_names import normalised_patient
 from xraytransfer.study.data.run_data import RunData
@@ -93,7 +93,8 @@ def check_judges(sets: Sequence[ExternalTestSet], run: Run, chosen_by: str) -> N
         A film of such a patient has another use than ``choose``.
     """
     chose = read_external(run.folder, chosen_by)
-    space = name_space(run.config["data"]) if chose.record.get("patients_compared") else str(chose.record.get("data"))
+    record = origin_record(run.folder, chose) or {}
+    space = name_space(run.config["data"]) if record.get("patients_compared") else str(record.get("data"))
     patients = frozenset(normalised_patient(str(name)) for name in chose.predictions.patient)
     known = KnownFilms(space, patients, tuple(map(str, chose.predictions.image)))
     for films in sets:

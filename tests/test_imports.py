@@ -55,8 +55,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study/demo": CORE | STUDY - {"study"},
     "study": CORE | STUDY | {"xraytransfer/clusters"},
     "export/graph": CORE | {"export/options"} | DATA | {"study/quality_gate"},
-    "export/checks": CORE | DATA | STATS | {"study/quality_gate"},
-    "export/card": CORE | {"export/options", "study/analysis/published"},
+    "export/checks": CORE | {"export/reader_counts"} | DATA | STATS | {"study/quality_gate"},
+    "export/card": CORE | {"export/options", "export/reader_counts", "study/analysis/published"},
     "export": CORE
     | EXPORT
     | TRAINING

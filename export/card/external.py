@@ -7,6 +7,7 @@ from typing import Any
 
 from xraytransfer.constants import AVERAGE_READER
 from xraytransfer.export.card.section import Section
+from xraytransfer.export.reader_counts import ReaderCount, count_readers
 
 __all__ = ["external_sections", "part_sentence", "whose_judgement"]
 
@@ -52,8 +53,9 @@ def part_sentence(test: Row, part: Row) -> str:
     other = next((row for row in part["other_metrics"] if _is_macro(row)), None)
     if other is not None:
         sentence += f"; against {part['other_labels']}, of the same films: {_interval(other)}"
-    if counts := _readers_reached(part):
-        reached, not_worse = (sum(count[kind] > 0 for count in counts.values()) for kind in ("reached", "not_worse"))
+    if counts := _reader_counts(part):
+        reached = sum(count.equalled > 0 for count in counts.values())
+        not_worse = sum(count.not_worse > 0 for count in counts.values())
         sentence += (
             f"; at a reader's specificity its sensitivity reaches that of at least one reader on {reached} of "
             f"{len(counts)} observations, and is not shown to be lower than that of at least one (the 95 % interval of "
@@ -127,30 +129,19 @@ def _said(test: Row) -> str:
     return f"{note} To be cited: {test['attribution']}." if test["attribution"] else note
 
 
-def _readers_reached(part: Row) -> dict[str, dict[str, int]]:
-    """Return for each observation how many ``readers`` named it at all, and how many of them the model reaches.
-
-    ``reached``: its sensitivity is at least theirs. ``not_worse``: the interval of the difference does not lie wholly
-    below 0, so that it is not shown to be lower. A reader who never names an observation is equalled by any model.
-    """
-    counts: dict[str, dict[str, int]] = {}
-    for row in part["readers"]:
-        if row["reader"] in (AVERAGE_READER, part["other_labels"]):
-            continue
-        count = counts.setdefault(str(row["observation"]), {"readers": 0, "reached": 0, "not_worse": 0})
-        if row["sensitivity"] and row["difference"] is not None:
-            count["readers"] += 1
-            count["reached"] += row["difference"] >= 0
-            count["not_worse"] += row["upper"] is not None and row["upper"] >= 0
-    return counts
+def _reader_counts(part: Row) -> dict[str, ReaderCount]:
+    """Return how many readers the model reaches, by observation."""
+    return count_readers(part["readers"], (AVERAGE_READER, part["other_labels"]))
 
 
 def _readers_section(document: Row, test: Row, part: Row, title: str) -> Section:
     """Return the model beside each reader."""
-    counts = _readers_reached(part)
+    counts = _reader_counts(part)
     reached, not_worse = (
-        ", ".join(f"{_name(document, name)} {count[kind]} of {count['readers']}" for name, count in counts.items())
-        for kind in ("reached", "not_worse")
+        ", ".join(
+            f"{_name(document, name)} {getattr(count, kind)} of {count.readers}" for name, count in counts.items()
+        )
+        for kind in ("equalled", "not_worse")
     )
     text = [
         f"The model's sensitivity at each reader's specificity, both against {_judges(test)}. That reference may "

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from xraytransfer.constants import AVERAGE_READER
 from xraytransfer.export.checks.evaluation import REPLICATES, interval_numbers, metric_rows, number_or_none
+from xraytransfer.export.reader_counts import count_readers
 from xraytransfer.study.data.external_test_set import IDENTIFIERS, ExternalTestSet
 from xraytransfer.study.data.predictions import predictions_of
 from xraytransfer.study.stats.bootstrap import resample_patients
@@ -67,7 +68,7 @@ def _part(films: ExternalTestSet, probability: Floats, use: str) -> Row:
         other = _metric_rows(f"{data}, {films.other_name}", films, films.other_label, probability)
         part["other_metrics"] = [row for row in other if row["subset"] == "all" and row["metric"] == "auroc"]
     readers = _reader_rows(films, probability)
-    return {**part, "readers": readers, "readers_equalled": _equalled(readers, films.readers)}
+    return {**part, "readers": readers, "readers_equalled": _equalled(readers, films.other_name)}
 
 
 def _metric_rows(data: str, films: ExternalTestSet, label: NDArray[np.float32], probability: Floats) -> list[Row]:
@@ -115,11 +116,7 @@ def _comparison(found: ReaderComparison) -> Row:
     }
 
 
-def _equalled(rows: Sequence[Row], readers: Sequence[str]) -> Row:
-    """Return for each observation how many readers are equalled or beaten; any model equals one who names none."""
-    counts: Row = {}
-    for observation in IDENTIFIERS if readers else ():
-        found = [row for row in rows if row["observation"] == observation and row["reader"] in readers]
-        compared = [row["difference"] for row in found if row["difference"] is not None and row["sensitivity"] > 0]
-        counts[observation] = {"equalled": sum(value >= 0 for value in compared), "readers": len(compared)}
-    return counts
+def _equalled(rows: Sequence[Row], other_labels: str | None) -> Row:
+    """Return for each observation how many readers are equalled or beaten, as the model file holds it."""
+    counts = count_readers(rows, (AVERAGE_READER, other_labels))
+    return {name: {"equalled": count.equalled, "readers": count.readers} for name, count in counts.items()}

@@ -160,14 +160,29 @@ def read_results(folder: Path) -> Results:
             f"{folder}: no finished run to report on ({found}); `xraytransfer study status --results {folder}` lists "
             "its runs, and `study run` trains them"
         )
-    groups = {key: _without_copies(found, left_out) for key, found in groups.items()}
-    runs = groups.pop(max(groups, key=lambda key: len(groups[key])))
-    for others in groups.values():
+    comparable = [_without_copies(part, left_out) for found in groups.values() for part in _by_training_labels(found)]
+    runs, *rest = sorted(comparable, key=len, reverse=True)
+    for others in rest:
         difference = _difference(runs[0].config, others[0].config)
         reason = f"other films, labels or settings than the {len(runs)} runs compared: {difference}"
         left_out += [(run.name, reason) for run in others]
     observations = tuple(str(name) for name in runs[0].test.observations)
     return Results(folder, tuple(sorted(runs, key=lambda run: run.name)), tuple(sorted(left_out)), observations)
+
+
+def _by_training_labels(runs: Sequence[RunResult]) -> list[list[RunResult]]:
+    """Return the runs in groups of those that were planned with the same labels.
+
+    Test films and their labels are the same already; the labels of training films may have changed between two plans.
+    Runs of versions that did not note their labels stay with the largest group.
+    """
+    known: dict[str, list[RunResult]] = {}
+    unknown: list[RunResult] = []
+    for run in runs:
+        labels = run.config.get("data", {}).get("labels_sha256")
+        (unknown if labels is None else known.setdefault(labels, [])).append(run)
+    first, *rest = sorted(known.values(), key=len, reverse=True) or [[]]
+    return [[*first, *unknown], *rest]
 
 
 def _without_copies(runs: Sequence[RunResult], left_out: list[tuple[str, str]]) -> list[RunResult]:

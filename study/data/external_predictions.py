@@ -30,6 +30,7 @@ __all__ = [
     "external_names",
     "films_sha256",
     "labels_sha256",
+    "origin_record",
     "read_external",
     "write_external",
 ]
@@ -92,6 +93,38 @@ def read_external(run: Path, name: str) -> ExternalPredictions:
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != record["predictions_sha256"]:
         raise StudyError(f"{path}: absent, or not what {name}.json describes; repeat the test with --again")
     return ExternalPredictions(name, record, read_predictions(path))
+
+
+def origin_record(run: Path, test: ExternalPredictions) -> Mapping[str, Any] | None:
+    """Return the record that says whose films a test holds: its own, or that of the test whose labels it replaced.
+
+    Parameters
+    ----------
+    run : Path
+        The run folder.
+    test : ExternalPredictions
+        One of its external tests.
+
+    Returns
+    -------
+    mapping or None
+        None if the films are the run's own test films.
+
+    Raises
+    ------
+    StudyError
+        If the test whose labels were replaced is absent or damaged, or was replaced by one that was made from this.
+    """
+    record, names = test.record, [test.name]
+    while record.get("kind") == "relabelled":
+        source = str(record["source"])
+        if source == "test":
+            return None
+        if source in names:
+            raise StudyError(f"{run}: the external tests {', '.join(names)} are made from each other; repeat the first")
+        names.append(source)
+        record = read_external(run, source).record
+    return record
 
 
 def write_external(run: Path, name: str, predictions: Predictions, record: Mapping[str, Any]) -> None:

@@ -57,9 +57,11 @@ def relabel_run(
     ------
     StudyError
         If the run is not done or has no such predictions, if no film is listed or none of the six observations is
-        labelled, or if another test of this name is stored.
+        labelled, if another test of this name is stored, or if `name` is `source`.
     """
     check_name(name)
+    if name == source:
+        raise StudyError(f"the test {name} would be replaced by its own films with other labels; take another --name")
     run = load_run(folder)
     with FolderLock(folder, wait=True):
         relabelled, counts = relabel(run, _read_source(run, source), labels, correct=correct)

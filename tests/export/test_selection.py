@@ -171,12 +171,12 @@ def test_unfinished_and_thinned_runs_are_named(study):
         finished_runs(study)
 
 
-def write_test(folder, name, *, good, kind="external"):
+def write_test(folder, name, *, good, **record):
     """Store an external test of a run in which the checkpoint of one index knows the labels of other films."""
     stored = load_run(folder).predictions("validation").subset(np.arange(40))
     probability = np.random.default_rng(0).random(stored.probability.shape).astype(np.float32)
     probability[:, good] = (probability[:, good] + 4 * stored.label) / 5
-    write_external(folder, name, replace(stored, probability=probability, soup=None), {"kind": kind})
+    write_external(folder, name, replace(stored, probability=probability, soup=None), {"kind": "external"} | record)
 
 
 def test_other_films_choose_the_checkpoint_and_validation_is_printed_beside(study):
@@ -221,9 +221,22 @@ def test_patients_of_the_test_do_not_choose(study):
 
 def test_test_films_with_other_labels_do_not_choose(study):
     for folder in (study / "runs").iterdir():
-        write_test(folder, "corrected", good=0, kind="relabelled")
+        write_test(folder, "corrected", good=0, kind="relabelled", source="test")
     with pytest.raises(ExportError, match="what judges cannot choose"):
         select_members(finished_runs(study), ExportOptions(best=1, chosen_by="corrected"))
+
+
+def test_strangers_with_other_labels_choose_as_their_first_test_would(study):
+    first, _ = sorted((study / "runs").iterdir())
+    write_test(first, "readers", good=0, patients_compared=True)
+    write_test(first, "second-opinion", good=1, kind="relabelled", source="readers")
+    options = ExportOptions(best=1, chosen_by="second-opinion")
+    parts, document = select_members(finished_runs(study), options)
+    assert document["data"] == "external test second-opinion"
+    assert [part.checkpoints for part in parts] == [f"{load_run(first).checkpoints[1].step},"]
+    write_test(first, "readers", good=0, kind="relabelled", source="second-opinion")
+    with pytest.raises(ExportError, match="second-opinion, readers are made from each other"):
+        select_members(finished_runs(study), options)
 
 
 def test_a_copied_run_is_no_further_candidate(study):

@@ -96,6 +96,18 @@ def test_runs_with_other_settings_are_not_compared(tmp_path: Path, write_study_r
     assert "split" in left_out["alpha5-pretrained-t0-s0"]
 
 
+def test_runs_planned_with_other_training_labels_are_not_compared(tmp_path: Path, write_study_run: Write) -> None:
+    for seed, labels in enumerate(("1", "1", "2", None)):
+        path = write_study_run(tmp_path, seed=seed)
+        config = json.loads((path / "config.json").read_text("utf-8"))
+        config["data"] |= {} if labels is None else {"labels_sha256": labels}
+        (path / "config.json").write_text(json.dumps(config), "utf-8")
+    results = read_results(tmp_path)
+    assert [run.config["seed"] for run in results.runs] == [0, 1, 3]
+    reason = "other films, labels or settings than the 3 runs compared: labels or films"
+    assert results.left_out == (("alpha1-pretrained-t0-s2", reason),)
+
+
 def test_a_folder_elsewhere_is_the_same_data(tmp_path: Path, write_study_run: Write) -> None:
     write_study_run(tmp_path, "alpha1")
     write_study_run(tmp_path, "alpha2", data={"name": "nih", "folder": "moved", "refused": {}})

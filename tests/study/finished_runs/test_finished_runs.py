@@ -497,6 +497,7 @@ def test_corrected_labels(run: Path, tmp_path: Path) -> None:
 
 
 def test_relabelling_that_cannot_be(run: Path, films: Path, tmp_path: Path) -> None:
+    assert "would be replaced by its own films" in relabel(films, run, "--name", "x", "--source", "x").stderr
     assert "has no external test other" in relabel(films, run, "--name", "x", "--source", "other").stderr
     assert "none of its" in relabel(films, run, "--name", "x").stderr
     folder, _ = other_labels(run, tmp_path / "panel", fracture="normal")
