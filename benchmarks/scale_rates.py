@@ -93,6 +93,7 @@ def on_ray(work: Path, manifest: Path, shards: int, model: str, round_: int) -> 
             Demand(cpus=1),
             finished=lambda *_: None,
             failed=lambda _, error: errors.append(error),
+            log=print,
         )
 
     run(range(1, 5))

@@ -115,7 +115,7 @@ def train_on_ray(tasks: Sequence[RunTask], demand: Demand, log: Callable[[str], 
         log(f"{task.folder.name}: failed: {error}")
 
     with cluster():
-        run_tasks(train_run, left, demand, finished=finished, failed=note)
+        run_tasks(train_run, left, demand, finished=finished, failed=note, log=log)
     return failed
 
 

@@ -95,3 +95,20 @@ def test_cluster_that_does_not_answer_is_named(command: list[str], monkeypatch: 
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 3
     assert "Ray at 127.0.0.1:9 does not answer" in done.stderr
+
+
+def test_more_than_any_machine_has_is_named(command: list[str], two_nodes: subprocess.Popen[str]):
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    alone["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    too_much = [*command, "--gpus", "3"]
+    done = subprocess.run(too_much, capture_output=True, text=True, check=False, timeout=120, env=alone)
+    assert done.returncode == 3
+    assert "no machine of the Ray cluster has what one piece needs, 1 CPUs, 3 GPUs (machines: " in done.stderr
+    assert "ask for less with --cpus, --gpus or --memory-gb" in done.stderr
+    waiting = subprocess.Popen(too_much, stderr=subprocess.PIPE, text=True)  # a larger machine might join this one
+    assert waiting.stderr is not None
+    try:
+        assert any("waiting for one to join" in line for line in waiting.stderr)
+    finally:
+        waiting.kill()
+        waiting.communicate()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -179,7 +179,8 @@ def _on_ray(work: ArchiveWork, demand: Demand, numbers: range) -> int:
             summary.failed += 1
             click.echo(f"shard {piece[1]}/{work.shards}: failed: {error}", err=True)
 
-        run_tasks(score_shard, [(work, number) for number in left], demand, finished=finished, failed=failed)
+        pieces = [(work, number) for number in left]
+        run_tasks(score_shard, pieces, demand, finished=finished, failed=failed, log=partial(click.echo, err=True))
     return summary.end()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -82,6 +82,7 @@ def run_tasks(
     *,
     finished: Callable[[Piece, Any], None],
     failed: Callable[[Piece, Exception], None],
+    log: Callable[[str], None],
     lost_machines: int = 10,
 ) -> None:
     """Do every piece of work in a task of its own; to be called inside `cluster`.
@@ -98,10 +99,19 @@ def run_tasks(
         Called here with a piece and its result, in the order of finishing.
     failed : callable
         Called here with a piece and the exception that `work` raised. Others go on.
+    log : callable
+        Called with a line for the user if no machine of the cluster could ever take a piece, as long as no larger
+        machine joins.
     lost_machines : int
         How often a piece is started again after its worker or machine was lost.
+
+    Raises
+    ------
+    XrayTransferError
+        The cluster is this machine alone, and a piece needs more than it has.
     """
     ray = _ray()
+    _see_that_it_fits(ray, demand, log)
     memory = {} if demand.memory_gb is None else {"memory": int(demand.memory_gb * 1e9)}
     task = ray.remote(num_cpus=demand.cpus, num_gpus=demand.gpus, max_retries=lost_machines, **memory)(work)
     waiting = iter(pieces)
@@ -121,6 +131,25 @@ def run_tasks(
                 failed(piece, error)
             else:
                 finished(piece, result)
+
+
+def _see_that_it_fits(ray: Any, demand: Demand, log: Callable[[str], None]) -> None:
+    """Say so if no machine is large enough for one piece: Ray would wait without a word, on one machine for ever."""
+    needed = {"CPU": demand.cpus, "GPU": demand.gpus, "memory": int((demand.memory_gb or 0) * 1e9)}
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(all(machine.get(name, 0) >= amount for name, amount in needed.items()) for machine in machines):
+        return
+    found = "; ".join(sorted({_resources(machine) for machine in machines})) or "none"
+    message = f"no machine of the Ray cluster has what one piece needs, {_resources(needed)} (machines: {found})"
+    if not os.environ.get("RAY_ADDRESS"):
+        raise XrayTransferError(f"{message}; ask for less with --cpus, --gpus or --memory-gb")
+    log(f"{message}; waiting for one to join")
+
+
+def _resources(amounts: Mapping[str, float]) -> str:
+    """Return cores, GPUs and memory in words."""
+    parts = [f"{amounts.get(name, 0):g} {name}s" for name in ("CPU", "GPU") if amounts.get(name)]
+    return ", ".join([*parts, f"{amounts['memory'] / 1e9:.1f} GB"] if amounts.get("memory") else parts)
 
 
 def _in_flight(ray: Any, demand: Demand) -> int:
