@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from xraytransfer.serve.log import log
 
 if TYPE_CHECKING:
+    from pynetdicom.association import Association
+
     from xraytransfer.serve.dicom.events import DicomEvents
     from xraytransfer.serve.dicom_settings import DicomSettings
 
-__all__ = ["MAX_PDU", "LimitedReceive"]
+__all__ = ["MAX_PDU", "LimitedReceive", "limits_of"]
 
 MAX_PDU = 2**20
 """Longest PDU that is read, in bytes; we announce 64 KiB, but an A-ASSOCIATE-RQ may be longer."""
@@ -82,6 +85,21 @@ class LimitedReceive:
         """Note that the request was answered."""
         self._unanswered = False
 
+    @property
+    def is_open(self) -> bool:
+        """Return whether the connection is not closed yet."""
+        return self.socket.fileno() != -1
+
+    def is_busy(self, silence_s: float) -> bool:
+        """Return whether a message waits for its answer, or arrives without a silence of so long."""
+        arriving = self._command_bytes > 0 and time.monotonic() - self.last <= silence_s
+        return arriving or self._unanswered
+
+    def hang_up(self) -> None:
+        """Close the connection in both directions; who reads from it sees its end."""
+        with contextlib.suppress(OSError):  # the peer was faster
+            self.socket.shutdown(socket.SHUT_RDWR)
+
     def _count_commands(self, body: bytearray) -> None:
         """Count the commands of a P-DATA-TF PDU (PS3.8 section 9.3.5.1)."""
         at = 0
@@ -108,3 +126,9 @@ class LimitedReceive:
         log.warning("DICOM: association ended: %s", why)
         self.socket.close()
         raise OSError(why)
+
+
+def limits_of(association: Association) -> LimitedReceive | None:
+    """Return the limits on an association's connection; None where it is closed or was opened before them."""
+    transport: Any = association.dul.socket
+    return transport.recv if transport is not None and isinstance(transport.recv, LimitedReceive) else None

@@ -35,7 +35,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from xraytransfer.errors import ServeError
 from xraytransfer.reading.syntaxes import SYNTAXES
-from xraytransfer.serve.dicom.limited_receive import LimitedReceive
+from xraytransfer.serve.dicom.limited_receive import LimitedReceive, limits_of
 from xraytransfer.serve.dicom.tls import caller_context
 from xraytransfer.serve.dicom_results.equipment import implementation_version
 from xraytransfer.serve.dicom_results.identity import UNREADABLE
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
     from pynetdicom.transport import ThreadedAssociationServer
 
+    from xraytransfer.serve.dicom.drain import Drain
     from xraytransfer.serve.dicom.events import DicomEvents
     from xraytransfer.serve.dicom_settings import DicomSettings
     from xraytransfer.serve.spool.spool import Spool
@@ -93,8 +94,8 @@ def application_entity(settings: DicomSettings) -> AE:
     return entity
 
 
-def start_scp(settings: DicomSettings, spool: Spool, events: DicomEvents) -> ThreadedAssociationServer:
-    """Listen for films; return the running server (``.server_address``, ``.shutdown()``).
+def start_scp(settings: DicomSettings, spool: Spool, events: DicomEvents, drain: Drain) -> ThreadedAssociationServer:
+    """Listen for films; return the running server (``.server_address``), which `drain` ends.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def start_scp(settings: DicomSettings, spool: Spool, events: DicomEvents) -> Thr
             entity.add_supported_context(other, list(ALL_TRANSFER_SYNTAXES))
     handlers: list[Any] = [
         (evt.EVT_CONN_OPEN, _limit, [settings, events]),
-        (evt.EVT_ABORTED, _aborted, [settings, events]),
+        (evt.EVT_ABORTED, _aborted, [settings, events, drain]),
         (evt.EVT_CONN_CLOSE, _closed),
         (evt.EVT_DIMSE_RECV, _message_ended),
         (evt.EVT_DIMSE_SENT, _answered),
@@ -171,9 +172,12 @@ def _limit(event: Any, settings: DicomSettings, events: DicomEvents) -> None:
     transport.recv = LimitedReceive(transport, settings, events, event.address[0])
 
 
-def _aborted(event: Any, settings: DicomSettings, events: DicomEvents) -> None:
+def _aborted(event: Any, settings: DicomSettings, events: DicomEvents, drain: Drain) -> None:
     """Count an association that was aborted, and say so; nothing else logs it."""
-    receive = _limits(event)
+    if drain.began:
+        log.info("DICOM: association of %s ended: the server stops", event.assoc.requestor.address)
+        return
+    receive = limits_of(event.assoc)
     idle = receive is not None and time.monotonic() - receive.last >= settings.idle_timeout_s
     events.associations.labels("idle" if idle else "aborted").inc()
     why = f"nothing arrived for {settings.idle_timeout_s:g} s (--dicom-idle-timeout)" if idle else "by its peer"
@@ -182,24 +186,18 @@ def _aborted(event: Any, settings: DicomSettings, events: DicomEvents) -> None:
 
 def _closed(event: Any) -> None:
     """Close a connection that its peer has closed; pynetdicom leaves that to the garbage collector."""
-    if (receive := _limits(event)) is not None:
+    if (receive := limits_of(event.assoc)) is not None:
         receive.socket.close()
 
 
 def _message_ended(event: Any) -> None:
-    if (receive := _limits(event)) is not None:
+    if (receive := limits_of(event.assoc)) is not None:
         receive.message_ended(request=isinstance(event.message, C_STORE_RQ | C_ECHO_RQ))
 
 
 def _answered(event: Any) -> None:
-    if (receive := _limits(event)) is not None:
+    if (receive := limits_of(event.assoc)) is not None:
         receive.answered()
-
-
-def _limits(event: Any) -> LimitedReceive | None:
-    """Return the limits on an event's connection; None where it is closed or was opened before them."""
-    transport = event.assoc.dul.socket
-    return transport.recv if transport is not None and isinstance(transport.recv, LimitedReceive) else None
 
 
 def _rejected(event: Any, settings: DicomSettings, events: DicomEvents) -> None:

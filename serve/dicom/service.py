@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from xraytransfer.plural import counted
+from xraytransfer.serve.dicom.drain import Drain
 from xraytransfer.serve.dicom.events import DicomEvents
 from xraytransfer.serve.dicom.scp import start_scp
 from xraytransfer.serve.dicom.sender import Sender
@@ -94,8 +95,9 @@ class DicomService:
                     node_context(destination, settings)  # raises now if the certificates cannot be used
                 stack.callback(Sender(destination, settings, spool, self._events).stop)
             stack.callback(Worker(settings, spool, self._engine, self._events).stop)
-            server = start_scp(settings, spool, self._events)
-            stack.callback(server.shutdown)
+            drain = Drain()
+            server = start_scp(settings, spool, self._events, drain)
+            stack.callback(drain.end, server)
             self._running = stack.pop_all()
         self._spool, self.port = spool, int(server.server_address[1])
         if self._metrics is not None:

@@ -472,6 +472,50 @@ def test_a_transfer_that_is_aborted_leaves_nothing(start: Any, tmp_path: Path) -
     assert service.counts()["received_total"] == 1
 
 
+def associate(service: DicomService) -> Any:
+    scu = AE("CR1")
+    scu.add_requested_context(ComputedRadiographyImageStorage, ExplicitVRLittleEndian)
+    association = scu.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER")
+    assert association.is_established
+    return association
+
+
+def test_a_server_that_stops_waits_for_no_silent_peer(start: Any) -> None:
+    service = start()  # an association is idle after 30 s
+    idle, half, stalled = associate(service), associate(service), associate(service)
+    half.dul.socket.socket.sendall(commands(1)[:50])  # an announced PDU that does not come
+    stalled.dul.socket.socket.sendall(commands(1))  # a command, and no data set
+    with socket.create_connection(("127.0.0.1", service.port)) as silent:
+        silent.sendall(struct.pack(">BBL", 1, 0, 500))
+        time.sleep(0.3)
+        began = time.monotonic()
+        service.close()
+        assert time.monotonic() - began < 5
+        assert silent.recv(100) == b""
+    wait_for(lambda: not any(association.is_established for association in (idle, half, stalled)))
+
+
+def test_an_object_on_its_way_arrives_at_a_server_that_stops(start: Any, tmp_path: Path) -> None:
+    service = start()
+    association = associate(service)
+    closing = threading.Thread(target=service.close)
+    film, pieces = make_film(Rows=300, Columns=300, PixelData=bytes(180_000)), []
+
+    def stop(event: Any) -> None:
+        pieces.append(event.data)
+        if len(pieces) == 2:
+            closing.start()
+        if len(pieces) >= 2:
+            time.sleep(0.4)
+
+    association.bind(evt.EVT_DATA_SENT, stop)
+    assert association.send_c_store(film).Status == 0
+    closing.join(10)
+    assert not closing.is_alive()
+    wait_for(lambda: not association.is_established)
+    assert start().counts()["received_total"] == 1
+
+
 def test_no_room_is_said_and_nothing_is_lost(start: Any, pacs: Pacs) -> None:
     pacs.stop()
     service = start(capacity=2)
