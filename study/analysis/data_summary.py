@@ -142,7 +142,7 @@ def settings_table(scores: Scores) -> Table:
     hours = sum(float(one.get("seconds_this_process") or 0) for one in done) / 3600
     devices = ", ".join(sorted({str(one.get("device") or "?") for one in done}))
     rows += [
-        {"setting": "hours of all runs together", "value": number_text(hours, 2)},
+        {"setting": "hours of all runs together, each since it was last resumed", "value": number_text(hours, 2)},
         {"setting": "devices", "value": devices},
         {"setting": "torch", "value": ", ".join(sorted({str(one.get("torch") or "?") for one in done}))},
     ]
