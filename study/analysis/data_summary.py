@@ -73,6 +73,11 @@ def limits(scores: Scores) -> tuple[str, ...]:
         )
     if seeds == {1}:
         sentences.append("One seed per cell: differences between cells include the chance of training, unmeasured.")
+    if len({frozenset(str(run.config.get("seed")) for run in cell.runs) for cell in scores.cells}) > 1:
+        sentences.append(
+            "Not all cells have the same seeds. Runs of one seed see the films in the same order with the same "
+            "changes, so a seed can move all networks alike: a difference between cells of different seeds holds that too."
+        )
     if len(whole) < 16:
         sentences.append(
             f"{len(whole)} architectures where the paper had 16: correlations over models have little power."
