@@ -76,7 +76,8 @@ def limits(scores: Scores) -> tuple[str, ...]:
     if len({frozenset(str(run.config.get("seed")) for run in cell.runs) for cell in scores.cells}) > 1:
         sentences.append(
             "Not all cells have the same seeds. Runs of one seed see the films in the same order with the same "
-            "changes, so a seed can move all networks alike: a difference between cells of different seeds holds that too."
+            "changes, so a seed can move all networks alike: a difference between cells of different seeds holds that "
+            "too."
         )
     if len(whole) < 16:
         sentences.append(
