@@ -226,7 +226,7 @@ def _inception(scores: Scores) -> Finding:
     if one is None or two is None:
         return Finding("", OPEN, "inception_v3 and mobilenetv2_100 with random weights are needed")
     interval = one.minus(two)
-    holds = "holds .052" if interval.lower <= 0.052 <= interval.upper else "has the sign alone, not .052"
+    holds = "holds .052" if interval.lower <= 0.052 <= interval.upper else "does not hold .052"
     return _side(scores, interval, f"the interval {holds}")
 
 
@@ -240,6 +240,7 @@ def _older(scores: Scores) -> Finding:
     if not older or not searched:
         return Finding("", OPEN, f"{len(older)} older, {len(searched)} searched networks, pretrained")
     why = f"{len(older)} ResNet, DenseNet, Inception less {len(searched)} EfficientNet, MNASNet, MobileNet, pretrained"
+    why += f"; for these {len(older) + len(searched)} networks only"
     return _side(scores, _mean_difference(older, searched), why)
 
 

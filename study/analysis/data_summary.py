@@ -73,6 +73,12 @@ def limits(scores: Scores) -> tuple[str, ...]:
         )
     if seeds == {1}:
         sentences.append("One seed per cell: differences between cells include the chance of training, unmeasured.")
+    if len({frozenset(str(run.config.get("seed")) for run in cell.runs) for cell in scores.cells}) > 1:
+        sentences.append(
+            "Not all cells have the same seeds. Runs of one seed see the films in the same order with the same "
+            "changes, so a seed can move all networks alike: a difference between cells of different seeds holds that "
+            "too."
+        )
     if len(whole) < 16:
         sentences.append(
             f"{len(whole)} architectures where the paper had 16: correlations over models have little power."
@@ -142,7 +148,7 @@ def settings_table(scores: Scores) -> Table:
     hours = sum(float(one.get("seconds_this_process") or 0) for one in done) / 3600
     devices = ", ".join(sorted({str(one.get("device") or "?") for one in done}))
     rows += [
-        {"setting": "hours of all runs together", "value": number_text(hours, 2)},
+        {"setting": "hours of all runs together, each since it was last resumed", "value": number_text(hours, 2)},
         {"setting": "devices", "value": devices},
         {"setting": "torch", "value": ", ".join(sorted({str(one.get("torch") or "?") for one in done}))},
     ]

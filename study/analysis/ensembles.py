@@ -148,7 +148,7 @@ def across_table(scores: Scores) -> Table | None:
         "p",
     ]
     note = f"Means of the runs' ensembles; differences to one run of {reference.label}. "
-    note += "Paired bootstrap by patient; p not corrected."
+    note += "Paired bootstrap by patient, without the chance of training; p not corrected."
     if examinations:
         columns += [
             Column("Examinations (95 %)", "examinations_", "interval"),

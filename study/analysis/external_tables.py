@@ -100,7 +100,7 @@ def _cell_table(scores: Scores, test: ExternalTest, cells: Sequence[Cell], own: 
 def _observation_table(test: ExternalTest, cells: Sequence[Cell]) -> Table:
     """Return a row with the numbers of positive films, then one row per cell with the AUROC of each observation."""
     label = test.films.label
-    counts: Row = {"architecture": "positive films", "films": len(label)}
+    counts: Row = {"architecture": f"positive {test.unit}s", "films": len(label)}
     for k, name in enumerate(test.observations):
         counts[f"{name}_positives"] = int((label[:, k] == 1).sum())
         counts[f"{name}_known"] = int((~np.isnan(label[:, k])).sum())

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from xraytransfer.errors import StudyError
 from xraytransfer.plural import counted
-from xraytransfer.study.analysis.results_folder import Results, RunResult, select_six
+from xraytransfer.study.analysis.results_folder import Results, RunResult, judged_by, select_six
 from xraytransfer.study.data.external_predictions import external_names, read_external
 from xraytransfer.study.data.predictions import LabelledFilms, Predictions
 
@@ -43,11 +43,13 @@ class ExternalTest:
     record : mapping
         NAME.json of the first run, which describes the films.
     films : LabelledFilms
-        The films with their labels for those of the six observations that have any.
+        The films, or examinations, with their labels for those of the six observations that have any.
     models : mapping
         Name of a run -> its probabilities of these films.
     model : str
         The model by which all runs are compared: ``ensemble``, or ``soup`` if a run has nothing else.
+    unit : str
+        ``film`` or ``examination``: what is judged, as on the runs' own test.
     absent : tuple of (str, str)
         Names of the other runs, and why the test does not have each.
     """
@@ -57,6 +59,7 @@ class ExternalTest:
     films: LabelledFilms
     models: Mapping[str, Models]
     model: str
+    unit: str
     absent: tuple[tuple[str, str], ...]
 
     @property
@@ -91,7 +94,8 @@ def _read_test(runs: Sequence[RunResult], name: str) -> ExternalTest | None:
             absent.append((run.name, f"cannot be read: {error}".replace(str(run.folder), run.name)))
         else:
             key = str(external.record["films_sha256"]), str(external.record["labels_sha256"])
-            groups.setdefault(key, {})[run.name] = external.record, six.films(), _models(six)
+            tested = _tested(six, judged_by(run.config))
+            groups.setdefault(key, {})[run.name] = external.record, tested, _models(tested)
     if not groups:
         return None
     largest = max(groups.values(), key=len)
@@ -101,14 +105,33 @@ def _read_test(runs: Sequence[RunResult], name: str) -> ExternalTest | None:
     absent += [(run_name, f"no {model} is stored") for run_name in largest if model not in largest[run_name][2]]
     models = {run_name: models for run_name, (_, _, models) in largest.items() if model in models}
     record, films, _ = next(iter(largest.values()))
-    return ExternalTest(name, record, films, models, model, tuple(sorted(absent)))
+    return ExternalTest(name, record, films, models, model, judged_by(runs[0].config), tuple(sorted(absent)))
 
 
-def _models(predictions: Predictions) -> Models:
-    models = {} if predictions.soup is None else {"soup": predictions.soup}
-    if len(predictions.checkpoint_steps):
-        models |= {"ensemble": predictions.ensemble(), "best_checkpoint": predictions.best_checkpoint()}
-    return models
+@dataclass(frozen=True, eq=False)
+class _Tested(LabelledFilms):
+    """Films, or examinations, with the probabilities of each model; None where there are none."""
+
+    ensemble: NDArray[np.float32] | None
+    best_checkpoint: NDArray[np.float32] | None
+    soup: NDArray[np.float32] | None
+
+
+def _tested(predictions: Predictions, unit: str) -> _Tested:
+    """Return what is judged: films, or as on the runs' own test examinations."""
+    members = len(predictions.checkpoint_steps) > 0
+    tested = _Tested(
+        **vars(predictions.films()),
+        ensemble=predictions.ensemble() if members else None,
+        best_checkpoint=predictions.best_checkpoint() if members else None,
+        soup=predictions.soup,
+    )
+    return tested.by_examination() if unit == "examination" else tested
+
+
+def _models(tested: _Tested) -> Models:
+    models = {"ensemble": tested.ensemble, "best_checkpoint": tested.best_checkpoint, "soup": tested.soup}
+    return {name: probability for name, probability in models.items() if probability is not None}
 
 
 def external_sentences(tests: Sequence[ExternalTest]) -> tuple[str, ...]:
@@ -119,7 +142,7 @@ def external_sentences(tests: Sequence[ExternalTest]) -> tuple[str, ...]:
 def _films_text(test: ExternalTest) -> str:
     """Return the name of a test and its films."""
     record = test.record
-    size = f"{counted(len(test.films.image), 'film')} of {counted(len(np.unique(test.films.patient)), 'patient')}"
+    size = f"{counted(len(test.films.image), test.unit)} of {counted(len(np.unique(test.films.patient)), 'patient')}"
     if record.get("kind") == "relabelled":
         scope = "all films, corrected where labels are listed" if record.get("correct") else "the listed films only"
         changes = counted(sum(record["labels_changed"].values()), "label")

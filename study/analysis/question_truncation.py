@@ -156,7 +156,9 @@ def _sentence(largest: list[Row], initialisation: str) -> str:
     parts = []
     for row in rows:
         if row["largest_harmless"] == 0:
-            parts.append(f"{row['architecture']}: none, removing one stage already hurts")
+            first = row["cuts_tried"].split(", ")[0]
+            stages = "one stage" if first == "1" else f"{first} stages"
+            parts.append(f"{row['architecture']}: none, removing {stages} already hurts")
             continue
         parts.append(
             f"{row['architecture']}: {row['largest_harmless']} of {row['cuts_tried'].split(', ')[-1]} tried, "

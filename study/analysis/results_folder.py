@@ -23,18 +23,11 @@ from numpy.typing import NDArray
 from xraytransfer.errors import StudyError
 from xraytransfer.files import read_json
 from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.study.analysis.comparable_settings import other_network, settings_difference, shared_settings
 from xraytransfer.study.data.predictions import LabelledFilms, Predictions, read_predictions
-from xraytransfer.study.training.presets import Preset
 from xraytransfer.study.training.run_folder import list_runs
 
 __all__ = ["Results", "RunPredictions", "RunResult", "judged_by", "read_results", "select_six"]
-
-_VARIED = ("architecture", "timm", "family", "row", "initialisation", "truncation", "seed", "weights", "writer")
-"""Settings that a grid varies, or that name places on disk."""
-
-
-_NOT_COMPARED = ("folder", "cache", "mapping", "labels_sha256")
-"""Entries of ``data`` that name places, or that older versions did not write."""
 
 SCHEMA = 1
 """Of config.json, since version 0.1."""
@@ -160,10 +153,14 @@ def read_results(folder: Path) -> Results:
             f"{folder}: no finished run to report on ({found}); `xraytransfer study status --results {folder}` lists "
             "its runs, and `study run` trains them"
         )
-    comparable = [_without_copies(part, left_out) for found in groups.values() for part in _by_training_labels(found)]
+    comparable = [
+        _of_one_network(_without_copies(part, left_out), left_out)
+        for found in groups.values()
+        for part in _by_training_labels(found)
+    ]
     runs, *rest = sorted(comparable, key=len, reverse=True)
     for others in rest:
-        difference = _difference(runs[0].config, others[0].config)
+        difference = settings_difference(runs[0].config, others[0].config)
         reason = f"other films, labels or settings than the {len(runs)} runs compared: {difference}"
         left_out += [(run.name, reason) for run in others]
     observations = tuple(str(name) for name in runs[0].test.observations)
@@ -193,6 +190,25 @@ def _without_copies(runs: Sequence[RunResult], left_out: list[tuple[str, str]]) 
         if same is not run:
             left_out.append((run.name, f"has the settings and the seed of {same.name}; is it a copy?"))
     return list(kept.values())
+
+
+def _of_one_network(runs: Sequence[RunResult], left_out: list[tuple[str, str]]) -> list[RunResult]:
+    """Return the runs without those whose architecture has the name of another network, with its first run.
+
+    Seeds and cuts are trainings of one network, with and without pretraining each.
+    """
+    first: dict[tuple[str, str], RunResult] = {}
+    kept = []
+    for run in runs:
+        known, row = (one.config.get("row", {}) for one in (first.setdefault(run.cell[:2], run), run))
+        differing = other_network(known, row)
+        if not differing:
+            kept.append(run)
+            continue
+        other = first[run.cell[:2]].name
+        reason = f"is of another network than {other}, although it has the same name: {', '.join(differing)}"
+        left_out.append((run.name, reason))
+    return kept
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -272,32 +288,6 @@ def select_six(predictions: Predictions, run: str) -> Predictions:
 
 def _comparison_key(run: RunResult) -> str:
     """Return as text what comparable runs share: settings, films and labels."""
-    settings = _settings(run.config)
+    settings = shared_settings(run.config)
     films = [run.test.image.tolist(), np.nan_to_num(run.test.label, nan=-1).tolist()]
     return json.dumps([settings, films], sort_keys=True)
-
-
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that comparable runs share."""
-    settings = {key: value for key, value in config.items() if key not in _VARIED}
-    # a setting that did not exist yet when a run was trained counts as switched off
-    settings["preset"] = {**Preset("").to_dict(), **config.get("preset", {})}
-    data = {key: value for key, value in config.get("data", {}).items() if key not in _NOT_COMPARED}
-    if teacher := config.get("teacher"):
-        settings["teacher"] = {key: value for key, value in teacher.items() if key != "folders"}
-    if corrected := data.get("corrected"):
-        data["corrected"] = {key: value for key, value in corrected.items() if key not in ("folder", "mapping")}
-    return {**settings, "data": data}
-
-
-def _difference(one: Mapping[str, Any], two: Mapping[str, Any], within: str = "") -> str:
-    """Name the settings that differ."""
-    first, second = (_settings(one), _settings(two)) if not within else (dict(one), dict(two))
-    names = []
-    for key in sorted(set(first) | set(second)):
-        before, after = first.get(key), second.get(key)
-        if isinstance(before, dict) and isinstance(after, dict) and not within:
-            names += [part for part in _difference(before, after, f"{key}.").split(", ") if part != "labels or films"]
-        elif before != after:
-            names.append(f"{within}{key}")
-    return ", ".join(names) or "labels or films"

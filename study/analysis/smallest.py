@@ -55,10 +55,11 @@ def answer_smallest(
     margin : float
         AUROC that may be lost.
     """
-    cells = sorted((c for c in scores.cells if c.parameters and not math.isnan(c.macro.value)), key=_size)
+    best = reference_cell(scores)
+    known = [c for c in scores.cells if c.parameters and not math.isnan(c.macro.value)]
+    cells = sorted(known, key=lambda cell: (cell.parameters, cell is not best, cell.label))
     if not cells:
         return QuestionAnswer("smallest", QUESTION, ("Cannot be told: no network has parameters and an AUROC.",))
-    best = reference_cell(scores)
     edge = {cell.key for cell in front(cells)}
     rows = [_row(cell, best, edge, costs, margin) for cell in cells]
     for test, found in (elsewhere or {}).items():
@@ -77,10 +78,6 @@ def front(cells: Sequence[Cell]) -> list[Cell]:
         if not kept or cell.macro.value > kept[-1].macro.value:
             kept.append(cell)
     return kept
-
-
-def _size(cell: Cell) -> tuple[int, str]:
-    return cell.parameters, cell.label
 
 
 def _row(cell: Cell, best: Cell, edge: set[tuple[str, str, int]], costs: Costs, margin: float) -> Row:

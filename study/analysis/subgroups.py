@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from xraytransfer.study.analysis.cells import Cell, Scores, auroc_interval, mean_over_seeds
 from xraytransfer.study.analysis.data_summary import is_synthetic
 from xraytransfer.study.analysis.published import read_published
+from xraytransfer.study.analysis.results_folder import judged_by
 from xraytransfer.study.analysis.table import Column, Row, Table, interval_row, printed
 from xraytransfer.study.stats import Floats
 from xraytransfer.study.stats.auroc import weighted_auprc, weighted_auroc
@@ -110,6 +111,7 @@ def observation_table(scores: Scores) -> Table:
 def subset_table(scores: Scores) -> Table:
     """Return one row per cell: macro AUROC of all films, PA, AP, women, men, and of examinations."""
     test = scores.results.test
+    by_examination = judged_by(scores.results.runs[0].config) == "examination"
     subsets = {"PA": test.view == "PA", "AP": test.view == "AP", "women": test.sex == "F", "men": test.sex == "M"}
     subsets = {name: rows for name, rows in subsets.items() if 0 < rows.sum() < len(rows)}
     several_films = test.several_films
@@ -122,7 +124,10 @@ def subset_table(scores: Scores) -> Table:
             row |= interval_row(_examination_macro(cell, scores), "examinations_")
         row["ece"], row["brier"] = _calibration(cell)
         rows.append(row)
-    titles = {"all": "All films", **{name: name.capitalize() if name.islower() else name for name in subsets}}
+    titles = {
+        "all": "All examinations" if by_examination else "All films",
+        **{name: name.capitalize() if name.islower() else name for name in subsets},
+    }
     if several_films:
         titles["examinations"] = "Examinations"
     columns: tuple[Column | str, ...] = (
@@ -134,13 +139,27 @@ def subset_table(scores: Scores) -> Table:
         "brier",
     )
     counts = "".join(f", {name} {int(mask.sum())}" for name, mask in subsets.items())
-    note = f"Films: all {len(test.image)}{counts}. ECE and Brier: means over observations. "
-    note += (
-        "Examinations: maximum over the views, as the paper's lab judges."
-        if several_films
-        else "One film an examination."
-    )
+    lacks = "".join(_lacking(scores, name, mask) for name, mask in subsets.items())
+    note = f"ECE and Brier: means over observations.{lacks} "
+    if by_examination:
+        note = f"Examinations: all {len(test.image)}{counts}, by the view of the first film. {note}"
+        note += "An examination has the maximum over its views, as the paper's lab judges."
+    else:
+        note = f"Films: all {len(test.image)}{counts}. {note}"
+        note += (
+            "Examinations: maximum over the views, as the paper's lab judges."
+            if several_films
+            else "One film an examination."
+        )
     return Table("subsets", "Macro AUROC (95 %) of every cell within subsets", columns, rows, note)
+
+
+def _lacking(scores: Scores, name: str, mask: Mask) -> str:
+    """Return a sentence on observations that all films have in their mean and a subset has not; empty for none."""
+    known, label = ~np.isnan(scores.cells[0].value), scores.results.test.label[mask]
+    both = (label == 1).any(axis=0) & (label == 0).any(axis=0)
+    absent = [str(one).replace("_", " ") for one in np.array(scores.results.observations)[known & ~both]]
+    return f" {name} lacks {', '.join(absent)}: its mean is over the other observations." if absent else ""
 
 
 def published_table(scores: Scores) -> Table | None:

@@ -167,7 +167,7 @@ APPENDIX = (
     "ways of combining checkpoints and runs, activation maps, and every run and cell by itself."
 )
 
-BARS = "bars are 95 % bootstrap intervals by patient"
+BARS = "bars are 95 % intervals over patients and, if any network has several seeds, over trainings"
 
 DEMO = (
     "**What is true of these drawn films.** Pretraining helps: the training patients are few, and a network that has "

@@ -258,13 +258,16 @@ class _Queue:
         if code == EXIT_REQUEUE:
             self.waiting.append(folder)
             return
-        if _failure(folder) == self.noted.get(folder):  # the run could not note it itself
-            note_failure(folder, _reason(folder, code), f"exit code {code}")
+        if _failure(folder) in ("", self.noted.get(folder)):  # the run could not note it itself
+            reason = _reason(folder, code)
+            note_failure(folder, reason, f"exit code {code}")
+        else:
+            reason = str(read_json(folder / "failed.json")["reason"])
         self.attempts[folder] += 1
         again = self.attempts[folder] <= self.retries
         (self.waiting if again else self.failed).append(folder)
         after = f"; attempt {self.attempts[folder] + 1} of {self.retries + 1} follows" if again else ""
-        self.log(f"{folder.name}: failed: {read_json(folder / 'failed.json')['reason']}{after}")
+        self.log(f"{folder.name}: failed: {reason}{after}")
 
 
 def _failure(folder: Path) -> str:
@@ -277,7 +280,9 @@ def _reason(folder: Path, code: int) -> str:
     if code < 0:
         hint = " (the system does that when memory runs out)" if code == -9 else ""
         return f"ended by signal {-code}{hint}"
-    lines = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    output = folder / "output.txt"
+    text = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
+    lines = text.strip().splitlines()
     return lines[-1] if lines else f"ended with exit code {code}"
 
 

@@ -75,7 +75,9 @@ def run_status(folder: Path) -> RunStatus:
     config = read_json(folder / "config.json")
     try:
         preset = config["preset"]
-        steps = int(config["split"]["train"]["images"]) // int(preset["batch"]) * int(preset["epochs"])
+        # which films are in a half, and so how many, is known only once the run has begun
+        films = int(config["split"]["train"]["images"]) // (2 if config.get("half") else 1)
+        steps = films // int(preset["batch"]) * int(preset["epochs"])
     except (KeyError, TypeError, ValueError) as error:
         path = folder / "config.json"
         raise StudyError(f"{path}: preset or split is absent or damaged; `study run` did not write it") from error
@@ -87,7 +89,9 @@ def run_status(folder: Path) -> RunStatus:
         rate = float(row["images_per_second"])
     # if no state was saved yet, the last evaluation counts
     with contextlib.suppress(StudyError, KeyError):
-        step = max(step, int(read_json(folder / "last" / "state.json")["step"]))
+        saved = read_json(folder / "last" / "state.json")
+        step = max(step, int(saved["step"]))
+        steps = int(saved["steps"])  # absent in runs of older versions
     state, reason = "waiting", ""
     if (folder / "done.json").is_file():
         state, step = "done", steps

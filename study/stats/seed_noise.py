@@ -4,6 +4,9 @@ Conventions
 -----------
 A cell is trained with one or several seeds. The covariance of its numbers over seeds is taken to be that of all cells
 and is pooled over them. It is added to every cell, also to those with one seed.
+Trainings count as independent, also those of different cells with the same seed. Those share the order of films and
+the augmentation: where a seed moves all cells alike, the degrees of freedom are fewer than are counted here, the noise
+of a mean over cells is larger, and that of a difference of two cells with the same seeds is smaller.
 
 Metrics
 -------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -112,6 +113,8 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
     # the network, its moving average and the optimiser; the state of an interrupted run replaces all three
     torch.manual_seed(seed)
     resumed = load_resume(folder / "last")
+    if not resumed:  # predictions of an earlier attempt are of other weights
+        shutil.rmtree(folder / "predictions" / "parts", ignore_errors=True)
     weights = config["weights"]["path"]
     network = build_network(
         architecture,
@@ -161,6 +164,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
         check_owner()
         progress = {
             "step": step,
+            "steps": steps,
             "evaluated": evaluated_step,
             "loss_steps": loss_steps,
             "checkpoints": [asdict(checkpoint) for checkpoint in checkpoints],

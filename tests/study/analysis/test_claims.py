@@ -55,3 +55,26 @@ def test_the_reason_why_family_and_size_are_undecided(
     monkeypatch.setattr(claims, "family_sizes", lambda scores: {"random": one})
     claim = "Without pretraining, family matters more than size"
     assert verdict(scores, claim) == ("cannot be told", f"6 families: {why}")
+
+
+@pytest.mark.parametrize(("inception", "mobilenet"), [(0.5, 0.5), (0.3, 0.9)])
+def test_no_sign_is_claimed_that_the_interval_does_not_have(
+    tmp_path: Path, write_study_run: Callable[..., Path], inception: float, mobilenet: float
+) -> None:
+    for name, skill in (("inception_v3", inception), ("mobilenetv2_100", mobilenet)):
+        for seed in range(2):
+            write_study_run(tmp_path, name, initialisation="random", skill=skill, seed=seed, films=2000)
+    made_up = score_results(read_results(tmp_path), replicates=200)
+    said, why = verdict(made_up, "InceptionV3 and MobileNetV2 differ, random weights")
+    assert said != "agrees"
+    assert "sign" not in why
+
+
+def test_older_against_searched_is_about_these_networks(tmp_path: Path, write_study_run: Callable[..., Path]) -> None:
+    for name, family, skill in (("resnet18", "ResNet", 1.2), ("mnasnet_100", "MNASNet", 0.4)):
+        for seed in range(2):
+            write_study_run(tmp_path, name, family=family, skill=skill, seed=seed)
+    made_up = score_results(read_results(tmp_path), replicates=100)
+    said, why = verdict(made_up, "Older designs read better than searched ones")
+    assert said == "agrees"
+    assert "for these 2 networks only" in why

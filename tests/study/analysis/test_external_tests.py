@@ -17,7 +17,7 @@ from xraytransfer.study.analysis.external_tables import external_run_table, exte
 from xraytransfer.study.analysis.external_tests import external_sentences, read_external_tests
 from xraytransfer.study.analysis.results_folder import read_results
 from xraytransfer.study.data.external_predictions import write_external
-from xraytransfer.study.data.predictions import read_predictions
+from xraytransfer.study.data.predictions import read_predictions, write_predictions
 from xraytransfer.study.report.report import write_report
 from xraytransfer.study.stats.auroc import macro_auroc
 
@@ -196,3 +196,26 @@ def test_maps_of_a_thinned_run_say_so(results: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("xraytransfer.study.report.report.measure_costs", lambda results: {})
     text = write_report(results, replicates=20).read_text(encoding="utf-8")
     assert "was thinned to predictions: it has no weights" in text
+
+
+def test_runs_judged_by_examination_are_so_on_every_test(tmp_path: Path, write_study_run: Write) -> None:
+    preset = {"name": "paper", "epochs": 2, "judged_by": "examination"}
+    for architecture in ("alpha1", "beta1"):
+        folder = write_study_run(tmp_path, architecture, preset=preset)
+        path = folder / "predictions" / "test.npz"
+        stored = read_predictions(path)
+        pairs = replace(stored, examination=np.array([f"e{i // 2}" for i in range(len(stored.image))]))
+        write_predictions(path, pairs)
+        write_external(folder, "same", pairs, {**RECORD, "labels_absent": []})
+        soup = replace(pairs, probability=pairs.probability[:, :0], checkpoint_steps=pairs.checkpoint_steps[:0])
+        write_external(folder, "soup", soup, {**RECORD, "labels_absent": []})
+    scores = score_results(read_results(tmp_path), replicates=20)
+    same, soup_alone = read_external_tests(scores.results)
+    # the same films, labels and runs: the same numbers
+    assert len(same.films.image) == len(scores.results.test.image) == 120
+    for row in external_tables(scores, [same])[0].rows:
+        assert row["value"] == row["own_value"]
+    (soup_row, _) = external_tables(scores, [soup_alone])[0].rows
+    assert soup_row["value"] == soup_row["own_value"]
+    assert "120 examinations" in external_sentences([same])[0]
+    assert "films" not in external_sentences([same])[0].split(";")[0]

@@ -140,3 +140,10 @@ def test_every_published_number_has_a_source() -> None:
     assert sorted(one.value for one in read_published("accuracy")) == [0.059, 0.06, 0.08, 0.082]
     assert any("disagree" in one.note for one in read_published("accuracy"))
     assert read_published("elsewhere") == []
+
+
+def test_a_cut_that_was_not_tried_is_not_said_to_hurt(tmp_path: Path, write_study_run: Write) -> None:
+    write_study_run(tmp_path, skill=1.0, parameters=1000)
+    write_study_run(tmp_path, skill=0.1, parameters=500, truncation=2)
+    answer = answer_truncation(score_results(read_results(tmp_path), replicates=100), {})
+    assert "alpha1: none, removing 2 stages already hurts" in answer.verdicts[0]

@@ -151,3 +151,15 @@ def test_curve(tmp_path: Path, write_study_run: Write) -> None:
     assert read_curve(run)["examples"].tolist() == [16, 32, 48, 64, 80]
     (folder / "metrics.csv").unlink()
     assert read_curve(run) == {}
+
+
+def test_seeds_of_another_network_of_the_same_name_are_not_compared(tmp_path: Path, write_study_run: Write) -> None:
+    write_study_run(tmp_path, "alpha1")
+    row = {"name": "alpha1", "family": "Alpha", "imagenet_top1": 70.0}
+    write_study_run(tmp_path, "alpha1", seed=1, row={**row, "timm": "alpha1", "note": "a remark"})
+    write_study_run(tmp_path, "alpha1", seed=2, timm="other.tag", row={**row, "timm": "other.tag"})
+    results = read_results(tmp_path)
+    assert [run.config["seed"] for run in results.runs] == [0, 1]
+    ((name, reason),) = results.left_out
+    assert name == "alpha1-pretrained-t0-s2"
+    assert reason == "is of another network than alpha1-pretrained-t0-s0, although it has the same name: timm"

@@ -196,3 +196,19 @@ def test_two_commands_started_together_share_a_results_folder(made_up_films: Pat
     assert all("done, validation AUROC" in text and "failed" not in text for text in said), said
     assert not (run / "failed.json").exists()
     assert "another process" not in (run / "output.txt").read_text()
+
+
+def test_a_run_that_leaves_no_word_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    silent, full, good = folders = runs(tmp_path, 3)
+    (silent / "output.txt").unlink()
+    monkeypatch.setattr(scheduler, "note_failure", lambda folder, *_: folder == full or note_failure(folder, *_))
+    lines: list[str] = []
+
+    def start(folder: Path, slot: Slot) -> MadeUpJob:
+        return MadeUpJob(2, 0 if folder == good else 1, lambda: finish(good) if folder == good else None)
+
+    # on a full disk failed.json cannot be written
+    assert set(run_all(folders, [Slot("cpu")], lines.append, start)) == {silent, full}
+    assert (good / "done.json").is_file()
+    assert "run0: failed: ended with exit code 1" in lines
+    assert "run1: failed: ValueError: odd" in lines

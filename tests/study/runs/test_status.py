@@ -58,3 +58,14 @@ def test_runs_that_wait_count_as_whole_ones():
 
 def test_nothing_known_no_promise():
     assert summary([]) == "0 done, 0 running, 0 failed of 0 runs"
+
+
+def test_a_run_on_half_of_the_patients_has_its_own_steps(tmp_path: Path):
+    folder = run(tmp_path, "a")
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "half": "A"}))
+    assert run_status(folder).steps == 10  # not begun: about a half
+    (folder / "last").mkdir()
+    (folder / "last" / "state.json").write_text('{"step": 6, "steps": 12}')
+    assert (run_status(folder).step, run_status(folder).steps) == (6, 12)
+    (folder / "done.json").write_text('{"steps": 12}')
+    assert (run_status(folder).step, run_status(folder).steps) == (12, 12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from xraytransfer.study.stats.auroc import auroc
 from xraytransfer.study.stats.bootstrap import bootstrap, bootstrap_difference, resample_patients
@@ -130,3 +131,11 @@ def test_masked_labels_and_bad_input() -> None:
         delong_covariance([0, 1, -1], np.ones((1, 3)))
     with pytest.raises(ValueError, match="models, images"):
         delong_covariance([0, 1], np.ones(2))
+
+
+def test_a_very_small_p_is_not_0() -> None:
+    rng = np.random.default_rng(0)
+    label = np.repeat([0.0, 1.0], 400)
+    test = delong_test(label, label + rng.normal(0, 0.4, 800), rng.normal(0, 1, 800))
+    assert test.z > 9
+    assert test.p == pytest.approx(2 * norm.sf(test.z), rel=1e-9, abs=0)

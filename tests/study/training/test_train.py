@@ -449,3 +449,15 @@ def test_options_go_before_the_preset(toy_run_placer: Callable[..., Path]):
     folder = toy_run_placer({"resolution": 32}, preset="paper", label_policy="u_ones", views="frontal", head="product")
     config = json.loads((folder / "config.json").read_text())
     assert (config["label_policy"], config["data"]["views"], len(config["outputs"])) == ("u_ones", "frontal", 6)
+
+
+def test_a_run_that_starts_anew_predicts_anew(
+    place: Callable[..., Path], whole: Path, run_killed: Callable[[Path, ModuleType, str, int], None]
+):
+    folder = place()
+    run_killed(folder, predict_module, "write_predictions", 2)
+    for part in (folder / "predictions" / "parts").glob("*"):  # such as another processor would have left
+        np.save(part, np.full_like(np.load(part), 0.5))
+    shutil.rmtree(folder / "last")  # as the message on a damaged state advises
+    run_one(folder)
+    assert outcome(folder) == outcome(whole)
