@@ -156,8 +156,8 @@ class Spool:
     def _check_room(self, size: int) -> None:
         try:
             problem = self._room_problem(size)
-        except OSError as error:
-            raise SpoolFullError(f"the spool cannot take a film: {error.strerror}") from error
+        except (OSError, sqlite3.Error) as error:
+            raise SpoolFullError(f"the spool cannot take a film: {getattr(error, 'strerror', error)}") from error
         if problem is not None:
             raise SpoolFullError(problem)
 
