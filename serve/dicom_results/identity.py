@@ -109,8 +109,10 @@ class Identity:
             setattr(film, keyword, "")
         return film
 
-    def stamp(self, result: Dataset) -> None:
+    def stamp(self, result: Dataset, *, utf_8: bool) -> None:
         """Write patient and examination into a result, with a character set that holds them.
+
+        `utf_8` says whether other text of the result needs UTF-8, whatever the film's text needs.
 
         Every Type 2 attribute of the Patient and General Study modules is present afterwards
         (PS3.3 C.7.1.1, C.7.2.1), empty where the film does not say.
@@ -121,7 +123,8 @@ class Identity:
             if value or required:
                 # Not validated: an identifier that breaks a rule must still be the same identifier.
                 result.add(DataElement(Tag(keyword), dictionary_VR(Tag(keyword)), value, validation_mode=config.IGNORE))
-        result.SpecificCharacterSet = _character_set("".join(self.values.values()))
+        text = "".join(self.values.values())
+        result.SpecificCharacterSet = "ISO_IR 192" if utf_8 else _character_set(text)
 
 
 NO_FILM = Identity(
