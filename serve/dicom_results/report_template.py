@@ -105,7 +105,9 @@ class ReportTemplate:
         self._groups = [_Group(group) for group in items[at].ContentSequence]
         self._measurements = _without_content(items[at])
         del root.ContentSequence
-        self._utf_8 = root.SpecificCharacterSet == "ISO_IR 192"  # that of `NO_FILM` is not, so the model's name needs it
+        self._utf_8 = (
+            root.SpecificCharacterSet == "ISO_IR 192"
+        )  # that of `NO_FILM` is not, so the model's name needs it
         self._root = encode(root)
 
     def fill(self, identity: Identity, series_uid: str, instance_uid: str, groups: list[GroupValues]) -> Dataset:

@@ -661,8 +661,8 @@ def test_what_will_never_be_taken_is_buried_with_a_reason(start: Any, pacs: Pacs
     pacs.statuses = [0xA900]
     service = start()
     send(service, make_film())
-    wait_for(lambda: service.counts()["sent_total"] == 1)
-    assert service.counts()["dead_total"] == 1
+    wait_for(lambda: service.counts()["dead_total"] == 1)
+    assert service.counts()["sent_total"] == 0
     (note,) = (tmp_path / "spool" / "dead").glob("*.json")
     assert "A900" in note.read_text()
     assert dcmread(note.with_suffix(".dcm")).StudyInstanceUID == make_film().StudyInstanceUID
