@@ -52,6 +52,7 @@ _TIME = re.compile(r"(([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?)?")
 _AGE = re.compile(r"\d{3}[DWMY]")
 _SEX = re.compile(r"[MFO]")
 _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
+_SWITCH = re.compile(r"\x1b[$(),-]{1,2}[A-Za-z]")  # escape sequence (PS3.3 tables C.12-3, C.12-4)
 
 # keyword -> (pattern that a value must match, whether the result must hold the attribute even if empty)
 _COPIED: dict[str, tuple[re.Pattern[str], bool]] = {
@@ -203,6 +204,14 @@ def _instance_number(text: str) -> int:
 
 def _text(dataset: Dataset, keyword: str) -> str:
     """Return an attribute's text; empty where absent.
+
+    pydicom leaves the escape sequences of ISO 2022 IR 58 in the text that they switch to; they are no part of it.
+    """
+    return _SWITCH.sub("", _decoded(dataset, keyword))
+
+
+def _decoded(dataset: Dataset, keyword: str) -> str:
+    """Return an attribute's text as pydicom decodes it.
 
     Reads the raw bytes where pydicom has not converted them yet: its conversion prints invalid values in
     warnings, so a patient's name could get into a log.
