@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -31,6 +32,7 @@ __all__ = ["HttpServer", "run"]
 _BACKLOG = 1024  # connections that wait to be accepted
 _MAX_HEAD_BYTES = 64 * 1024
 _OTHER_FILES = 512  # the model, the spool, the DICOM side's associations
+_SELECT_FILES = 1024  # pynetdicom waits by select(2), which knows no file of this number or above
 
 
 class HttpServer(uvicorn.Server):
@@ -79,6 +81,11 @@ class HttpServer(uvicorn.Server):
             watching.cancel()
 
 
+def _beside_dicom(settings: Settings) -> Settings:
+    """Return settings with so few HTTP connections that the DICOM side's own files keep low numbers."""
+    return replace(settings, max_connections=min(settings.max_connections, _SELECT_FILES - _OTHER_FILES))
+
+
 def _check_tls(settings: Settings) -> None:
     """Raise `ServeError` for a certificate or key that cannot be used, before anything is loaded."""
     if settings.tls_certificate is None or settings.tls_key is None:
@@ -118,6 +125,8 @@ def run(settings: Settings, dicom: DicomSettings | None = None) -> None:
         As `xraytransfer.load`; also where the model file's self-test fails.
     """
     _check_tls(settings)
+    if dicom is not None:
+        settings = _beside_dicom(settings)
     raise_open_files(settings.max_connections + _OTHER_FILES)
     metrics = Metrics()
     # One thread within a run: films run side by side on the CPU, and a GPU does not use them.

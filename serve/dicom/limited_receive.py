@@ -82,7 +82,7 @@ class LimitedReceive:
         self._unanswered = True
 
     def answered(self) -> None:
-        """Note that the request was answered."""
+        """Note that the answer to the request was written to the connection."""
         self._unanswered = False
 
     @property
@@ -96,9 +96,12 @@ class LimitedReceive:
         return arriving or self._unanswered
 
     def hang_up(self) -> None:
-        """Close the connection in both directions; who reads from it sees its end."""
+        """Close the connection in both directions; who reads from it sees its end.
+
+        TLS stays around the socket: its own `shutdown` takes it off, and whoever reads on gets encrypted bytes as film.
+        """
         with contextlib.suppress(OSError):  # the peer was faster
-            self.socket.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
     def _count_commands(self, body: bytearray) -> None:
         """Count the commands of a P-DATA-TF PDU (PS3.8 section 9.3.5.1)."""

@@ -31,6 +31,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from xraytransfer.errors import ServeError
@@ -118,7 +119,7 @@ def start_scp(settings: DicomSettings, spool: Spool, events: DicomEvents, drain:
         (evt.EVT_ABORTED, _aborted, [settings, events, drain]),
         (evt.EVT_CONN_CLOSE, _closed),
         (evt.EVT_DIMSE_RECV, _message_ended),
-        (evt.EVT_DIMSE_SENT, _answered),
+        (evt.EVT_PDU_SENT, _answered),  # EVT_DIMSE_SENT comes before anything is sent
         (evt.EVT_REQUESTED, _Room(settings, events).take),
         (evt.EVT_REJECTED, _rejected, [settings, events]),
         (evt.EVT_C_STORE, _store, [spool, events]),
@@ -196,7 +197,7 @@ def _message_ended(event: Any) -> None:
 
 
 def _answered(event: Any) -> None:
-    if (receive := limits_of(event.assoc)) is not None:
+    if isinstance(event.pdu, P_DATA_TF) and (receive := limits_of(event.assoc)) is not None:
         receive.answered()
 
 

@@ -92,7 +92,8 @@ def complete(result: Dataset, identity: Identity, model: ModelIdentity, descript
     description : str
         What the series holds; the research notice follows it.
     """
-    identity.stamp(result)
+    # Text that is not ASCII differs in bytes between character sets, and a template holds bytes.
+    identity.stamp(result, utf_8=not f"{model.name}{model.version}".isascii())
     result.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     result.file_meta.ImplementationVersionName = implementation_version()
     del result.file_meta.FileMetaInformationGroupLength

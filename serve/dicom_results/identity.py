@@ -52,6 +52,7 @@ _TIME = re.compile(r"(([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?)?")
 _AGE = re.compile(r"\d{3}[DWMY]")
 _SEX = re.compile(r"[MFO]")
 _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
+_SWITCH = re.compile(r"\x1b[$(),-]{1,2}[A-Za-z]")  # escape sequence (PS3.3 tables C.12-3, C.12-4)
 
 # keyword -> (pattern that a value must match, whether the result must hold the attribute even if empty)
 _COPIED: dict[str, tuple[re.Pattern[str], bool]] = {
@@ -109,8 +110,10 @@ class Identity:
             setattr(film, keyword, "")
         return film
 
-    def stamp(self, result: Dataset) -> None:
+    def stamp(self, result: Dataset, *, utf_8: bool) -> None:
         """Write patient and examination into a result, with a character set that holds them.
+
+        `utf_8` says whether other text of the result needs UTF-8, whatever the film's text needs.
 
         Every Type 2 attribute of the Patient and General Study modules is present afterwards
         (PS3.3 C.7.1.1, C.7.2.1), empty where the film does not say.
@@ -121,7 +124,8 @@ class Identity:
             if value or required:
                 # Not validated: an identifier that breaks a rule must still be the same identifier.
                 result.add(DataElement(Tag(keyword), dictionary_VR(Tag(keyword)), value, validation_mode=config.IGNORE))
-        result.SpecificCharacterSet = _character_set("".join(self.values.values()))
+        text = "".join(self.values.values())
+        result.SpecificCharacterSet = "ISO_IR 192" if utf_8 else _character_set(text)
 
 
 NO_FILM = Identity(
@@ -200,6 +204,14 @@ def _instance_number(text: str) -> int:
 
 def _text(dataset: Dataset, keyword: str) -> str:
     """Return an attribute's text; empty where absent.
+
+    pydicom leaves the escape sequences of ISO 2022 IR 58 in the text that they switch to; they are no part of it.
+    """
+    return _SWITCH.sub("", _decoded(dataset, keyword))
+
+
+def _decoded(dataset: Dataset, keyword: str) -> str:
+    """Return an attribute's text as pydicom decodes it.
 
     Reads the raw bytes where pydicom has not converted them yet: its conversion prints invalid values in
     warnings, so a patient's name could get into a log.

@@ -105,6 +105,9 @@ class ReportTemplate:
         self._groups = [_Group(group) for group in items[at].ContentSequence]
         self._measurements = _without_content(items[at])
         del root.ContentSequence
+        self._utf_8 = (
+            root.SpecificCharacterSet == "ISO_IR 192"
+        )  # that of `NO_FILM` is not, so the model's name needs it
         self._root = encode(root)
 
     def fill(self, identity: Identity, series_uid: str, instance_uid: str, groups: list[GroupValues]) -> Dataset:
@@ -125,7 +128,7 @@ class ReportTemplate:
         report.SeriesInstanceUID = series_uid
         report.InstanceNumber = identity.instance_number
         report.ContentDate, report.ContentTime = identity.moment
-        identity.stamp(report)
+        identity.stamp(report, utf_8=self._utf_8)
         _refer(report, identity)
         filled = [group.fill(identity, values) for group, values in zip(self._groups, groups, strict=True)]
         measurements = _item(self._measurements + _sequence(_CONTENT, filled))

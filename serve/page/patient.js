@@ -14,6 +14,15 @@ const SETS = {
   "ISO_IR 166": "windows-874", "ISO_IR 13": "shift_jis", "ISO_IR 87": "iso-2022-jp", "ISO_IR 159": "iso-2022-jp",
   "ISO_IR 149": "euc-kr", "ISO_IR 58": "gb18030",
 };
+const LATIN = "windows-1252";
+const KANJI = "iso-2022-jp";
+const ESCAPE = 0x1b;
+// Escape sequence without its first byte (PS3.3 tables C.12-3 and C.12-4) -> the set of bytes from 128
+const HIGH = {
+  "-A": LATIN, "-B": "iso-8859-2", "-C": "iso-8859-3", "-D": "iso-8859-4", "-L": "iso-8859-5", "-G": "iso-8859-6",
+  "-F": "iso-8859-7", "-H": "iso-8859-8", "-M": "windows-1254", "-b": "iso-8859-15", "-T": "windows-874",
+  ")I": "shift_jis", "$)C": "euc-kr", "$)A": "gb18030",
+};
 
 /** {name, id, date, accession} of a DICOM file, texts or absent; null where the file is none or cannot be read. */
 export async function patientOf(file) {
@@ -100,21 +109,41 @@ function readable(values) {
 const spoken = (group) => group.split("^").filter(Boolean).join(", ").trim();
 
 function inSets(bytes, sets) {
-  const name = sets.map((set) => SETS[set]).findLast(Boolean) ?? "windows-1252";
-  if (name === "euc-kr" || (name === "gb18030" && sets.includes("ISO_IR 58"))) return text(withoutEscapes(bytes), name);
-  return text(bytes, name);
+  if (bytes.includes(ESCAPE)) return switched(bytes, SETS[sets[0]] ?? LATIN);
+  return text(bytes, sets.map((set) => SETS[set]).find(Boolean) ?? LATIN); // some writers leave the sequences out
 }
 
-/** The bytes without the escape sequences that switch to a set of two bytes, whose bytes the set's decoder knows anyway. */
-function withoutEscapes(bytes) {
-  const kept = [];
+/** Text whose escape sequences switch character sets (ISO 2022; PS3.5 6.1.2.5); a name's delimiters switch back. */
+function switched(bytes, name) {
+  let [high, kanji, words, run] = [name, false, "", []]; // high: the set of bytes from 128
+  let decoder = "";
+  const flush = () => {
+    const start = decoder === KANJI ? [ESCAPE, 0x24, 0x42] : [];
+    words += new TextDecoder(decoder || LATIN).decode(new Uint8Array([...start, ...run]));
+    run = [];
+  };
   for (let place = 0; place < bytes.length; place += 1) {
-    if (bytes[place] === 0x1b && bytes[place + 1] === 0x24) place += 3;
-    else kept.push(bytes[place]);
+    const byte = bytes[place];
+    const sequence = byte === ESCAPE && /^\x1b[$(),-]{1,2}./.exec(String.fromCharCode(...bytes.subarray(place, place + 4)))?.[0];
+    if (sequence) {
+      flush();
+      if (sequence.startsWith("\x1b(") || sequence === "\x1b$B") kanji = sequence === "\x1b$B";
+      else high = HIGH[sequence.slice(1)] ?? high;
+      place += sequence.length - 1;
+      continue;
+    }
+    if (!kanji && (byte === 0x5e || byte === 0x3d)) high = name;
+    const next = byte > 127 ? high : kanji ? KANJI : LATIN;
+    if (next !== decoder) flush();
+    decoder = next;
+    run.push(byte);
   }
-  return new Uint8Array(kept);
+  flush();
+  return trimmed(words);
 }
 
 function text(bytes, name) {
-  return new TextDecoder(name).decode(bytes).replace(/[\0 ]+$/, "").trim();
+  return trimmed(new TextDecoder(name).decode(bytes));
 }
+
+const trimmed = (words) => words.replace(/[\0 ]+$/, "").trim();

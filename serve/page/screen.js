@@ -49,14 +49,23 @@ function renderPicture(film) {
   const stay = shown.film === film;
   Object.assign(shown, { picture, network });
   showThumb(network ? null : (film?.thumb ?? null));
-  const name = film ? `Radiograph ${film.name}, ${network ? "as the network sees it" : "as the server read it"}` : "";
-  if (network) void tried("Showing the network's view", () => showNetwork(picture, name));
-  else showPicture(picture?.blob ?? null, name, stay);
+  const name = (seen) => (film ? `Radiograph ${film.name}, as ${seen}` : "");
+  // at once, also where the network's view follows: what was there may be another film's
+  showPicture(picture?.blob ?? null, name("the server read it"), stay);
+  drawing = network ? tried("Showing the network's view", () => showNetwork(picture, name("the network sees it"))) : null;
 }
 
+let drawing = null; // the network's view on its way
+
 async function showNetwork(picture, name) {
-  const blob = await networkView(picture, model.input.resolution);
-  if (shown.picture === picture && shown.network) showPicture(blob, name, true);
+  try {
+    const blob = await networkView(picture, model.input.resolution);
+    if (shown.picture === picture && shown.network) showPicture(blob, name, true);
+  } catch (error) {
+    $("network").checked = false;
+    films.change();
+    throw error;
+  }
 }
 
 function renderCaption(film) {
@@ -164,8 +173,9 @@ function panels() {
 }
 
 export async function saveShown() {
-  const film = films.current;
+  for (let awaited; awaited !== drawing; await awaited) awaited = drawing;
   await $("picture").decode();
+  const film = films.current; // after the waits: picture, map and numbers are those of one film
   const name = film.result.observations.find((row) => row.identifier === chosen).name;
   const mapWords = mapPlace() === "off" ? "Without activation map" : `Activation map of ${name}: it explains the number, it does not outline a finding`;
   const seen = shown.network ? `. As the network sees it, ${$("network-size").textContent}` : "";

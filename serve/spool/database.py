@@ -236,11 +236,18 @@ class SpoolDatabase:
             *(state, attempts, time.time() + delay_s, delivery.id),
         )
 
-    def remove_delivery(self, delivery: Delivery) -> bool:
-        """Forget a delivery, and its film with the film's last one; return whether others need the same file."""
+    def remove_delivery(self, delivery: Delivery, *, given_up: bool) -> bool:
+        """Forget a delivery, and its film with the film's last one; return whether others need the same file.
+
+        A film counts as sent unless one of its results was given up.
+        """
         (film,) = self._execute("SELECT film FROM delivery WHERE id = ?", delivery.id).fetchone()
         self._execute("DELETE FROM delivery WHERE id = ?", delivery.id)
+        if given_up:
+            self._execute("UPDATE film SET state = 'given up' WHERE id = ?", film)
         if self._execute("SELECT 1 FROM delivery WHERE film = ?", film).fetchone() is None:
+            (state,) = self._execute("SELECT state FROM film WHERE id = ?", film).fetchone()
             self.remove_film(film)
-            self.count("sent")
+            if state != "given up":
+                self.count("sent")
         return self._execute("SELECT 1 FROM delivery WHERE file = ?", delivery.path.name).fetchone() is not None

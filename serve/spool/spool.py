@@ -156,8 +156,8 @@ class Spool:
     def _check_room(self, size: int) -> None:
         try:
             problem = self._room_problem(size)
-        except OSError as error:
-            raise SpoolFullError(f"the spool cannot take a film: {error.strerror}") from error
+        except (OSError, sqlite3.Error) as error:
+            raise SpoolFullError(f"the spool cannot take a film: {getattr(error, 'strerror', error)}") from error
         if problem is not None:
             raise SpoolFullError(problem)
 
@@ -284,13 +284,13 @@ class Spool:
             "sop_instance_uid": delivery.sop_instance_uid,
         }
         self._files.bury(delivery.path.name, note, suffix=f"-{delivery.id}")
-        self._end(delivery, "dead")
+        self._end(delivery, given_up=True)
 
-    def _end(self, delivery: Delivery, total: str | None = None) -> None:
+    def _end(self, delivery: Delivery, *, given_up: bool = False) -> None:
         with self._transaction() as database:
-            file_needed = database.remove_delivery(delivery)
-            if total is not None:
-                database.count(total)
+            file_needed = database.remove_delivery(delivery, given_up=given_up)
+            if given_up:
+                database.count("dead")
         if not file_needed:
             self._files.remove(delivery.path.name)
 

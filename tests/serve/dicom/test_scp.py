@@ -44,11 +44,12 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
+from pynetdicom.transport import AssociationSocket
 
 from peers import wait_for
 from xraytransfer.cli.entry import cli
 from xraytransfer.errors import REASONS, ServeError
-from xraytransfer.serve.dicom import scp, worker
+from xraytransfer.serve.dicom import drain, scp, worker
 from xraytransfer.serve.dicom.service import DicomService, start_dicom
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
 from xraytransfer.serve.engine import Engine
@@ -516,6 +517,41 @@ def test_an_object_on_its_way_arrives_at_a_server_that_stops(start: Any, tmp_pat
     assert start().counts()["received_total"] == 1
 
 
+def test_an_answer_that_is_slow_to_leave_is_waited_for_by_a_server_that_stops(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = start()
+    association, closing, drained = associate(service), threading.Thread(target=service.close), threading.Event()
+    send_bytes, find = AssociationSocket.send, drain._connections
+
+    def slow(transport: AssociationSocket, data: bytes) -> None:
+        ours = transport.assoc.is_acceptor and transport.assoc.ae.ae_title == "XRAYTRANSFER"
+        if ours and data[0] == 4:  # P-DATA-TF: the answer
+            closing.start()
+            drained.wait(10)
+            time.sleep(0.3)
+        send_bytes(transport, data)
+
+    def connections(server: Any) -> Any:
+        drained.set()
+        return find(server)
+
+    with monkeypatch.context() as network:
+        network.setattr(AssociationSocket, "send", slow)
+        network.setattr(drain, "_connections", connections)
+        assert association.send_c_store(make_film()).get("Status") == 0
+        closing.join(10)
+    assert not closing.is_alive()
+
+
+def test_a_database_that_cannot_be_read_is_told_as_no_room(start: Any) -> None:
+    service = start()
+    association = associate(service)
+    service._spool.close()  # as at the end of a server whose disk is too slow
+    assert association.send_c_store(make_film()).Status == 0xA700
+    association.release()
+
+
 def test_no_room_is_said_and_nothing_is_lost(start: Any, pacs: Pacs) -> None:
     pacs.stop()
     service = start(capacity=2)
@@ -625,8 +661,8 @@ def test_what_will_never_be_taken_is_buried_with_a_reason(start: Any, pacs: Pacs
     pacs.statuses = [0xA900]
     service = start()
     send(service, make_film())
-    wait_for(lambda: service.counts()["sent_total"] == 1)
-    assert service.counts()["dead_total"] == 1
+    wait_for(lambda: service.counts()["dead_total"] == 1)
+    assert service.counts()["sent_total"] == 0
     (note,) = (tmp_path / "spool" / "dead").glob("*.json")
     assert "A900" in note.read_text()
     assert dcmread(note.with_suffix(".dcm")).StudyInstanceUID == make_film().StudyInstanceUID

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +23,8 @@ from pydicom import dcmread
 
 from peers import free_port, need, wait_for
 from xraytransfer.errors import ServeError
+from xraytransfer.serve.dicom.events import DicomEvents
+from xraytransfer.serve.dicom.limited_receive import LimitedReceive
 from xraytransfer.serve.dicom.service import DicomService, start_dicom
 from xraytransfer.serve.dicom.tls import caller_context, node_context
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
@@ -142,6 +147,33 @@ def test_callers_who_say_nothing_keep_nobody_out(start: Any, pki: Callable[[str]
     finally:
         for caller in silent:
             caller.close()
+
+
+def test_a_connection_that_is_hung_up_gives_no_encrypted_bytes(pki: Callable[[str], Path]) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki("ours.pem"), pki("ours.key"))
+    stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
+    near, far = socket.socketpair()
+    sent = threading.Event()
+
+    def talk() -> None:
+        with stranger.wrap_socket(far) as peer:
+            peer.sendall(bytes(50))
+            peer.sendall(bytes(5000))
+            sent.set()
+            time.sleep(0.1)
+
+    caller = threading.Thread(target=talk)
+    caller.start()
+    with context.wrap_socket(near, server_side=True) as connection:
+        transport, settings = SimpleNamespace(socket=connection), DicomSettings(Path("s"), (Destination("x"),))
+        receive = LimitedReceive(transport, settings, DicomEvents(), "peer")
+        assert receive(50) == bytes(50)
+        assert sent.wait(5)
+        receive.hang_up()
+        assert not any(receive(1000)), "what is read after the end is film, or nothing"
+    caller.join(5)
 
 
 @pytest.mark.parametrize("name", ["stranger", "elsewhere", ""])

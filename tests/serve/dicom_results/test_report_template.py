@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ import pytest
 
 pytest.importorskip("highdicom")
 
+from pydicom import dcmread
+
 from results import MODEL, make_film, make_prediction
 from xraytransfer.quality_gate import QualityGateResult
 from xraytransfer.reading.patient import UNDER_18
 from xraytransfer.serve.dicom_results import structured_report as module
 from xraytransfer.serve.dicom_results.identity import identify
 from xraytransfer.serve.dicom_results.report_template import ReportTemplates, encode
+from xraytransfer.serve.dicom_results.secondary_capture import secondary_capture
 from xraytransfer.serve.dicom_results.structured_report import built_report, structured_report
 
 REFUSED = QualityGateResult(False, "sideways", "it lies on its side", {"upright": 0.1, "sideways": 0.9}, 1.0)
@@ -53,6 +57,8 @@ def predictions() -> Iterator[Any]:
     yield make_prediction(acceptance=REFUSED)
     yield make_prediction(radiograph={"notes": [UNDER_18], "window": "full-range", "reduction": 4})
     yield make_prediction(model=replace(MODEL, version="3+site.0123abcd", sha256="cd" * 32))
+    yield make_prediction(model=replace(MODEL, name="Röntgen"))
+    yield make_prediction(model=replace(MODEL, name="模型"))
 
 
 @pytest.mark.filterwarnings("ignore:The value length")
@@ -64,6 +70,20 @@ def test_a_filled_template_is_what_highdicom_builds(prediction: Any) -> None:
         assert filled.to_json_dict() == built.to_json_dict()  # element by element, sequences included
         assert filled.file_meta == built.file_meta
         assert encode(filled) == encode(built)
+
+
+@pytest.mark.parametrize("name", ["Röntgen", "模型"])
+@pytest.mark.parametrize("patient", ["Muster^Erika", "Müller^Erika", "Иванов^Иван"])
+def test_the_models_name_and_the_patients_survive_in_every_script(name: str, patient: str) -> None:
+    film = make_film(PatientName=patient, SpecificCharacterSet="ISO_IR 192")
+    prediction = make_prediction(model=replace(MODEL, name=name))
+    capture = secondary_capture(film, np.zeros((50, 40), np.uint8), prediction)
+    report = structured_report(film, prediction)
+    for result in (report, capture):
+        read = dcmread(BytesIO(encode(result)))
+        assert (read.ManufacturerModelName, read.PatientName) == (name, patient)
+    read = dcmread(BytesIO(encode(report)))
+    assert name in {item.get("TextValue") for item in read.ContentSequence}
 
 
 def test_a_template_is_made_once_for_films_that_were_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,6 +240,16 @@ def test_values_that_break_their_rules_are_left_empty_or_kept_but_never_warned_a
             b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B",
             "Yamada^Tarou=山田^太郎=やまだ^たろう",
         ),
+        (  # PS3.5 annex K
+            b"\\ISO 2022 IR 58",
+            b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab",
+            "Zhang^XiaoDong=张^小东",
+        ),
+        (  # PS3.5 annex I
+            b"\\ISO 2022 IR 149",
+            b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7=\x1b$)C\xc8\xab^\x1b$)C\xb1\xe6\xb5\xbf",
+            "Hong^Gildong=洪^吉洞=홍^길동",
+        ),
     ],
 )
 def test_names_survive_in_every_script(character_set: bytes, encoded: bytes, name: str) -> None:

@@ -12,6 +12,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("selenium")
 
 import pydicom
+from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -107,6 +108,30 @@ def test_the_map_follows_the_choice_and_the_slider(page, film):
     assert "scale" in page.find_element(By.ID, "film").get_attribute("style")
     press(page, "0")
     assert "scale" not in page.find_element(By.ID, "film").get_attribute("style")
+
+
+def test_the_networks_view_of_one_film_never_stands_beside_the_numbers_of_another(page, tmp_path):
+    """While the view is drawn, and where that fails, the picture is that of the film whose numbers are shown."""
+    shapes = {"wide.png": (300, 200), "tall.png": (200, 300)}
+    for name, size in shapes.items():
+        Image.linear_gradient("L").resize(size).save(tmp_path / name)
+    choose(page, *(tmp_path / name for name in shapes))
+    until(page, lambda: settled(page))
+    shape = "const {naturalWidth: w, naturalHeight: h} = document.querySelector('#picture'); return Math.sign(w - h)"
+    page.execute_script("document.querySelector('#network').click()")
+    until(page, lambda: "network sees" in page.find_element(By.ID, "picture").get_attribute("alt"))
+    until(page, lambda: page.execute_script(shape) == 1)
+    page.execute_script(
+        "OffscreenCanvas.prototype.convertToBlob = () => new Promise((_, fail) => { window.fail = fail; })"
+    )
+    press(page, Keys.ARROW_RIGHT)
+    assert "tall.png" in text(page, "#caption")
+    until(page, lambda: page.execute_script("return Boolean(window.fail)"))
+    until(page, lambda: page.execute_script(shape) == -1)
+    page.execute_script("window.fail(new Error('out of memory'))")
+    until(page, lambda: not page.find_element(By.ID, "network").is_selected())
+    assert page.execute_script(shape) == -1
+    assert "as the server read it" in page.find_element(By.ID, "picture").get_attribute("alt")
 
 
 def test_results_are_saved(page, sample_film):

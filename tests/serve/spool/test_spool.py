@@ -280,7 +280,27 @@ def test_a_buried_result_lies_beside_its_reason(spool: Spool) -> None:
     (note,) = spool.dead.glob("*.json")
     assert json.loads(note.read_text())["reason"] == "status A900"
     assert note.with_suffix(".dcm").read_bytes() == b"report"
-    assert spool.counts()["dead_total"] == spool.counts()["sent_total"] == 1
+    assert spool.counts()["dead_total"] == 1
+
+
+@pytest.mark.parametrize("given_up", [(True,), (True, False), (False, True), (False, False)])
+def test_a_film_counts_as_sent_where_every_destination_has_every_result(
+    spool: Spool, given_up: tuple[bool, ...]
+) -> None:
+    spool.receive(b"film")
+    film = spool.claim()
+    assert film is not None
+    spool.score(film, RESULTS[:1], "AB"[: len(given_up)])
+    for destination, refused in zip("AB", given_up, strict=False):
+        (delivery,) = spool.due(destination)
+        if refused:
+            spool.bury_delivery(delivery, "status A900")
+        else:
+            spool.sent(delivery)
+    counts = spool.counts()
+    assert counts["sent_total"] == (not any(given_up))
+    assert (counts["dead_total"], counts["results_waiting"]) == (sum(given_up), 0)
+    assert not list((spool.folder / "files").iterdir())
 
 
 def test_a_full_spool_says_so(tmp_path: Path) -> None:
