@@ -152,7 +152,8 @@ def test_exif_after_the_pixels(deep: bool) -> None:
     if deep:
         import imagecodecs
 
-        data = imagecodecs.png_encode(np.dstack([CORNER.astype(np.uint16) * 257, np.full(CORNER.shape, 65535, np.uint16)]))
+        opaque = np.full(CORNER.shape, 65535, np.uint16)
+        data = imagecodecs.png_encode(np.dstack([CORNER.astype(np.uint16) * 257, opaque]))
     else:
         data = saved(CORNER)
     end = data.index(b"IEND") - 4
