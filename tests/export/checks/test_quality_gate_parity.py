@@ -21,8 +21,10 @@ from xraytransfer.cli.models import models  # noqa: E402
 from xraytransfer.errors import ExportError, ModelFileError  # noqa: E402
 from xraytransfer.export import trials  # noqa: E402
 from xraytransfer.export.checks import flip_widths  # noqa: E402
+from xraytransfer.export.checks.gates import Gate  # noqa: E402
 from xraytransfer.export.checks.metrics_check import verify_metrics  # noqa: E402
 from xraytransfer.export.checks.predictions_file import predictions_path, read_test_predictions  # noqa: E402
+from xraytransfer.export.checks.quality_gate_parity import quality_gate_parity  # noqa: E402
 from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness  # noqa: E402
 from xraytransfer.export.exporter import export_runs  # noqa: E402
 from xraytransfer.export.options import ExportOptions  # noqa: E402
@@ -32,6 +34,7 @@ from xraytransfer.model_file import describe, read  # noqa: E402
 from xraytransfer.model_metadata import schema  # noqa: E402
 from xraytransfer.quality_gate import KINDS  # noqa: E402
 from xraytransfer.resize import resize  # noqa: E402
+from xraytransfer.runtime import open_session  # noqa: E402
 from xraytransfer.study.networks.architectures import find_architecture  # noqa: E402
 from xraytransfer.study.quality_gate.network import empty_quality_gate, load_quality_gate, save_quality_gate  # noqa: E402
 
@@ -150,6 +153,47 @@ def test_a_quality_gate_of_another_split_is_refused(toy_runs, gate_folder, tmp_p
     with pytest.raises(ExportError, match="another division of patients"):
         export_runs(toy_runs[:1], tmp_path / "x.onnx", ExportOptions(device="cpu", quality_gate=other), lambda _: None)
     assert not (tmp_path / "x.onnx").exists()
+
+
+@pytest.mark.parametrize(("output", "change"), [(0, np.nan), (1, np.nan), (1, 1.1), (2, np.nan)])
+def test_a_graph_whose_quality_gate_answers_otherwise_is_refused(exported, gate_folder, toy_runs, output, change):
+    """Each output is compared, and NaN is no agreement."""
+
+    class Changed:
+        """A session one of whose answers is multiplied by a number."""
+
+        def __init__(self, session):
+            self._session = session
+
+        def run(self, names, feeds):
+            return [a * change if i == output else a for i, a in enumerate(self._session.run(names, feeds))]
+
+    judge, _ = load_quality_gate(gate_folder)
+    session, _ = open_session(exported, "cpu")
+    films = [np.random.default_rng(i).integers(0, 256, (90, 80), dtype=np.uint8) for i in range(2)]
+    said: list[str] = []
+    found = quality_gate_parity(judge, session, films, (64, 64), Gate(False, said.append))
+    assert found["passed"]
+    with pytest.raises(ExportError, match="quality gate in the graph does not answer as the trained one"):
+        quality_gate_parity(judge, Changed(session), films, (64, 64), Gate(False, said.append))
+    assert not quality_gate_parity(judge, Changed(session), films, (64, 64), Gate(True, said.append))["passed"]
+
+
+def test_films_of_one_file_name_are_told_apart_by_their_folders(exported, toy_runs, tmp_path):
+    """In CheXpert every film is called view1_frontal.jpg."""
+    path, films = tmp_path / "copy.onnx", tmp_path / "films"
+    shutil.copy(exported, path)
+    lines = predictions_path(exported).read_text().splitlines()
+    images = toy_runs[0].parents[1] / "films" / "images"
+    for number, line in enumerate(lines[1:], 1):
+        name, rest = line.split(",", 1)
+        (films / f"patient{number}").mkdir(parents=True)
+        shutil.copy(next(images.rglob(name)), films / f"patient{number}" / "view1.png")
+        lines[number] = f"patient{number}/view1.png,{rest}"
+    predictions_path(path).write_text("\n".join(lines) + "\n")
+    said: list[str] = []
+    verify_metrics(path, films, device="cpu", log=said.append)
+    assert "scored again" in said[1]
 
 
 def test_stored_predictions_give_the_numbers_of_the_card(exported, toy_runs, tmp_path):
