@@ -12,6 +12,7 @@ from PIL import Image
 
 import xraytransfer
 from xraytransfer.errors import DeviceError, ModelFileError, RadiographError
+from xraytransfer.model_file import describe
 from xraytransfer.radiograph import Radiograph
 
 
@@ -153,3 +154,19 @@ def test_many_threads_one_classifier(classifier):
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_an_answer_that_is_no_number_is_no_negative_one(toy_model, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    from xraytransfer.export.graph.model_writer import serialise
+
+    graph = onnx.load(toy_model)
+    weight = next(tensor for tensor in graph.graph.initializer if tensor.name == "weight_b")
+    weight.CopyFrom(onnx.numpy_helper.from_array(np.full(tuple(weight.dims), np.nan, np.float32), weight.name))
+    path = tmp_path / "nan.onnx"
+    path.write_bytes(serialise(graph, describe(toy_model).document))
+    model = xraytransfer.load(path, device="cpu", threads=2)
+    with pytest.raises(DeviceError, match=r"nan\.onnx on CPU.*<bytes> is no finite number"):
+        model.predict(png(0))
+    with pytest.raises(DeviceError, match="no finite number"):
+        list(model.predict_many([png(0), png(1)]))

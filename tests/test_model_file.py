@@ -57,6 +57,7 @@ def test_newer_schema_is_refused(toy_model_writer, tmp_path):
         ({"operating_points": [{"name": "x"}]}, "operating point"),
         ({"operating_points": None}, "operating_points is None"),
         ({"operating_points": [{"name": "x", "observation": "edema", "threshold": "high"}]}, "no number"),
+        ({"operating_points": [{"name": "x", "observation": "edema", "threshold": 1.5}]}, "outside of 0 to 1"),
         (
             {"operating_points": [{"name": "x", "observation": "edema", "threshold": 0.5, "flip_width": "wide"}]},
             "flip_width that is no number",
@@ -77,6 +78,14 @@ def test_incomplete_metadata_is_refused(toy_model_writer, tmp_path, change, mess
     jsonschema = pytest.importorskip("jsonschema")
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(_toy_document(path), model_metadata.schema())
+
+
+def test_a_threshold_that_is_nan_is_refused(toy_model_writer, tmp_path):
+    """Python's JSON reader takes NaN, and no schema can tell it from a number."""
+    path = tmp_path / "nan.onnx"
+    toy_model_writer(path, operating_points=[{"name": "x", "observation": "edema", "threshold": float("nan")}])
+    with pytest.raises(ModelFileError, match="outside of 0 to 1"):
+        model_file.describe(path)
 
 
 def _toy_document(path):

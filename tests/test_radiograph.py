@@ -112,6 +112,14 @@ def test_dataset_in_every_state(dicom_film: Film, sample_film: Callable[[str], P
             assert (read_radiograph(dataset).pixels == expected).all()
 
 
+def test_a_dataset_with_buffered_pixels_can_be_read_again(dicom_film: Film) -> None:
+    data = dicom_film(RAMP)
+    dataset = dcmread(DicomBytesIO(data))
+    dataset.PixelData = io.BytesIO(dataset.PixelData)
+    for _ in range(2):
+        assert (read_radiograph(dataset).pixels == read_radiograph(data).pixels).all()
+
+
 def test_provenance_is_json_without_patient_data(dicom_film: Film) -> None:
     film = read_radiograph(dicom_film(RAMP, PatientID="12345", PatientBirthDate="19700101"))
     text = json.dumps(film.provenance())

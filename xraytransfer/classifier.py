@@ -229,7 +229,7 @@ class Classifier:
         RadiographError
             The film is refused; ``.reason`` says why, for programs.
         DeviceError
-            The device fails, as for want of memory.
+            The device fails, as for want of memory, or an answer is NaN or infinite.
         ModelFileError
             The model file contradicts itself: its description states another calibration than its graph holds.
         """
@@ -359,6 +359,7 @@ class Classifier:
 
     def _score(self, session: Any, films: Sequence[Radiograph], keep_pixels: bool) -> list[Prediction]:
         probability, raw_members, maps, *gate_outputs = self._run(session, self.description.outputs, films)
+        self._check_numbers((probability, raw_members, maps), films)
         members = self._calibrated(raw_members, probability)
         accepted = [self._accept(session, film, [output[i] for output in gate_outputs]) for i, film in enumerate(films)]
         return [
@@ -379,6 +380,15 @@ class Classifier:
             )
             for i, film in enumerate(films)
         ]
+
+    def _check_numbers(self, answers: Sequence[NDArray[np.float32]], films: Sequence[Radiograph]) -> None:
+        """Refuse answers that are no numbers: no threshold is reached by NaN, so that it would pass for a no."""
+        finite = [all(np.isfinite(answer[i]).all() for answer in answers) for i in range(len(films))]
+        if not all(finite):
+            raise DeviceError(
+                f"{self.description.path} on {self.provider}: an answer for {films[finite.index(False)].source} is no "
+                "finite number; try device cpu, or a file of another precision (float16 overflows), or export it again"
+            )
 
     def _calibrated(self, members: NDArray[np.float32], probability: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the members on the scale of `probability`; refuse a description that its own graph contradicts."""

@@ -132,6 +132,8 @@ def _check_operating_point(row: dict[str, Any]) -> None:
         raise ModelFileError(f"metadata: operating point {_short(row)} lacks name, observation or threshold")
     if not _is_number_or_null(row["threshold"]) or not isinstance(row["observation"], str):
         raise ModelFileError(f"metadata: operating point {_short(row)} has a threshold that is no number")
+    if row["threshold"] is not None and not 0 <= row["threshold"] <= 1:  # NaN neither: no probability reaches it
+        raise ModelFileError(f"metadata: operating point {_short(row)} has a threshold outside of 0 to 1")
     if not _is_number_or_null(row.get("flip_width")):
         raise ModelFileError(f"metadata: operating point {_short(row)} has a flip_width that is no number")
 

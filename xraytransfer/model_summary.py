@@ -51,10 +51,12 @@ def checksum_line(model: ModelDescription) -> str:
 
 def failed_gates(document: Mapping[str, Any]) -> list[str]:
     """Return the gates that an exported file failed and was written in spite of, by its metadata document."""
-    gates = {gate: document.get(gate) or {} for gate in ("parity", "accuracy")}
+    parity, accuracy = document.get("parity") or {}, document.get("accuracy") or {}
+    checks = {"parity gate": parity, "parity check of its quality gate": parity.get("judge") or {}}
+    checks["accuracy gate"] = accuracy
     return [
-        f"the export's {gate} gate was failed, and the file was written because it was forced"
-        for gate, row in gates.items()
+        f"the export's {check} was failed, and the file was written because it was forced"
+        for check, row in checks.items()
         if not row.get("passed", True)
     ]
 

@@ -114,6 +114,8 @@ def robustness_section(document: Row) -> Section:
         "probability. Difference: of the macro AUROC, with "
         "its 95 % interval, paired, by patient. Refused: by the quality gate."
     ]
+    if "calibrated_from" in document:
+        text.append("Measured with the calibration and the thresholds of the model that this copy was made from.")
     rows = []
     for row in variants:
         if "auroc_difference" not in row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xraytransfer.export.card.section import Section
@@ -18,7 +18,7 @@ def operating_points_section(document: Row) -> Section:
     names = {row["identifier"]: row["name"] for row in document["observations"]}
     text = [
         f"Default: {document.get('default_operating_point') or 'none'}. Thresholds apply to the calibrated "
-        "probability and were found on the films named under calibration; they are optimistic there and wrong "
+        f"probability and were found on {_films(document, points)}; they are optimistic there and wrong "
         "elsewhere until found anew."
     ]
     rows = [
@@ -41,6 +41,20 @@ def operating_points_section(document: Row) -> Section:
             for cells, row in zip(rows, points, strict=True)
         ]
     return Section("Operating points", text, head, rows)
+
+
+def _films(document: Row, points: Sequence[Row]) -> str:
+    """Return on which films thresholds were found: in a site's copy, those of some observations, or all, on its own."""
+    names = {row["identifier"]: row["name"] for row in document["observations"]}
+    of_calibration = (document.get("calibration") or {}).get("data")
+    found: dict[str, dict[str, None]] = {}
+    for row in points:
+        found.setdefault(str(row.get("data") or of_calibration), {})[names.get(row["observation"], "")] = None
+    if set(found) <= {str(of_calibration)}:
+        return "the films named under calibration"
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{data}, for {', '.join(observations)}" for data, observations in found.items())
 
 
 _FLIP_WIDTH = (

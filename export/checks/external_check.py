@@ -90,12 +90,13 @@ def largest_difference(classifier: Classifier, paths: Sequence[Path], stored: ND
     ModelFileError
         A film is refused, or the difference is larger than `PROBABILITY_TOLERANCE`.
     """
-    largest = 0.0
+    differences = [0.0]
     outcomes = classifier.predict_many(map(str, paths), any_film=True)
     for path, outcome, expected in zip(paths, outcomes, stored, strict=True):
         if not isinstance(outcome, Prediction):
             raise ModelFileError(f"{path.name}: {outcome.message}")
-        largest = max(largest, float(np.abs(outcome.probability - expected).max()))
+        differences.append(float(np.abs(outcome.probability - expected).max()))
+    largest = float(np.max(differences))  # NaN where one is NaN, which Python's max would pass over
     if not largest <= PROBABILITY_TOLERANCE:
         raise ModelFileError(
             f"{classifier.description.path}: scored again, a probability differs by {largest:.4f} from what is stored "

@@ -105,13 +105,25 @@ def _compare_metrics(description: ModelDescription, films: Predictions, calibrat
 
 def _score_again(classifier: Classifier, folder: Path, films: Predictions, calibrated: NDArray[np.float64]) -> float:
     """Score the test films in a folder; return the largest difference from the stored probabilities."""
-    paths = {path.name: path for path in folder.rglob("*") if path.is_file()}
-    absent = [name for name in map(str, films.image) if Path(name).name not in paths]
+    places: dict[str, list[Path]] = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            places.setdefault(path.name, []).append(path)
+    found = [_place(str(name), places) for name in films.image]
+    absent = [str(name) for name, path in zip(films.image, found, strict=True) if path is None]
     if absent:
         raise ModelFileError(
             f"{folder}: {len(absent)} of {len(films.image)} test films are not there, first {absent[0]}"
         )
-    return largest_difference(classifier, [paths[Path(str(name)).name] for name in films.image], calibrated)
+    return largest_difference(classifier, [path for path in found if path is not None], calibrated)
+
+
+def _place(name: str, places: dict[str, list[Path]]) -> Path | None:
+    """Return where a film lies: its folders tell films of one file name apart, as in CheXpert."""
+    here = places.get(name.rpartition("/")[2], [])
+    if len(here) == 1:
+        return here[0]
+    return next((path for path in here if path.as_posix().endswith(f"/{name}")), None)
 
 
 def _key(row: dict[str, object]) -> tuple[str, ...]:

@@ -206,6 +206,9 @@ def test_unusable_voi_lut_falls_back_to_the_window(dicom_film: Film) -> None:
 def test_empty_modality_lut(dicom_film: Film, items: list[Dataset]) -> None:
     film = read(dicom_film(RAMP, BitsStored=12, ModalityLUTSequence=items, WindowCenter=1000, WindowWidth=2000))
     assert film.notes == ("the Modality LUT is unusable and was left out",)
+    scaled = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": 1000, "WindowWidth": 4000}
+    beside = read(dicom_film(RAMP, BitsStored=12, ModalityLUTSequence=items, **scaled))
+    assert (beside.pixels == read(dicom_film(RAMP, BitsStored=12, **scaled)).pixels).all()
 
 
 @pytest.mark.parametrize(

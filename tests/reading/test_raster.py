@@ -147,6 +147,21 @@ def test_exif_orientation_as_pillow_turns_it(kind: str, orientation: int) -> Non
     assert bool(film.notes) == (orientation > 1)
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_exif_after_the_pixels(deep: bool) -> None:
+    if deep:
+        import imagecodecs
+
+        opaque = np.full(CORNER.shape, 65535, np.uint16)
+        data = imagecodecs.png_encode(np.dstack([CORNER.astype(np.uint16) * 257, opaque]))
+    else:
+        data = saved(CORNER)
+    end = data.index(b"IEND") - 4
+    film = read(data[:end] + chunk(b"eXIf", exif(3).removeprefix(b"Exif\0\0")) + data[end:])
+    assert (film.pixels == np.rot90(CORNER, 2)).all()
+    assert film.notes[-1] == "turned upright as its EXIF orientation says"
+
+
 @pytest.mark.parametrize(
     "damaged", [b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0", exif(6)[:-10], b"Exif\0\0XX*\0" + b"\0" * 40]
 )

@@ -18,7 +18,7 @@ import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from xraytransfer.errors import RadiographError
 from xraytransfer.reading.attributes import ATTRIBUTES, KEYWORDS, PIXELS
@@ -63,8 +63,6 @@ class Element:
         Whether elements inside `value` (a sequence) are written without a value representation.
     defined : bool
         False for undefined length: a sequence's items, or encapsulated pixels, up to their delimiter.
-    complete : bool
-        False when the file ends before the value does.
     delimited : bool
         Whether a value of undefined length should end with its delimiter; pydicom removes it.
     """
@@ -74,7 +72,6 @@ class Element:
     little: bool = True
     implicit: bool = False
     defined: bool = True
-    complete: bool = True
     delimited: bool = True
 
     def raw(self) -> memoryview:
@@ -159,7 +156,7 @@ def from_dataset(dataset: pydicom.Dataset) -> Elements:
             if keyword in elements or tag not in part:
                 continue
             stored = part.get_item(tag)
-            value = stored.value.read() if hasattr(stored.value, "read") else stored.value
+            value = _whole(stored.value) if hasattr(stored.value, "read") else stored.value
             elements[keyword] = Element(
                 vr=vr if stored.VR in (None, "UN") else str(stored.VR),
                 value=memoryview(value or b"") if value is None or isinstance(value, bytes | bytearray) else value,
@@ -170,6 +167,14 @@ def from_dataset(dataset: pydicom.Dataset) -> Elements:
                 delimited=False,
             )
     return elements
+
+
+def _whole(buffer: BinaryIO) -> bytes:
+    """Return what a buffered value holds from where it stands, and leave it standing there for its owner."""
+    place = buffer.tell()
+    value = buffer.read()
+    buffer.seek(place)
+    return value
 
 
 def is_explicit(vr: bytes) -> bool:
@@ -254,9 +259,7 @@ def walk(
             )
         if keyword is not None and keyword not in elements:
             name = vr.decode("ascii") if vr not in (b"", b"UN") else ATTRIBUTES[keyword][1]
-            elements[keyword] = Element(
-                name, data[start:end], little, nested_implicit, length != _UNDEFINED, end <= len(data)
-            )
+            elements[keyword] = Element(name, data[start:end], little, nested_implicit, length != _UNDEFINED)
         if tag in PIXELS:
             return len(data)
     raise RadiographError("corrupt", f"a header of more than {_MAX_ELEMENTS:,} elements")

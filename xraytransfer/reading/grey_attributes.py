@@ -48,12 +48,11 @@ def read_modality_lut(header: Elements, fmt: PixelFormat) -> tuple[Rescale | Loo
     RadiographError
         invalid-attribute: slope or intercept is no usable number.
     """
-    if "ModalityLUTSequence" in header:
-        for item in header.sequence("ModalityLUTSequence"):
-            table, _ = read_lookup_table(item, signed_input=fmt.signed)  # the depth of its entries has no part in it
-            if table is not None:
-                return table, []
-        return None, ["the Modality LUT is unusable and was left out"]
+    for item in header.sequence("ModalityLUTSequence"):
+        table, _ = read_lookup_table(item, signed_input=fmt.signed)  # the depth of its entries has no part in it
+        if table is not None:
+            return table, []
+    notes = ["the Modality LUT is unusable and was left out"] if "ModalityLUTSequence" in header else []
     numbers = {}
     for keyword, neutral in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
         number = header.decimal(keyword)
@@ -63,7 +62,7 @@ def read_modality_lut(header: Elements, fmt: PixelFormat) -> tuple[Rescale | Loo
     slope, intercept = numbers["RescaleSlope"], numbers["RescaleIntercept"]
     if slope == 0 or not 1e-9 < abs(slope) < 1e9 or abs(intercept) > 1e12:
         raise RadiographError("invalid-attribute", f"RescaleSlope is {slope:g}, RescaleIntercept {intercept:g}")
-    return (None if (slope, intercept) == (1, 0) else Rescale(slope, intercept)), []
+    return (None if (slope, intercept) == (1, 0) else Rescale(slope, intercept)), notes
 
 
 def read_voi(

@@ -40,6 +40,8 @@ _TRANSPOSES = {
 # Channels of the PNG colour types that Pillow reduces to eight bits (ISO/IEC 15948, 11.2.2): RGB, grey and alpha, RGBA.
 _PNG_CHANNELS = {2: 3, 4: 2, 6: 4}
 _BLOCK_ROWS = 64
+# The largest films have some ten thousand, in chunks of the 8 KiB that libpng writes.
+_MAX_CHUNKS = 100_000
 
 
 def read_raster(data: bytes, kind: str, options: ReadingOptions) -> Radiograph:
@@ -115,7 +117,20 @@ def _words(data: bytes, kind: str, options: ReadingOptions) -> tuple[Words, list
 
 def _open_png(data: bytes) -> tuple[Image.Image, bytes]:
     image = PngImagePlugin.PngImageFile(BytesIO(data))
-    return image, image.info.get("exif") or b""
+    return image, _exif_of_png(data)
+
+
+def _exif_of_png(data: bytes) -> bytes:
+    """Return the EXIF data of a PNG, which may stand before or after its pixels (ISO/IEC 15948, 11.3)."""
+    at = 8
+    for _ in range(_MAX_CHUNKS):
+        if at + 8 > len(data):
+            return b""
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"eXIf":
+            return data[at + 8 : at + 8 + length]
+        at += 12 + length
+    raise RadiographError("corrupt", f"a PNG of more than {_MAX_CHUNKS:,} chunks")
 
 
 def _open_jpeg(data: bytes) -> tuple[Image.Image, bytes]:

@@ -70,6 +70,28 @@ def test_the_card_names_the_small_changes_of_the_flip_widths(document):
     assert "small changes" not in markdown_card(document), "a file without flip widths"
 
 
+def test_the_card_says_on_which_films_thresholds_were_found(document):
+    points = [{**point, "data": "validation patients"} for point in document["operating_points"]]
+    assert "found on the films named under calibration" in markdown_card({**document, "operating_points": points})
+    site = [{**point, "data": "site.csv: 90 films"} for point in points]
+    text = markdown_card({**document, "operating_points": site})
+    assert "found on site.csv: 90 films; they" in text
+    text = markdown_card({**document, "operating_points": [*site[:2], *points[2:]]})
+    assert "found on site.csv: 90 films, for Atelectasis, Cardiomegaly; validation patients, for Consolidation" in text
+
+
+def test_the_card_of_a_copy_says_with_which_calibration_robustness_was_measured(document):
+    row = {"variant": "as-is", "what": "the film as it is", "films": 9, "macro_auroc": 0.8, "refused": 0}
+    said = "Measured with the calibration and the thresholds of the model that this copy was made from."
+    assert said not in markdown_card({**document, "robustness": [row]})
+    assert said in markdown_card({**document, "robustness": [row], "calibrated_from": {"name": "x"}})
+
+
+def test_a_forced_quality_gate_is_told(document):
+    parity = {**document["parity"], "passed": True, "judge": {"films": 3, "passed": False}}
+    assert "parity check of its quality gate was failed" in markdown_card({**document, "parity": parity})
+
+
 def test_the_card_says_whose_labels_corrected_the_films_and_who_learned_half(document):
     corrected = {
         "data": "readers",

@@ -21,8 +21,10 @@ from xraytransfer.cli.models import models  # noqa: E402
 from xraytransfer.errors import ExportError, ModelFileError  # noqa: E402
 from xraytransfer.export import trials  # noqa: E402
 from xraytransfer.export.checks import flip_widths  # noqa: E402
+from xraytransfer.export.checks.gates import Gate  # noqa: E402
 from xraytransfer.export.checks.metrics_check import verify_metrics  # noqa: E402
 from xraytransfer.export.checks.predictions_file import predictions_path, read_test_predictions  # noqa: E402
+from xraytransfer.export.checks.quality_gate_parity import quality_gate_parity  # noqa: E402
 from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness  # noqa: E402
 from xraytransfer.export.exporter import export_runs  # noqa: E402
 from xraytransfer.export.options import ExportOptions  # noqa: E402
@@ -150,6 +152,50 @@ def test_a_quality_gate_of_another_split_is_refused(toy_runs, gate_folder, tmp_p
     with pytest.raises(ExportError, match="another division of patients"):
         export_runs(toy_runs[:1], tmp_path / "x.onnx", ExportOptions(device="cpu", quality_gate=other), lambda _: None)
     assert not (tmp_path / "x.onnx").exists()
+
+
+@pytest.mark.parametrize(("output", "change"), [(0, np.nan), (1, np.nan), (1, 1.1), (2, np.nan)])
+def test_a_graph_whose_quality_gate_answers_otherwise_is_refused(output, change):
+    """Each output is compared, and NaN is no agreement."""
+    torch.manual_seed(4)
+    judge = empty_quality_gate(find_architecture("toy_resnet"), 1, 48).eval()
+    with torch.no_grad():
+        judge.fit_distance(judge.features(torch.rand(200, 1, 48, 48) * 255))
+
+    class Session:
+        """A graph that answers as the network does, but for one output that is multiplied by a number."""
+
+        def __init__(self, factor):
+            self._factor = factor
+
+        def run(self, names, feeds):
+            small = resize(resize(feeds["image"][0, 0], (64, 64)), (48, 48))
+            answers = judge(torch.from_numpy(small[None, None].copy()).float())
+            return [a.numpy() * (self._factor if i == output else 1) for i, a in enumerate(answers)]
+
+    films = [np.random.default_rng(i).integers(0, 256, (90, 80), dtype=np.uint8) for i in range(2)]
+    gates = [Gate(force, lambda _: None) for force in (False, True)]
+    assert quality_gate_parity(judge, Session(1), films, (64, 64), gates[0])["passed"]
+    with pytest.raises(ExportError, match="quality gate in the graph does not answer as the trained one"):
+        quality_gate_parity(judge, Session(change), films, (64, 64), gates[0])
+    assert not quality_gate_parity(judge, Session(change), films, (64, 64), gates[1])["passed"]
+
+
+def test_films_of_one_file_name_are_told_apart_by_their_folders(exported, toy_runs, tmp_path):
+    """In CheXpert every film is called view1_frontal.jpg."""
+    path, films = tmp_path / "copy.onnx", tmp_path / "films"
+    shutil.copy(exported, path)
+    lines = predictions_path(exported).read_text().splitlines()
+    images = toy_runs[0].parents[1] / "films" / "images"
+    for number, line in enumerate(lines[1:], 1):
+        name, rest = line.split(",", 1)
+        (films / f"patient{number}").mkdir(parents=True)
+        shutil.copy(next(images.rglob(name)), films / f"patient{number}" / "view1.png")
+        lines[number] = f"patient{number}/view1.png,{rest}"
+    predictions_path(path).write_text("\n".join(lines) + "\n")
+    said: list[str] = []
+    verify_metrics(path, films, device="cpu", log=said.append)
+    assert "scored again" in said[1]
 
 
 def test_stored_predictions_give_the_numbers_of_the_card(exported, toy_runs, tmp_path):
