@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _NAMESPACE = uuid.UUID("5b0f1d52-0c5e-4c43-9d5e-2b7f3f6a7c11")  # this project's own; never to be changed
-_LAYOUT = "2"  # raised when a result of the same package version and model changes; 1 was that of version 0.1
+_LAYOUT = "3"  # raised when a result of the same package version and model changes; 1 was that of version 0.1
 
 
 @functools.cache  # read from the installed package's files, once
