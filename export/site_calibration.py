@@ -81,8 +81,7 @@ def calibrate_site(
         Not a model file, or damaged.
     """
     check_output(out, overwrite=overwrite)
-    films = read_site_films(table)
-    _tell_of_columns(table.name, films, log)
+    films = _read_films(table, log)
     description, data = read(model, verify=True)
     scored = _score(model, films, device, log)
     graph = onnx.ModelProto.FromString(data)
@@ -98,16 +97,18 @@ def calibrate_site(
     return document
 
 
-def _tell_of_columns(table: str, films: SiteFilms, log: Callable[[str], None]) -> None:
-    """Log which columns are not read, and what follows where no column names the patients."""
+def _read_films(table: Path, log: Callable[[str], None]) -> SiteFilms:
+    """Read the table; log which columns are not read, and what follows where no column names the patients."""
+    films = read_site_films(table)
     if unused := films.unused:
         more = f" and {len(unused) - _COLUMNS_SHOWN} more" if len(unused) > _COLUMNS_SHOWN else ""
-        log(f"{table}: columns that are not used: {', '.join(unused[:_COLUMNS_SHOWN])}{more}")
+        log(f"{table.name}: columns that are not used: {', '.join(unused[:_COLUMNS_SHOWN])}{more}")
     if not films.names_patients:
         log(
-            f"{table}: has no column patient, so each film counts as a patient of its own; where patients have several "
-            "films, the comparison of methods is then too favourable and the card's intervals are too narrow"
+            f"{table.name}: has no column patient, so each film counts as a patient of its own; where patients have "
+            "several films, the comparison of methods is then too favourable and the card's intervals are too narrow"
         )
+    return films
 
 
 def _films_text(table: str, films: SiteFilms, scored: Predictions) -> str:

@@ -105,9 +105,8 @@ class ReportTemplate:
         self._groups = [_Group(group) for group in items[at].ContentSequence]
         self._measurements = _without_content(items[at])
         del root.ContentSequence
-        self._utf_8 = (
-            root.SpecificCharacterSet == "ISO_IR 192"
-        )  # that of `NO_FILM` is not, so the model's name needs it
+        # the text of `NO_FILM` needs no UTF-8: where the template has it, the model's name does
+        self._utf_8 = root.SpecificCharacterSet == "ISO_IR 192"
         self._root = encode(root)
 
     def fill(self, identity: Identity, series_uid: str, instance_uid: str, groups: list[GroupValues]) -> Dataset:

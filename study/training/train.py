@@ -113,8 +113,8 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
     # the network, its moving average and the optimiser; the state of an interrupted run replaces all three
     torch.manual_seed(seed)
     resumed = load_resume(folder / "last")
-    if not resumed:  # predictions of an earlier attempt are of other weights
-        shutil.rmtree(folder / "predictions" / "parts", ignore_errors=True)
+    if not resumed and (parts := folder / "predictions" / "parts").is_dir():
+        shutil.rmtree(parts)  # predictions of an earlier attempt are of other weights
     weights = config["weights"]["path"]
     network = build_network(
         architecture,
