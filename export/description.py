@@ -258,8 +258,10 @@ def _training(config: Mapping[str, Any]) -> dict[str, Any]:
 def _initial_weights(config: Mapping[str, Any]) -> str:
     if config["initialisation"] != "pretrained":
         return "random"
-    if (config.get("weights") or {}).get("path"):
-        return "ImageNet-1k, from files of the user's in timm's layout"
+    weights = config.get("weights") or {}
+    if weights.get("path"):
+        known = f" (SHA-256 {weights['sha256']})" if "sha256" in weights else ""
+        return f"ImageNet-1k, from files of the user's in timm's layout{known}"
     return "ImageNet-1k, from timm's hub, as the tag names them"
 
 

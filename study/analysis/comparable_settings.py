@@ -49,8 +49,12 @@ def settings_difference(one: Mapping[str, Any], two: Mapping[str, Any], within: 
 
 
 def other_network(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[str]:
-    """Return in which entries that decide what is trained two rows of architectures differ.
+    """Return in what two configurations of one architecture train different networks: the row, or the first weights.
 
     Entries that one of them does not have are not compared, because older versions wrote fewer.
     """
-    return [key for key in NETWORK if key in one and key in two and one[key] != two[key]]
+    first, second = one.get("row", {}), two.get("row", {})
+    differing = [key for key in NETWORK if key in first and key in second and first[key] != second[key]]
+    before, after = (config.get("weights", {}).get("sha256") for config in (one, two))
+    known = before is not None and after is not None
+    return [*differing, *(["pretrained weights"] if known and before != after else [])]

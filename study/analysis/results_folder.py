@@ -199,9 +199,9 @@ def _of_one_network(runs: Sequence[RunResult], left_out: list[tuple[str, str]]) 
     """
     first: dict[tuple[str, str], RunResult] = {}
     kept = []
-    for run in runs:
-        known, row = (one.config.get("row", {}) for one in (first.setdefault(run.cell[:2], run), run))
-        differing = other_network(known, row)
+    # those that know their pretrained weights first: the others are compared with none
+    for run in sorted(runs, key=lambda run: "sha256" not in run.config.get("weights", {})):
+        differing = other_network(first.setdefault(run.cell[:2], run).config, run.config)
         if not differing:
             kept.append(run)
             continue

@@ -7,8 +7,9 @@ absent, because it is replaced anyway.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import safetensors
@@ -20,7 +21,15 @@ from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 from xraytransfer.errors import StudyError
 from xraytransfer.study.networks.architectures import ARCHITECTURES, Architecture
 
-__all__ = ["check_hub_weights", "file_sha256", "find_weights", "hub_weights", "read_weights"]
+__all__ = [
+    "check_hub_weights",
+    "check_same_weights",
+    "describe_weights",
+    "file_sha256",
+    "find_weights",
+    "hub_weights",
+    "read_weights",
+]
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 """Names under which timm's hub holds weights, in the order in which timm tries them."""
@@ -58,6 +67,43 @@ def find_weights(architecture: Architecture, folder: Path) -> Path:
         f"{folder}: no weights for {architecture.name} (tried {tried}); save timm's there with safetensors, "
         "leave --weights-dir out to load them from timm's hub, or take --initialisation random"
     )
+
+
+def describe_weights(architecture: Architecture, folder: Path) -> dict[str, str]:
+    """Return the ``weights`` part of config.json: the folder, and the SHA-256 of the architecture's file in it.
+
+    Raises
+    ------
+    StudyError
+        If the folder has no weights of the architecture.
+    """
+    path = find_weights(architecture, folder)
+    return {"path": str(folder.resolve()), "sha256": file_sha256(path)}
+
+
+def check_same_weights(architecture: Architecture, weights: Mapping[str, Any]) -> None:
+    """Check that the file of weights is still the one that a run was planned with.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Whose weights.
+    weights : mapping
+        The ``weights`` part of config.json. Without ``sha256``, as older versions wrote it, nothing is checked.
+
+    Raises
+    ------
+    StudyError
+        If the file is another one, or is absent.
+    """
+    if (planned := weights.get("sha256")) is None:
+        return
+    path = find_weights(architecture, Path(weights["path"]))
+    if (found := file_sha256(path)) != planned:
+        raise StudyError(
+            f"{path}: has other weights than the run was planned with (SHA-256 {found[:12]}, planned {planned[:12]}); "
+            "put the planned file back, or plan the run in another results folder"
+        )
 
 
 def read_weights(architecture: Architecture, path: Path) -> dict[str, torch.Tensor]:

@@ -26,7 +26,7 @@ from xraytransfer.study.networks.architectures import (
     read_architectures,
 )
 from xraytransfer.study.networks.network import check_body
-from xraytransfer.study.networks.weights import check_hub_weights, find_weights
+from xraytransfer.study.networks.weights import check_hub_weights, describe_weights, find_weights
 from xraytransfer.study.runs.grid import Grid
 from xraytransfer.study.training.distillation import DEFAULT_SHARE, describe_teachers
 from xraytransfer.study.training.presets import Preset
@@ -170,7 +170,7 @@ def run_config(
         "intensity": grid.intensity,
         "preset": preset.to_dict(),
         "label_policy": grid.label_policy,
-        "weights": {"path": str(grid.weights.resolve()) if pretrained and grid.weights else None},
+        "weights": describe_weights(run.architecture, grid.weights) if pretrained and grid.weights else {"path": None},
         "data": dict(data),
         "split": dict(split),
         **({"half": grid.half} if grid.half else {}),

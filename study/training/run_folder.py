@@ -45,7 +45,10 @@ MAY_DIFFER = (
     ("writer",),
     *(("row", name) for name in ("group", "imagenet_top1", "imagenet_resolution", "source", "note")),
 )
-"""Settings that may differ when a run is resumed: locations, and remarks on an architecture; neither is trained."""
+"""Settings that may differ when a run is resumed: locations, and remarks on an architecture; neither is trained.
+
+What the file of weights holds is compared by `_other_weights`.
+"""
 
 
 @dataclass(frozen=True)
@@ -178,12 +181,22 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     old = {**stored, "preset": {**Preset("").to_dict(), **stored.get("preset", {})}}
     if "data" in old:  # nor did older versions note which labels a run had
         old["data"] = {"labels_sha256": config.get("data", {}).get("labels_sha256"), **old["data"]}
-    if changed := differences(old, config):
+    if changed := differences(old, config) + _other_weights(stored, config):
         raise StudyError(
             f"{folder}: was started with other settings: {'; '.join(changed)}; take them, or another results folder"
         )
     if not (folder / "done.json").is_file() and _move(stored, config):
         write_json(path, stored)
+
+
+def _other_weights(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return whether two configurations have other pretrained weights, as `differences` does.
+
+    Not compared where one of them does not know them: an older version's, and weights of timm's hub.
+    """
+    before, after = (config.get("weights", {}).get("sha256") for config in (old, new))
+    known = before is not None and after is not None
+    return [f"weights.sha256 was {before}, is {after}"] if known and before != after else []
 
 
 def _move(config: dict[str, Any], new: Mapping[str, Any]) -> bool:

@@ -27,6 +27,7 @@ from xraytransfer.study.data.placement import training_pixels
 from xraytransfer.study.data.run_data import RunData, load_data
 from xraytransfer.study.networks.architectures import Architecture
 from xraytransfer.study.networks.network import build_network
+from xraytransfer.study.networks.weights import check_same_weights
 from xraytransfer.study.training.checkpoints import (
     Checkpoint,
     load_resume,
@@ -116,6 +117,8 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
     if not resumed and (parts := folder / "predictions" / "parts").is_dir():
         shutil.rmtree(parts)  # predictions of an earlier attempt are of other weights
     weights = config["weights"]["path"]
+    if not resumed:
+        check_same_weights(architecture, config["weights"])
     network = build_network(
         architecture,
         outputs=len(outputs),

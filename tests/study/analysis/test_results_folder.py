@@ -163,3 +163,16 @@ def test_seeds_of_another_network_of_the_same_name_are_not_compared(tmp_path: Pa
     ((name, reason),) = results.left_out
     assert name == "alpha1-pretrained-t0-s2"
     assert reason == "is of another network than alpha1-pretrained-t0-s0, although it has the same name: timm"
+
+
+def test_seeds_that_began_with_other_weights_are_not_compared(tmp_path: Path, write_study_run: Write) -> None:
+    write_study_run(tmp_path, "alpha1", weights={"path": "w"})  # an older version knew no checksum
+    write_study_run(tmp_path, "alpha1", seed=1, weights={"path": "w", "sha256": "one"})
+    write_study_run(tmp_path, "alpha1", seed=2, weights={"path": "w", "sha256": "two"})
+    write_study_run(tmp_path, "alpha1", seed=3, weights={"path": "v", "sha256": "one"})
+    results = read_results(tmp_path)
+    assert [run.config["seed"] for run in results.runs] == [0, 1, 3]
+    ((name, reason),) = results.left_out
+    assert name == "alpha1-pretrained-t0-s2"
+    assert "alpha1-pretrained-t0-s1" in reason
+    assert reason.endswith("pretrained weights")

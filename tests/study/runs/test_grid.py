@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from xraytransfer.study.runs.grid_help import EXAMPLES, HEADINGS
 from xraytransfer.study.runs.grid_runs import check_networks, grid_runs, place_runs
 from xraytransfer.study.runs.plan import make_plan
 from xraytransfer.study.training.interrupts import EXIT_REQUEUE
+from xraytransfer.study.training.run import run_one
 from xraytransfer.study.training.run_folder import differences, list_runs
 
 
@@ -83,6 +85,33 @@ def test_placing_writes_each_configuration_once(grid: Grid):
         place_runs(replace(grid, salt="pepper"))
     with pytest.raises(StudyError, match="names none of"):
         place_runs(replace(grid, label_policy="u_maybe", results=grid.results / "other", cache=grid.cache_root()))
+
+
+def test_a_run_keeps_the_weights_that_it_was_planned_with(grid: Grid, tmp_path: Path):
+    one = replace(grid, seeds=(0,), truncations=(0,), architectures=("toy_resnet",), initialisations=("pretrained",))
+    (folder,) = place_runs(one)
+    planned = json.loads((folder / "config.json").read_text())["weights"]
+    file = grid.weights / "toy_resnet.safetensors"
+    assert planned == {"path": str(grid.weights), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / file.name).write_bytes(b"other weights")
+    with pytest.raises(StudyError, match=r"weights\.sha256 was [0-9a-f]+, is [0-9a-f]+"):
+        place_runs(replace(one, weights=other))
+    file.write_bytes(b"other weights")
+    with pytest.raises(StudyError, match=r"other weights than the run was planned with .* put the planned file back"):
+        run_one(folder, device="cpu")
+
+
+def test_a_plan_of_an_older_version_knows_no_checksum(grid: Grid):
+    one = replace(grid, seeds=(0,), truncations=(0,), architectures=("toy_resnet",), initialisations=("pretrained",))
+    (folder,) = place_runs(one)
+    config = json.loads((folder / "config.json").read_text())
+    del config["weights"]["sha256"]
+    (folder / "config.json").write_text(json.dumps(config))
+    place_runs(one)
+    assert "sha256" not in json.loads((folder / "config.json").read_text())["weights"]
 
 
 def test_runs_that_are_not_done_are_told_where_things_are_now(grid: Grid):
