@@ -131,6 +131,16 @@ def test_claims_come_first_and_only_sourced_ones(page: Path) -> None:
     assert "Bootstrap draws" in different
 
 
+def test_what_an_earlier_report_left_is_named(results: Path, page: Path, tmp_path: Path) -> None:
+    command = ["report", "--results", str(results), "--out", str(tmp_path), "--replicates", "50", "--no-measure"]
+    for folder in ("figures", "tables"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "old.csv").write_text("of other runs")
+    said = CliRunner().invoke(study, command).output
+    assert "figures/old.csv, tables/old.csv: not of this report; an earlier one wrote them, or you did" in said
+    assert (tmp_path / "tables" / "old.csv").read_text() == "of other runs"
+
+
 def test_output_that_cannot_be_written(results: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
