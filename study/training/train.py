@@ -140,6 +140,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
     training = TrainingStep(network, preset, architecture.family, device, positive_weight)
     checkpoints: list[Checkpoint] = []
     step, evaluated_step, loss_steps = 0, -1, 0
+    precisions = [str(training.dtype).removeprefix("torch.")]
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     if resumed:
         tensors, progress = resumed
@@ -150,6 +151,11 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
         if progress.get("scaler"):
             training.scaler.load_state_dict(progress["scaler"])
         write_log(f"resumed at step {step} of {steps}")
+        # `auto` depends on the device, which may be another one now; older versions did not note what it was
+        earlier = progress.get("precisions", precisions)
+        if earlier[-1] != precisions[0]:
+            write_log(f"the precision was {earlier[-1]}, and is {precisions[0]} from here on")
+        precisions = [*(one for one in earlier if one != precisions[0]), *precisions]
     if lock is not None:
         write_log(f"others are kept out of this folder by {lock.kind}")
     metrics = MetricsFile(folder / "metrics.csv", outputs, evaluated_step)
@@ -172,6 +178,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
             "loss_steps": loss_steps,
             "checkpoints": [asdict(checkpoint) for checkpoint in checkpoints],
             "scaler": training.scaler.state_dict(),
+            "precisions": precisions,
         }
         save_resume(folder / "last", {**pack(network, average, training.optimizer), "loss_sum": loss_sum}, progress)
 
@@ -267,7 +274,7 @@ def train(  # noqa: PLR0912, PLR0915 - the one long function: the loop, in the o
         "seconds_this_process": round(time.monotonic() - started, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
-        "precision": str(training.dtype).removeprefix("torch."),
+        "precision": ", ".join(precisions),
         "torch": torch.__version__,
         "finished": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }

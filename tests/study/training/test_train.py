@@ -215,6 +215,17 @@ def test_lower_precision_resumes_exactly_too(
     assert outcome(folder) == outcome(whole)
 
 
+def test_a_run_that_went_on_in_another_precision_says_so(place: Callable[..., Path], run_killed: Callable[..., None]):
+    folder = place(changes={"precision": "bfloat16", "epochs": 1})
+    run_killed(folder, step_module, "masked_loss", 5)
+    config = json.loads((folder / "config.json").read_text())
+    config["preset"]["precision"] = "float32"
+    (folder / "config.json").write_text(json.dumps(config))
+    run_one(folder)
+    assert json.loads((folder / "done.json").read_text())["precision"] == "bfloat16, float32"
+    assert "the precision was bfloat16, and is float32 from here on" in (folder / "log.txt").read_text()
+
+
 def test_trimming_begins_with_the_second_epoch_and_resumes_exactly(
     place: Callable[..., Path], run_killed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ):
