@@ -35,16 +35,21 @@ def check_same_films(folder: Path, table: FilmTable, recipe: Recipe) -> None:
     Raises
     ------
     StudyError
-        A film on the disk is another one than in the cache.
+        A film on the disk is another one than in the cache, or cannot be read.
     """
     maps = map_files(folder, len(table), recipe, "r")
     done = np.flatnonzero(maps.state == DONE)
     for row in done[np.unique(np.linspace(0, len(done) - 1, min(LOOKS, len(done))).astype(np.intp))]:
+        if not table.path[row].exists():
+            continue
         try:
             film = read_radiograph(table.path[row], intensity=recipe.intensity).pixels
             picture, extent = place_film(film, recipe.resolution, recipe.placement)
-        except RadiographError:
-            continue
+        except RadiographError as error:
+            raise StudyError(
+                f"{error}; but the cache {folder} holds a film that was read under this name: the film was damaged or "
+                "replaced since. Put it back, or delete that folder, and the films are read again"
+            ) from error
         difference = np.abs(picture.astype(np.int16) - maps.pixels[row]).mean()
         if extent != maps.extent[row] or difference > ALLOWED:
             raise StudyError(

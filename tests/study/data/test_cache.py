@@ -53,6 +53,9 @@ def test_other_films_of_the_same_names_are_noticed(tmp_path: Path, table: FilmTa
     other = replace(table, path=[*table.path[1:], table.path[0]])
     with pytest.raises(StudyError, match="is another film than the cache"):
         build_cache(tmp_path, other, size, placement=placement)
+    (damaged := tmp_path / "damaged.png").write_bytes(b"no picture")
+    with pytest.raises(StudyError, match=r"damaged\.png.* the film was damaged or replaced since"):
+        build_cache(tmp_path, replace(table, path=[damaged, *table.path[1:]]), size, placement=placement)
     shutil.rmtree(cache.folder)
     again = build_cache(tmp_path, other, size, placement=placement)
     np.testing.assert_array_equal(again.pixels[0], cache.pixels[1])
