@@ -51,7 +51,7 @@ export function checkPicture(bytes) {
   if (bytes[0] === 0xff && bytes[1] === 0xd8) return; // a JPEG
   if (!isPng(bytes)) throw new Error("no PNG or JPEG; convert it first");
   if (bytes.length < 33) throw new Error("a PNG that is cut short");
-  if (bytes[24] > 8) throw new Error("more than 8 bits: convert it to 8 bits first, from its smallest value to its largest");
+  if (bytes[24] > 8) throw new Error("more than 8 bits: convert it to 8 bits first, as docs/model-file.md says");
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   checkSize(view.getUint32(16), view.getUint32(20));
   for (let at = 8; at + 8 <= bytes.length; at += 12 + view.getUint32(at)) {

@@ -54,7 +54,7 @@ static unsigned char *read_pgm(const char *path, int64_t *rows, int64_t *columns
   if (fgetc(file) != 'P' || fgetc(file) != '5') stop(path, "not a binary PGM file", 1);
   const unsigned width = header_number(file), height = header_number(file), largest = header_number(file);
   if (width == 0 || height == 0) stop(path, "not a binary PGM file", 1);
-  if (largest != 255) stop(path, "not of 8 bits: convert it first, from its smallest value to its largest", 1);
+  if (largest != 255) stop(path, "not of 8 bits: convert it first, as docs/model-file.md says", 1);
   size_t size = (size_t)width * height;
   if (size > LARGEST) stop(path, "more than 100 million pixels", 1);
   unsigned char *pixels = malloc(size);

@@ -51,7 +51,7 @@ def read_film(path: str) -> np.ndarray:
     except Exception as error:  # noqa: BLE001 no such file, a DICOM file, a damaged one: Pillow raises many kinds
         sys.exit(f"{path}: no PNG or JPEG that can be read: {error}")
     if picture.format == "PNG" and header[24] > 8:  # Pillow cuts them where a film may have only small values
-        sys.exit(f"{path}: more than 8 bits: convert it to 8 bits first, from its smallest value to its largest")
+        sys.exit(f"{path}: more than 8 bits: convert it to 8 bits first, as docs/model-file.md says")
     if getattr(picture, "is_animated", False):
         sys.exit(f"{path}: more than one picture; a film has one")
     if picture.mode == "CMYK" or (rgba[..., :3] != rgba[..., :1]).any() or (rgba[..., 3] < 255).any():
