@@ -165,9 +165,7 @@ def test_seal_needs_the_right_original(folder):
         seal(path)
     sealed = seal(path, original=original, out=folder / "sealed.onnx")
     assert read(sealed, verify=True)[0].name == "default"
-    with pytest.raises(
-        ExportError, match=r"whose\.onnx: was not made of .*default-small.*any size"
-    ):
+    with pytest.raises(ExportError, match=r"whose\.onnx: was not made of .*default-small.*any size"):
         seal(path, original="default-small", out=folder / "other.onnx")
     with pytest.raises(ExportError, match=r"sealed\.onnx: exists"):
         seal(path, original=original, out=sealed)
