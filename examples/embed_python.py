@@ -47,14 +47,17 @@ def read_film(path: str) -> np.ndarray:
         picture = Image.open(path, formats=("PNG", "JPEG"))
         if picture.width * picture.height > LARGEST:
             sys.exit(f"{path}: {picture.width} x {picture.height} pixels; at most {LARGEST:,} are read")
-        rgba = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA"))
+        upright = ImageOps.exif_transpose(picture)
     except Exception as error:  # noqa: BLE001 no such file, a DICOM file, a damaged one: Pillow raises many kinds
         sys.exit(f"{path}: no PNG or JPEG that can be read: {error}")
     if picture.format == "PNG" and header[24] > 8:  # Pillow cuts them where a film may have only small values
         sys.exit(f"{path}: more than 8 bits: convert it to 8 bits first, as docs/model-file.md says")
     if getattr(picture, "is_animated", False):
         sys.exit(f"{path}: more than one picture; a film has one")
-    if picture.mode == "CMYK" or (rgba[..., :3] != rgba[..., :1]).any() or (rgba[..., 3] < 255).any():
+    if upright.mode == "L":
+        return np.asarray(upright)
+    rgba = np.asarray(upright.convert("RGBA"))  # a grey picture may be stored in colour
+    if upright.mode == "CMYK" or (rgba[..., :3] != rgba[..., :1]).any() or (rgba[..., 3] < 255).any():
         sys.exit(f"{path}: coloured or transparent pixels: convert it to an opaque grey picture first")
     return rgba[..., 0]
 
