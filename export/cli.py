@@ -12,6 +12,7 @@ import click
 
 from xraytransfer.constants import DEVICES
 from xraytransfer.film_privacy import keep_films_private
+from xraytransfer.usage_errors import as_usage_error
 
 __all__ = ["calibrate", "export"]
 
@@ -153,9 +154,11 @@ def export(
 
     options |= {"name": options["name"] or output.stem, "quality_gate": options["quality_gate"] or judge}
     export_options = ExportOptions(**options)
-    export_options.check(output)  # before torch is loaded
-    if triton is not None:
-        check_name(export_options.name)
+    with as_usage_error():  # before torch is loaded
+        export_options.check_combination()
+        if triton is not None:
+            check_name(export_options.name)
+    export_options.check(output)
 
     from xraytransfer.export.candidates import finished_runs
     from xraytransfer.export.exporter import export_runs
