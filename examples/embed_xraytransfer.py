@@ -15,5 +15,7 @@ try:
 except xraytransfer.XrayTransferError as error:  # no film, no model file, or a film that the model refuses
     sys.exit(str(error))
 
+for note in prediction.radiograph["notes"]:  # what was done to the film, and what makes the answer doubtful
+    print(f"{film}: {note}", file=sys.stderr)
 for observation, value in zip(xraytransfer.OBSERVATIONS, prediction.probability, strict=True):
     print(f"{observation.identifier} {value:.6f}")

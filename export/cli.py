@@ -12,6 +12,7 @@ import click
 
 from xraytransfer.constants import DEVICES
 from xraytransfer.film_privacy import keep_films_private
+from xraytransfer.usage_errors import as_usage_error
 
 __all__ = ["calibrate", "export"]
 
@@ -149,18 +150,21 @@ def export(
     if study is not None and options["best"] is None:
         raise click.UsageError("--study RESULTS needs --best K: the number of members to choose")
     from xraytransfer.export.options import ExportOptions
+    from xraytransfer.export.triton import check_name, write_repository
 
     options |= {"name": options["name"] or output.stem, "quality_gate": options["quality_gate"] or judge}
     export_options = ExportOptions(**options)
-    export_options.check(output)  # before torch is loaded
+    with as_usage_error():  # before torch is loaded
+        export_options.check_combination()
+        if triton is not None:
+            check_name(export_options.name)
+    export_options.check(output)
 
     from xraytransfer.export.candidates import finished_runs
     from xraytransfer.export.exporter import export_runs
 
     export_runs(finished_runs(study) if study else runs, output, export_options, click.echo)
     if triton is not None:
-        from xraytransfer.export.triton import write_repository
-
         click.echo(f"Triton: {write_repository(output, triton)}")
 
 

@@ -6,6 +6,7 @@ Only the package onnx is needed, not torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,14 @@ def renewed_copy(model: str | Path, out: Path, *, overwrite: bool = False, log: 
     return _write(original, data, without_resize(graph), out, {"input": entry}, log=log)
 
 
-def seal(file: Path, *, original: str | Path | None = None, out: Path | None = None, log: Log = lambda _: None) -> Path:
+def seal(
+    file: Path,
+    *,
+    original: str | Path | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+    log: Log = lambda _: None,
+) -> Path:
     """Give a file that a graph tool rewrote its description and checksum again, if it answers as the original does.
 
     Parameters
@@ -113,16 +121,20 @@ def seal(file: Path, *, original: str | Path | None = None, out: Path | None = N
         The model file that it was made of; the shipped one of the checksum that `file` states where absent.
     out : Path, optional
         Where the sealed file is written; `file` is replaced where absent.
+    overwrite : bool
+        Replace `out` if it exists.
     log : callable
         Takes each line for the user.
 
     Raises
     ------
     ExportError
-        The original is unknown or another one, the file is no ONNX file, or it answers otherwise.
+        The original is unknown or another one, the file is no ONNX file, `out` exists, or the file answers otherwise.
     ModelFileError
         The original is no model file, or damaged.
     """
+    if out is not None:
+        check_output(out, overwrite=overwrite)
     try:
         graph = onnx.load_model_from_string(file.read_bytes())
     except (OSError, DecodeError) as error:
@@ -131,6 +143,10 @@ def seal(file: Path, *, original: str | Path | None = None, out: Path | None = N
     (entry,) = graph.graph.input if len(graph.graph.input) == 1 else (None,)
     if entry is None or entry.name != INPUT:
         raise ExportError(f"{file}: a model file has one input, {INPUT}; this graph has {len(graph.graph.input)}")
+    try:
+        check_outputs(open_session(graph.SerializeToString(), "cpu")[0], replace(known, path=file))
+    except ModelFileError as error:
+        raise ExportError(f"{file}: was not made of {known.path}: {error}") from error
     return _write(known, data, graph, out or file, {}, whole=True, log=log)
 
 

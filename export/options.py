@@ -131,9 +131,21 @@ class ExportOptions:
         Raises
         ------
         ExportError
-            As `check_output`, or the precision is unknown.
+            As `check_combination` and `check_output`.
         DeviceError
             The device is unknown, or has no GPU.
+        """
+        self.check_combination()
+        check_device(self.device)
+        check_output(out, overwrite=self.overwrite)
+
+    def check_combination(self) -> None:
+        """Refuse options that are unknown or do not go together.
+
+        Raises
+        ------
+        ExportError
+            Such as an input type without a fixed input.
         """
         if self.precision not in PRECISIONS:
             raise ExportError(f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}")
@@ -144,8 +156,6 @@ class ExportOptions:
         if self.input_type != "uint8" and self.input == "any":
             raise ExportError(f"--input-type {self.input_type}: means something with --input fixed alone")
         self._check_choice()
-        check_device(self.device)
-        check_output(out, overwrite=self.overwrite)
 
     def _check_choice(self) -> None:
         """Refuse options of the choice of members that do not go together."""

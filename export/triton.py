@@ -15,12 +15,24 @@ from xraytransfer.errors import ExportError
 from xraytransfer.files import write_bytes
 from xraytransfer.model_file import INPUT, ModelDescription, read
 
-__all__ = ["config_text", "write_repository"]
+__all__ = ["check_name", "config_text", "write_repository"]
 
 _PREFERRED_BATCHES = (8, 16, 32)
 _LARGEST_BATCH = 64
 _QUEUE_DELAY_MICROSECONDS = 2000
 """Two milliseconds: less than one film takes to decode, enough for a batch to gather under load."""
+
+
+def check_name(name: str) -> None:
+    """Refuse a model's name that is no name for a folder of Triton's.
+
+    Raises
+    ------
+    ExportError
+        It has other characters than letters, digits, points, dashes and underscores.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise ExportError(f"{name!r} cannot name a Triton model; export with --name of letters and digits")
 
 
 def write_repository(model: str | Path, repository: Path) -> Path:
@@ -46,8 +58,7 @@ def write_repository(model: str | Path, repository: Path) -> Path:
         The repository cannot be written, or the model's name is no name for a folder.
     """
     description, graph = read(model, verify=True)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", description.name):
-        raise ExportError(f"{description.name!r} cannot name a Triton model; export with --name of letters and digits")
+    check_name(description.name)
     folder = repository / description.name
     try:
         (folder / "1").mkdir(parents=True, exist_ok=True)

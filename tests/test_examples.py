@@ -5,25 +5,21 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import os
 import shutil
 import subprocess
 import sys
 import threading
-from pathlib import Path
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import xraytransfer
+from example_programs import EXAMPLES, MODULES, assert_refused, compiled_c, need_modules
 from gallery import GALLERY, SHOWN, assert_same, assert_shown, numbers, run, shown
 from xraytransfer import model_file
 
-ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES = ROOT / "examples"
-MODULES = EXAMPLES / "node_modules"
-HEADERS = Path(__file__).parent / "node_peers" / "node_modules" / "com.github.asus4.onnxruntime"
 PATIENCE = 60
 
 
@@ -87,13 +83,6 @@ def expected(film, model):
 def wrong_film(film):
     """Return the film turned by a quarter, which the shipped model's judge refuses."""
     return film.with_name("turned.png")
-
-
-def assert_refused(*command, reason="not scored", code=1):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert reason in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("example", ["embed_xraytransfer.py", "embed_python.py", "embed_openvino.py"])
@@ -192,11 +181,6 @@ def test_python_example_imports_nothing_of_ours():
     assert "import xraytransfer" not in (EXAMPLES / "embed_python.py").read_text()
 
 
-def need_modules():
-    if not (MODULES / "onnxruntime-node").is_dir():
-        pytest.skip("the examples' npm packages are not installed: run npm ci --ignore-scripts in examples/")
-
-
 def test_node(film, model, expected):
     need_modules()
     node = shutil.which("node") or pytest.skip("node is not installed")
@@ -228,26 +212,10 @@ def test_node_stops_where_the_runtime_computes_something_else(film, wrong_model,
         assert_refused(node, EXAMPLES / "embed_node.mjs", path, film, reason=reason, code=3)
 
 
-def c_include():
-    """Return the folder of ONNX Runtime's C headers, wherever this machine has them."""
-    packaged = next(HEADERS.glob("**/*simulator/onnxruntime.framework/Headers"), None)
-    places = [os.environ.get("ONNXRUNTIME_INCLUDE"), packaged, "/usr/include/onnxruntime"]
-    found = [Path(place) for place in places if place and (Path(place) / "onnxruntime_c_api.h").is_file()]
-    return found[0] if found else pytest.skip("ONNX Runtime's C headers are not here: npm ci in tests/node_peers/")
-
-
 @pytest.fixture(scope="module")
 def embed_c(tmp_path_factory):
     """Return the C example, compiled."""
-    need_modules()
-    compiler = shutil.which("cc") or pytest.skip("no C compiler is installed")
-    library = MODULES / "onnxruntime-node" / "bin" / "napi-v6" / "linux" / "x64"
-    if sys.platform != "linux" or not (library / "libonnxruntime.so.1").is_file():
-        pytest.skip("no ONNX Runtime library for this platform in the npm package")
-    program = tmp_path_factory.mktemp("c") / "embed_c"
-    flags = ["-Wall", "-Wextra", "-Werror", "-L", library, "-l:libonnxruntime.so.1", f"-Wl,-rpath,{library}"]
-    run(compiler, EXAMPLES / "embed_c.c", "-isystem", c_include(), *flags, "-o", program)
-    return program
+    return compiled_c(tmp_path_factory.mktemp("c"))
 
 
 def test_c(embed_c, film, model, expected, tmp_path):
@@ -331,6 +299,33 @@ def test_the_web_page_stops_where_the_runtime_computes_something_else(static_sit
 
 
 @pytest.mark.peer
+def test_the_web_page_never_shows_numbers_of_another_film(static_site, film, wrong_film, tmp_path):
+    driver = open_page(static_site, tmp_path / "profile")
+    from selenium.webdriver.common.by import By
+
+    try:
+        state = wait_for_state(driver, lambda text: "Loading" not in text)
+        for chosen in (film, wrong_film):  # the second while the first is being scored
+            driver.find_element(By.ID, "film").send_keys(str(chosen))
+        wait_for_state(driver, lambda text: "turned.png cannot" in text)
+        time.sleep(2)  # longer than a film takes: what comes late would have come
+        assert "turned.png cannot be scored" in state.text
+        assert driver.find_elements(By.TAG_NAME, "td") == []
+    finally:
+        driver.quit()
+
+
+@pytest.mark.peer
+def test_the_web_page_says_that_its_runtime_is_missing(static_site, tmp_path):
+    (tmp_path / "site" / "node_modules").unlink()
+    driver = open_page(static_site, tmp_path / "profile")
+    try:
+        assert "cannot be loaded" in wait_for_state(driver, lambda text: "Loading" not in text).text
+    finally:
+        driver.quit()
+
+
+@pytest.mark.peer
 def test_web_page_in_a_real_browser(static_site, film, wrong_film, expected, tmp_path):
     driver = open_page(static_site, tmp_path / "profile")
     from selenium.webdriver.common.by import By
@@ -340,9 +335,9 @@ def test_web_page_in_a_real_browser(static_site, film, wrong_film, expected, tmp
         state = wait_for_state(driver, lambda text: "Loading" not in text)
         assert state.text == "Choose a film."
         driver.find_element(By.ID, "film").send_keys(str(film))
-        WebDriverWait(driver, PATIENCE).until(lambda _: "Scored" in state.text or "cannot" in state.text)
+        WebDriverWait(driver, PATIENCE).until(lambda _: "Scored " in state.text or "cannot" in state.text)
         assert state.text == "Scored film.png."
-        cells = [cell.text for cell in driver.find_elements(By.TAG_NAME, "td")]
+        cells = [cell.text for cell in driver.find_elements(By.CSS_SELECTOR, "th, td")]
         (tmp_path / "film.dcm").write_bytes(bytes(128) + b"DICM" + bytes(100))
         for wrong, reason in (
             (wrong_film, "no upright film of a chest"),
@@ -351,7 +346,7 @@ def test_web_page_in_a_real_browser(static_site, film, wrong_film, expected, tmp
         ):
             driver.find_element(By.ID, "film").send_keys(str(wrong))
             WebDriverWait(driver, PATIENCE).until(lambda _, reason=reason: reason in state.text)
-            assert "cannot be scored" in state.text
+            assert f"{wrong.name} cannot be scored" in state.text
             assert driver.find_elements(By.TAG_NAME, "td") == []
     finally:
         driver.quit()

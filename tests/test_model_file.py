@@ -45,6 +45,22 @@ def test_newer_schema_is_refused(toy_model_writer, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            {"operating_points": [{"name": "x", "observation": "edema", "threshold": each} for each in (0.5, 0.6)]},
+            "two operating points 'x' of 'edema'",
+        ),
+        ({"default_operating_point": "typo"}, "default_operating_point is 'typo'"),
+    ],
+)
+def test_thresholds_that_contradict_each_other_are_refused(toy_model_writer, tmp_path, change, message):
+    toy_model_writer(tmp_path / "bad.onnx", **change)
+    with pytest.raises(ModelFileError, match=message):
+        model_file.describe(tmp_path / "bad.onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
         ({"schema_version": "1"}, "schema_version is '1'"),
         ({"schema_version": True}, "schema_version is True"),
         ({"observations": []}, "observations"),
@@ -58,6 +74,12 @@ def test_newer_schema_is_refused(toy_model_writer, tmp_path):
         ({"operating_points": None}, "operating_points is None"),
         ({"operating_points": [{"name": "x", "observation": "edema", "threshold": "high"}]}, "no number"),
         ({"operating_points": [{"name": "x", "observation": "edema", "threshold": 1.5}]}, "outside of 0 to 1"),
+        (
+            {"operating_points": [{"name": "x", "observation": "edema", "threshold": 0.5, "flip_width": -0.1}]},
+            "flip_width that is no number from 0",
+        ),
+        ({"name": ""}, "name is ''"),
+        ({"name": "a\x1b[31m"}, "expected printable characters"),
         (
             {"operating_points": [{"name": "x", "observation": "edema", "threshold": 0.5, "flip_width": "wide"}]},
             "flip_width that is no number",

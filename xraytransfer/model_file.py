@@ -251,6 +251,8 @@ def _locate(path: str | os.PathLike[str]) -> Path:
     file = Path(path)
     if file.is_file():
         return file
+    if file.is_dir():
+        raise ModelFileError(f"{path}: a folder; name the model file in it")
     known = ", ".join(shipped) or "none"
     raise ModelFileError(f"{path}: no such model file, and no shipped model has this name (shipped: {known})")
 
@@ -287,6 +289,8 @@ def _changed(data: bytes, document: dict[str, Any]) -> str:
 
 def _metadata_document(data: bytes) -> dict[str, Any]:
     """Return the file's JSON document; raise ValueError with the reason where there is none."""
+    if not data:
+        raise ValueError("an empty file")
     entries = onnx_bytes.metadata(data)
     if METADATA_KEY.encode() not in entries:
         raise ValueError(f"no metadata entry named {METADATA_KEY!r}")

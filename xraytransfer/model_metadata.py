@@ -57,6 +57,9 @@ def check_metadata(document: dict[str, Any]) -> None:
     for key, kind in _REQUIRED.items():
         if not isinstance(document.get(key), kind):
             raise ModelFileError(f"metadata: {key} is {_short(document.get(key))}, expected {_KIND_NAMES[kind]}")
+    for key in ("name", "version"):  # they stand in results and on terminals
+        if not document[key] or not document[key].isprintable():
+            raise ModelFileError(f"metadata: {key} is {_short(document[key])}, expected printable characters")
     _check_observations(document["observations"])
     _check_input(document["input"])
     if not document["members"] or not all(isinstance(row, dict) for row in document["members"]):
@@ -72,8 +75,7 @@ def check_metadata(document: dict[str, Any]) -> None:
             raise ModelFileError(f"metadata: metric {_short(row)} lacks data, subset, observation, metric or value")
         if not all(_is_number_or_null(row.get(key)) for key in ("value", "lower", "upper")):
             raise ModelFileError(f"metadata: metric {_short(row)} has a value that is no number")
-    for row in _rows(document, "operating_points"):
-        _check_operating_point(row)
+    _check_operating_points(_rows(document, "operating_points"), document.get("default_operating_point"))
 
 
 _REQUIRED: dict[str, type[Any]] = {
@@ -127,6 +129,18 @@ def _check_input(entry: dict[str, Any]) -> None:
             raise ModelFileError(f"metadata: input {key} is {_short(entry[key])}, expected {' or '.join(known)}")
 
 
+def _check_operating_points(rows: list[dict[str, Any]], default: object) -> None:
+    seen = set()
+    for row in rows:
+        _check_operating_point(row)
+        point = (str(row["name"]), row["observation"])
+        if point in seen:  # readers would disagree which of them counts
+            raise ModelFileError(f"metadata: two operating points {_short(point[0])} of {_short(point[1])}")
+        seen.add(point)
+    if default is not None and default not in [row["name"] for row in rows]:
+        raise ModelFileError(f"metadata: default_operating_point is {_short(default)}, which operating_points lack")
+
+
 def _check_operating_point(row: dict[str, Any]) -> None:
     if not {"name", "observation", "threshold"} <= set(row):
         raise ModelFileError(f"metadata: operating point {_short(row)} lacks name, observation or threshold")
@@ -134,8 +148,9 @@ def _check_operating_point(row: dict[str, Any]) -> None:
         raise ModelFileError(f"metadata: operating point {_short(row)} has a threshold that is no number")
     if row["threshold"] is not None and not 0 <= row["threshold"] <= 1:  # NaN neither: no probability reaches it
         raise ModelFileError(f"metadata: operating point {_short(row)} has a threshold outside of 0 to 1")
-    if not _is_number_or_null(row.get("flip_width")):
-        raise ModelFileError(f"metadata: operating point {_short(row)} has a flip_width that is no number")
+    width = row.get("flip_width")
+    if not _is_number_or_null(width) or (width is not None and not width >= 0):
+        raise ModelFileError(f"metadata: operating point {_short(row)} has a flip_width that is no number from 0")
 
 
 def _short(value: object) -> str:

@@ -12,7 +12,38 @@ from xraytransfer import model_file, runtime
 from xraytransfer.errors import ModelFileError
 from xraytransfer.model_file import ModelDescription
 
-__all__ = ["checksum_line", "failed_gates", "summary", "verified"]
+__all__ = ["card", "checksum_line", "failed_gates", "page", "summary", "verified"]
+
+
+def card(model: ModelDescription) -> str:
+    """Return the card that lies beside a model file, and the model's checksum; a summary where there is none.
+
+    A card of another file, which names other graph and weights, is not shown.
+    """
+    path = model.path.with_suffix(".md")
+    if not path.is_file():
+        return summary(model)
+    text = path.read_text("utf-8")
+    if model.graph_sha256 in text:
+        return f"{text}\n{checksum_line(model)}"
+    return f"{summary(model)}\n{path}: is the card of another model file, and is not shown"
+
+
+def page(model: ModelDescription) -> str:
+    """Return the card that lies beside a model file as a web page.
+
+    Raises
+    ------
+    ModelFileError
+        There is none, or it is that of another file.
+    """
+    path = model.path.with_suffix(".html")
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file; `xraytransfer export` writes it beside the model")
+    text = path.read_text("utf-8")
+    if model.graph_sha256 not in text:
+        raise ModelFileError(f"{path}: is the card of another model file: it does not name {model.graph_sha256}")
+    return text
 
 
 def summary(model: ModelDescription) -> str:
@@ -32,7 +63,8 @@ def summary(model: ModelDescription) -> str:
         f"{model.name}, version {model.version}, written by {model.document['writer']}",
         checksum_line(model),
         f"checksum of graph and weights alone: {model.graph_sha256}",
-        f"input: {rows} x {columns}, intensity recipe {model.intensity}; precision {model.document['precision']}",
+        f"input: {rows} x {columns}{_only(model)}, intensity recipe {model.intensity}; "
+        f"precision {model.document['precision']}",
         f"licence: {model.document['licence']}",
         f"members: {len(model.members)}",
     ]
@@ -59,6 +91,12 @@ def failed_gates(document: Mapping[str, Any]) -> list[str]:
         for check, row in checks.items()
         if not row.get("passed", True)
     ]
+
+
+def _only(model: ModelDescription) -> str:
+    """Return what a program must know of a fixed input; empty for films of any size."""
+    kind = model.document["input"].get("type", "uint8")
+    return f", films of this size only ({kind})" if model.fixed_input else ""
 
 
 def _member_line(member: dict[str, object]) -> str:

@@ -200,7 +200,8 @@ def _checked(session: ort.InferenceSession) -> ort.InferenceSession:
         raise ModelFileError(f"the graph's inputs are {inputs}, expected {INPUT} of uint8, or float32 if fixed, alone")
     missing = [name for name in OUTPUTS if outputs.get(name) != "tensor(float)"]
     if missing:
-        raise ModelFileError(f"the graph lacks the float32 output {missing[0]}; it has {', '.join(outputs) or 'none'}")
+        found = ", ".join(f"{name} ({kind})" for name, kind in outputs.items())
+        raise ModelFileError(f"the graph lacks the float32 output {missing[0]}; it has {found or 'none'}")
     return session
 
 

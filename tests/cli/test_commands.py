@@ -363,6 +363,25 @@ def test_a_full_disk_under_standard_output(toy_model, film, arguments):
     assert "Traceback" not in result.stderr
 
 
+def test_a_card_of_another_file_is_not_shown(toy_model, tmp_path):
+    model = Path(shutil.copy(toy_model, tmp_path))
+    for ending in (".md", ".html"):
+        model.with_suffix(ending).write_text("a card that names another checksum")
+    shown = run("models", "show", str(model)).stdout
+    assert "a card that names" not in shown
+    assert "is the card of another model file" in shown
+    page = run("models", "show", str(model), "--html")
+    assert (page.returncode, page.stdout) == (3, "")
+    assert "is the card of another model file" in page.stderr
+
+
+def test_show_refuses_two_formats_a_folder_and_an_empty_file(tmp_path):
+    assert run("models", "show", "default", "--json", "--html").returncode == 2
+    assert "a folder" in run("models", "show", str(tmp_path)).stderr
+    (tmp_path / "empty.onnx").touch()
+    assert "an empty file" in run("models", "show", str(tmp_path / "empty.onnx")).stderr
+
+
 def test_the_card_comes_as_text_page_and_metadata(toy_model, tmp_path):
     assert run("models", "show", "default", "--html").stdout.startswith("<!doctype html>")
     assert run("models", "show", "default").stdout.startswith("# Model card: default")

@@ -18,7 +18,7 @@ from xraytransfer.errors import ExportError, ModelFileError  # noqa: E402
 from xraytransfer.export.file_copies import fixed_copy, renewed_copy, seal  # noqa: E402
 from xraytransfer.export.graph.model_writer import serialise  # noqa: E402
 from xraytransfer.model_file import METADATA_KEY, describe, parse, read  # noqa: E402
-from xraytransfer.model_summary import verified  # noqa: E402
+from xraytransfer.model_summary import summary, verified  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +165,12 @@ def test_seal_needs_the_right_original(folder):
         seal(path)
     sealed = seal(path, original=original, out=folder / "sealed.onnx")
     assert read(sealed, verify=True)[0].name == "default"
+    with pytest.raises(ExportError, match=r"whose\.onnx: was not made of .*default-small.*any size"):
+        seal(path, original="default-small", out=folder / "other.onnx")
+    with pytest.raises(ExportError, match=r"sealed\.onnx: exists"):
+        seal(path, original=original, out=sealed)
+    assert "films of this size only (uint8)" in summary(describe(sealed))
+    assert seal(path, original=original, out=sealed, overwrite=True) == sealed
 
 
 @pytest.mark.parametrize("content", [b"", b"not onnx", b"\n\x0cxraytransfer\x12"])

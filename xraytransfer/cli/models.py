@@ -37,23 +37,16 @@ def list_models() -> None:
 @click.option("--html", "as_html", is_flag=True, help="Print the card as a web page with plots; add > card.html.")
 def show(model: str, as_json: bool, as_html: bool) -> None:
     """Show the card of MODEL: a shipped model's name or a model file."""
-    from xraytransfer.errors import ModelFileError
     from xraytransfer.model_file import describe
-    from xraytransfer.model_summary import checksum_line, summary
+    from xraytransfer.model_summary import card, page
 
+    if as_json and as_html:
+        raise click.UsageError("--json and --html cannot be combined")
     description = describe(model)
-    card = Path(description.path).with_suffix(".md")
-    page = Path(description.path).with_suffix(".html")
     if as_json:
         click.echo(json.dumps(description.document, indent=2))
-    elif as_html:
-        if not page.is_file():
-            raise ModelFileError(f"{page}: no such file; `xraytransfer export` writes it beside the model")
-        click.echo(page.read_text("utf-8"))
     else:
-        click.echo(
-            f"{card.read_text('utf-8')}\n{checksum_line(description)}" if card.is_file() else summary(description)
-        )
+        click.echo(page(description) if as_html else card(description))
 
 
 @models.command()
@@ -151,7 +144,8 @@ def triton(model: str, output: Path) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--original", help="The model from which FILE was made.  [default: the shipped model that it names]")
 @click.option("-o", "--output", type=FILE, help="The new file.  [default: FILE is replaced]")
-def seal(file: Path, original: str | None, output: Path | None) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace the new file if it exists.")
+def seal(file: Path, original: str | None, output: Path | None, overwrite: bool) -> None:
     """Write description and checksum into FILE, which a graph tool changed.
 
     FILE is refused if it does not give the answers of the original any more.
@@ -159,7 +153,7 @@ def seal(file: Path, original: str | None, output: Path | None) -> None:
     _require_onnx()
     from xraytransfer.export.file_copies import seal as seal_file
 
-    seal_file(file, original=original, out=output, log=click.echo)
+    seal_file(file, original=original, out=output, overwrite=overwrite, log=click.echo)
 
 
 def _require_onnx() -> None:

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from xraytransfer.constants import RESEARCH_NOTICE
 from xraytransfer.errors import ExportError
@@ -14,6 +15,7 @@ from xraytransfer.export.card.card import markdown_card, sections
 from xraytransfer.export.card.files import html_card, write_cards
 from xraytransfer.export.card.plots import reliability_svg, roc_svg
 from xraytransfer.export.checks.robustness import SMALL_CHANGES
+from xraytransfer.export.cli import export
 from xraytransfer.export.operating_points import operating_points
 from xraytransfer.export.triton import config_text, write_repository
 from xraytransfer.model_file import describe
@@ -205,6 +207,10 @@ def test_triton_names_are_folders(toy_model_writer, tmp_path):
     toy_model_writer(tmp_path / "odd.onnx", name="../up")
     with pytest.raises(ExportError, match="cannot name a Triton model"):
         write_repository(tmp_path / "odd.onnx", tmp_path)
+    arguments = [str(tmp_path), "-o", str(tmp_path / "e.onnx"), "--name", "a/b", "--triton", str(tmp_path)]
+    done = CliRunner().invoke(export, arguments)  # before the runs are read and scored
+    assert done.exit_code == 2
+    assert "cannot name a Triton model" in done.output
     assert 'name: "toy"' in config_text(describe_toy(toy_model_writer, tmp_path))
 
 
