@@ -133,7 +133,7 @@ def _deprecated(_: click.Context, __: click.Parameter, folder: Path | None) -> P
 @click.option("--cache", type=FOLDER, help="Where the folder of caches is now.  [default: as in config.json]")
 @click.option("--weights-out", type=NEW_FOLDER, help="Also write the members' weights here, as safetensors.")
 @click.option("--triton", type=NEW_FOLDER, help="Also write a Triton model repository here.")
-@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace the file, and Triton's folder of it, if it exists.")
 @click.option("--force", is_flag=True, help="Write the file even if a check fails; the file and its card then say so.")
 def export(
     runs: tuple[Path, ...], study: Path | None, output: Path, triton: Path | None, judge: Path | None, **options: Any
@@ -150,7 +150,7 @@ def export(
     if study is not None and options["best"] is None:
         raise click.UsageError("--study RESULTS needs --best K: the number of members to choose")
     from xraytransfer.export.options import ExportOptions
-    from xraytransfer.export.triton import check_name, write_repository
+    from xraytransfer.export.triton import check_name, check_place, write_repository
 
     options |= {"name": options["name"] or output.stem, "quality_gate": options["quality_gate"] or judge}
     export_options = ExportOptions(**options)
@@ -159,13 +159,15 @@ def export(
         if triton is not None:
             check_name(export_options.name)
     export_options.check(output)
+    if triton is not None:
+        check_place(triton, export_options.name, export_options.overwrite)
 
     from xraytransfer.export.candidates import finished_runs
     from xraytransfer.export.exporter import export_runs
 
     export_runs(finished_runs(study) if study else runs, output, export_options, click.echo)
     if triton is not None:
-        click.echo(f"Triton: {write_repository(output, triton)}")
+        click.echo(f"Triton: {write_repository(output, triton, overwrite=export_options.overwrite)}")
 
 
 @click.command()

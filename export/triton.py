@@ -15,7 +15,7 @@ from xraytransfer.errors import ExportError
 from xraytransfer.files import write_bytes
 from xraytransfer.model_file import INPUT, ModelDescription, read
 
-__all__ = ["check_name", "config_text", "write_repository"]
+__all__ = ["check_name", "check_place", "config_text", "write_repository"]
 
 _PREFERRED_BATCHES = (8, 16, 32)
 _LARGEST_BATCH = 64
@@ -35,7 +35,19 @@ def check_name(name: str) -> None:
         raise ExportError(f"{name!r} cannot name a Triton model; export with --name of letters and digits")
 
 
-def write_repository(model: str | Path, repository: Path) -> Path:
+def check_place(repository: Path, name: str, overwrite: bool) -> None:
+    """Refuse a repository that holds a model of this name already, unless it may be replaced.
+
+    Raises
+    ------
+    ExportError
+        It holds one.
+    """
+    if not overwrite and (repository / name).exists():
+        raise ExportError(f"{repository / name}: exists; --overwrite replaces it")
+
+
+def write_repository(model: str | Path, repository: Path, *, overwrite: bool = False) -> Path:
     """Write ``REPOSITORY/NAME/config.pbtxt`` and ``REPOSITORY/NAME/1/model.onnx``.
 
     Parameters
@@ -44,6 +56,8 @@ def write_repository(model: str | Path, repository: Path) -> Path:
         A model file or the name of a shipped model.
     repository : Path
         Made where absent; other models in it stay.
+    overwrite : bool
+        Replace a model of the same name.
 
     Returns
     -------
@@ -55,10 +69,11 @@ def write_repository(model: str | Path, repository: Path) -> Path:
     ModelFileError
         Not a model file, or damaged.
     ExportError
-        The repository cannot be written, or the model's name is no name for a folder.
+        The repository cannot be written or holds a model of this name, or the name is no name for a folder.
     """
     description, graph = read(model, verify=True)
     check_name(description.name)
+    check_place(repository, description.name, overwrite)
     folder = repository / description.name
     try:
         (folder / "1").mkdir(parents=True, exist_ok=True)

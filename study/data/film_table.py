@@ -138,14 +138,19 @@ def sha256_of_labels(images: Sequence[str], observations: Sequence[str], label: 
     return digest.hexdigest()
 
 
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+"""What spreadsheets of many countries, and other programs, write in the place of commas."""
+
+
 def read_csv(path: Path, required: Sequence[str], known: Sequence[str] = ()) -> list[dict[str, str]]:
     """Read a CSV file's rows; `known` columns need not be there.
 
     Raises
     ------
     StudyError
-        If it cannot be read, lacks a required column, has one or a known one twice, has no row, or a row with more or
-        fewer cells than the header: the file may have been cut short, or a comma may have moved the cells behind it.
+        If it cannot be read, is not separated by commas, lacks a required column, has one or a known one twice, has
+        no row, or a row with more or fewer cells than the header: the file may have been cut short, or a comma may
+        have moved the cells behind it.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -156,6 +161,8 @@ def read_csv(path: Path, required: Sequence[str], known: Sequence[str] = ()) -> 
         raise StudyError(f"{path}: cannot be read as CSV: {error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise StudyError(f"{path}: cannot be read as CSV: is no CSV file in UTF-8: {error}") from error
+    if len(columns) == 1 and (other := next((name for mark, name in _SEPARATORS.items() if mark in columns[0]), "")):
+        raise StudyError(f"{path}: its cells are separated by {other}; commas expected, save it as CSV with commas")
     if missing := [name for name in required if name not in columns]:
         raise StudyError(f"{path}: lacks the columns {missing}; it has {columns or 'no columns'}")
     if twice := [name for name in (*required, *known) if columns.count(name) > 1]:

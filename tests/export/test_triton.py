@@ -92,6 +92,10 @@ def test_the_command_takes_shipped_models_and_keeps_others(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["default-small", "other"]
     names = (tmp_path / "default-small" / "observations.txt").read_text().split()
     assert names == [observation.identifier for observation in xraytransfer.OBSERVATIONS]
+    again = CliRunner().invoke(models, ["triton", "default-small", "-o", str(tmp_path)])
+    assert again.exit_code != 0
+    assert "default-small: exists; --overwrite replaces it" in str(again.exception)
+    assert CliRunner().invoke(models, ["triton", "default-small", "-o", str(tmp_path), "--overwrite"]).exit_code == 0
 
 
 def test_a_damaged_model_or_folder_is_refused(model, tmp_path):

@@ -130,14 +130,15 @@ def renew(model: str, output: Path, overwrite: bool) -> None:
 @click.argument("model", default="default")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True,
               help="The model repository; other models in it stay.")  # fmt: skip
-def triton(model: str, output: Path) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace a model of the same name in it.")
+def triton(model: str, output: Path, overwrite: bool) -> None:
     """Write a model repository for Triton that serves MODEL.
 
     Triton batches all requests only if MODEL has a fixed input; `xraytransfer models fixed` makes such a copy.
     """
     from xraytransfer.export.triton import write_repository
 
-    click.echo(f"Triton: {write_repository(model, output)}")
+    click.echo(f"Triton: {write_repository(model, output, overwrite=overwrite)}")
 
 
 @models.command()

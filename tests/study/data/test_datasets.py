@@ -165,6 +165,9 @@ def test_other_wrong_input_is_refused(tmp_path: Path):
     (tmp_path / "Data_Entry.csv").write_text("Image,Finding Labels,Patient ID\n")
     with pytest.raises(StudyError, match=r"lacks the columns \['Image Index'\]"):
         read_dataset("nih", tmp_path)
+    (tmp_path / "Data_Entry.csv").write_text(header.replace(",", ";") + "a.png;Edema;1\n")
+    with pytest.raises(StudyError, match="separated by semicolons; commas expected, save it as CSV with commas"):
+        read_dataset("nih", tmp_path)
     folder = chexpert(tmp_path / "c")
     text = (folder / "train.csv").read_text()
     (folder / "train.csv").write_text(text.replace("-1.0", "maybe"))
