@@ -14,6 +14,7 @@ import pytest
 
 from xraytransfer.cli.film_version import film_version
 from xraytransfer.cli.parquet_results import open_results
+from xraytransfer.cli.result_forms import COLUMNS
 from xraytransfer.cli.results_file import ResultsFile
 from xraytransfer.errors import OutputError
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
@@ -198,6 +199,77 @@ def test_resume_knows_every_name_again(tmp_path, form):
     with ResultsFile(path, form, resume=True) as results:
         assert [results.holds(name) for name in names] == [True] * len(names)
         assert not results.holds("other.dcm")
+
+
+_ODD_NAMES = [
+    os.fsdecode(b"caf\xe9.png"),
+    "two\nlines.png",
+    "=cmd|' calc'!A0.png",
+    "+1.png",
+    "-1.png",
+    "@x.png",
+    "\t=1.png",
+]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names that Windows does not allow")
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_every_reader_takes_names_that_are_no_text_and_no_cell_is_a_formula(tmp_path, form):
+    path = tmp_path / "out"
+    with ResultsFile(path, form) as results:
+        for name in _ODD_NAMES:
+            results.write(prediction(name))
+            results.write(Refusal(name, "corrupt", f"{name}: damaged", radiograph={"source": name}))
+    text = path.read_bytes().decode("utf-8")
+    if form == "csv":
+        rows = list(csv.reader(text.splitlines()))
+        assert all(len(row) == len(COLUMNS) for row in rows)
+        assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@", "\t"))]
+    else:
+        records = json.loads(text)["results"] if form == "json" else [json.loads(line) for line in text.splitlines()]
+        assert json.dumps(records, ensure_ascii=False).encode("utf-8")
+    assert r"caf\xe9.png" in text.replace(r"\\", "\\")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names that Windows does not allow")
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_changed_film_of_an_odd_name_is_scored_again(tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    names = [name for name in _ODD_NAMES if form == "csv" or name.isprintable() or not name.isascii()]
+    with ResultsFile(Path("results"), form) as results:
+        for name in names:
+            Path(name).write_bytes(b"film")
+            results.write(prediction(name), film_version(name))
+    with ResultsFile(Path("results"), form, resume=True) as results:
+        assert all(results.holds(name) for name in names)
+    for name in names:
+        Path(name).write_bytes(b"another film")
+    with ResultsFile(Path("results"), form, resume=True) as results:
+        assert not results.done
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_names_that_earlier_versions_wrote_as_bytes_are_known_again(tmp_path, form):
+    path = tmp_path / "out"
+    with ResultsFile(path, form) as results:
+        results.write(prediction("NAME.dcm"))
+    old = {"csv": b"caf\xe9", "jsonl": rb"caf\udce9"}[form]
+    path.write_bytes(path.read_bytes().replace(b"NAME", old))
+    with ResultsFile(path, form, resume=True) as results:
+        assert results.holds("caf\udce9.dcm")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_damaged_line_is_named(tmp_path, form):
+    path = tmp_path / "out"
+    with ResultsFile(path, form) as results:
+        for name in ("a.dcm", "b.dcm", "c.dcm"):
+            results.write(prediction(name))
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[-2] = bytes(len(lines[-2]) - 1) + b"\n"  # what a power cut may leave
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(OutputError, match=f"line {len(lines) - 1} is none of a {form} file of results"):
+        ResultsFile(path, form, resume=True)
 
 
 def test_a_pipe_or_device_is_refused(tmp_path):

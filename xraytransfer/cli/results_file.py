@@ -26,6 +26,7 @@ from xraytransfer.cli.resumed_results import lines_to_keep, read_results
 from xraytransfer.constants import RESUMABLE
 from xraytransfer.errors import OutputError
 from xraytransfer.files import write_with
+from xraytransfer.film_privacy import unicode_text
 from xraytransfer.folder_lock import try_lock
 from xraytransfer.prediction import Refusal
 
@@ -117,7 +118,7 @@ class ResultsFile:
 
     def holds(self, source: str) -> bool:
         """Return whether the file held a source's result when it was opened."""
-        return (one_line(source) if self._form == "csv" else source) in self.done
+        return (one_line(source) if self._form == "csv" else unicode_text(source)) in self.done
 
     def write(self, result: Result, version: FilmVersion | None = None) -> None:
         """Add one result, with the version of the film's file. Tables hold scored films only."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from xraytransfer.cli.film_version import FilmVersion, film_version
-from xraytransfer.cli.result_forms import BEGINNINGS, COLUMNS, COLUMNS_OF_0_1
+from xraytransfer.cli.result_forms import BEGINNINGS, COLUMNS, COLUMNS_OF_0_1, name_on_disk, one_line
 from xraytransfer.errors import PASSING, OutputError
+from xraytransfer.film_privacy import unicode_text
 
 __all__ = ["ResumedResults", "read_results"]
 
@@ -30,7 +31,9 @@ class _Record(NamedTuple):
         """Return whether the film is to be scored again: its refusal may have passed, or its file has changed."""
         if self.status in PASSING:
             return True
-        now = None if self.version is None else film_version(self.source)
+        if self.version is None:
+            return False
+        now = film_version(self.source) or film_version(name_on_disk(self.source))
         return now is not None and now != self.version
 
 
@@ -86,7 +89,7 @@ def read_results(stream: IO[bytes], path: Path, form: str) -> ResumedResults:
         The file is no file of results of this form, or one of version 0.1 that has other columns.
     """
     found = ResumedResults()
-    rest = b""
+    rest, number = b"", 0
     reader = io.BufferedReader(cast(io.FileIO, stream))
     try:
         for number, line in enumerate(reader):
@@ -103,7 +106,10 @@ def read_results(stream: IO[bytes], path: Path, form: str) -> ResumedResults:
         if not found.size and rest[: len(begins)] != begins[: len(rest)]:
             raise ValueError("one line that is none of ours")  # cutting it off would empty the file
     except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise OutputError(f"{path}: not a {form} file of results, so it cannot be resumed") from error
+        raise OutputError(
+            f"{path}: line {number + 1} is none of a {form} file of results, so it cannot be resumed; remove damaged "
+            "lines (their films are then scored again), or name another file with -o"
+        ) from error
     finally:
         reader.detach()
     return found
@@ -124,14 +130,14 @@ def _record_of_json(record: dict[str, Any]) -> _Record:
     model = record["model"] if record["ok"] else None
     named = model and (model["sha256"], f"{model['name']} {model['version']}")
     version = FilmVersion.from_record(**(record.get("file") or {"size": None, "modified_ns": None}))
-    return _Record(record["source"], "ok" if record["ok"] else record["reason"], named, version)
+    return _Record(unicode_text(record["source"]), "ok" if record["ok"] else record["reason"], named, version)
 
 
 def _record_of_csv(line: str) -> _Record:
     row = dict(zip(COLUMNS, next(csv.reader([line])), strict=True))
     model = (row["model_sha256"], row["model"]) if row["status"] == "ok" else None
     version = FilmVersion.from_record(row["file_size"], row["file_modified_ns"])
-    return _Record(row["source"], row["status"], model, version)
+    return _Record(one_line(row["source"]), row["status"], model, version)
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:
