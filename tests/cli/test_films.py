@@ -218,7 +218,10 @@ def test_a_damaged_archive_loses_no_other_film(toy_model: Path, dicom_film: Film
         "one.dcm": False, "two.dcm": True, "b.zip": False, "c.dcm": True,
     }  # fmt: skip
     assert records["one.dcm"]["reason"] == "unreadable"
-    assert "a zip archive" in records["b.zip"]["message"]
+    assert (records["b.zip"]["reason"], records["b.zip"]["source"]) == ("unreadable", str(folder / "b.zip"))
+    for name, cause in (("one.dcm", "invalid"), ("b.zip", "not a zip file")):
+        assert "the zip archive is damaged or encrypted" in records[name]["message"]
+        assert cause in records[name]["message"]
 
 
 def test_notes_stand_in_a_table_and_in_csv(toy_model: Path, dicom_film: Film, tmp_path: Path) -> None:

@@ -324,6 +324,20 @@ def test_resume_scores_again_what_may_have_passed_or_has_changed(tmp_path, form)
     assert "lost.dcm" not in path.read_text()
 
 
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_resume_scores_again_what_an_option_overrules(tmp_path, form):
+    path = tmp_path / "results"
+    with ResultsFile(path, form) as results:
+        results.write(Refusal("turned.dcm", "sideways", "turned.dcm: lies on its side"))
+        results.write(Refusal("ct.dcm", "not-a-radiograph", "ct.dcm: Modality is CT"))
+    with ResultsFile(path, form, resume=True, again={"sideways"}) as results:
+        assert results.done == {"ct.dcm"}
+        results.write(prediction("turned.dcm"))
+    with ResultsFile(path, form, resume=True, again={"sideways"}) as results:
+        assert results.done == {"ct.dcm", "turned.dcm"}
+    assert path.read_text().count("turned.dcm") == 1
+
+
 def test_parquet_has_one_writer(tmp_path):
     pytest.importorskip("pyarrow.parquet", reason="pip install 'xraytransfer[parquet]'")
     path = tmp_path / "r.parquet"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -125,8 +125,10 @@ def _only_writer(path: Path) -> Iterator[None]:
                 place.unlink()
 
 
-def open_results(output: Path | None, form: str, resume: bool, overwrite: bool) -> ResultsFile | ParquetResults:
+def open_results(
+    output: Path | None, form: str, resume: bool, overwrite: bool, again: Collection[str] = ()
+) -> ResultsFile | ParquetResults:
     """Open the file of results for any form; the other parameters are those of `ResultsFile`."""
     if form == "parquet":
         return ParquetResults(output, overwrite=overwrite)
-    return ResultsFile(output, form, resume=resume, overwrite=overwrite)
+    return ResultsFile(output, form, resume=resume, overwrite=overwrite, again=again)

@@ -65,7 +65,9 @@ def run(
         from xraytransfer.serve.dicom.dicomweb import films_of_examination
 
         sources = itertools.chain(sources, films_of_examination(dicomweb, study_uid, dicomweb_token))
-    with open_results(output, form, resume, overwrite) as results:
+    given = {"any_modality": any_modality, "any_film": any_film, "unintended_films": unintended_films == "note"}
+    overruled = {reason for reason, argument in OVERRULED_BY.items() if given[argument]}
+    with open_results(output, form, resume, overwrite, overruled) as results:
         _check_model(classifier, results)
         drawn: deque[_DrawnFilm] = deque()  # films read ahead of their results, in order
         outcomes = classifier.predict_many(

@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -48,6 +48,8 @@ class ResultsFile:
         Continue a ``jsonl`` or ``csv`` file; `done` then holds the sources in it.
     overwrite : bool
         Replace a file that exists. Without `resume` or this, an existing file is refused.
+    again : collection of str
+        Reasons of refusals that an option overrules now: `resume` scores these films again.
 
     Attributes
     ----------
@@ -64,12 +66,21 @@ class ResultsFile:
         The file exists, is in use by another process, is no results file, or cannot be written.
     """
 
-    def __init__(self, path: Path | None, form: str, *, resume: bool = False, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        form: str,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        again: Collection[str] = (),
+    ) -> None:
         self.done: set[str] = set()
         self.refused_before = 0
         self.models_before: dict[str, str] = {}
         self.path = path
         self._form = form
+        self._again = again
         self._discarded = False
         self._count = 0
         self._render: Callable[[Result, FilmVersion | None], str] = {
@@ -187,7 +198,7 @@ class ResultsFile:
 
     def _continue(self, stream: IO[bytes], path: Path) -> IO[bytes]:
         """Note what is there, drop the lines of films to be scored again and a half-written last one."""
-        found = read_results(stream, path, self._form)
+        found = read_results(stream, path, self._form, self._again)
         self.done, self.refused_before, self.models_before = found.done, found.refused, found.models
         if found.stale:
             with path.open("rb") as whole:

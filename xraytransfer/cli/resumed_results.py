@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -26,10 +26,9 @@ class _Record(NamedTuple):
     model: tuple[str, str] | None
     version: FilmVersion | None
 
-    @property
-    def is_stale(self) -> bool:
-        """Return whether the film is to be scored again: its refusal may have passed, or its file has changed."""
-        if self.status in PASSING:
+    def is_stale(self, again: Collection[str]) -> bool:
+        """Return whether the film is to be scored again: its refusal does not hold now, or its file has changed."""
+        if self.status in PASSING or self.status in again:
             return True
         if self.version is None:
             return False
@@ -61,8 +60,8 @@ class ResumedResults:
     size: int = 0
     stale: set[int] = field(default_factory=set)
 
-    def _add(self, number: int, record: _Record) -> None:
-        if record.is_stale:
+    def _add(self, number: int, record: _Record, again: Collection[str]) -> None:
+        if record.is_stale(again):
             self.stale.add(number)
             return
         self.done.add(record.source)
@@ -72,7 +71,7 @@ class ResumedResults:
             self.models.setdefault(*record.model)
 
 
-def read_results(stream: IO[bytes], path: Path, form: str) -> ResumedResults:
+def read_results(stream: IO[bytes], path: Path, form: str, again: Collection[str] = ()) -> ResumedResults:
     """Read which films a file of results holds.
 
     Parameters
@@ -82,6 +81,8 @@ def read_results(stream: IO[bytes], path: Path, form: str) -> ResumedResults:
     path : Path
         Its name, for messages.
     form : {'jsonl', 'csv'}
+    again : collection of str
+        Reasons of refusals that an option overrules now.
 
     Raises
     ------
@@ -101,7 +102,8 @@ def read_results(stream: IO[bytes], path: Path, form: str) -> ResumedResults:
             if number == 0 and form == "csv":
                 _check_columns(path, next(csv.reader([text])))
             else:
-                found._add(number, _record_of_json(json.loads(text)) if form == "jsonl" else _record_of_csv(text))
+                record = _record_of_json(json.loads(text)) if form == "jsonl" else _record_of_csv(text)
+                found._add(number, record, again)
         begins = BEGINNINGS[form]
         if not found.size and rest[: len(begins)] != begins[: len(rest)]:
             raise ValueError("one line that is none of ours")  # cutting it off would empty the file
