@@ -74,7 +74,7 @@ class Sender:
                             self._spool.changed.wait(_IDLE_S)
                     continue
                 self._send(deliveries)
-                self._failures = 0
+                self._answered()
             # A full disk or a certificate that became unreadable must not end the thread either.
             except (ServeError, OSError, sqlite3.Error) as error:
                 self._failures += 1
@@ -129,7 +129,7 @@ class Sender:
             answer, status = Answer.NEVER, "the result's file is damaged"
         except ValueError as error:
             answer, status = Answer.LATER, f"it cannot be sent ({type(error).__name__})"
-        self._failures = 0
+        self._answered()
         if answer is Answer.TAKEN:
             film_log.info("%s: took a result", delivery.destination)
         if answer is Answer.TAKEN and self._settings.confirm_after_s is not None:
@@ -138,6 +138,12 @@ class Sender:
             self._spool.sent(delivery)
         else:
             self._refused(delivery, status, never=answer is Answer.NEVER)
+
+    def _answered(self) -> None:
+        """Begin to count failed connections anew; say so where some were logged."""
+        if self._failures:
+            log.info("%s: answers again", self._destination.name)
+        self._failures = 0
 
     def _confirm(self, connection: Connection, delivery: Delivery) -> None:
         held = connection.holds(delivery)

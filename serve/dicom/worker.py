@@ -155,7 +155,7 @@ class Worker:
             self._bury(film, str(error))
         elif isinstance(error, CancelledError):
             self._spool.release(film, 0.0, counts=False)
-        else:  # an error of this program, machine or disk, not of the film; only its kind is logged, for its message may hold patient data
+        else:  # an error of this program, machine or disk; only its kind is logged: its message may hold patient data
             kind = error.reason if isinstance(error, RadiographError) else type(error).__name__
             if film.attempts >= MAX_ATTEMPTS:
                 self._bury(film, f"scoring failed {film.attempts} times ({kind})")

@@ -681,7 +681,10 @@ def test_a_refusal_that_passes_is_waited_for_and_one_that_does_not_is_buried(sta
     wait_for(lambda: service.counts()["dead_total"] == 1)
 
 
-def test_a_pacs_that_is_away_or_rejects_or_hangs_up_is_waited_for(start: Any, pacs: Pacs) -> None:
+def test_a_pacs_that_is_away_or_rejects_or_hangs_up_is_waited_for(
+    start: Any, pacs: Pacs, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     pacs.stop()
     service = start()
     send(service, make_film(1))
@@ -703,6 +706,7 @@ def test_a_pacs_that_is_away_or_rejects_or_hangs_up_is_waited_for(start: Any, pa
     wait_for(lambda: service.counts()["sent_total"] == 1)
     assert len(pacs.kept) == 1
     assert service.counts()["dead_total"] == 0
+    wait_for(lambda: f"PACS@127.0.0.1:{pacs.port}: answers again" in caplog.text)
 
 
 def test_a_pacs_that_never_answers_is_given_up_for_now(start: Any, pacs: Pacs) -> None:
