@@ -251,9 +251,9 @@ def open_archive(archive: Archive) -> None:
     different = [key for key in document if before.get(key) != document[key]]
     if different:
         raise OutputError(
-            f"{archive.folder.address}: holds results of another "
-            + ", ".join(f"{key} ({before.get(key)}, not {document[key]})" for key in different)
-            + "; name the same ones, or another folder with -o"
+            f"{archive.folder.address}: holds results of another run: "
+            + ", ".join(f"{key} is {before.get(key)}, not {document[key]}" for key in different)
+            + ". Give the same manifest, model, number of shards and options, or another folder with -o"
         )
     file.write_bytes(json.dumps(document, indent=1).encode() + b"\n")  # also a proof that parts can be written
 
