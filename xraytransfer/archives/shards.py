@@ -235,6 +235,10 @@ def _count(shard: int, rows: Sequence[dict[str, Any]]) -> ShardResult:
     return ShardResult(shard, "pending" if passing else "done", scored, len(rows) - scored - passing, passing)
 
 
+_SETTINGS = {"shards": "number of shards", "model_sha256": "checksum of the model", "options": "set of options"}
+"""What keys of ``archive.json`` are called in messages; the others are called by their names."""
+
+
 def open_archive(archive: Archive) -> None:
     """See that the folder can be written, and holds results of this manifest, model and options or none.
 
@@ -251,8 +255,10 @@ def open_archive(archive: Archive) -> None:
     different = [key for key in document if before.get(key) != document[key]]
     if different:
         raise OutputError(
-            f"{archive.folder.address}: holds results of another run: "
-            + ", ".join(f"{key} is {before.get(key)}, not {document[key]}" for key in different)
+            f"{archive.folder.address}: holds results of another "
+            + ", of another ".join(
+                f"{_SETTINGS.get(key, key)} ({before.get(key)}, not {document[key]})" for key in different
+            )
             + ". Give the same manifest, model, number of shards and options, or another folder with -o"
         )
     file.write_bytes(json.dumps(document, indent=1).encode() + b"\n")  # also a proof that parts can be written
