@@ -235,7 +235,7 @@ def _count(shard: int, rows: Sequence[dict[str, Any]]) -> ShardResult:
     return ShardResult(shard, "pending" if passing else "done", scored, len(rows) - scored - passing, passing)
 
 
-_SETTINGS = {"shards": "number of shards", "model_sha256": "checksum of the model", "options": "set of options"}
+_SETTINGS = {"shards": "number of shards", "model_sha256": "model, by its checksum,", "options": "set of options"}
 """What keys of ``archive.json`` are called in messages; the others are called by their names."""
 
 
