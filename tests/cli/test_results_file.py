@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xraytransfer.cli import results_file
 from xraytransfer.cli.film_version import film_version
 from xraytransfer.cli.parquet_results import open_results
 from xraytransfer.cli.result_forms import COLUMNS
@@ -336,6 +337,46 @@ def test_resume_scores_again_what_an_option_overrules(tmp_path, form):
     with ResultsFile(path, form, resume=True, again={"sideways"}) as results:
         assert results.done == {"ct.dcm", "turned.dcm"}
     assert path.read_text().count("turned.dcm") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="open files cannot be replaced there")
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_file_that_another_process_replaces_while_it_is_opened_is_not_written(tmp_path, monkeypatch, form):
+    path = tmp_path / "results"
+    with ResultsFile(path, form) as results:
+        results.write(Refusal("lost.dcm", "unavailable", "lost.dcm: the store does not answer"))
+    opened = results_file._open
+
+    def slow(place):
+        stream = opened(place)
+        monkeypatch.setattr(results_file, "_open", opened)
+        with ResultsFile(path, form, resume=True) as other:  # writes the file anew, without the line
+            other.write(prediction("other.dcm"))
+        return stream
+
+    monkeypatch.setattr(results_file, "_open", slow)
+    with pytest.raises(OutputError, match="another process is writing to it"):
+        ResultsFile(path, form, resume=True)
+    assert "other.dcm" in path.read_text()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="open files cannot be removed there")
+def test_a_file_without_results_is_removed_while_it_is_locked(tmp_path, monkeypatch):
+    path = tmp_path / "results"
+    removed = []
+    unlink = Path.unlink
+
+    def locked_unlink(self, missing_ok=False):
+        with pytest.raises(OutputError, match="another process"), path.open("rb+", buffering=0) as other:
+            results_file.lock_results(other, path)
+        removed.append(self)
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", locked_unlink)
+    with ResultsFile(path, "csv") as results:
+        results.discard()
+    assert removed == [path]
+    assert not path.exists()
 
 
 def test_parquet_has_one_writer(tmp_path):

@@ -117,7 +117,7 @@ def _only_writer(path: Path) -> Iterator[None]:
     """Keep other processes from writing the same file: the last one would replace the results of the others."""
     place = path.with_name(f".{path.name}.lock")
     with place.open("wb") as stream:
-        lock_results(stream, path)
+        lock_results(stream, path, place)
         try:
             yield
         finally:

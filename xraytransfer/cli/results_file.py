@@ -119,8 +119,10 @@ class ResultsFile:
     def _close(self) -> None:
         if self.path is None:
             return
+        if self._discarded and os.name != "nt":  # while it is locked: afterwards it may be another process's
+            self.path.unlink(missing_ok=True)
         self._stream.close()
-        if self._discarded:
+        if self._discarded and os.name == "nt":  # open files cannot be removed there
             self.path.unlink(missing_ok=True)
 
     def discard(self) -> None:
@@ -232,11 +234,22 @@ def _cause(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def lock_results(stream: IO[bytes], path: Path) -> None:
-    """Keep every other process from writing to the same file until it is closed."""
+def lock_results(stream: IO[bytes], path: Path, place: Path | None = None) -> None:
+    """Keep every other process from writing to the same file until it is closed.
+
+    `place` is the file that is locked, if not `path`. One that was replaced or removed since it was opened is not
+    locked: what is written into it would be lost.
+    """
     try:
         locked = try_lock(stream.fileno())
     except OSError as error:
         raise OutputError(f"{path}: cannot be locked ({_cause(error)}); write to a local disk") from error
-    if not locked:
+    if not locked or not _is_at(place or path, stream):
         raise OutputError(f"{path}: another process is writing to it")
+
+
+def _is_at(place: Path, stream: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(place.stat(), os.fstat(stream.fileno()))
+    except FileNotFoundError:
+        return False
