@@ -6,6 +6,8 @@ import csv
 import errno
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -387,6 +389,20 @@ def test_parquet_has_one_writer(tmp_path):
             open_results(path, "parquet", False, True)
         results.write(prediction())
     with open_results(path, "parquet", False, True) as results:
+        results.write(prediction())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_run_left_of_a_parquet_file_does_not_stay(tmp_path):
+    pytest.importorskip("pyarrow.parquet", reason="pip install 'xraytransfer[parquet]'")
+    path = tmp_path / "r.parquet"
+    program = (
+        "import os, sys; from pathlib import Path; from xraytransfer.cli.parquet_results import open_results; "
+        "open_results(Path(sys.argv[1]), 'parquet', False, False); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(path)], check=False, timeout=60).returncode == 9
+    assert not path.exists()
+    with open_results(path, "parquet", False, False) as results:
         results.write(prediction())
     assert list(tmp_path.iterdir()) == [path]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +50,7 @@ class ParquetResults:
             raise OutputError("--format parquet needs -o FILE")
         self.path = path
         self._arrow, self._schema = arrow(), results_schema()
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._temporary = path.with_name(f".{path.name}.tmp")  # one name: what a kill leaves is replaced
         self._rows: list[dict[str, Any]] = []
         self._discarded = False
         self._locked = contextlib.ExitStack()
