@@ -380,3 +380,25 @@ def test_a_results_file_of_version_0_1_is_refused_by_name(toy_model: Path, dicom
     assert result.returncode == 3
     assert "was written by version 0.1" in result.stderr
     shutil.copy(tmp_path / "film.dcm", tmp_path / "other.dcm")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="paths are shorter there, and links need rights")
+def test_folders_nested_deeper_than_pythons_stack_are_walked_and_links_are_not(tmp_path: Path) -> None:
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "circle").symlink_to(tmp_path)
+    (tmp_path / "film.dcm").write_bytes(b"film")
+    folder = os.open(tmp_path / "b", os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("a", dir_fd=folder)
+        below = os.open("a", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(os.open("last.dcm", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+    assert list(films([str(tmp_path)])) == [
+        f"{tmp_path}/film.dcm",
+        f"{tmp_path}/self",
+        f"{tmp_path}/b/{'a/' * 1200}last.dcm",
+    ]
+    subprocess.run(["rm", "-r", tmp_path / "b"], check=True)  # pytest's own clean-up is recursive
