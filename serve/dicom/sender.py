@@ -53,6 +53,7 @@ class Sender:
         self._destination, self._settings, self._spool = destination, settings, spool
         self._stopping = threading.Event()
         self._failures = 0  # failed connections in a row
+        self._believed = False  # whether the log says that results cannot be confirmed
         self._thread = threading.Thread(target=self._run, name=f"send {destination.name}", daemon=True)
         self._thread.start()
 
@@ -147,8 +148,9 @@ class Sender:
 
     def _confirm(self, connection: Connection, delivery: Delivery) -> None:
         held = connection.holds(delivery)
-        if held is None:
-            log.warning("%s: cannot be asked for a result that it took: it is believed", delivery.destination)
+        if held is None and not self._believed:
+            log.warning("%s: cannot be asked for the results that it took: they count as sent", delivery.destination)
+            self._believed = True
         if held is None or held:
             self._spool.sent(delivery)
         else:
