@@ -15,7 +15,7 @@ import warnings
 from types import TracebackType
 from typing import Any
 
-__all__ = ["SILENT", "keep_films_private", "place_of", "printable_line"]
+__all__ = ["SILENT", "keep_films_private", "place_of", "printable_line", "unicode_text"]
 
 SILENT = ("pydicom", "highdicom", "pynetdicom", "pylibjpeg", "PIL", "dicomweb_client", "urllib3")
 """Libraries whose log records are about films, or about addresses that hold their UIDs."""
@@ -47,6 +47,11 @@ def place_of(error: BaseException) -> str:
 def printable_line(text: str) -> str:
     """Return a text as one line that cannot pass for two: line breaks and control characters as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def unicode_text(name: str) -> str:
+    r"""Return a name as Unicode text, which JSON, CSV and Parquet need: bytes of another encoding as ``\xe9``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _show_nothing(*_: Any, **__: Any) -> None:

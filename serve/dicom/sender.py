@@ -53,6 +53,7 @@ class Sender:
         self._destination, self._settings, self._spool = destination, settings, spool
         self._stopping = threading.Event()
         self._failures = 0  # failed connections in a row
+        self._believed = False  # whether the log says that results cannot be confirmed
         self._thread = threading.Thread(target=self._run, name=f"send {destination.name}", daemon=True)
         self._thread.start()
 
@@ -74,7 +75,7 @@ class Sender:
                             self._spool.changed.wait(_IDLE_S)
                     continue
                 self._send(deliveries)
-                self._failures = 0
+                self._answered()
             # A full disk or a certificate that became unreadable must not end the thread either.
             except (ServeError, OSError, sqlite3.Error) as error:
                 self._failures += 1
@@ -129,7 +130,7 @@ class Sender:
             answer, status = Answer.NEVER, "the result's file is damaged"
         except ValueError as error:
             answer, status = Answer.LATER, f"it cannot be sent ({type(error).__name__})"
-        self._failures = 0
+        self._answered()
         if answer is Answer.TAKEN:
             film_log.info("%s: took a result", delivery.destination)
         if answer is Answer.TAKEN and self._settings.confirm_after_s is not None:
@@ -139,10 +140,17 @@ class Sender:
         else:
             self._refused(delivery, status, never=answer is Answer.NEVER)
 
+    def _answered(self) -> None:
+        """Begin to count failed connections anew; say so where some were logged."""
+        if self._failures:
+            log.info("%s: answers again", self._destination.name)
+        self._failures = 0
+
     def _confirm(self, connection: Connection, delivery: Delivery) -> None:
         held = connection.holds(delivery)
-        if held is None:
-            log.warning("%s: cannot be asked for a result that it took: it is believed", delivery.destination)
+        if held is None and not self._believed:
+            log.warning("%s: cannot be asked for the results that it took: they count as sent", delivery.destination)
+            self._believed = True
         if held is None or held:
             self._spool.sent(delivery)
         else:

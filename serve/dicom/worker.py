@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydicom import dcmread
 
-from xraytransfer.errors import RadiographError, ServeError
+from xraytransfer.errors import PASSING, RadiographError, ServeError
 from xraytransfer.plural import counted
 from xraytransfer.prediction import ModelIdentity
 from xraytransfer.serve.dicom_results.identity import UNREADABLE
@@ -147,7 +147,7 @@ class Worker:
             film_log.info(
                 "DICOM: a film was scored; %s to send", counted(len(results) * len(self._destinations), "result")
             )
-        elif isinstance(error, RadiographError):
+        elif isinstance(error, RadiographError) and error.reason not in PASSING:
             self._events.refusals.labels(error.reason).inc()
             log.warning("DICOM: a film was refused: %s", error.reason)
             self._spool.refuse(film, self._refusal(film, error.reason), self._destinations)
@@ -155,8 +155,8 @@ class Worker:
             self._bury(film, str(error))
         elif isinstance(error, CancelledError):
             self._spool.release(film, 0.0, counts=False)
-        else:  # an error of this program or machine; only its kind is logged, for its message may hold patient data
-            kind = type(error).__name__
+        else:  # an error of this program, machine or disk; only its kind is logged: its message may hold patient data
+            kind = error.reason if isinstance(error, RadiographError) else type(error).__name__
             if film.attempts >= MAX_ATTEMPTS:
                 self._bury(film, f"scoring failed {film.attempts} times ({kind})")
                 return

@@ -177,8 +177,7 @@ def identify(dataset: Dataset) -> Identity:
 
 def _moment(dataset: Dataset) -> tuple[str, str]:
     """Return the film's date and time: of acquisition, else of content, series or examination."""
-    stamp = _text(dataset, "AcquisitionDateTime").strip(" \0")
-    pairs = [(stamp[:8], stamp[8:14])]
+    pairs = [_acquired(dataset)]
     pairs += [
         (_text(dataset, f"{kind}Date").strip(" \0"), _text(dataset, f"{kind}Time").strip(" \0"))
         for kind in ("Acquisition", "Content", "Series", "Study")
@@ -187,6 +186,25 @@ def _moment(dataset: Dataset) -> tuple[str, str]:
         if _DATE.fullmatch(date) and _is_date(date):
             return date, (time[:6].ljust(6, "0") if _TIME.fullmatch(time) else "000000")
     return UNKNOWN_MOMENT
+
+
+def _acquired(dataset: Dataset) -> tuple[str, str]:
+    """Return date and time of Acquisition DateTime, whose parts may be absent from the right (PS3.5 6.2, DT).
+
+    Its own offset from UTC goes before the film's Timezone Offset From UTC, which the results take over: where they
+    differ, the moment is converted to the film's time zone.
+    """
+    digits, sign, offset = re.split(r"([+-]|$)", _text(dataset, "AcquisitionDateTime").strip(" \0"), maxsplit=1)
+    date, time = digits[:8], digits[8:14]
+    zone = _text(dataset, "TimezoneOffsetFromUTC").strip(" \0")
+    if not (time and _TIME.fullmatch(time) and _OFFSET.fullmatch(sign + offset) and _OFFSET.fullmatch(zone)):
+        return date, time
+    try:
+        moment = datetime.strptime(date + time.ljust(6, "0") + sign + offset, "%Y%m%d%H%M%S%z")
+        moment = moment.astimezone(datetime.strptime(zone, "%z").tzinfo)
+    except (ValueError, OverflowError):  # no date, or none that can be converted
+        return date, time
+    return moment.strftime("%Y%m%d").zfill(8), moment.strftime("%H%M%S")
 
 
 def _is_date(digits: str) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "DeliveryRow", "QueuedFilm", "SpoolDatabase"]
 
-_SCHEMA = """
+_FORMAT = 1
+"""The number of the tables' form, in the file's ``user_version``; spools of version 0.2 and earlier hold 0 for 1."""
+_SCHEMA = f"""
+PRAGMA user_version = {_FORMAT};
 CREATE TABLE IF NOT EXISTS film (
     id INTEGER PRIMARY KEY, file TEXT NOT NULL, digest TEXT NOT NULL, state TEXT NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL DEFAULT 0);
@@ -81,6 +85,14 @@ class Delivery:
     attempts: int
 
 
+def _columns(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    """Return the names of the columns of each table."""
+    tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return {
+        name: [row[0] for row in connection.execute("SELECT name FROM pragma_table_info(?)", [name])] for name in tables
+    }
+
+
 class SpoolDatabase:
     """The rows of a spool; only one thread may use it at a time.
 
@@ -93,7 +105,7 @@ class SpoolDatabase:
     Raises
     ------
     ServeError
-        Another process uses it, or it cannot be opened.
+        Another process uses it, another version of this program wrote it, or it cannot be opened.
     """
 
     def __init__(self, folder: Path, longest_wait_s: float) -> None:
@@ -106,13 +118,33 @@ class SpoolDatabase:
             self._execute("PRAGMA locking_mode = EXCLUSIVE")
             self._execute("PRAGMA journal_mode = WAL")
             self._execute("PRAGMA synchronous = FULL")
+            self._check_format(folder)
             self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        except ServeError:
+            self.close()
+            raise
         except sqlite3.Error as error:
             self.close()
             locked = "locked" in str(error)
             why = "another process uses it; stop that server first" if locked else str(error)
             message = f"the spool {folder} cannot be used: {why}"
             raise ServeError(message) from error
+
+    def _check_format(self, folder: Path) -> None:
+        """Refuse the tables of another version before anything is read, written or swept by them."""
+        (number,) = self._execute("PRAGMA user_version").fetchone()
+        with closing(sqlite3.connect(":memory:")) as own:
+            own.executescript(_SCHEMA)
+            expected, found = _columns(own), _columns(self._connection)
+        others = sorted(name for name in expected.keys() & found.keys() if expected[name] != found[name])
+        if number in (0, _FORMAT) and not others:
+            return
+        what = f"has format {number}" if number not in (0, _FORMAT) else f"has other columns in table {others[0]}"
+        raise ServeError(
+            f"the spool {folder} {what}: another version of xraytransfer wrote it, and this one, "
+            f"{version('xraytransfer')}, reads format {_FORMAT}. Nothing in it was changed. Let the version that wrote "
+            "it run until nothing waits, or give another folder"
+        )
 
     def close(self) -> None:
         """Close the file and give up its lock."""

@@ -261,6 +261,16 @@ def test_what_a_run_writes_is_not_read_by_it(toy_model, film, tmp_path):
     assert len(list((tmp_path / "pictures").iterdir())) == 6
 
 
+def test_overlays_asked_for_late_are_named_as_missing(toy_model, film, tmp_path):
+    arguments = ["predict", film, "--model", toy_model, "-o", tmp_path / "z.csv"]
+    pictures = tmp_path / "pictures"
+    assert run(*arguments).returncode == 0
+    result = run(*arguments, "--resume", "--overlay", pictures)
+    assert f"{pictures}: is empty, and gets nothing of the films that" in result.stderr
+    assert "is empty" not in run(*arguments, "--overwrite", "--overlay", pictures).stderr
+    assert "is empty" not in run(*arguments, "--resume", "--overlay", pictures).stderr
+
+
 def test_a_record_is_written_after_all_else_of_its_film(toy_model, film, tmp_path):
     """--resume skips what stands in the file: a film without its overlays must not stand there."""
     out = tmp_path / "out.jsonl"

@@ -218,7 +218,10 @@ def test_a_damaged_archive_loses_no_other_film(toy_model: Path, dicom_film: Film
         "one.dcm": False, "two.dcm": True, "b.zip": False, "c.dcm": True,
     }  # fmt: skip
     assert records["one.dcm"]["reason"] == "unreadable"
-    assert "a zip archive" in records["b.zip"]["message"]
+    assert (records["b.zip"]["reason"], records["b.zip"]["source"]) == ("unreadable", str(folder / "b.zip"))
+    for name, cause in (("one.dcm", "invalid"), ("b.zip", "not a zip file")):
+        assert "the zip archive is damaged or encrypted" in records[name]["message"]
+        assert cause in records[name]["message"]
 
 
 def test_notes_stand_in_a_table_and_in_csv(toy_model: Path, dicom_film: Film, tmp_path: Path) -> None:
@@ -377,3 +380,24 @@ def test_a_results_file_of_version_0_1_is_refused_by_name(toy_model: Path, dicom
     assert result.returncode == 3
     assert "was written by version 0.1" in result.stderr
     shutil.copy(tmp_path / "film.dcm", tmp_path / "other.dcm")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="paths are shorter there, and links need rights")
+def test_folders_nested_deeper_than_pythons_stack_are_walked_and_links_are_not(tmp_path: Path) -> None:
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "circle").symlink_to(tmp_path)
+    (tmp_path / "film.dcm").write_bytes(b"film")
+    folder = os.open(tmp_path / "b", os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("a", dir_fd=folder)
+        below = os.open("a", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(os.open("last.dcm", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+    try:
+        found = list(films([str(tmp_path)]))
+    finally:  # pytest's own clean-up is recursive
+        subprocess.run(["rm", "-r", tmp_path / "b"], check=True)
+    assert found == [f"{tmp_path}/film.dcm", f"{tmp_path}/self", f"{tmp_path}/b/{'a/' * 1200}last.dcm"]

@@ -6,14 +6,18 @@ import csv
 import errno
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from xraytransfer.cli import results_file
 from xraytransfer.cli.film_version import film_version
 from xraytransfer.cli.parquet_results import open_results
+from xraytransfer.cli.result_forms import COLUMNS
 from xraytransfer.cli.results_file import ResultsFile
 from xraytransfer.errors import OutputError
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
@@ -200,6 +204,77 @@ def test_resume_knows_every_name_again(tmp_path, form):
         assert not results.holds("other.dcm")
 
 
+_ODD_NAMES = [
+    os.fsdecode(b"caf\xe9.png"),
+    "two\nlines.png",
+    "=cmd|' calc'!A0.png",
+    "+1.png",
+    "-1.png",
+    "@x.png",
+    "\t=1.png",
+]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names that Windows does not allow")
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_every_reader_takes_names_that_are_no_text_and_no_cell_is_a_formula(tmp_path, form):
+    path = tmp_path / "out"
+    with ResultsFile(path, form) as results:
+        for name in _ODD_NAMES:
+            results.write(prediction(name))
+            results.write(Refusal(name, "corrupt", f"{name}: damaged", radiograph={"source": name}))
+    text = path.read_bytes().decode("utf-8")
+    if form == "csv":
+        rows = list(csv.reader(text.splitlines()))
+        assert all(len(row) == len(COLUMNS) for row in rows)
+        assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@", "\t"))]
+    else:
+        records = json.loads(text)["results"] if form == "json" else [json.loads(line) for line in text.splitlines()]
+        assert json.dumps(records, ensure_ascii=False).encode("utf-8")
+    assert r"caf\xe9.png" in text.replace(r"\\", "\\")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names that Windows does not allow")
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_changed_film_of_an_odd_name_is_scored_again(tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    names = [name for name in _ODD_NAMES if form == "csv" or name.isprintable() or not name.isascii()]
+    with ResultsFile(Path("results"), form) as results:
+        for name in names:
+            Path(name).write_bytes(b"film")
+            results.write(prediction(name), film_version(name))
+    with ResultsFile(Path("results"), form, resume=True) as results:
+        assert all(results.holds(name) for name in names)
+    for name in names:
+        Path(name).write_bytes(b"another film")
+    with ResultsFile(Path("results"), form, resume=True) as results:
+        assert not results.done
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_names_that_earlier_versions_wrote_as_bytes_are_known_again(tmp_path, form):
+    path = tmp_path / "out"
+    with ResultsFile(path, form) as results:
+        results.write(prediction("NAME.dcm"))
+    old = {"csv": b"caf\xe9", "jsonl": rb"caf\udce9"}[form]
+    path.write_bytes(path.read_bytes().replace(b"NAME", old))
+    with ResultsFile(path, form, resume=True) as results:
+        assert results.holds("caf\udce9.dcm")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_damaged_line_is_named(tmp_path, form):
+    path = tmp_path / "out"
+    with ResultsFile(path, form) as results:
+        for name in ("a.dcm", "b.dcm", "c.dcm"):
+            results.write(prediction(name))
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[-2] = bytes(len(lines[-2]) - 1) + b"\n"  # what a power cut may leave
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(OutputError, match=f"line {len(lines) - 1} is none of a {form} file of results"):
+        ResultsFile(path, form, resume=True)
+
+
 def test_a_pipe_or_device_is_refused(tmp_path):
     for form in ("csv", "table"):
         with pytest.raises(OutputError, match="no regular file"):
@@ -252,6 +327,60 @@ def test_resume_scores_again_what_may_have_passed_or_has_changed(tmp_path, form)
     assert "lost.dcm" not in path.read_text()
 
 
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_resume_scores_again_what_an_option_overrules(tmp_path, form):
+    path = tmp_path / "results"
+    with ResultsFile(path, form) as results:
+        results.write(Refusal("turned.dcm", "sideways", "turned.dcm: lies on its side"))
+        results.write(Refusal("ct.dcm", "not-a-radiograph", "ct.dcm: Modality is CT"))
+    with ResultsFile(path, form, resume=True, again={"sideways"}) as results:
+        assert results.done == {"ct.dcm"}
+        results.write(prediction("turned.dcm"))
+    with ResultsFile(path, form, resume=True, again={"sideways"}) as results:
+        assert results.done == {"ct.dcm", "turned.dcm"}
+    assert path.read_text().count("turned.dcm") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="open files cannot be replaced there")
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_file_that_another_process_replaces_while_it_is_opened_is_not_written(tmp_path, monkeypatch, form):
+    path = tmp_path / "results"
+    with ResultsFile(path, form) as results:
+        results.write(Refusal("lost.dcm", "unavailable", "lost.dcm: the store does not answer"))
+    opened = results_file._open
+
+    def slow(place):
+        stream = opened(place)
+        monkeypatch.setattr(results_file, "_open", opened)
+        with ResultsFile(path, form, resume=True) as other:  # writes the file anew, without the line
+            other.write(prediction("other.dcm"))
+        return stream
+
+    monkeypatch.setattr(results_file, "_open", slow)
+    with pytest.raises(OutputError, match="another process is writing to it"):
+        ResultsFile(path, form, resume=True)
+    assert "other.dcm" in path.read_text()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="open files cannot be removed there")
+def test_a_file_without_results_is_removed_while_it_is_locked(tmp_path, monkeypatch):
+    path = tmp_path / "results"
+    removed = []
+    unlink = Path.unlink
+
+    def locked_unlink(self, missing_ok=False):
+        with pytest.raises(OutputError, match="another process"), path.open("rb+", buffering=0) as other:
+            results_file.lock_results(other, path)
+        removed.append(self)
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", locked_unlink)
+    with ResultsFile(path, "csv") as results:
+        results.discard()
+    assert removed == [path]
+    assert not path.exists()
+
+
 def test_parquet_has_one_writer(tmp_path):
     pytest.importorskip("pyarrow.parquet", reason="pip install 'xraytransfer[parquet]'")
     path = tmp_path / "r.parquet"
@@ -260,6 +389,20 @@ def test_parquet_has_one_writer(tmp_path):
             open_results(path, "parquet", False, True)
         results.write(prediction())
     with open_results(path, "parquet", False, True) as results:
+        results.write(prediction())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_run_left_of_a_parquet_file_does_not_stay(tmp_path):
+    pytest.importorskip("pyarrow.parquet", reason="pip install 'xraytransfer[parquet]'")
+    path = tmp_path / "r.parquet"
+    program = (
+        "import os, sys; from pathlib import Path; from xraytransfer.cli.parquet_results import open_results; "
+        "open_results(Path(sys.argv[1]), 'parquet', False, False); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(path)], check=False, timeout=60).returncode == 9
+    assert not path.exists()
+    with open_results(path, "parquet", False, False) as results:
         results.write(prediction())
     assert list(tmp_path.iterdir()) == [path]
 

@@ -39,6 +39,12 @@ def species(value: str) -> list[Dataset]:
         ({"PatientBirthDate": "20270102", "StudyDate": "20260102"}, []),
         ({"PatientAge": "040Y", "PatientBirthDate": "20200101", "StudyDate": "20260101"}, []),
         ({"PatientBirthDate": "20200101"}, []),
+        ({"PatientBirthDate": "20080102", "AcquisitionDateTime": "2026010112+0100"}, [UNDER_18]),
+        ({"PatientBirthDate": "20080102", "AcquisitionDateTime": "2025"}, [UNDER_18]),
+        ({"PatientBirthDate": "20080102", "AcquisitionDateTime": "2026"}, []),  # perhaps 17, perhaps 18
+        ({"PatientBirthDate": "20080102", "AcquisitionDateTime": "202512-0500"}, [UNDER_18]),
+        ({"PatientBirthDate": "20080102", "AcquisitionDateTime": "202601"}, []),
+        ({"PatientBirthDate": "20080102", "AcquisitionDateTime": "2026", "StudyDate": "20260101"}, [UNDER_18]),
         ({"PatientSpeciesDescription": "Canine"}, [ANIMAL]),
         ({"PatientSpeciesDescription": "Homo sapiens"}, []),
         ({"PatientSpeciesDescription": ""}, []),

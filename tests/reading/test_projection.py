@@ -12,8 +12,10 @@ DX = "1.2.840.10008.5.1.4.1.1.1.1"
 SC = "1.2.840.10008.5.1.4.1.1.7"
 
 
-def header(**attributes: object) -> Elements:
+def header(*, pixels: bool = True, **attributes: object) -> Elements:
     dataset = Dataset()
+    if pixels:
+        dataset.PixelData = b"\0\0"
     for keyword, value in attributes.items():
         setattr(dataset, keyword, value)
     return from_dataset(dataset)
@@ -53,6 +55,13 @@ def test_accepted(sop_class: str | None, modality: str | None, part: str | None,
     attributes = {"SOPClassUID": sop_class, "Modality": modality, "BodyPartExamined": part}
     found = check_projection(header(**{key: value for key, value in attributes.items() if value is not None}))
     assert len(found) == notes
+
+
+@pytest.mark.parametrize("attributes", [{}, {"SOPClassUID": SC}])
+def test_a_header_that_was_cut_off_is_damaged(attributes: dict[str, str]) -> None:
+    with pytest.raises(RadiographError, match="fetch the file again") as refused:
+        check_projection(header(pixels=False, **attributes))
+    assert refused.value.reason == "corrupt"
 
 
 @pytest.mark.parametrize(

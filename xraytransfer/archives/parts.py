@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xraytransfer.archives.manifest import arrow
 from xraytransfer.archives.stores import Store, store_errors
 from xraytransfer.errors import PASSING, OutputError
+from xraytransfer.film_privacy import unicode_text
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.prediction import Prediction, Refusal, record_cells
 
@@ -59,9 +60,9 @@ def result_row(result: Prediction | Refusal) -> dict[str, Any]:
     The column ``status`` is ``ok``, or the reason of a refusal: a key of `xraytransfer.errors.REASONS`.
     """
     view = (result.radiograph or {}).get("view_position")
-    row = {"film": _text(result.source), "view_position": view, **record_cells(result)}
+    row = {"film": unicode_text(result.source), "view_position": view, **record_cells(result)}
     if isinstance(result, Refusal):
-        return {**row, "status": result.reason, "message": _text(" ".join(result.message.split()))}
+        return {**row, "status": result.reason, "message": unicode_text(" ".join(result.message.split()))}
     for observation, probability, decision, spread in zip(
         OBSERVATIONS, result.probability, result.decision, result.spread, strict=True
     ):
@@ -71,11 +72,6 @@ def result_row(result: Prediction | Refusal) -> dict[str, Any]:
     model = result.model
     scored = {"provider": result.provider, "model": f"{model.name} {model.version}", "model_sha256": model.sha256}
     return {**row, **scored, "status": "ok", "message": result.doubt}
-
-
-def _text(name: str) -> str:
-    """Return a name as Unicode text, which Parquet needs: bytes of another encoding are escaped."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)

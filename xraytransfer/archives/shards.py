@@ -235,6 +235,10 @@ def _count(shard: int, rows: Sequence[dict[str, Any]]) -> ShardResult:
     return ShardResult(shard, "pending" if passing else "done", scored, len(rows) - scored - passing, passing)
 
 
+_SETTINGS = {"shards": "number of shards", "model_sha256": "model, by its checksum,", "options": "set of options"}
+"""What keys of ``archive.json`` are called in messages; the others are called by their names."""
+
+
 def open_archive(archive: Archive) -> None:
     """See that the folder can be written, and holds results of this manifest, model and options or none.
 
@@ -252,8 +256,10 @@ def open_archive(archive: Archive) -> None:
     if different:
         raise OutputError(
             f"{archive.folder.address}: holds results of another "
-            + ", ".join(f"{key} ({before.get(key)}, not {document[key]})" for key in different)
-            + "; name the same ones, or another folder with -o"
+            + ", of another ".join(
+                f"{_SETTINGS.get(key, key)} ({before.get(key)}, not {document[key]})" for key in different
+            )
+            + ". Give the same manifest, model, number of shards and options, or another folder with -o"
         )
     file.write_bytes(json.dumps(document, indent=1).encode() + b"\n")  # also a proof that parts can be written
 

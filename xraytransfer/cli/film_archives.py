@@ -14,10 +14,10 @@ import lzma
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, BinaryIO, cast
 
-from xraytransfer.errors import XrayTransferError
+from xraytransfer.errors import RadiographError, XrayTransferError
 
 __all__ = ["files_of_dicomdir", "zip_members"]
 
@@ -89,14 +89,14 @@ def _on_disk(folder: str, parts: list[str]) -> str:
 class _Member(io.RawIOBase):
     """One file of an archive, inflated while it is read and not before; whoever reads a damaged one is told why."""
 
-    def __init__(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> None:
+    def __init__(self, open_member: Callable[[], IO[bytes]], name: str) -> None:
         super().__init__()
         self.name = name
-        self._open = functools.partial(archive.open, member)
+        self._open = open_member
         self._file: IO[bytes] | None = None
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes; raise OSError where the archive is damaged or encrypted."""
+        """Return the next bytes; refuse where the archive is damaged or encrypted."""
         with self._inflated() as file:
             return file.read(size)
 
@@ -116,7 +116,7 @@ class _Member(io.RawIOBase):
                 self._file = self._open()
             yield self._file
         except _ZIP_FAILURES as error:
-            raise OSError(f"the archive is damaged or encrypted: {error}") from error
+            raise RadiographError("unreadable", f"the zip archive is damaged or encrypted ({error})") from error
 
 
 def zip_members(path: str) -> Iterator[str | BinaryIO]:
@@ -124,17 +124,17 @@ def zip_members(path: str) -> Iterator[str | BinaryIO]:
 
     Only the archive's directory is read here. A member is inflated piece by piece while it is read, so that its
     reader's limit holds: an archive of a few bytes cannot fill the memory. An archive that cannot be opened is yielded
-    itself, and refused.
+    itself, and whoever reads it is told why.
     """
     try:
         # closed by its last member: members are read after this function has ended
         archive = zipfile.ZipFile(path)
     except _ZIP_FAILURES:
-        yield path
+        yield cast(BinaryIO, _Member(lambda: cast(IO[bytes], zipfile.ZipFile(path)), path))  # fails again, when read
         return
     for member in sorted(archive.infolist(), key=lambda member: member.filename):
         if not member.is_dir() and not any(_is_hidden(part) for part in member.filename.split("/")):
-            yield cast(BinaryIO, _Member(archive, member, f"{path}/{member.filename}"))
+            yield cast(BinaryIO, _Member(functools.partial(archive.open, member), f"{path}/{member.filename}"))
 
 
 def _is_hidden(part: str) -> bool:

@@ -138,10 +138,26 @@ def _below(folder: str, left_out: set[str]) -> Iterator[str]:
             name in names_left_out and os.path.realpath(os.path.join(root, name)) in left_out
         )
 
-    for root, folders, files in os.walk(folder, onerror=lambda error: unlisted.append(str(error.filename))):
-        folders[:] = sorted(name for name in folders if wanted(root, name))
-        yield from (os.path.join(root, name) for name in sorted(files) if wanted(root, name))
+    waiting = [folder]  # and not os.walk, which ends at folders nested as deep as Python's stack before Python 3.12
+    while waiting:
+        root = waiting.pop()
+        try:
+            with os.scandir(root) as entries:
+                found = sorted((entry.name, _is_folder(entry), entry.is_symlink()) for entry in entries)
+        except OSError:
+            unlisted.append(root)
+            continue
+        found = [entry for entry in found if wanted(root, entry[0])]
+        yield from (os.path.join(root, name) for name, is_folder, _ in found if not is_folder)
+        waiting += [os.path.join(root, name) for name, is_folder, link in reversed(found) if is_folder and not link]
     yield from unlisted
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself: reading it says what is wrong
+        return False
 
 
 def sample_film() -> str:

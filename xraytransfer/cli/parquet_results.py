@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -51,7 +50,7 @@ class ParquetResults:
             raise OutputError("--format parquet needs -o FILE")
         self.path = path
         self._arrow, self._schema = arrow(), results_schema()
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._temporary = path.with_name(f".{path.name}.tmp")  # one name: what a kill leaves is replaced
         self._rows: list[dict[str, Any]] = []
         self._discarded = False
         self._locked = contextlib.ExitStack()
@@ -117,7 +116,7 @@ def _only_writer(path: Path) -> Iterator[None]:
     """Keep other processes from writing the same file: the last one would replace the results of the others."""
     place = path.with_name(f".{path.name}.lock")
     with place.open("wb") as stream:
-        lock_results(stream, path)
+        lock_results(stream, path, place)
         try:
             yield
         finally:
@@ -125,8 +124,10 @@ def _only_writer(path: Path) -> Iterator[None]:
                 place.unlink()
 
 
-def open_results(output: Path | None, form: str, resume: bool, overwrite: bool) -> ResultsFile | ParquetResults:
+def open_results(
+    output: Path | None, form: str, resume: bool, overwrite: bool, again: Collection[str] = ()
+) -> ResultsFile | ParquetResults:
     """Open the file of results for any form; the other parameters are those of `ResultsFile`."""
     if form == "parquet":
         return ParquetResults(output, overwrite=overwrite)
-    return ResultsFile(output, form, resume=resume, overwrite=overwrite)
+    return ResultsFile(output, form, resume=resume, overwrite=overwrite, again=again)

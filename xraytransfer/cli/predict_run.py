@@ -65,8 +65,11 @@ def run(
         from xraytransfer.serve.dicom.dicomweb import films_of_examination
 
         sources = itertools.chain(sources, films_of_examination(dicomweb, study_uid, dicomweb_token))
-    with open_results(output, form, resume, overwrite) as results:
+    given = {"any_modality": any_modality, "any_film": any_film, "unintended_films": unintended_films == "note"}
+    overruled = {reason for reason, argument in OVERRULED_BY.items() if given[argument]}
+    with open_results(output, form, resume, overwrite, overruled) as results:
         _check_model(classifier, results)
+        _name_empty_folders(outputs, results)
         drawn: deque[_DrawnFilm] = deque()  # films read ahead of their results, in order
         outcomes = classifier.predict_many(
             _draw(sources, results, drawn),
@@ -182,6 +185,17 @@ def _check_model(classifier: Classifier, results: ResultsFile | ParquetResults) 
             f"{classifier.description.version} ({classifier.description.sha256[:12]}); "
             "name that one with --model, or another file with -o"
         )
+
+
+def _name_empty_folders(outputs: FilmOutputs, results: ResultsFile | ParquetResults) -> None:
+    """Say where films that were scored before have no overlays or DICOM results: they are passed over, and get none."""
+    for folder in outputs.folders if results.models_before else ():
+        if folder is not None and not (folder.is_dir() and any(folder.iterdir())):
+            click.echo(
+                f"{folder}: is empty, and gets nothing of the films that {results.path} lists already; to have it, "
+                "score them into another file with -o",
+                err=True,
+            )
 
 
 def _before(results: ResultsFile | ParquetResults) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
 from typing import Any, TypeAlias
 
 from xraytransfer.cli.film_version import FilmVersion
-from xraytransfer.film_privacy import printable_line
+from xraytransfer.film_privacy import printable_line, unicode_text
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.prediction import RESEARCH_NOTICE, Prediction, Refusal, record_cells
 
@@ -21,6 +23,7 @@ __all__ = [
     "csv_row",
     "json_line",
     "json_record",
+    "name_on_disk",
     "one_line",
     "printable",
     "table_row",
@@ -50,13 +53,28 @@ COLUMNS = (
 )
 """Columns of a CSV file."""
 
+_BEGINNINGS_OF_FORMULAS = ("=", "+", "-", "@", "\t")
+"""How a cell begins that spreadsheets compute, where a name on a patient's disc could do harm."""
+
+_ESCAPED = {"n": "\n", "r": "\r"}
+
 COLUMNS_OF_0_1 = COLUMNS[:-8]
 """Columns that version 0.1 wrote."""
 
 
 def one_line(source: str) -> str:
-    """Return a name as it stands in CSV: one line per film, whatever its name."""
-    return source.replace("\r", "\\r").replace("\n", "\\n")
+    """Return a name as it stands in CSV: one line per film, in Unicode, and never a formula to a spreadsheet."""
+    line = unicode_text(source).replace("\r", "\\r").replace("\n", "\\n")
+    return f"./{line}" if line.startswith(_BEGINNINGS_OF_FORMULAS) else line
+
+
+def name_on_disk(written: str) -> str:
+    """Return the name of which `one_line` or `unicode_text` made another one."""
+    return re.sub(r"\\(n|r|x[89a-f][0-9a-f])", lambda found: _ESCAPED.get(found[1]) or _byte(found[1]), written)
+
+
+def _byte(escape: str) -> str:
+    return os.fsdecode(bytes.fromhex(escape[1:]))
 
 
 def printable(source: str) -> str:
@@ -85,7 +103,7 @@ def csv_row(result: Result, version: FilmVersion | None) -> str:
                 source,
                 result.reason,
                 *empty,
-                " ".join(result.message.split()),
+                one_line(" ".join(result.message.split())),
                 *_record_cells(result),
                 *(version or ("", "")),
             ]
@@ -111,7 +129,17 @@ def csv_row(result: Result, version: FilmVersion | None) -> str:
 
 def json_record(result: Result, version: FilmVersion | None) -> dict[str, Any]:
     """Return a result as JSON; key ``file`` holds size and time of change of the film's file."""
-    return {**result.to_dict(), "file": None if version is None else version._asdict()}
+    record: dict[str, Any] = _in_unicode(result.to_dict())
+    return {**record, "file": None if version is None else version._asdict()}
+
+
+def _in_unicode(value: Any) -> Any:
+    """Return a record in which every text, wherever it stands, can be written as UTF-8."""
+    if isinstance(value, str):
+        return unicode_text(value)
+    if isinstance(value, dict):
+        return {key: _in_unicode(item) for key, item in value.items()}
+    return [_in_unicode(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def json_line(result: Result, version: FilmVersion | None) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -26,6 +26,7 @@ from xraytransfer.cli.resumed_results import lines_to_keep, read_results
 from xraytransfer.constants import RESUMABLE
 from xraytransfer.errors import OutputError
 from xraytransfer.files import write_with
+from xraytransfer.film_privacy import unicode_text
 from xraytransfer.folder_lock import try_lock
 from xraytransfer.prediction import Refusal
 
@@ -47,6 +48,8 @@ class ResultsFile:
         Continue a ``jsonl`` or ``csv`` file; `done` then holds the sources in it.
     overwrite : bool
         Replace a file that exists. Without `resume` or this, an existing file is refused.
+    again : collection of str
+        Reasons of refusals that an option overrules now: `resume` scores these films again.
 
     Attributes
     ----------
@@ -63,12 +66,21 @@ class ResultsFile:
         The file exists, is in use by another process, is no results file, or cannot be written.
     """
 
-    def __init__(self, path: Path | None, form: str, *, resume: bool = False, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        form: str,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        again: Collection[str] = (),
+    ) -> None:
         self.done: set[str] = set()
         self.refused_before = 0
         self.models_before: dict[str, str] = {}
         self.path = path
         self._form = form
+        self._again = again
         self._discarded = False
         self._count = 0
         self._render: Callable[[Result, FilmVersion | None], str] = {
@@ -107,8 +119,10 @@ class ResultsFile:
     def _close(self) -> None:
         if self.path is None:
             return
+        if self._discarded and os.name != "nt":  # while it is locked: afterwards it may be another process's
+            self.path.unlink(missing_ok=True)
         self._stream.close()
-        if self._discarded:
+        if self._discarded and os.name == "nt":  # open files cannot be removed there
             self.path.unlink(missing_ok=True)
 
     def discard(self) -> None:
@@ -117,7 +131,7 @@ class ResultsFile:
 
     def holds(self, source: str) -> bool:
         """Return whether the file held a source's result when it was opened."""
-        return (one_line(source) if self._form == "csv" else source) in self.done
+        return (one_line(source) if self._form == "csv" else unicode_text(source)) in self.done
 
     def write(self, result: Result, version: FilmVersion | None = None) -> None:
         """Add one result, with the version of the film's file. Tables hold scored films only."""
@@ -186,7 +200,7 @@ class ResultsFile:
 
     def _continue(self, stream: IO[bytes], path: Path) -> IO[bytes]:
         """Note what is there, drop the lines of films to be scored again and a half-written last one."""
-        found = read_results(stream, path, self._form)
+        found = read_results(stream, path, self._form, self._again)
         self.done, self.refused_before, self.models_before = found.done, found.refused, found.models
         if found.stale:
             with path.open("rb") as whole:
@@ -220,11 +234,22 @@ def _cause(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def lock_results(stream: IO[bytes], path: Path) -> None:
-    """Keep every other process from writing to the same file until it is closed."""
+def lock_results(stream: IO[bytes], path: Path, place: Path | None = None) -> None:
+    """Keep every other process from writing to the same file until it is closed.
+
+    `place` is the file that is locked, if not `path`. One that was replaced or removed since it was opened is not
+    locked: what is written into it would be lost.
+    """
     try:
         locked = try_lock(stream.fileno())
     except OSError as error:
         raise OutputError(f"{path}: cannot be locked ({_cause(error)}); write to a local disk") from error
-    if not locked:
+    if not locked or not _is_at(place or path, stream):
         raise OutputError(f"{path}: another process is writing to it")
+
+
+def _is_at(place: Path, stream: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(place.stat(), os.fstat(stream.fileno()))
+    except FileNotFoundError:
+        return False

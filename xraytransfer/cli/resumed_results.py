@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from xraytransfer.cli.film_version import FilmVersion, film_version
-from xraytransfer.cli.result_forms import BEGINNINGS, COLUMNS, COLUMNS_OF_0_1
+from xraytransfer.cli.result_forms import BEGINNINGS, COLUMNS, COLUMNS_OF_0_1, name_on_disk, one_line
 from xraytransfer.errors import PASSING, OutputError
+from xraytransfer.film_privacy import unicode_text
 
 __all__ = ["ResumedResults", "read_results"]
 
@@ -25,12 +26,13 @@ class _Record(NamedTuple):
     model: tuple[str, str] | None
     version: FilmVersion | None
 
-    @property
-    def is_stale(self) -> bool:
-        """Return whether the film is to be scored again: its refusal may have passed, or its file has changed."""
-        if self.status in PASSING:
+    def is_stale(self, again: Collection[str]) -> bool:
+        """Return whether the film is to be scored again: its refusal does not hold now, or its file has changed."""
+        if self.status in PASSING or self.status in again:
             return True
-        now = None if self.version is None else film_version(self.source)
+        if self.version is None:
+            return False
+        now = film_version(self.source) or film_version(name_on_disk(self.source))
         return now is not None and now != self.version
 
 
@@ -58,8 +60,8 @@ class ResumedResults:
     size: int = 0
     stale: set[int] = field(default_factory=set)
 
-    def _add(self, number: int, record: _Record) -> None:
-        if record.is_stale:
+    def _add(self, number: int, record: _Record, again: Collection[str]) -> None:
+        if record.is_stale(again):
             self.stale.add(number)
             return
         self.done.add(record.source)
@@ -69,7 +71,7 @@ class ResumedResults:
             self.models.setdefault(*record.model)
 
 
-def read_results(stream: IO[bytes], path: Path, form: str) -> ResumedResults:
+def read_results(stream: IO[bytes], path: Path, form: str, again: Collection[str] = ()) -> ResumedResults:
     """Read which films a file of results holds.
 
     Parameters
@@ -79,6 +81,8 @@ def read_results(stream: IO[bytes], path: Path, form: str) -> ResumedResults:
     path : Path
         Its name, for messages.
     form : {'jsonl', 'csv'}
+    again : collection of str
+        Reasons of refusals that an option overrules now.
 
     Raises
     ------
@@ -86,7 +90,7 @@ def read_results(stream: IO[bytes], path: Path, form: str) -> ResumedResults:
         The file is no file of results of this form, or one of version 0.1 that has other columns.
     """
     found = ResumedResults()
-    rest = b""
+    rest, number = b"", 0
     reader = io.BufferedReader(cast(io.FileIO, stream))
     try:
         for number, line in enumerate(reader):
@@ -98,12 +102,16 @@ def read_results(stream: IO[bytes], path: Path, form: str) -> ResumedResults:
             if number == 0 and form == "csv":
                 _check_columns(path, next(csv.reader([text])))
             else:
-                found._add(number, _record_of_json(json.loads(text)) if form == "jsonl" else _record_of_csv(text))
+                record = _record_of_json(json.loads(text)) if form == "jsonl" else _record_of_csv(text)
+                found._add(number, record, again)
         begins = BEGINNINGS[form]
         if not found.size and rest[: len(begins)] != begins[: len(rest)]:
             raise ValueError("one line that is none of ours")  # cutting it off would empty the file
     except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise OutputError(f"{path}: not a {form} file of results, so it cannot be resumed") from error
+        raise OutputError(
+            f"{path}: line {number + 1} is none of a {form} file of results, so it cannot be resumed; remove damaged "
+            "lines (their films are then scored again), or name another file with -o"
+        ) from error
     finally:
         reader.detach()
     return found
@@ -124,14 +132,14 @@ def _record_of_json(record: dict[str, Any]) -> _Record:
     model = record["model"] if record["ok"] else None
     named = model and (model["sha256"], f"{model['name']} {model['version']}")
     version = FilmVersion.from_record(**(record.get("file") or {"size": None, "modified_ns": None}))
-    return _Record(record["source"], "ok" if record["ok"] else record["reason"], named, version)
+    return _Record(unicode_text(record["source"]), "ok" if record["ok"] else record["reason"], named, version)
 
 
 def _record_of_csv(line: str) -> _Record:
     row = dict(zip(COLUMNS, next(csv.reader([line])), strict=True))
     model = (row["model_sha256"], row["model"]) if row["status"] == "ok" else None
     version = FilmVersion.from_record(row["file_size"], row["file_modified_ns"])
-    return _Record(row["source"], row["status"], model, version)
+    return _Record(one_line(row["source"]), row["status"], model, version)
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:

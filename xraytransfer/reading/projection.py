@@ -21,6 +21,7 @@ import re
 import unicodedata
 
 from xraytransfer.errors import RadiographError
+from xraytransfer.reading.attributes import KEYWORDS, PIXELS
 from xraytransfer.reading.elements import Elements
 
 __all__ = ["check_projection", "check_view"]
@@ -98,7 +99,7 @@ def check_projection(header: Elements) -> list[str]:
     Raises
     ------
     RadiographError
-        not-a-radiograph, with the attribute that says so.
+        not-a-radiograph, with the attribute that says so; corrupt, where the header was cut off before it could say so.
     """
     sop_class = header.text("SOPClassUID") or header.text("MediaStorageSOPClassUID")
     modality = _code(header.text("Modality"))
@@ -132,6 +133,8 @@ def _check_class(sop_class: str, modality: str, header: Elements, part: str) -> 
         )
     if _CHEST.search(part) or _view(header.text("ViewPosition")) in ("PA", "AP"):
         return [f"Modality is {modality or 'absent'}: taken for a film because of its body part or view"]
+    if not header.keys() & {KEYWORDS[tag] for tag in PIXELS}:
+        raise RadiographError("corrupt", "the header ends before it tells what the picture shows; fetch the file again")
     raise _refused("neither SOP class, Modality, body part nor view says that it is a chest film")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import json
 import logging
 import socket
 import sqlite3
@@ -54,7 +55,7 @@ from xraytransfer.serve.dicom.service import DicomService, start_dicom
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
 from xraytransfer.serve.engine import Engine
 from xraytransfer.serve.metrics import Metrics
-from xraytransfer.serve.spool.spool import MAX_ATTEMPTS
+from xraytransfer.serve.spool.spool import MAX_ATTEMPTS, Spool
 
 # pynetdicom leaves the socket of a connection that failed to the garbage collector.
 pytestmark = [
@@ -680,7 +681,10 @@ def test_a_refusal_that_passes_is_waited_for_and_one_that_does_not_is_buried(sta
     wait_for(lambda: service.counts()["dead_total"] == 1)
 
 
-def test_a_pacs_that_is_away_or_rejects_or_hangs_up_is_waited_for(start: Any, pacs: Pacs) -> None:
+def test_a_pacs_that_is_away_or_rejects_or_hangs_up_is_waited_for(
+    start: Any, pacs: Pacs, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     pacs.stop()
     service = start()
     send(service, make_film(1))
@@ -702,6 +706,7 @@ def test_a_pacs_that_is_away_or_rejects_or_hangs_up_is_waited_for(start: Any, pa
     wait_for(lambda: service.counts()["sent_total"] == 1)
     assert len(pacs.kept) == 1
     assert service.counts()["dead_total"] == 0
+    wait_for(lambda: f"PACS@127.0.0.1:{pacs.port}: answers again" in caplog.text)
 
 
 def test_a_pacs_that_never_answers_is_given_up_for_now(start: Any, pacs: Pacs) -> None:
@@ -734,13 +739,14 @@ def test_what_a_pacs_drops_after_taking_it_is_sent_again(start: Any, pacs: Pacs)
     assert len(pacs.kept) == 1
 
 
-def test_a_pacs_that_cannot_be_asked_is_believed(start: Any, engine: Engine) -> None:
+def test_a_pacs_that_cannot_be_asked_is_believed(start: Any, caplog: pytest.LogCaptureFixture) -> None:
     deaf = Pacs(find=False)
     try:
         service = start(confirm_after_s=0.05, destinations=(Destination.parse(f"PACS@127.0.0.1:{deaf.port}"),))
-        send(service, make_film())
-        wait_for(lambda: service.counts()["sent_total"] == 1)
-        assert len(deaf.kept) == 1
+        send(service, make_film(1), make_film(2))
+        wait_for(lambda: service.counts()["sent_total"] == 2)
+        assert len(deaf.kept) == 2
+        assert caplog.text.count("cannot be asked") == 1  # a log of thousands of such lines hides all others
     finally:
         deaf.stop()
 
@@ -986,3 +992,36 @@ def has_ipv6() -> bool:
             return True
     except OSError:
         return False
+
+
+def test_an_acknowledged_film_that_cannot_be_read_for_a_moment_is_kept(
+    start: Any, pacs: Pacs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    waiting = Spool(tmp_path / "spool", min_free_bytes=0)
+    data = BytesIO()
+    make_film().save_as(data, enforce_file_format=True)
+    waiting.receive(data.getvalue())
+    waiting.close()
+    (file,) = (tmp_path / "spool" / "files").iterdir()
+    film = file.rename(tmp_path / "film")
+    file.mkdir()  # nobody can read it, as where the disk fails or no file can be opened
+    service = start(retry_base_s=0.1)
+    wait_for(lambda: "scoring a film failed (unreadable); again" in caplog.text)
+    assert service.counts()["films_waiting"] == 1
+    file.rmdir()
+    film.rename(file)
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert len(pacs.kept) == 1
+
+
+def test_a_film_that_disappeared_from_the_spool_is_given_up_by_name(start: Any, tmp_path: Path) -> None:
+    waiting = Spool(tmp_path / "spool", min_free_bytes=0)
+    waiting.receive(b"film")
+    waiting.close()
+    for file in (tmp_path / "spool" / "files").iterdir():
+        file.unlink()
+    service = start(retry_base_s=0.01)
+    wait_for(lambda: service.counts()["dead_total"] == 1)
+    assert service.counts()["refused_total"] == 0
+    (note,) = (tmp_path / "spool" / "dead").glob("*.json")
+    assert json.loads(note.read_text())["reason"] == f"scoring failed {MAX_ATTEMPTS} times (not-found)"

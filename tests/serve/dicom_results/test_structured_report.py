@@ -261,7 +261,19 @@ def test_names_survive_in_every_script(character_set: bytes, encoded: bytes, nam
 @pytest.mark.parametrize(
     ("changes", "moment"),
     [
-        ({"AcquisitionDateTime": "20260102030405.123456+0100", "StudyDate": "20250101"}, ("20260102", "030405")),
+        ({"AcquisitionDateTime": "20260102030405.123456+0530", "StudyDate": "20250101"}, ("20260102", "030405")),
+        ({"AcquisitionDateTime": "20260102030405.123456", "StudyDate": "20250101"}, ("20260102", "030405")),
+        ({"AcquisitionDateTime": "2026010203+0530", "StudyDate": "20250101"}, ("20260102", "030000")),
+        ({"AcquisitionDateTime": "202601020304+0530", "StudyDate": "20250101"}, ("20260102", "030400")),
+        ({"AcquisitionDateTime": "2026010203", "StudyDate": "20250101"}, ("20260102", "030000")),
+        ({"AcquisitionDateTime": "20260102-0500", "StudyDate": "20250101"}, ("20260102", "000000")),
+        ({"AcquisitionDateTime": "202601+0530", "StudyDate": "20260103"}, ("20260103", "000000")),
+        ({"AcquisitionDateTime": "2026", "StudyDate": "20260103"}, ("20260103", "000000")),
+        # another time zone than the film's: 22:04:05 in New York is 08:34:05 of the next day in India
+        ({"AcquisitionDateTime": "20260102220405-0500"}, ("20260103", "083405")),
+        ({"AcquisitionDateTime": "2026010222-0500"}, ("20260103", "083000")),
+        ({"AcquisitionDateTime": "00010101-0500", "StudyDate": "20260103"}, ("00010101", "000000")),
+        ({"AcquisitionDateTime": "9999123123-1200", "StudyDate": "20260103"}, ("99991231", "230000")),
         ({"AcquisitionDate": "20260102", "AcquisitionTime": "0304"}, ("20260102", "030400")),
         ({"ContentDate": "20260102", "StudyDate": "20250101"}, ("20260102", "000000")),
         ({"AcquisitionDate": "20261399", "StudyDate": "20260102", "StudyTime": "0304055"}, ("20260102", "000000")),

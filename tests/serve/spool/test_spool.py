@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ pytest.importorskip("highdicom")
 from xraytransfer.errors import ServeError
 from xraytransfer.serve.dicom_results.results import Result
 from xraytransfer.serve.spool.database import QueuedFilm
+from xraytransfer.serve.spool.files import DATABASE
 from xraytransfer.serve.spool.spool import MAX_ATTEMPTS, Spool, SpoolFullError
 
 RESULTS = [Result(b"report", "1.2.3", "2.25.1"), Result(b"picture", "1.2.4", "2.25.2")]
@@ -370,6 +373,46 @@ def test_a_folder_that_could_not_be_used_is_not_kept_locked(tmp_path: Path) -> N
     stray.rmdir()
     Spool(tmp_path / "spool", min_free_bytes=0).close()
     assert "stray" not in str(failed.value)
+
+
+def _altered(folder: Path, *statements: str) -> list[Path]:
+    """Make a spool in which a film waits, change its database, and return its files."""
+    made = Spool(folder, min_free_bytes=0)
+    made.receive(b"film")
+    made.close()
+    with closing(sqlite3.connect(folder / DATABASE)) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+    return sorted((folder / "files").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("PRAGMA user_version = 2", "has format 2"),
+        ("ALTER TABLE film RENAME COLUMN due TO due_at", "has other columns in table film"),
+        ("ALTER TABLE delivery ADD COLUMN priority INTEGER NOT NULL DEFAULT 0", "has other columns in table delivery"),
+    ],
+)
+def test_a_spool_of_another_version_is_refused_and_kept(tmp_path: Path, statement: str, found: str) -> None:
+    folder = tmp_path / "spool"
+    files = _altered(folder, statement)
+    with pytest.raises(ServeError, match=rf"{found}: another version of xraytransfer wrote it.* reads format 1"):
+        Spool(folder, min_free_bytes=0)
+    assert sorted((folder / "files").iterdir()) == files
+    with closing(sqlite3.connect(folder / DATABASE)) as database:  # it is not locked either
+        assert database.execute("SELECT count(*) FROM film").fetchone() == (1,)
+
+
+def test_a_spool_without_a_format_is_one_of_this_form(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    _altered(folder, "PRAGMA user_version = 0")  # as versions 0.1 and 0.2 left it
+    spool = Spool(folder, min_free_bytes=0)
+    assert spool.claim() is not None
+    spool.close()
+    with closing(sqlite3.connect(folder / DATABASE)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (1,)
 
 
 def test_the_problem_is_said_before_a_film_comes(tmp_path: Path) -> None:
