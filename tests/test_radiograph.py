@@ -338,7 +338,7 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(RadiographError, match=r"nothing\.dcm: no such file") as caught:
         read_radiograph(tmp_path / "nothing.dcm")
     assert caught.value.reason == "not-found"
-    for path in (tmp_path, "/dev/null", "a\0b"):
+    for path in (tmp_path, "a\0b"):
         with pytest.raises(RadiographError, match=": ") as caught:
             read_radiograph(path)
         assert caught.value.reason == "unreadable"
@@ -347,8 +347,10 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_pipe_that_never_ends_is_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "pipe.dcm"
     os.mkfifo(path)
-    with pytest.raises(RadiographError, match="not a regular file"):
-        read_radiograph(path)
+    for one in (path, "/dev/null"):
+        with pytest.raises(RadiographError, match="not a regular file") as caught:
+            read_radiograph(one)
+        assert caught.value.reason == "unsupported-format"  # no reason that passes: an archive would wait for it
 
 
 def test_closed_and_failing_files() -> None:

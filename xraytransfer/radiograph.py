@@ -178,7 +178,9 @@ def _read_path(path: Path, limit: int) -> bytes:
         status = path.stat()
         # A pipe or a device might never end; a regular file does.
         if not stat.S_ISREG(status.st_mode):
-            raise RadiographError("unreadable", _folder(path) if stat.S_ISDIR(status.st_mode) else "not a regular file")
+            if stat.S_ISDIR(status.st_mode):
+                raise RadiographError("unreadable", _folder(path))
+            raise RadiographError("unsupported-format", "not a regular file")
         with path.open("rb") as file:
             first = file.read(FIRST_BYTES)
             if sniff(first) is None:

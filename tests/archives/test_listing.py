@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,20 @@ def test_walk_goes_on_behind_every_folder(tmp_path: Path, after: tuple[str, ...]
     assert everything == sorted(everything)
     rest = [names for names, _ in listing._walk(store, (), after)]
     assert rest == [names for names in everything if names > after]
+
+
+def test_walk_is_deeper_than_pythons_stack(tmp_path: Path):
+    names = ("d",) * 400
+    folder = tmp_path.joinpath(*names)
+    folder.mkdir(parents=True)
+    (folder / "x").write_bytes(b"")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 300)
+    try:
+        found = [names for names, _ in listing._walk(open_store(str(tmp_path)), (), None)]
+    finally:
+        sys.setrecursionlimit(limit)
+    assert found == [names]
 
 
 def test_unfinished_listing_of_other_sources_is_refused(films: Path, tmp_path: Path):

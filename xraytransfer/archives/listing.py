@@ -195,22 +195,25 @@ def _list_csv(store: Store, file: Entry, after: Position) -> Iterator[tuple[Posi
 
 
 def _walk(
-    store: Store, names: tuple[str, ...], after: tuple[str, ...] | None
+    folder: Store, names: tuple[str, ...], after: tuple[str, ...] | None
 ) -> Iterator[tuple[tuple[str, ...], list[Entry]]]:
     """Yield each folder's films, a folder before what is below it, names sorted: the order of tuples of names.
 
     Folders up to `after` are passed over. Names that begin with a dot are passed over, as `predict` does in folders.
     """
-    with store_errors(store.address):
-        entries = [entry for entry in store.entries() if not _name(entry).startswith(".")]
-    if after is None or names > after:
-        films = [entry for entry in entries if not entry.is_folder]
-        if films:
-            yield names, films
-    for entry in entries:
-        below = (*names, _name(entry))
-        if entry.is_folder and (after is None or below >= after[: len(below)]):
-            yield from _walk(store.below(_name(entry)), below, after)
+    waiting = [(folder, names)]  # and no recursion: folders may be nested deeper than Python's stack
+    while waiting:
+        store, names = waiting.pop()
+        with store_errors(store.address):
+            entries = [entry for entry in store.entries() if not _name(entry).startswith(".")]
+        if after is None or names > after:
+            films = [entry for entry in entries if not entry.is_folder]
+            if films:
+                yield names, films
+        for entry in reversed(entries):
+            below = (*names, _name(entry))
+            if entry.is_folder and (after is None or below >= after[: len(below)]):
+                waiting.append((store.below(_name(entry)), below))
 
 
 def _name(entry: Entry) -> str:
