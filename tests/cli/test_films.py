@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -22,9 +23,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from xraytransfer import load, read_radiograph
-from xraytransfer.cli.film_list import films
+from xraytransfer.cli.film_list import films, is_no_film
 from xraytransfer.errors import RadiographError
 from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.prediction import Refusal
 from xraytransfer.quality_gate import QualityGateResult, find_all_faults
 
 Film = Callable[..., bytes]
@@ -224,6 +226,19 @@ def test_a_damaged_archive_loses_no_other_film(toy_model: Path, dicom_film: Film
         assert cause in records[name]["message"]
 
 
+def test_an_archive_that_could_not_be_opened_is_refused_although_it_could_be_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("one.dcm", b"film")
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile, "ZipFile", Mock(side_effect=OSError("Too many open files")))
+        (member,) = films([str(path)])
+    with pytest.raises(RadiographError, match="Too many open files"):
+        read_radiograph(member)
+
+
 def test_notes_stand_in_a_table_and_in_csv(toy_model: Path, dicom_film: Film, tmp_path: Path) -> None:
     path = tmp_path / "film.dcm"
     path.write_bytes(dicom_film(PIXELS, BitsStored=12, SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1.1", Modality="DX"))
@@ -401,3 +416,14 @@ def test_folders_nested_deeper_than_pythons_stack_are_walked_and_links_are_not(t
     finally:  # pytest's own clean-up is recursive
         subprocess.run(["rm", "-r", tmp_path / "b"], check=True)
     assert found == [f"{tmp_path}/film.dcm", f"{tmp_path}/self", f"{tmp_path}/b/{'a/' * 1200}last.dcm"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes among files there")
+@pytest.mark.timeout(60)
+def test_pipes_in_a_folder_are_not_waited_for(tmp_path: Path) -> None:
+    for name in ("events", "films.zip"):
+        os.mkfifo(tmp_path / name)
+    found = list(films([str(tmp_path)]))
+    assert found == [str(tmp_path / "events"), str(tmp_path / "films.zip")]
+    refusals = [Refusal(path, "unsupported-format", "not a regular file") for path in found]
+    assert [is_no_film(refusal, refusal.source, named=()) for refusal in refusals] == [True, False]

@@ -129,12 +129,16 @@ def zip_members(path: str) -> Iterator[str | BinaryIO]:
     try:
         # closed by its last member: members are read after this function has ended
         archive = zipfile.ZipFile(path)
-    except _ZIP_FAILURES:
-        yield cast(BinaryIO, _Member(lambda: cast(IO[bytes], zipfile.ZipFile(path)), path))  # fails again, when read
+    except _ZIP_FAILURES as error:
+        yield cast(BinaryIO, _Member(functools.partial(_fail, error), path))
         return
     for member in sorted(archive.infolist(), key=lambda member: member.filename):
         if not member.is_dir() and not any(_is_hidden(part) for part in member.filename.split("/")):
             yield cast(BinaryIO, _Member(functools.partial(archive.open, member), f"{path}/{member.filename}"))
+
+
+def _fail(error: Exception) -> IO[bytes]:
+    raise error
 
 
 def _is_hidden(part: str) -> bool:

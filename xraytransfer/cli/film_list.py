@@ -93,7 +93,7 @@ def _members(archive: str) -> Iterator[str | BinaryIO]:
 
 def _is_zip(path: str) -> bool:
     """Return whether a file is a zip archive, by its name and its first bytes."""
-    if not path.lower().endswith(".zip"):
+    if not path.lower().endswith(".zip") or not os.path.isfile(path):  # opening a pipe waits for its other end
         return False
     try:
         with open(path, "rb") as file:
@@ -122,6 +122,8 @@ def is_no_film(refusal: Refusal, film: str | BinaryIO, named: Collection[str]) -
 
 def _is_empty_or_blank(path: str) -> bool:
     """Return whether a file holds nothing, or begins with zeros: what is left of a film that was not copied whole."""
+    if not os.path.isfile(path):  # opening a pipe waits for its other end
+        return False
     try:
         with open(path, "rb") as file:
             return not file.read(132).strip(b"\0")
