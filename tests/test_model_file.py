@@ -79,7 +79,7 @@ def test_thresholds_that_contradict_each_other_are_refused(toy_model_writer, tmp
             "flip_width that is no number from 0",
         ),
         ({"name": ""}, "name is ''"),
-        ({"name": "a\x1b[31m"}, "expected printable characters"),
+        ({"name": "a\x1b[31m"}, "expected no control characters"),
         (
             {"operating_points": [{"name": "x", "observation": "edema", "threshold": 0.5, "flip_width": "wide"}]},
             "flip_width that is no number",
@@ -100,6 +100,16 @@ def test_incomplete_metadata_is_refused(toy_model_writer, tmp_path, change, mess
     jsonschema = pytest.importorskip("jsonschema")
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(_toy_document(path), model_metadata.schema())
+
+
+@pytest.mark.parametrize(
+    "name", ["\u80f8\u90e8\u3000X\u7dda", "R\u00e9seau\u00a02", "\u0645\u062f\u0644\u200c\u0647\u0627"]
+)
+def test_names_in_any_script_are_taken(toy_model_writer, tmp_path, name):
+    path = tmp_path / "named.onnx"
+    toy_model_writer(path, name=name, version=name)
+    assert model_file.describe(path).name == name
+    pytest.importorskip("jsonschema").validate(_toy_document(path), model_metadata.schema())
 
 
 def test_a_threshold_that_is_nan_is_refused(toy_model_writer, tmp_path):

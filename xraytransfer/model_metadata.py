@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import re
 from typing import Any
 
 from xraytransfer.calibration import Calibration
@@ -58,8 +59,8 @@ def check_metadata(document: dict[str, Any]) -> None:
         if not isinstance(document.get(key), kind):
             raise ModelFileError(f"metadata: {key} is {_short(document.get(key))}, expected {_KIND_NAMES[kind]}")
     for key in ("name", "version"):  # they stand in results and on terminals
-        if not document[key] or not document[key].isprintable():
-            raise ModelFileError(f"metadata: {key} is {_short(document[key])}, expected printable characters")
+        if not document[key] or _CONTROL.search(document[key]):
+            raise ModelFileError(f"metadata: {key} is {_short(document[key])}, expected no control characters")
     _check_observations(document["observations"])
     _check_input(document["input"])
     if not document["members"] or not all(isinstance(row, dict) for row in document["members"]):
@@ -77,6 +78,9 @@ def check_metadata(document: dict[str, Any]) -> None:
             raise ModelFileError(f"metadata: metric {_short(row)} has a value that is no number")
     _check_operating_points(_rows(document, "operating_points"), document.get("default_operating_point"))
 
+
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
+"""Control characters, breaks of lines, and halves of characters; spaces of any script are text."""
 
 _REQUIRED: dict[str, type[Any]] = {
     "name": str,
