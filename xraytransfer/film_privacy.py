@@ -8,6 +8,7 @@ warnings and logs belong to the program; reading and scoring a film give none th
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import traceback
@@ -50,7 +51,11 @@ def printable_line(text: str) -> str:
 
 
 def unicode_text(name: str) -> str:
-    r"""Return a name as Unicode text, which JSON, CSV and Parquet need: bytes of another encoding as ``\xe9``."""
+    r"""Return a name as Unicode text, which JSON, CSV and Parquet need: bytes of another encoding as ``\xe9``.
+
+    Halves of UTF-16 characters, which names on Windows may hold, become escapes such as ``\ud800``.
+    """
+    name = re.sub("[\ud800-\udc7f\udd00-\udfff]", lambda half: rf"\u{ord(half[0]):x}", name)
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

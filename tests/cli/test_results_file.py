@@ -17,7 +17,7 @@ import pytest
 from xraytransfer.cli import results_file
 from xraytransfer.cli.film_version import film_version
 from xraytransfer.cli.parquet_results import open_results
-from xraytransfer.cli.result_forms import COLUMNS
+from xraytransfer.cli.result_forms import COLUMNS, name_on_disk
 from xraytransfer.cli.results_file import ResultsFile
 from xraytransfer.errors import OutputError
 from xraytransfer.prediction import ModelIdentity, Prediction, Refusal
@@ -249,6 +249,23 @@ def test_a_changed_film_of_an_odd_name_is_scored_again(tmp_path, monkeypatch, fo
         Path(name).write_bytes(b"another film")
     with ResultsFile(Path("results"), form, resume=True) as results:
         assert not results.done
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_half_a_character_in_a_name_is_escaped(tmp_path, form):
+    path = tmp_path / "out"
+    with ResultsFile(path, form) as results:
+        results.write(prediction("half\ud800.dcm"))
+    assert r"half\ud800.dcm" in path.read_bytes().decode("utf-8").replace(r"\\", "\\")
+    if form != "json":
+        with ResultsFile(path, form, resume=True) as results:
+            assert results.holds("half\ud800.dcm")
+
+
+def test_windows_paths_that_look_like_escapes_are_names(monkeypatch):
+    # where the file system's names are UTF-16, single bytes cannot be decoded
+    monkeypatch.setattr(os, "fsdecode", lambda name: name.decode("utf-8", "surrogatepass"))
+    assert name_on_disk(r"D:\xfer\a.dcm") == "D:\udcfer\\a.dcm"
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])

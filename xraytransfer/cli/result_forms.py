@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 from typing import Any, TypeAlias
 
@@ -74,7 +73,8 @@ def name_on_disk(written: str) -> str:
 
 
 def _byte(escape: str) -> str:
-    return os.fsdecode(bytes.fromhex(escape[1:]))
+    # as in names of files; `os.fsdecode` refuses single bytes on Windows, where a folder may be called \xfer
+    return bytes.fromhex(escape[1:]).decode("utf-8", "surrogateescape")
 
 
 def printable(source: str) -> str:
