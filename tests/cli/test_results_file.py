@@ -358,6 +358,34 @@ def test_resume_scores_again_what_an_option_overrules(tmp_path, form):
     assert path.read_text().count("turned.dcm") == 1
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="lists no open files")
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_file_is_written_anew_where_open_files_cannot_be_replaced_nor_locked_ones_read(tmp_path, monkeypatch, form):
+    """Windows does neither: what a test here can see of that is which files are open at the time."""
+    path = tmp_path / "results"
+    with ResultsFile(path, form) as results:
+        results.write(Refusal("lost.dcm", "unavailable", "lost.dcm: the store does not answer"))
+        results.write(prediction("kept.dcm"))
+    replace_file, open_file = Path.replace, Path.open
+
+    def replace_closed(self, target):
+        assert str(target) not in [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()]
+        return replace_file(self, target)
+
+    def open_another(self, *arguments, **options):
+        assert self != path, "is locked"
+        return open_file(self, *arguments, **options)
+
+    monkeypatch.setattr(results_file, "_OPEN_FILES_STAY", True)
+    monkeypatch.setattr(Path, "replace", replace_closed)
+    monkeypatch.setattr(Path, "open", open_another)
+    with ResultsFile(path, form, resume=True) as results:
+        assert results.done == {"kept.dcm"}
+        results.write(prediction("lost.dcm"))
+    with ResultsFile(path, form, resume=True) as results:
+        assert results.done == {"kept.dcm", "lost.dcm"}
+
+
 @pytest.mark.skipif(os.name == "nt", reason="open files cannot be replaced there")
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_a_file_that_another_process_replaces_while_it_is_opened_is_not_written(tmp_path, monkeypatch, form):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, cast
 
 from xraytransfer.cli.film_version import FilmVersion
 from xraytransfer.cli.result_forms import (
@@ -22,7 +23,7 @@ from xraytransfer.cli.result_forms import (
     one_line,
     table_row,
 )
-from xraytransfer.cli.resumed_results import lines_to_keep, read_results
+from xraytransfer.cli.resumed_results import ResumedResults, lines_to_keep, read_results
 from xraytransfer.constants import RESUMABLE
 from xraytransfer.errors import OutputError
 from xraytransfer.files import write_with
@@ -31,6 +32,9 @@ from xraytransfer.folder_lock import try_lock
 from xraytransfer.prediction import Refusal
 
 __all__ = ["ResultsFile", "lock_results"]
+
+_OPEN_FILES_STAY = os.name == "nt"
+"""Whether open files can be neither removed nor replaced."""
 
 
 class ResultsFile:
@@ -119,10 +123,10 @@ class ResultsFile:
     def _close(self) -> None:
         if self.path is None:
             return
-        if self._discarded and os.name != "nt":  # while it is locked: afterwards it may be another process's
+        if self._discarded and not _OPEN_FILES_STAY:  # while it is locked: afterwards it may be another process's
             self.path.unlink(missing_ok=True)
         self._stream.close()
-        if self._discarded and os.name == "nt":  # open files cannot be removed there
+        if self._discarded and _OPEN_FILES_STAY:
             self.path.unlink(missing_ok=True)
 
     def discard(self) -> None:
@@ -203,9 +207,7 @@ class ResultsFile:
         found = read_results(stream, path, self._form, self._again)
         self.done, self.refused_before, self.models_before = found.done, found.refused, found.models
         if found.stale:
-            with path.open("rb") as whole:
-                lines = lines_to_keep(whole, found)
-                write_with(path, lambda temporary: _write_lines(temporary, lines))
+            write_with(path, lambda temporary: _write_lines(temporary, stream, found))
             stream.close()
             stream = _open(path)
             lock_results(stream, path)
@@ -219,9 +221,17 @@ def _open(path: Path) -> IO[bytes]:
     return open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
 
 
-def _write_lines(path: Path, lines: Iterable[bytes]) -> None:
-    with path.open("wb") as file:
-        file.writelines(lines)
+def _write_lines(path: Path, stream: IO[bytes], found: ResumedResults) -> None:
+    """Write the lines to keep of a locked file, which Windows lets nothing but `stream` read."""
+    stream.seek(0)
+    whole = io.BufferedReader(cast(io.FileIO, stream))
+    try:
+        with path.open("wb") as file:
+            file.writelines(lines_to_keep(whole, found))
+    finally:
+        whole.detach()
+    if _OPEN_FILES_STAY:
+        stream.close()
 
 
 def _standard_output() -> IO[bytes]:

@@ -15,7 +15,7 @@ from xraytransfer.cli.result_forms import BEGINNINGS, COLUMNS, COLUMNS_OF_0_1, n
 from xraytransfer.errors import PASSING, OutputError
 from xraytransfer.film_privacy import unicode_text
 
-__all__ = ["ResumedResults", "read_results"]
+__all__ = ["ResumedResults", "lines_to_keep", "read_results"]
 
 
 class _Record(NamedTuple):
