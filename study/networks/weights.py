@@ -47,7 +47,7 @@ def file_sha256(path: Path) -> str:
 
 
 def find_weights(architecture: Architecture, folder: Path) -> Path:
-    """Return the file in `folder` that holds an architecture's weights.
+    """Return the file in `folder` that holds an architecture's weights; `folder` itself where it is a file.
 
     The file names are tried in this order: ``<timm name with tag>.safetensors``, ``<name>.safetensors``, and
     ``<timm name without tag>.safetensors``.
@@ -57,6 +57,8 @@ def find_weights(architecture: Architecture, folder: Path) -> Path:
     StudyError
         If the folder has none of them.
     """
+    if folder.is_file():
+        return folder
     stems = dict.fromkeys((architecture.timm, architecture.name, architecture.timm.split(".")[0]))
     for stem in stems:
         path = folder / f"{stem}.safetensors"
@@ -70,7 +72,7 @@ def find_weights(architecture: Architecture, folder: Path) -> Path:
 
 
 def describe_weights(architecture: Architecture, folder: Path) -> dict[str, str]:
-    """Return the ``weights`` part of config.json: the folder, and the SHA-256 of the architecture's file in it.
+    """Return the ``weights`` part of config.json: the folder or file, and the SHA-256 of the architecture's file.
 
     Raises
     ------

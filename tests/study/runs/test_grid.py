@@ -104,6 +104,17 @@ def test_a_run_keeps_the_weights_that_it_was_planned_with(grid: Grid, tmp_path: 
         run_one(folder, device="cpu")
 
 
+def test_the_weights_of_one_architecture_may_be_named_as_a_file(grid: Grid):
+    one = replace(grid, seeds=(0,), truncations=(0,), architectures=("toy_resnet",), initialisations=("pretrained",))
+    file = grid.weights / "toy_resnet.safetensors"
+    (folder,) = place_runs(replace(one, weights=file))
+    planned = json.loads((folder / "config.json").read_text())["weights"]
+    assert planned == {"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    file.write_bytes(b"other weights")
+    with pytest.raises(StudyError, match="other weights than the run was planned with"):
+        run_one(folder, device="cpu")
+
+
 def test_a_plan_of_an_older_version_knows_no_checksum(grid: Grid):
     one = replace(grid, seeds=(0,), truncations=(0,), architectures=("toy_resnet",), initialisations=("pretrained",))
     (folder,) = place_runs(one)
