@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xraytransfer.errors import RadiographError, StudyError
+from xraytransfer.errors import PASSING, RadiographError, StudyError
 from xraytransfer.radiograph import read_radiograph
 from xraytransfer.study.data.cache_files import DONE, Recipe, map_files
 from xraytransfer.study.data.film_table import FilmTable
@@ -28,24 +28,24 @@ def check_same_films(folder: Path, table: FilmTable, recipe: Recipe) -> None:
     folder : Path
         The cache.
     table : FilmTable
-        The films; those that are not on the disk any more are passed over.
+        The films; those that are not on the disk any more, or that this machine may not read, are passed over.
     recipe : Recipe
         What becomes of each film.
 
     Raises
     ------
     StudyError
-        A film on the disk is another one than in the cache, or cannot be read.
+        A film on the disk is another one than in the cache, or is damaged.
     """
     maps = map_files(folder, len(table), recipe, "r")
     done = np.flatnonzero(maps.state == DONE)
     for row in done[np.unique(np.linspace(0, len(done) - 1, min(LOOKS, len(done))).astype(np.intp))]:
-        if not table.path[row].exists():
-            continue
         try:
             film = read_radiograph(table.path[row], intensity=recipe.intensity).pixels
             picture, extent = place_film(film, recipe.resolution, recipe.placement)
         except RadiographError as error:
+            if error.reason in PASSING:  # this machine may use the cache, and not reach or read the films
+                continue
             raise StudyError(
                 f"{error}; but the cache {folder} holds a film that was read under this name: the film was damaged or "
                 "replaced since. Put it back, or delete that folder, and the films are read again"

@@ -3,14 +3,16 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
-from xraytransfer.errors import StudyError
+from xraytransfer.errors import RadiographError, StudyError
 from xraytransfer.radiograph import read_radiograph
 from xraytransfer.resize import resize
 from xraytransfer.study.data import cache as cache_module
+from xraytransfer.study.data import same_films
 from xraytransfer.study.data.cache import build_cache, cache_bytes, cache_folder, open_cache
 from xraytransfer.study.data.datasets import read_dataset
 from xraytransfer.study.data.film_table import FilmTable
@@ -45,7 +47,9 @@ def test_processes_give_the_same(tmp_path: Path, table: FilmTable, monkeypatch: 
 
 
 @pytest.mark.parametrize("placement", ["stretch", "crop"])
-def test_other_films_of_the_same_names_are_noticed(tmp_path: Path, table: FilmTable, placement: str):
+def test_other_films_of_the_same_names_are_noticed(
+    tmp_path: Path, table: FilmTable, placement: str, monkeypatch: pytest.MonkeyPatch
+):
     size = (32, 32)
     cache = build_cache(tmp_path, table, size, placement=placement)
     gone = replace(table, path=[tmp_path / "gone" / path.name for path in table.path])
@@ -56,6 +60,10 @@ def test_other_films_of_the_same_names_are_noticed(tmp_path: Path, table: FilmTa
     (damaged := tmp_path / "damaged.png").write_bytes(b"no picture")
     with pytest.raises(StudyError, match=r"damaged\.png.* the film was damaged or replaced since"):
         build_cache(tmp_path, replace(table, path=[damaged, *table.path[1:]]), size, placement=placement)
+    with monkeypatch.context() as patch:  # a machine that may use the cache, and not look at the films
+        unreadable = RadiographError("unreadable", "a.png: Permission denied")
+        patch.setattr(same_films, "read_radiograph", Mock(side_effect=unreadable))
+        build_cache(tmp_path, other, size, placement=placement)
     shutil.rmtree(cache.folder)
     again = build_cache(tmp_path, other, size, placement=placement)
     np.testing.assert_array_equal(again.pixels[0], cache.pixels[1])
