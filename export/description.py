@@ -158,12 +158,14 @@ def describe_calibrated_copy(
     rows = operating_points(scored.label, probability, names)
     fresh = [{**row, "data": data} for row in rows if row["observation"] in fitted]
     kept = [row for row in original.operating_points if row["observation"] not in fitted]
+    points = [*fresh, *kept]
+    default = original.document.get("default_operating_point")
     changed = calibration.method != "none"
     return {
         **document,
         "name": name or original.name,
-        "operating_points": [*fresh, *kept],
-        "default_operating_point": original.document.get("default_operating_point") or DEFAULT,
+        "operating_points": points,
+        "default_operating_point": default if default in [row["name"] for row in points] else DEFAULT,
         "metrics": [
             *(row for row in original.metrics if not (changed and _is_stale(row, fitted))),
             *metric_rows(f"{data}, on which it was fitted", scored, probability, np.random.default_rng(0)),

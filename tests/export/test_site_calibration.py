@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 
@@ -109,6 +110,17 @@ def test_command(model, table, tmp_path):
     assert "no column patient" not in done.output
     again = CliRunner().invoke(calibrate, options)
     assert isinstance(again.exception, ExportError)
+
+
+def test_a_default_whose_thresholds_were_all_found_anew_gives_way_to_ours(model, table, tmp_path):
+    graph = onnx.load(model)
+    (entry,) = (entry for entry in graph.metadata_props if entry.key == "xraytransfer")
+    document = json.loads(entry.value)
+    document["operating_points"] = [{"name": "ward", "observation": "cardiomegaly", "threshold": 0.5}]
+    entry.value = json.dumps({**document, "default_operating_point": "ward"})
+    onnx.save(graph, tmp_path / "ward.onnx")
+    calibrate_site(tmp_path / "ward.onnx", table, tmp_path / "site.onnx", method="platt", device="cpu")
+    assert describe(tmp_path / "site.onnx").thresholds()[1] is not None
 
 
 def test_columns_that_are_not_read_are_named_and_films_without_patients_counted_as_such(model, table, tmp_path):
