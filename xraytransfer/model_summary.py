@@ -23,7 +23,7 @@ def card(model: ModelDescription) -> str:
     path = model.path.with_suffix(".md")
     if not path.is_file():
         return summary(model)
-    text = path.read_text("utf-8")
+    text = path.read_text("utf-8", "replace")
     if model.graph_sha256 in text:
         return f"{text}\n{checksum_line(model)}"
     return f"{summary(model)}\n{path}: is the card of another model file, and is not shown"
@@ -40,7 +40,7 @@ def page(model: ModelDescription) -> str:
     path = model.path.with_suffix(".html")
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file; `xraytransfer export` writes it beside the model")
-    text = path.read_text("utf-8")
+    text = path.read_text("utf-8", "replace")
     if model.graph_sha256 not in text:
         raise ModelFileError(f"{path}: is the card of another model file: it does not name {model.graph_sha256}")
     return text

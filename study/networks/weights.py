@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,14 @@ def describe_weights(architecture: Architecture, folder: Path) -> dict[str, str]
         If the folder has no weights of the architecture.
     """
     path = find_weights(architecture, folder)
-    return {"path": str(folder.resolve()), "sha256": file_sha256(path)}
+    status = path.stat()
+    return {"path": str(folder.resolve()), "sha256": _sha256_once(path, status.st_size, status.st_mtime_ns)}
+
+
+@lru_cache(maxsize=64)
+def _sha256_once(path: Path, size: int, modified_ns: int) -> str:
+    """Return the SHA-256 of a file, which a grid asks for once for each of its runs."""
+    return file_sha256(path)
 
 
 def check_same_weights(architecture: Architecture, weights: Mapping[str, Any]) -> None:

@@ -94,7 +94,7 @@ def _of_an_earlier_report(folder: Path, sections: Sequence[ReportSection]) -> li
     """Return the tables and figures in the folder that this report has not written, sorted."""
     written = {f"figures/{picture.file}" for section in sections for picture in section.pictures}
     written |= {f"tables/{table.name}.csv" for section in sections for table in section.tables}
-    found = {f"{name}/{path.name}" for name in ("figures", "tables") for path in (folder / name).iterdir()}
+    found = {f"{name}/{path.name}" for name in ("figures", "tables") for path in (folder / name).glob("[!.]*")}
     return sorted(found - written)
 
 
