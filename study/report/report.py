@@ -84,18 +84,22 @@ def write_report(
     costs = _costs(runs, measure)
     no_maps = "Not drawn: asked for tables only." if not measure else "" if films else WITHOUT_FILMS
     sections = report_sections(scores, costs, no_maps=no_maps, workers=workers, margin=margin)
-    page = _write(folder, *headline(scores), sections)
-    if stale := _of_an_earlier_report(folder, sections):
-        log(f"{folder}: {', '.join(stale)}: not of this report; an earlier one wrote them, or you did")
-    return page
+    _name_others(folder, sections, log)
+    return _write(folder, *headline(scores), sections)
+
+
+def _name_others(folder: Path, sections: Sequence[ReportSection], log: Callable[[str], None]) -> None:
+    """Say which tables and figures in the folder are of an earlier report, or of somebody else."""
+    if others := _of_an_earlier_report(folder, sections):
+        log(f"{folder}: {', '.join(others)}: not of this report; an earlier one wrote them, or you did")
 
 
 def _of_an_earlier_report(folder: Path, sections: Sequence[ReportSection]) -> list[str]:
-    """Return the tables and figures in the folder that this report has not written, sorted."""
-    written = {f"figures/{picture.file}" for section in sections for picture in section.pictures}
-    written |= {f"tables/{table.name}.csv" for section in sections for table in section.tables}
+    """Return the tables and figures in the folder that this report does not write, sorted."""
+    own = {f"figures/{picture.file}" for section in sections for picture in section.pictures}
+    own |= {f"tables/{table.name}.csv" for section in sections for table in section.tables}
     found = {f"{name}/{path.name}" for name in ("figures", "tables") for path in (folder / name).glob("[!.]*")}
-    return sorted(found - written)
+    return sorted(found - own)
 
 
 def _refuse_without_classes(results: Results) -> None:

@@ -65,8 +65,7 @@ def run(
         from xraytransfer.serve.dicom.dicomweb import films_of_examination
 
         sources = itertools.chain(sources, films_of_examination(dicomweb, study_uid, dicomweb_token))
-    given = {"any_modality": any_modality, "any_film": any_film, "unintended_films": unintended_films == "note"}
-    overruled = {reason for reason, argument in OVERRULED_BY.items() if given[argument]}
+    overruled = _overruled(any_modality=any_modality, any_film=any_film, unintended_films=unintended_films == "note")
     with open_results(output, form, resume, overwrite, overruled) as results:
         _check_model(classifier, results)
         _name_empty_folders(outputs, results)
@@ -90,6 +89,11 @@ def run(
         found = f"{', '.join(paths)}: no DICOM, PNG or JPEG film in it, nor in the folders below"
         raise OutputError(found if paths else "no films to score")
     return 1 if counts.refused or results.refused_before or counts.without_dicom else 0
+
+
+def _overruled(**given: bool) -> set[str]:
+    """Return the reasons of refusals that the given options overrule."""
+    return {reason for reason, argument in OVERRULED_BY.items() if given[argument]}
 
 
 def _print_counts(counts: _Counts, output: Path | None, results: ResultsFile | ParquetResults) -> None:
