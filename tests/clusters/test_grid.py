@@ -57,7 +57,9 @@ def test_script_names_every_run(made_up_films: Path, tmp_path: Path):
 @pytest.mark.peer
 @pytest.mark.slow
 def test_preempted_array_ends_with_the_same_bits(
+    *,
     on_slurm: Callable[..., str],
+    start_again: Callable[[str], None],
     made_up_films: Path,
     undisturbed: dict[str, bytes],
     tmp_path: Path,
@@ -76,8 +78,7 @@ def test_preempted_array_ends_with_the_same_bits(
             on_slurm("scancel", "--signal=USR1", task)
         else:
             on_slurm("scontrol", "requeue", task)
-        wait(lambda task=task: "PENDING" in on_slurm("squeue", "-h", "-r", "-j", task, "-o", "%T"))
-        on_slurm("scontrol", "update", f"JobId={task}", "StartTime=now")  # else it waits for two minutes
+        start_again(task)
     wait(lambda: job not in on_slurm("squeue", "-h", "-r", "-o", "%F"), seconds=240)
     logs = [(folder / "log.txt").read_text() for folder in run_folders(results)]
     assert all("resumed at step" in log for log in logs), logs

@@ -102,7 +102,13 @@ def test_printing_submits_and_writes_nothing(manifest: Path, tmp_path: Path):
 
 @pytest.mark.peer
 def test_archive_is_scored_by_an_array_that_is_preempted(
-    on_slurm: Callable[..., str], manifest: Path, tmp_path: Path, toy_model: Path, wait: Callable[..., None]
+    *,
+    on_slurm: Callable[..., str],
+    start_again: Callable[[str], None],
+    manifest: Path,
+    tmp_path: Path,
+    toy_model: Path,
+    wait: Callable[..., None],
 ):
     from xraytransfer.archives.collection import collect, read_status
     from xraytransfer.archives.manifest import open_manifest
@@ -116,8 +122,7 @@ def test_archive_is_scored_by_an_array_that_is_preempted(
     for task in running:
         on_slurm("scontrol", "requeue", task)  # ends it as a preemption does
     for task in running:
-        wait(lambda task=task: "PENDING" in on_slurm("squeue", "-h", "-r", "-j", task, "-o", "%T"))
-        on_slurm("scontrol", "update", f"JobId={task}", "StartTime=now")  # else it waits for two minutes
+        start_again(task)
     wait(lambda: job not in on_slurm("squeue", "-h", "-r", "-o", "%F"), seconds=120)
     folder = open_store(str(scores))
     assert not read_status(folder).missing
