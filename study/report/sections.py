@@ -18,6 +18,7 @@ from xraytransfer.study.analysis.data_summary import (
     settings_table,
 )
 from xraytransfer.study.analysis.ensembles import across_table, checkpoint_table, ensemble_verdicts
+from xraytransfer.study.analysis.external_comparisons import comparison_tables
 from xraytransfer.study.analysis.external_tables import external_cells, external_run_table, external_tables, run_table
 from xraytransfer.study.analysis.external_tests import ExternalTest, external_sentences, read_external_tests
 from xraytransfer.study.analysis.paper_differences import differences_table
@@ -229,7 +230,8 @@ def _external(scores: Scores, tests: Sequence[ExternalTest], workers: int) -> li
     if not tests:
         return []
     title = "On other films, and with other labels"
-    return [ReportSection("external", title, external_sentences(tests), tables=external_tables(scores, tests, workers))]
+    tables = [*comparison_tables(scores, tests, workers), *external_tables(scores, tests, workers)]
+    return [ReportSection("external", title, external_sentences(tests), tables=tables)]
 
 
 def _runs(scores: Scores, tests: Sequence[ExternalTest]) -> ReportSection:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from xraytransfer.study.analysis.cells import score_results
-from xraytransfer.study.analysis.external_tables import external_run_table, external_tables, run_table
+from xraytransfer.study.analysis.external_comparisons import comparison_tables
+from xraytransfer.study.analysis.external_tables import external_cells, external_run_table, external_tables, run_table
 from xraytransfer.study.analysis.external_tests import external_sentences, read_external_tests
 from xraytransfer.study.analysis.results_folder import read_results
 from xraytransfer.study.data.external_predictions import write_external
@@ -219,3 +220,43 @@ def test_runs_judged_by_examination_are_so_on_every_test(tmp_path: Path, write_s
     assert soup_row["value"] == soup_row["own_value"]
     assert "120 examinations" in external_sentences([same])[0]
     assert "films" not in external_sentences([same])[0].split(";")[0]
+
+
+def test_pretraining_and_cuts_by_every_judge(tmp_path: Path, write_study_run: Write) -> None:
+    for architecture in ("alpha1", "beta1"):
+        for initialisation, truncation in (("pretrained", 0), ("random", 0), ("pretrained", 1)):
+            write_study_run(tmp_path, architecture, initialisation=initialisation, truncation=truncation)
+    for folder in folders(tmp_path):
+        add_test(folder)
+    (beta,) = (folder for folder in folders(tmp_path) if folder.name.startswith("beta1-random"))
+    add_test(beta, "clinic", films=60)  # one run alone: it has nothing to be compared with
+    scores = score_results(read_results(tmp_path), replicates=50)
+    tests = read_external_tests(scores.results)
+    (table,) = comparison_tables(scores, tests)
+    assert [(row["comparison"], row["network"]) for row in table.rows] == [
+        ("pretrained minus random", "alpha1"),
+        ("pretrained minus random", "beta1"),
+        ("pretrained minus random", "mean of 2"),
+        ("1 stage removed, minus whole, pretrained", "alpha1"),
+        ("1 stage removed, minus whole, pretrained", "beta1"),
+        ("1 stage removed, minus whole, pretrained", "mean of 2"),
+    ]
+    hospital = next(test for test in tests if test.name == "hospital")
+    by_key = {cell.key: cell for cell in external_cells(scores, hospital, 1)}
+    one, other = by_key["alpha1", "pretrained", 1], by_key["alpha1", "pretrained", 0]
+    row = table.rows[3]
+    assert row["hospital_value"] == pytest.approx(one.macro.value - other.macro.value)
+    assert (row["hospital_lower"], row["hospital_upper"]) == (one.minus(other).lower, one.minus(other).upper)
+    own = scores.find("alpha1", "random"), scores.find("alpha1", "pretrained")
+    assert table.rows[0]["test_value"] == pytest.approx(own[1].macro.value - own[0].macro.value)
+    for rows in (table.rows[:3], table.rows[3:]):
+        alpha, beta_row, mean = (row["hospital_value"] for row in rows)
+        assert mean == pytest.approx((alpha + beta_row) / 2)
+    assert not any("clinic_value" in row for row in table.rows)
+
+
+def test_no_comparison_without_a_pair_or_an_external_test(results: Path) -> None:
+    scores = score_results(read_results(results), replicates=50)
+    assert comparison_tables(scores, []) == []
+    add_test(folders(results)[0])
+    assert comparison_tables(scores, read_external_tests(scores.results)) == []
