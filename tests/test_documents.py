@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,19 @@ def test_the_readme_shows_every_network_of_the_evidence():
         networks = list(csv.DictReader(file))
     assert len(figure.axes[0].containers) == len(networks)
     assert f"of {len(networks)} networks](docs/pictures/size.svg)" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_tables_of_the_evidence_are_those_of_its_files(tmp_path: Path):
+    program, folder = ROOT / "scripts" / "evidence_readme", ROOT / "docs" / "study-nih-sample"
+    run(sys.executable, str(program), str(folder), "--check")
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    page = copy / "README.md"
+    page.write_text(page.read_text("utf-8").replace("| random | ", "| random | 1"), "utf-8")
+    done = subprocess.run([sys.executable, program, copy, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "run scripts/evidence_readme" in done.stderr
+    run(sys.executable, str(program), str(copy))
+    assert page.read_bytes() == (folder / "README.md").read_bytes()
 
 
 @pytest.mark.parametrize(
