@@ -4,9 +4,9 @@ Conventions
 -----------
 A cell is an architecture, an initialisation and a truncation; its AUROC is the mean over its seeds' ensembles.
 All cells are evaluated with the same resampled patients, so that any difference of two cells is paired.
-The chance of training is pooled over all cells (`seed_noise`) and added to the replicates of each, also of those
-with one seed. Where no cell has two seeds it is unknown: an interval then holds for this one training only, as the
-paper's do.
+The chance of training is pooled over all cells of an initialisation (`seed_noise`), because random networks differ more
+over seeds than pretrained ones, and added to the replicates of each cell, also of those with one seed. Where no cell
+has two seeds it is unknown: an interval then holds for this one training only, as the paper's do.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ def score_cells(
         by_cell.setdefault(run.cell, []).append(run)
     generator = np.random.default_rng([seed, 1])
     values = [np.stack([scores[run.name][0] for run in members]) for members in by_cell.values()]
-    noise = seed_noise(values, len(weights), generator)
+    noise = seed_noise(values, [key[1] for key in by_cell], len(weights), generator)
     cells = [
         _cell(members, [scores[run.name] for run in members], one)
         for members, one in zip(by_cell.values(), noise, strict=True)

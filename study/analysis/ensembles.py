@@ -189,7 +189,8 @@ def _with_seed_noise(
         np.array([[a[0] - b[0] for a, b in zip(one[name], one["ensemble"], strict=True)] for name in names]).T
         for one in by_seed
     ]
-    noise = seed_noise(differences, len(scores.weights), scores.generator(52)) if by_seed else []
+    groups = [cell.initialisation for cell in cells]
+    noise = seed_noise(differences, groups, len(scores.weights), scores.generator(52)) if by_seed else []
     found = []
     for cell, one, drawn in zip(cells, by_seed, noise, strict=True):
         patients = {name: np.mean([macro[1] for macro in macros], axis=0) for name, macros in one.items()}

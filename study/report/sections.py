@@ -185,8 +185,9 @@ METHODS = (
     "kept checkpoints' probabilities, chosen on the validation patients; its AUROC is the mean over its seeds.",
     "Macro AUROC is the plain mean over the observations that have positives and negatives among the test films.",
     "Intervals are percentiles of a bootstrap by patient. All cells share the draws, so differences are paired. The "
-    "chance of training is pooled over all cells with several seeds and added to every cell; where no cell has two "
-    "seeds, an interval says nothing about training again.",
+    "chance of training is pooled over the cells of an initialisation that have several seeds (over all cells, where "
+    "these are few) and added to every cell; where no cell has two seeds, an interval says nothing about training "
+    "again.",
     "Rank correlations are Spearman's. Interval and p are of one method, Fisher's z with the number of independent "
     "models that these are worth if those of a family are alike. The power is that of this test, by simulation.",
     "Size is tested within families: a slope on log parameters, each family with its own level. Over all models it "

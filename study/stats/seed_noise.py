@@ -3,7 +3,8 @@
 Conventions
 -----------
 A cell is trained with one or several seeds. The covariance of its numbers over seeds is taken to be that of all cells
-and is pooled over them. It is added to every cell, also to those with one seed.
+of its group and is pooled over them. It is added to every cell, also to those with one seed. Groups are trainings that
+chance moves by different amounts: networks from random weights differ more over seeds than pretrained ones.
 Trainings count as independent, also those of different cells with the same seed. Those share the order of films and
 the augmentation: where a seed moves all cells alike, the degrees of freedom are fewer than are counted here, the noise
 of a mean over cells is larger, and that of a difference of two cells with the same seeds is smaller.
@@ -23,7 +24,11 @@ import numpy as np
 
 from xraytransfer.study.stats import Floats
 
-__all__ = ["pooled_covariance", "seed_noise"]
+__all__ = ["ENOUGH_FREEDOM", "pooled_covariance", "seed_noise"]
+
+ENOUGH_FREEDOM = 4
+"""Degrees of freedom from which a group has a covariance of its own: Student's t is then at most 1.4 times wider than
+the normal distribution, with two it would be 2.2 times."""
 
 
 def pooled_covariance(by_cell: Sequence[Floats]) -> tuple[Floats, int]:
@@ -46,13 +51,18 @@ def pooled_covariance(by_cell: Sequence[Floats]) -> tuple[Floats, int]:
     return rows.T @ rows / max(freedom, 1), freedom
 
 
-def seed_noise(by_cell: Sequence[Floats], replicates: int, generator: np.random.Generator) -> list[Floats]:
+def seed_noise(
+    by_cell: Sequence[Floats], groups: Sequence[str], replicates: int, generator: np.random.Generator
+) -> list[Floats]:
     """Return the noise that is added to the replicates of each cell.
 
     Parameters
     ----------
     by_cell : sequence of ndarray
         As for `pooled_covariance`.
+    groups : sequence of str
+        For each cell its group. One with fewer than `ENOUGH_FREEDOM` degrees of freedom has the covariance of all
+        cells.
     replicates : int
         Replicates of the bootstrap.
     generator : numpy.random.Generator
@@ -64,12 +74,24 @@ def seed_noise(by_cell: Sequence[Floats], replicates: int, generator: np.random.
         For each cell float64, shape (replicates, numbers): noise of the mean over its seeds; 0 where no cell has two
         seeds, because the noise is then unknown.
     """
-    covariance, freedom = pooled_covariance(by_cell)
+    everything = pooled_covariance(by_cell)
+    noise: dict[int, Floats] = {}
+    for group in dict.fromkeys(groups):
+        members = [index for index, name in enumerate(groups) if name == group]
+        pooled = pooled_covariance([by_cell[index] for index in members])
+        pooled = pooled if pooled[1] >= ENOUGH_FREEDOM else everything
+        seeds = [len(by_cell[index]) for index in members]
+        noise |= dict(zip(members, _draws(*pooled, seeds, replicates, generator), strict=True))
+    return [noise[index] for index in range(len(by_cell))]
+
+
+def _draws(
+    covariance: Floats, freedom: int, seeds: Sequence[int], replicates: int, generator: np.random.Generator
+) -> list[Floats]:
+    """Return the noise of cells with so many seeds each."""
     if freedom < 1:
-        return [np.zeros((replicates, len(covariance))) for _ in by_cell]
+        return [np.zeros((replicates, len(covariance))) for _ in seeds]
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0))
     scale = np.sqrt(freedom / generator.chisquare(freedom, (replicates, 1)))
-    return [
-        scale * (generator.normal(size=(replicates, len(root))) @ root.T) / np.sqrt(len(values_)) for values_ in by_cell
-    ]
+    return [scale * (generator.normal(size=(replicates, len(root))) @ root.T) / np.sqrt(count) for count in seeds]
