@@ -8,11 +8,10 @@ import threading
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING
 
-from pydicom import dcmread
-
 from xraytransfer.errors import PASSING, RadiographError, ServeError
 from xraytransfer.plural import counted
 from xraytransfer.prediction import ModelIdentity
+from xraytransfer.serve.dicom_results.film_header import read_header
 from xraytransfer.serve.dicom_results.identity import UNREADABLE
 from xraytransfer.serve.dicom_results.results import Result, make_refusal, make_results
 from xraytransfer.serve.engine import DrainingError, QueueFullError
@@ -121,7 +120,8 @@ class Worker:
 
     def _finish(self, film: QueuedFilm, radiograph: Radiograph, prediction: Prediction) -> list[Result]:
         """Make a film's results. Runs in the engine's thread, which has the pixels."""
-        header = dcmread(film.path, stop_before_pixels=True)
+        with film.path.open("rb") as file:
+            header = read_header(file)
         return make_results(
             header,
             radiograph.pixels,

@@ -262,9 +262,8 @@ def _render(options: Options, radiograph: Radiograph, prediction: Prediction, in
 
 def _report(data: bytes, _: Radiograph, prediction: Prediction) -> bytes:
     """Return the structured report on a film as a DICOM file's bytes. Runs in a worker thread."""
-    import pydicom
-
+    from xraytransfer.serve.dicom_results.film_header import read_header
     from xraytransfer.serve.dicom_results.results import encode
     from xraytransfer.serve.dicom_results.structured_report import structured_report as make_report
 
-    return encode(make_report(pydicom.dcmread(BytesIO(data), stop_before_pixels=True), prediction))
+    return encode(make_report(read_header(BytesIO(data)), prediction))
