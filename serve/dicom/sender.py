@@ -21,7 +21,7 @@ from pydicom.errors import InvalidDicomError
 
 from xraytransfer.errors import ServeError
 from xraytransfer.plural import counted
-from xraytransfer.serve.dicom.connection import Answer
+from xraytransfer.serve.dicom.connection import Answer, SearchFailedError
 from xraytransfer.serve.log import film_log, log
 
 if TYPE_CHECKING:
@@ -147,9 +147,17 @@ class Sender:
         self._failures = 0
 
     def _confirm(self, connection: Connection, delivery: Delivery) -> None:
-        held = connection.holds(delivery)
+        try:
+            held, why = connection.holds(delivery), ""
+        except SearchFailedError as error:
+            if delivery.attempts + 1 < self._settings.max_attempts:
+                self._spool.ask_again(delivery, self._spread(self._settings.back_off(delivery.attempts + 1)))
+                return
+            held, why = None, f" ({error}, {counted(self._settings.max_attempts, 'time')})"
         if held is None and not self._believed:
-            log.warning("%s: cannot be asked for the results that it took: they count as sent", delivery.destination)
+            log.warning(
+                "%s: cannot be asked for the results that it took%s: they count as sent", delivery.destination, why
+            )
             self._believed = True
         if held is None or held:
             self._spool.sent(delivery)

@@ -94,13 +94,15 @@ def make_film(number: int = 1, **changes: Any) -> Dataset:
 class Pacs:
     """An archive: keeps what it is sent, and answers what it is told to.
 
-    `statuses` are returned one after the other, then 0; a callable is called with the event instead.
+    `statuses` are returned one after the other, then 0; a callable is called with the event instead. `find_statuses`
+    are returned one after the other instead of answers to C-FIND.
     """
 
     def __init__(self, *, find: bool = False) -> None:
         self.kept: dict[str, Dataset] = {}
         self.stored: list[str] = []
         self.statuses: list[int | Callable[[Any], int]] = []
+        self.find_statuses: list[int] = []
         self.entity = AE("PACS")
         self.entity.require_called_aet = True
         self.entity.add_supported_context(Comprehensive3DSRStorage)
@@ -130,6 +132,9 @@ class Pacs:
         return status
 
     def _find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        if self.find_statuses:
+            yield self.find_statuses.pop(0), None
+            return
         wanted = event.identifier.SOPInstanceUID
         if wanted in self.kept:
             answer = Dataset()
@@ -749,6 +754,28 @@ def test_a_pacs_that_cannot_be_asked_is_believed(start: Any, caplog: pytest.LogC
         assert caplog.text.count("cannot be asked") == 1  # a log of thousands of such lines hides all others
     finally:
         deaf.stop()
+
+
+def test_a_search_that_fails_for_a_moment_is_repeated(start: Any, pacs: Pacs, caplog: pytest.LogCaptureFixture) -> None:
+    pacs.find_statuses = [0xA700, 0xC001]
+    pacs.statuses = [0xB000]  # taken, and not kept
+    service = start(confirm_after_s=0.05)
+    send(service, make_film())
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert pacs.find_statuses == []
+    assert len(pacs.kept) == 1
+    assert "cannot be asked" not in caplog.text
+
+
+def test_searches_that_always_fail_hold_up_nothing(start: Any, pacs: Pacs, caplog: pytest.LogCaptureFixture) -> None:
+    pacs.find_statuses = [0xC001] * 100
+    service = start(confirm_after_s=0.05, max_attempts=3)
+    send(service, make_film(1), make_film(2))
+    wait_for(lambda: service.counts()["sent_total"] == 2)
+    assert (
+        caplog.text.count("cannot be asked for the results that it took (a C-FIND failed: status C001, 3 times)") == 1
+    )
+    assert len(pacs.find_statuses) == 94
 
 
 def test_counts_stand_in_the_metrics(start: Any, engine: Engine, tmp_path: Path) -> None:
