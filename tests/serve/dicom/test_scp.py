@@ -778,6 +778,46 @@ def test_searches_that_always_fail_hold_up_nothing(start: Any, pacs: Pacs, caplo
     assert len(pacs.find_statuses) == 94
 
 
+def test_no_error_of_a_library_ends_the_sender(
+    start: Any, pacs: Pacs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception] = [RuntimeError("can't start new thread"), UnicodeError(NAME), MemoryError()]
+    associate = AE.associate
+
+    def failing(entity: AE, *arguments: Any, **options: Any) -> Any:
+        if entity.ae_title == "XRAYTRANSFER" and errors:
+            raise errors.pop()
+        return associate(entity, *arguments, **options)
+
+    monkeypatch.setattr(AE, "associate", failing)
+    service = start()
+    send(service, make_film())
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert errors == []
+    assert "RuntimeError at " in caplog.text
+    assert NAME not in caplog.text
+
+
+def test_no_error_of_the_system_ends_the_worker(
+    start: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception] = [RuntimeError("can't start new thread"), MemoryError()]
+    submit = engine._readers.submit
+
+    def failing(*arguments: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return submit(*arguments)
+
+    monkeypatch.setattr(engine._readers, "submit", failing)
+    monkeypatch.setattr("xraytransfer.serve.dicom.worker._DISK_S", 0.05)
+    service = start()
+    send(service, make_film())
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert "unexpected RuntimeError at " in caplog.text
+    assert engine.depth == 0
+
+
 def test_counts_stand_in_the_metrics(start: Any, engine: Engine, tmp_path: Path) -> None:
     metrics = Metrics()
     settings = DicomSettings(
@@ -924,9 +964,23 @@ def test_destinations_that_are_none(text: str) -> None:
         Destination.parse(text)
 
 
-def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
-    with pytest.raises(ServeError, match="must not hold a password") as raised:
-        Destination.parse("https://user:secret@pacs/dicom-web")
+@pytest.mark.parametrize("host", ["pacs..example.org", "x" * 64])
+@pytest.mark.parametrize("form", ["PACS@{}:104", "https://{}/dicom-web"])
+def test_hosts_that_cannot_be_looked_up(form: str, host: str) -> None:
+    with pytest.raises(ServeError, match="is no host name"):
+        Destination.parse(form.format(host))
+
+
+@pytest.mark.parametrize("url", ["https://[::1/dicom-web", "https://pacs:x/dicom-web", "https://pacs:99999/dicom-web"])
+def test_urls_that_cannot_be_read(url: str) -> None:
+    with pytest.raises(ServeError, match="a DICOMweb URL cannot be read"):
+        Destination.parse(url)
+
+
+@pytest.mark.parametrize("host", ["pacs", "[pacs", "pacs:x"])
+def test_a_password_in_a_url_is_refused_and_not_repeated(host: str) -> None:
+    with pytest.raises(ServeError, match="must not hold a password|cannot be read") as raised:
+        Destination.parse(f"https://user:secret@{host}/dicom-web")
     assert "secret" not in str(raised.value)
 
 
