@@ -778,6 +778,42 @@ def test_searches_that_always_fail_hold_up_nothing(start: Any, pacs: Pacs, caplo
     assert len(pacs.find_statuses) == 94
 
 
+def test_connections_that_ask_for_nothing_are_limited(
+    start: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("xraytransfer.serve.dicom.association_server.WAITING", 3)
+    service = start(max_associations=1, answer_timeout_s=1.0)
+    with contextlib.ExitStack() as connections:
+        for _ in range(8):
+            connections.enter_context(socket.create_connection(("127.0.0.1", service.port)))
+        wait_for(lambda: counters(service).get(("associations_failed_total", "rejected")) == 4)
+        assert "connection of 127.0.0.1 refused: 4 are open, no more are allowed" in caplog.text
+    caller = AE("CR1")
+    caller.add_requested_context(Verification)
+
+    def is_let_in() -> bool:
+        association = caller.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER")
+        established = bool(association.is_established)
+        association.abort()
+        return established
+
+    wait_for(is_let_in)  # once the others are closed
+
+
+def test_a_connection_that_fails_is_logged_without_its_message(
+    start: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: Any) -> None:
+        raise RuntimeError(NAME)
+
+    service = start()
+    monkeypatch.setattr("pynetdicom.transport.RequestHandler.handle", failing)
+    socket.create_connection(("127.0.0.1", service.port)).close()
+    wait_for(lambda: "DICOM: connection of 127.0.0.1 failed: RuntimeError at " in caplog.text)
+    assert NAME not in caplog.text
+    assert capfd.readouterr().err == ""
+
+
 def test_no_error_of_a_library_ends_the_sender(
     start: Any, pacs: Pacs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -979,7 +1015,7 @@ def test_urls_that_cannot_be_read(url: str) -> None:
 
 @pytest.mark.parametrize("host", ["pacs", "[pacs", "pacs:x"])
 def test_a_password_in_a_url_is_refused_and_not_repeated(host: str) -> None:
-    with pytest.raises(ServeError, match="must not hold a password|cannot be read") as raised:
+    with pytest.raises(ServeError, match=r"must not hold a password|cannot be read") as raised:
         Destination.parse(f"https://user:secret@{host}/dicom-web")
     assert "secret" not in str(raised.value)
 
