@@ -10,6 +10,7 @@ import socket
 import socketserver
 import sys
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from pynetdicom.transport import ThreadedAssociationServer
 
@@ -40,11 +41,13 @@ class AssociationServer(ThreadedAssociationServer):
 
     def __init__(self, *arguments: Any, settings: DicomSettings, events: DicomEvents, **options: Any) -> None:
         self._most, self._events = settings.max_associations + WAITING, events
+        self._accepted: WeakSet[socket.socket] = WeakSet()  # some are closed only when they are collected
         super().__init__(*arguments, **options)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Return whether there is room for a new connection; it is closed where there is none."""
-        if len(self.active_associations) < self._most:
+        if sum(connection.fileno() != -1 for connection in self._accepted) < self._most:
+            self._accepted.add(request)
             return True
         self._events.associations.labels("rejected").inc()
         log.warning("DICOM: connection of %s refused: %d are open, no more are allowed", client_address[0], self._most)

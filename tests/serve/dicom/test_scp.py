@@ -782,7 +782,7 @@ def test_connections_that_ask_for_nothing_are_limited(
     start: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("xraytransfer.serve.dicom.association_server.WAITING", 3)
-    service = start(max_associations=1, answer_timeout_s=1.0)
+    service = start(max_associations=1)
     with contextlib.ExitStack() as connections:
         for _ in range(8):
             connections.enter_context(socket.create_connection(("127.0.0.1", service.port)))
