@@ -59,18 +59,32 @@ class Destination:
             It is neither ``AETITLE@host:port`` nor an http(s) URL, or it holds a password.
         """
         if re.match(r"https?://", text, re.IGNORECASE):
-            parts = urlsplit(text)
+            try:
+                parts = urlsplit(text)
+                _ = parts.port
+            except ValueError as error:
+                raise ServeError(f"a DICOMweb URL cannot be read: {error}") from error
             if parts.username or parts.password:
                 raise ServeError("a DICOMweb URL must not hold a password: use --dicomweb-token-file")
             if not parts.hostname:
                 raise ServeError(f"{text}: a URL without a host")
+            _check_host(parts.hostname)
             return cls(name=text.rstrip("/"), url=text.rstrip("/"))
         node = _NODE.fullmatch(text)
         if node is None or not 0 < int(node["port"]) < 65536:
             raise ServeError(f"{text}: expected AETITLE@host:port, or the URL of a DICOMweb service")
         _check_ae_title(node["ae"])
+        _check_host(node["host"])
         tls = None if node["scheme"] is None else node["scheme"] == "dicoms"
         return cls(name=text, ae_title=node["ae"], host=node["host"].strip("[]"), port=int(node["port"]), tls=tls)
+
+
+def _check_host(text: str) -> None:
+    """Raise `ServeError` for a host that cannot be looked up: a label that is empty or of over 63 bytes (RFC 5890)."""
+    try:
+        text.encode("idna")
+    except UnicodeError as error:
+        raise ServeError(f"{text!r} is no host name: expected labels of 1 to 63 characters between dots") from error
 
 
 def _check_ae_title(text: str) -> None:

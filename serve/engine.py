@@ -178,6 +178,8 @@ class Engine:
             Every place is taken.
         DrainingError
             The engine is being stopped.
+        RuntimeError
+            The system starts no further thread.
         """
         if deadline is None:
             deadline = time.monotonic() + self._deadline_s
@@ -190,7 +192,11 @@ class Engine:
             self._taken += 1
             self._unread += 1
         job.future.add_done_callback(partial(self._release, job))
-        reading = self._readers.submit(self._read, job)
+        try:
+            reading = self._readers.submit(self._read, job)
+        except (RuntimeError, MemoryError):  # no thread can be started
+            job.future.cancel()  # gives the place back; a thread that comes to the film later passes it over
+            raise
         reading.add_done_callback(partial(self._settle, job))
         return job.future
 

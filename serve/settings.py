@@ -40,7 +40,7 @@ def read_token(file: Path | None) -> str | None:
         The file cannot be read, is no ASCII text, or is empty.
     """
     if file is None:
-        return os.environ.get("XRAYTRANSFER_TOKEN") or None
+        return os.environ.get("XRAYTRANSFER_TOKEN", "").strip() or None
     try:
         token = file.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -10,7 +10,7 @@ from xraytransfer.errors import ServeError
 if TYPE_CHECKING:
     from xraytransfer.serve.spool.database import Delivery
 
-__all__ = ["Answer", "Connection", "UnreachableError"]
+__all__ = ["Answer", "Connection", "SearchFailedError", "UnreachableError"]
 
 
 class Answer(Enum):
@@ -23,6 +23,10 @@ class Answer(Enum):
 
 class UnreachableError(ServeError):
     """The destination does not answer."""
+
+
+class SearchFailedError(ServeError):
+    """The destination answers, but could not search this time."""
 
 
 class Connection(Protocol):
@@ -38,10 +42,12 @@ class Connection(Protocol):
         """
 
     def holds(self, delivery: Delivery) -> bool | None:
-        """Return whether the destination has a result that it accepted; None if it cannot be queried.
+        """Return whether the destination has a result that it accepted; None if it does not offer such queries.
 
         Raises
         ------
+        SearchFailedError
+            It offers them, but this one failed.
         UnreachableError
             No answer came.
         """

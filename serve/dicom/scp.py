@@ -36,6 +36,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from xraytransfer.errors import ServeError
 from xraytransfer.reading.syntaxes import SYNTAXES
+from xraytransfer.serve.dicom.association_server import AssociationServer
 from xraytransfer.serve.dicom.limited_receive import LimitedReceive, limits_of
 from xraytransfer.serve.dicom.tls import caller_context
 from xraytransfer.serve.dicom_results.equipment import implementation_version
@@ -125,18 +126,19 @@ def start_scp(settings: DicomSettings, spool: Spool, events: DicomEvents, drain:
         (evt.EVT_C_STORE, _store, [spool, events]),
     ]
     try:
-        server = entity.start_server(
+        server = entity.make_server(
             (settings.host, settings.port),
-            block=False,
             ssl_context=caller_context(settings),
             evt_handlers=handlers,
+            server_class=AssociationServer,
+            settings=settings,
+            events=events,
         )
     except OSError as error:
         raise ServeError(
             f"DICOM cannot listen on {settings.host} port {settings.port}: {error.strerror or error}"
         ) from error
-    if server is None:
-        raise ServeError("the DICOM server did not start")
+    threading.Thread(target=server.serve_forever, name="dicom server", daemon=True).start()
     return server
 
 

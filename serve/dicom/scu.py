@@ -19,7 +19,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find  # type: ignore[attr-defined]
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from xraytransfer.serve.dicom.connection import Answer, UnreachableError
+from xraytransfer.serve.dicom.connection import Answer, SearchFailedError, UnreachableError
 from xraytransfer.serve.dicom.scp import application_entity
 from xraytransfer.serve.dicom.tls import node_context
 
@@ -36,6 +36,8 @@ TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 """Transfer syntaxes proposed for each of them."""
 
 _DUPLICATE = 0x0111
+_SEARCHED = (0x0000, 0xFF00, 0xFF01)  # PS3.4 table C.4-1
+_NO_SEARCH = (0x0122, 0x0124, 0x0211, 0xA900)  # no such class, not authorised, no such operation, no such query
 _NEVER = (0x0117, 0x0118, 0x0119, 0x0122, 0x0124)  # invalid instance, no such class, not authorised, ...
 
 
@@ -86,8 +88,10 @@ class _NodeConnection:
         for status, answer in self._association.send_c_find(query, Find):
             if "Status" not in status:
                 raise UnreachableError("no answer came to a C-FIND")
-            if status.Status not in (0x0000, 0xFF00, 0xFF01):
+            if status.Status in _NO_SEARCH:
                 return None
+            if status.Status not in _SEARCHED:
+                raise SearchFailedError(f"a C-FIND failed: status {status.Status:04X}")
             uid = answer.get("SOPInstanceUID") if answer is not None else None
             held = held or uid == delivery.sop_instance_uid
         return held

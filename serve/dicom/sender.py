@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 from pydicom.errors import InvalidDicomError
 
 from xraytransfer.errors import ServeError
+from xraytransfer.film_privacy import place_of
 from xraytransfer.plural import counted
-from xraytransfer.serve.dicom.connection import Answer
+from xraytransfer.serve.dicom.connection import Answer, SearchFailedError
 from xraytransfer.serve.log import film_log, log
 
 if TYPE_CHECKING:
@@ -78,11 +79,18 @@ class Sender:
                 self._answered()
             # A full disk or a certificate that became unreadable must not end the thread either.
             except (ServeError, OSError, sqlite3.Error) as error:
-                self._failures += 1
-                self._events.failures.labels(self._destination.name).inc()
-                wait_s = self._spread(self._settings.back_off(self._failures))
-                log.warning("%s: %s; next attempt in %.0f s, results wait", self._destination.name, error, wait_s)
-                self._stopping.wait(wait_s)
+                self._failed(str(error))
+            # Nobody else sends to this destination, so no error of a library or of this program ends the thread.
+            except Exception as error:  # noqa: BLE001
+                self._failed(place_of(error))
+
+    def _failed(self, why: str) -> None:
+        """Say why a connection failed, and wait."""
+        self._failures += 1
+        self._events.failures.labels(self._destination.name).inc()
+        wait_s = self._spread(self._settings.back_off(self._failures))
+        log.warning("%s: %s; next attempt in %.0f s, results wait", self._destination.name, why, wait_s)
+        self._stopping.wait(wait_s)
 
     def _probe(self) -> None:
         """Say in one line what stands at the destination's address."""
@@ -95,8 +103,10 @@ class Sender:
                 from xraytransfer.serve.dicom.scu import probe_node
 
                 found = probe_node(self._destination, self._settings)
-        except (ServeError, OSError, RuntimeError) as error:
+        except (ServeError, OSError) as error:
             log.warning("%s: %s; results wait until that changes", self._destination.name, error)
+        except Exception as error:  # noqa: BLE001 - as in `_run`
+            log.warning("%s: %s; results wait until that changes", self._destination.name, place_of(error))
         else:
             log.info("%s: %s", self._destination.name, found)
 
@@ -147,9 +157,17 @@ class Sender:
         self._failures = 0
 
     def _confirm(self, connection: Connection, delivery: Delivery) -> None:
-        held = connection.holds(delivery)
+        try:
+            held, why = connection.holds(delivery), ""
+        except SearchFailedError as error:
+            if delivery.attempts + 1 < self._settings.max_attempts:
+                self._spool.ask_again(delivery, self._spread(self._settings.back_off(delivery.attempts + 1)))
+                return
+            held, why = None, f" ({error}, {counted(self._settings.max_attempts, 'time')})"
         if held is None and not self._believed:
-            log.warning("%s: cannot be asked for the results that it took: they count as sent", delivery.destination)
+            log.warning(
+                "%s: cannot be asked for the results that it took%s: they count as sent", delivery.destination, why
+            )
             self._believed = True
         if held is None or held:
             self._spool.sent(delivery)

@@ -11,7 +11,7 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
-from xraytransfer.serve.dicom.connection import Answer, UnreachableError
+from xraytransfer.serve.dicom.connection import Answer, SearchFailedError, UnreachableError
 from xraytransfer.serve.dicom.dicomweb import open_client
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ _LATER = {  # the reason may go away
     429: "",
     507: "",
 }
+_AWAY = (502, 503, 504)  # what a proxy answers for a service that does not
+_SEARCH_LATER = (408, 425, 429)
+_NOT_IMPLEMENTED = 501
 _DUPLICATE = 0x0111  # PS3.7 annex C.5.6
 _PROCESSING_FAILURE = 0x0110  # Google's Healthcare API says so, with status 409, of what it has already
 _NOT_DICOMWEB = (AttributeError, KeyError, TypeError, ValueError, SyntaxError)  # SyntaxError: of broken XML
@@ -82,7 +85,7 @@ class _WebConnection:
     def _finds(self, delivery: Delivery) -> bool:
         try:
             return bool(self.holds(delivery))
-        except UnreachableError:
+        except (SearchFailedError, UnreachableError):
             return False
 
     def holds(self, delivery: Delivery) -> bool | None:
@@ -95,9 +98,12 @@ class _WebConnection:
                 search_filters={"SOPInstanceUID": delivery.sop_instance_uid},
             )
         except requests.HTTPError as error:
-            if error.response is not None and error.response.status_code < 500:
-                return None
-            raise UnreachableError("no answer to a search (HTTP status 5xx)") from error
+            code = error.response.status_code if error.response is not None else 0
+            if code in _AWAY:
+                raise UnreachableError(f"no answer to a search (HTTP status {code})") from error
+            if code in _SEARCH_LATER or (code >= 500 and code != _NOT_IMPLEMENTED):
+                raise SearchFailedError(f"a search failed: HTTP status {code}") from error
+            return None
         except (requests.RequestException, *_NOT_DICOMWEB) as error:
             raise UnreachableError(f"no answer to a search ({type(error).__name__})") from error
         return any(Dataset.from_json(row).get("SOPInstanceUID") == delivery.sop_instance_uid for row in rows)

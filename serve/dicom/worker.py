@@ -8,11 +8,11 @@ import threading
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING
 
-from pydicom import dcmread
-
 from xraytransfer.errors import PASSING, RadiographError, ServeError
+from xraytransfer.film_privacy import place_of
 from xraytransfer.plural import counted
 from xraytransfer.prediction import ModelIdentity
+from xraytransfer.serve.dicom_results.film_header import read_header
 from xraytransfer.serve.dicom_results.identity import UNREADABLE
 from xraytransfer.serve.dicom_results.results import Result, make_refusal, make_results
 from xraytransfer.serve.engine import DrainingError, QueueFullError
@@ -89,6 +89,16 @@ class Worker:
             except (OSError, sqlite3.Error) as error:
                 self._disk_failed(film, error)
                 self._stopping.wait(_IDLE_S)
+            # Nobody else has films scored, so no error of a library or of this program ends the thread.
+            except Exception as error:  # noqa: BLE001
+                self._failed(film, error)
+                self._stopping.wait(_IDLE_S)
+
+    def _failed(self, film: QueuedFilm | None, error: Exception) -> None:
+        """Put a film back for later after an error that nobody expected."""
+        log.error("DICOM: unexpected %s; again in %.0f s", place_of(error), _DISK_S)
+        if film is not None:
+            self._spool.hold_back(film, _DISK_S)
 
     def _disk_failed(self, film: QueuedFilm | None, error: Exception) -> None:
         """Put a film back for later; the spool is as it was."""
@@ -116,12 +126,16 @@ class Worker:
             self._leave()
             self._stopping.set()
             self._spool.release(film, 0.0, counts=False)
+        except BaseException:
+            self._leave()
+            raise
         else:
             future.add_done_callback(lambda done: self._record(film, done))
 
     def _finish(self, film: QueuedFilm, radiograph: Radiograph, prediction: Prediction) -> list[Result]:
         """Make a film's results. Runs in the engine's thread, which has the pixels."""
-        header = dcmread(film.path, stop_before_pixels=True)
+        with film.path.open("rb") as file:
+            header = read_header(file)
         return make_results(
             header,
             radiograph.pixels,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 
-from xraytransfer.errors import OutputError, ServeError
+from xraytransfer.errors import OutputError, RadiographError, ServeError
 from xraytransfer.files import write_with
+from xraytransfer.serve.dicom_results.film_header import read_header
 from xraytransfer.serve.dicom_results.identity import UNREADABLE
 from xraytransfer.serve.dicom_results.refusal_report import refusal_report
 from xraytransfer.serve.dicom_results.report_template import encode
@@ -159,14 +160,15 @@ def write_results(
 
 
 def _read_header(film: str | os.PathLike[str] | BinaryIO | Dataset, source: str) -> Dataset:
-    if isinstance(film, Dataset):
-        return film
-    if not isinstance(film, str | os.PathLike):
-        film.seek(0)
     try:
-        # force: a film without the preamble is read as a film, so its results are made too
-        return dcmread(film, stop_before_pixels=True, force=True)
-    except UNREADABLE as error:
+        if isinstance(film, str | os.PathLike):
+            with Path(film).open("rb") as file:
+                return read_header(file)
+        if isinstance(film, Dataset):
+            return film
+        film.seek(0)
+        return read_header(film)
+    except (RadiographError, *UNREADABLE) as error:
         raise ServeError(f"{source}: its header cannot be copied into results ({type(error).__name__})") from error
 
 

@@ -265,6 +265,11 @@ class Spool:
         with self._transaction() as database:
             database.postpone_delivery(delivery, "accepted", delivery.attempts, confirm_after_s)
 
+    def ask_again(self, delivery: Delivery, delay_s: float) -> None:
+        """Ask a destination again later whether it has a result that it accepted."""
+        with self._transaction() as database:
+            database.postpone_delivery(delivery, "accepted", delivery.attempts + 1, delay_s)
+
     def postpone(self, delivery: Delivery, delay_s: float) -> None:
         """Send a result again later."""
         with self._transaction() as database:

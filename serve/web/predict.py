@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from xraytransfer.constants import DECODING
-from xraytransfer.errors import RadiographError
+from xraytransfer.errors import RadiographError, ServeError
 from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.serve.engine import DeadlineError, QueueFullError
 from xraytransfer.serve.web.multipart import Part, read_parts
@@ -150,7 +150,7 @@ async def _score_body(
     future = _submit(server, data, make_finish(data), deadline, options)
     try:
         answer = await _unless_client_leaves(request, asyncio.wrap_future(future), deadline)
-    except RadiographError:
+    except (RadiographError, ProblemError):
         server.metrics.films.labels("refused").inc()
         raise
     server.metrics.films.labels("scored").inc()
@@ -262,9 +262,16 @@ def _render(options: Options, radiograph: Radiograph, prediction: Prediction, in
 
 def _report(data: bytes, _: Radiograph, prediction: Prediction) -> bytes:
     """Return the structured report on a film as a DICOM file's bytes. Runs in a worker thread."""
-    import pydicom
-
+    from xraytransfer.serve.dicom_results.film_header import read_header
+    from xraytransfer.serve.dicom_results.identity import UNREADABLE
     from xraytransfer.serve.dicom_results.results import encode
     from xraytransfer.serve.dicom_results.structured_report import structured_report as make_report
 
-    return encode(make_report(pydicom.dcmread(BytesIO(data), stop_before_pixels=True), prediction))
+    try:
+        header = read_header(BytesIO(data))
+    except UNREADABLE as error:
+        raise ProblemError("no-report", f"its header cannot be copied ({type(error).__name__})") from error
+    try:
+        return encode(make_report(header, prediction))
+    except ServeError as error:  # a UID is missing
+        raise ProblemError("no-report", str(error)) from error

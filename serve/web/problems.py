@@ -55,6 +55,7 @@ PROBLEMS: dict[str, Problem] = {
     "unsupported-media-type": Problem(415, "the Content-Type is none that is read here, or not the film's"),
     "unsupported-encoding": Problem(415, "compressed bodies are not read"),
     "wrong-host": Problem(421, "the Host header names another server"),
+    "no-report": Problem(422, "a report on this film cannot be made"),
     "wrong-tokens": Problem(429, "too many wrong tokens came from this address"),
     "internal": Problem(500, "the server failed; the film may be fine"),
     "busy": Problem(503, "every place is taken"),

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xraytransfer.cli.entry import _COMMANDS, cli
+from xraytransfer.cli.entry import _COMMANDS, cli, main
 from xraytransfer.constants import FORMATS
 from xraytransfer.errors import RadiographError
 from xraytransfer.radiograph import read_radiograph
@@ -195,6 +195,19 @@ def test_a_reader_that_leaves_is_no_error(toy_model, film, tmp_path):
     command = f"{sys.executable} -m xraytransfer predict {film} {film} --model {toy_model} --format jsonl | head -c 10"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["-2.dcm", "--first.dcm"])
+def test_a_file_that_was_taken_for_an_option_is_named(tmp_path, monkeypatch, capsys, name):
+    (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", name])
+    assert ended.value.code == 2
+    assert "was taken for an option: write ./* instead of *, or -- before the files." in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["predict", "--nonsense"])
+    assert "write ./*" not in capsys.readouterr().err
 
 
 def test_models_and_doctor(toy_model):

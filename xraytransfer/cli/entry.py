@@ -87,6 +87,12 @@ def _run(arguments: list[str] | None) -> int:
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
         error.show()
+        if isinstance(error, click.NoSuchOption) and _is_file_here(error.option_name):
+            click.echo(
+                f"A file here has a name that begins with {error.option_name} and was taken for an option: "
+                "write ./* instead of *, or -- before the files.",
+                err=True,
+            )
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; what was done is kept", err=True)
@@ -101,6 +107,14 @@ def _run(arguments: list[str] | None) -> int:
         _drop_output()
         click.echo(f"error: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
         return EXIT_FAILED
+
+
+def _is_file_here(start: str) -> bool:
+    """Return whether a name in the current folder begins like this; the shell puts such names in the place of ``*``."""
+    try:
+        return any(name.startswith(start) for name in os.listdir())
+    except OSError:
+        return False
 
 
 def _drop_output() -> None:

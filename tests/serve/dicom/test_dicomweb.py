@@ -19,7 +19,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from xraytransfer.errors import ServeError
-from xraytransfer.serve.dicom.connection import Answer, UnreachableError
+from xraytransfer.serve.dicom.connection import Answer, SearchFailedError, UnreachableError
 from xraytransfer.serve.dicom.dicomweb import films_of_examination
 from xraytransfer.serve.dicom.stow import probe_web, web_connection
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
@@ -205,9 +205,13 @@ def test_confirmation_by_search(service: Service, delivery: Delivery) -> None:
     with web_connection(chosen.destinations[0], chosen) as connection:
         assert not connection.holds(delivery)
         assert connection.holds(delivery)
-        service.answers = [(501, b""), (404, b"")]
-        with pytest.raises(UnreachableError, match="HTTP status 5xx"):
+        service.answers = [(503, b""), (500, b""), (429, b""), (501, b""), (404, b"")]
+        with pytest.raises(UnreachableError, match="HTTP status 503"):
             connection.holds(delivery)
+        for status in (500, 429):
+            with pytest.raises(SearchFailedError, match=f"HTTP status {status}"):
+                connection.holds(delivery)
+        assert connection.holds(delivery) is None  # not implemented
         assert connection.holds(delivery) is None
     assert service.requests[0][1].startswith("/dicom-web/studies/1.2.3.1/series/2.25.2/instances?")
 

@@ -94,13 +94,15 @@ def make_film(number: int = 1, **changes: Any) -> Dataset:
 class Pacs:
     """An archive: keeps what it is sent, and answers what it is told to.
 
-    `statuses` are returned one after the other, then 0; a callable is called with the event instead.
+    `statuses` are returned one after the other, then 0; a callable is called with the event instead. `find_statuses`
+    are returned one after the other instead of answers to C-FIND.
     """
 
     def __init__(self, *, find: bool = False) -> None:
         self.kept: dict[str, Dataset] = {}
         self.stored: list[str] = []
         self.statuses: list[int | Callable[[Any], int]] = []
+        self.find_statuses: list[int] = []
         self.entity = AE("PACS")
         self.entity.require_called_aet = True
         self.entity.add_supported_context(Comprehensive3DSRStorage)
@@ -130,6 +132,9 @@ class Pacs:
         return status
 
     def _find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        if self.find_statuses:
+            yield self.find_statuses.pop(0), None
+            return
         wanted = event.identifier.SOPInstanceUID
         if wanted in self.kept:
             answer = Dataset()
@@ -751,6 +756,106 @@ def test_a_pacs_that_cannot_be_asked_is_believed(start: Any, caplog: pytest.LogC
         deaf.stop()
 
 
+def test_a_search_that_fails_for_a_moment_is_repeated(start: Any, pacs: Pacs, caplog: pytest.LogCaptureFixture) -> None:
+    pacs.find_statuses = [0xA700, 0xC001]
+    pacs.statuses = [0xB000]  # taken, and not kept
+    service = start(confirm_after_s=0.05)
+    send(service, make_film())
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert pacs.find_statuses == []
+    assert len(pacs.kept) == 1
+    assert "cannot be asked" not in caplog.text
+
+
+def test_searches_that_always_fail_hold_up_nothing(start: Any, pacs: Pacs, caplog: pytest.LogCaptureFixture) -> None:
+    pacs.find_statuses = [0xC001] * 100
+    service = start(confirm_after_s=0.05, max_attempts=3)
+    send(service, make_film(1), make_film(2))
+    wait_for(lambda: service.counts()["sent_total"] == 2)
+    assert (
+        caplog.text.count("cannot be asked for the results that it took (a C-FIND failed: status C001, 3 times)") == 1
+    )
+    assert len(pacs.find_statuses) == 94
+
+
+def test_connections_that_ask_for_nothing_are_limited(
+    start: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("xraytransfer.serve.dicom.association_server.WAITING", 3)
+    service = start(max_associations=1)
+    with contextlib.ExitStack() as connections:
+        for _ in range(8):
+            connections.enter_context(socket.create_connection(("127.0.0.1", service.port)))
+        wait_for(lambda: counters(service).get(("associations_failed_total", "rejected")) == 4)
+        assert "connection of 127.0.0.1 refused: 4 are open, no more are allowed" in caplog.text
+    caller = AE("CR1")
+    caller.add_requested_context(Verification)
+
+    def is_let_in() -> bool:
+        association = caller.associate("127.0.0.1", service.port, ae_title="XRAYTRANSFER")
+        established = bool(association.is_established)
+        association.abort()
+        return established
+
+    wait_for(is_let_in)  # once the others are closed
+
+
+def test_a_connection_that_fails_is_logged_without_its_message(
+    start: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: Any) -> None:
+        raise RuntimeError(NAME)
+
+    service = start()
+    monkeypatch.setattr("pynetdicom.transport.RequestHandler.handle", failing)
+    socket.create_connection(("127.0.0.1", service.port)).close()
+    wait_for(lambda: "DICOM: connection of 127.0.0.1 failed: RuntimeError at " in caplog.text)
+    assert NAME not in caplog.text
+    printed = capfd.readouterr().err
+    assert NAME not in printed
+    assert "Exception occurred" not in printed  # as socketserver says it
+
+
+def test_no_error_of_a_library_ends_the_sender(
+    start: Any, pacs: Pacs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception] = [RuntimeError("can't start new thread"), UnicodeError(NAME), MemoryError()]
+    associate = AE.associate
+
+    def failing(entity: AE, *arguments: Any, **options: Any) -> Any:
+        if entity.ae_title == "XRAYTRANSFER" and errors:
+            raise errors.pop()
+        return associate(entity, *arguments, **options)
+
+    monkeypatch.setattr(AE, "associate", failing)
+    service = start()
+    send(service, make_film())
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert errors == []
+    assert "RuntimeError at " in caplog.text
+    assert NAME not in caplog.text
+
+
+def test_no_error_of_the_system_ends_the_worker(
+    start: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception] = [RuntimeError("can't start new thread"), MemoryError()]
+    submit = engine._readers.submit
+
+    def failing(*arguments: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return submit(*arguments)
+
+    monkeypatch.setattr(engine._readers, "submit", failing)
+    monkeypatch.setattr("xraytransfer.serve.dicom.worker._DISK_S", 0.05)
+    service = start()
+    send(service, make_film())
+    wait_for(lambda: service.counts()["sent_total"] == 1)
+    assert "unexpected RuntimeError at " in caplog.text
+    assert engine.depth == 0
+
+
 def test_counts_stand_in_the_metrics(start: Any, engine: Engine, tmp_path: Path) -> None:
     metrics = Metrics()
     settings = DicomSettings(
@@ -897,9 +1002,23 @@ def test_destinations_that_are_none(text: str) -> None:
         Destination.parse(text)
 
 
-def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
-    with pytest.raises(ServeError, match="must not hold a password") as raised:
-        Destination.parse("https://user:secret@pacs/dicom-web")
+@pytest.mark.parametrize("host", ["pacs..example.org", "x" * 64])
+@pytest.mark.parametrize("form", ["PACS@{}:104", "https://{}/dicom-web"])
+def test_hosts_that_cannot_be_looked_up(form: str, host: str) -> None:
+    with pytest.raises(ServeError, match="is no host name"):
+        Destination.parse(form.format(host))
+
+
+@pytest.mark.parametrize("url", ["https://[::1/dicom-web", "https://pacs:x/dicom-web", "https://pacs:99999/dicom-web"])
+def test_urls_that_cannot_be_read(url: str) -> None:
+    with pytest.raises(ServeError, match="a DICOMweb URL cannot be read"):
+        Destination.parse(url)
+
+
+@pytest.mark.parametrize("host", ["pacs", "[pacs", "pacs:x"])
+def test_a_password_in_a_url_is_refused_and_not_repeated(host: str) -> None:
+    with pytest.raises(ServeError, match=r"must not hold a password|cannot be read") as raised:
+        Destination.parse(f"https://user:secret@{host}/dicom-web")
     assert "secret" not in str(raised.value)
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
+import tracemalloc
+import zlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,10 @@ import pytest
 pytest.importorskip("highdicom")
 
 import highdicom as hd
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.sr.codedict import codes
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from results import MODEL, make_film, make_prediction
 from xraytransfer.constants import RESEARCH_NOTICE
@@ -59,6 +66,30 @@ def test_a_header_that_cannot_be_read_has_no_report(tmp_path: Path) -> None:
     path.write_bytes(bytes(128) + b"DICM" + b"\xff" * 50)
     with pytest.raises(ServeError):
         make_refusal(path, "corrupt", MODEL)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_film_that_inflates_to_much_takes_little_memory(tmp_path: Path, first: bool) -> None:
+    size = 64 << 20
+    zeros = struct.pack("<HH2sxxI", 0x6009, 0x1010, b"OB", size) + bytes(size)
+    header = DicomBytesIO()
+    header.is_implicit_VR, header.is_little_endian = False, True
+    write_dataset(header, make_film())
+    elements = [zeros, header.getvalue()] if first else [header.getvalue(), zeros]
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    bomb = b"".join(map(deflater.compress, elements)) + deflater.flush()
+    syntax = struct.pack("<HH2sH", 2, 0x10, b"UI", 22) + DeflatedExplicitVRLittleEndian.encode()
+    path = tmp_path / "film.dcm"
+    path.write_bytes(bytes(128) + b"DICM" + syntax + bomb)
+    outcome = pytest.raises(ServeError, match="UID is absent") if first else nullcontext()
+    tracemalloc.start()
+    try:
+        with outcome:
+            make_refusal(path, "too-large", MODEL)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < size / 2
 
 
 @pytest.mark.peer

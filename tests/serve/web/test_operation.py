@@ -300,7 +300,7 @@ def test_a_taken_port_is_an_error(serve_http, toy_model):
 def test_tokens_come_from_a_file_or_the_environment(tmp_path, monkeypatch):
     file = tmp_path / "token"
     file.write_text("a-token-in-a-file\n")
-    monkeypatch.setenv("XRAYTRANSFER_TOKEN", "a-token-in-the-environment")
+    monkeypatch.setenv("XRAYTRANSFER_TOKEN", "a-token-in-the-environment\n")
     assert read_token(file) == "a-token-in-a-file"
     assert read_token(None) == "a-token-in-the-environment"
     monkeypatch.delenv("XRAYTRANSFER_TOKEN")

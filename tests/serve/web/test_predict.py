@@ -72,6 +72,15 @@ def test_a_real_film_and_its_report(client, sample_film):
     assert report.StudyInstanceUID == film.StudyInstanceUID
 
 
+def test_a_film_that_no_report_can_refer_to(client, caplog):
+    pytest.importorskip("highdicom")
+    response = client.post("/v1/sr?any_film=true", content=phantom(), headers=DICOM)  # it has no StudyInstanceUID
+    assert response.status_code == 422
+    assert response.json()["reason"] == "no-report"
+    assert "the film's StudyInstanceUID is absent" in response.json()["detail"]
+    assert "unexpected" not in caplog.text
+
+
 def test_many_films_keep_their_order_and_a_refused_one_stops_none(client):
     films = [picture(seed) for seed in range(12)]
     films[5] = b"no film"
