@@ -1,4 +1,4 @@
-"""The parity gate: the file answers as the trained networks do, on real and on random films.
+"""The parity check: the file answers as the trained networks do, on real and on random films.
 
 Conventions
 -----------
