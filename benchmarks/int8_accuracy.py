@@ -97,7 +97,7 @@ def times(sessions: dict[str, ort.InferenceSession], films: np.ndarray) -> dict[
 
 
 def loss(found: Predictions, reference: Predictions, precision: str) -> str:
-    """Return the largest difference of a member's probability, that of the macro AUROC, and what export's check says."""
+    """Return the largest difference of a member's probability, that of the macro AUROC, and export's verdict."""
     ours, theirs = (each.probability.mean(1, dtype=float) for each in (found, reference))
     change = auroc_difference(reference, ours, theirs, np.random.default_rng(0))
     verdict = "passes" if change.lower >= -MARGINS[precision] else "fails"
