@@ -1,4 +1,4 @@
-"""What each precision costs: AUROC on validation patients with its paired interval, the gate's verdict, size and speed.
+"""What each precision costs: AUROC on validation patients with its paired interval, export's verdict, size, speed.
 
     python benchmarks/int8_accuracy.py RUN [RUN ...] [--checkpoints all --fuse soup] [--precision float16-weights int8]
 
@@ -97,13 +97,13 @@ def times(sessions: dict[str, ort.InferenceSession], films: np.ndarray) -> dict[
 
 
 def loss(found: Predictions, reference: Predictions, precision: str) -> str:
-    """Return the largest difference of a member's probability, that of the macro AUROC, and what the gate says."""
+    """Return the largest difference of a member's probability, that of the macro AUROC, and export's verdict."""
     ours, theirs = (each.probability.mean(1, dtype=float) for each in (found, reference))
     change = auroc_difference(reference, ours, theirs, np.random.default_rng(0))
     verdict = "passes" if change.lower >= -MARGINS[precision] else "fails"
     return (
         f"{np.abs(found.probability - reference.probability).max():10.3f}  macro AUROC {change.value:+.4f} "
-        f"[{change.lower:+.4f}, {change.upper:+.4f}]: {verdict} the gate (-{MARGINS[precision]})"
+        f"[{change.lower:+.4f}, {change.upper:+.4f}]: {verdict} export's check (-{MARGINS[precision]})"
     )
 
 

@@ -48,9 +48,9 @@ class Measurements:
     calibration : Calibration
         Fitted on `validation`.
     parity : dict
-        From the parity gate, with ``judge`` where the file holds a quality gate.
+        From the parity check, with ``judge`` where the file holds a quality gate.
     accuracy : dict or None
-        From the accuracy gate; None in float32.
+        From the accuracy check; None in float32.
     quality_gate : dict or None
         The document in the quality gate's folder; None where the file holds no quality gate.
     """

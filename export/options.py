@@ -81,7 +81,7 @@ class ExportOptions:
     overwrite : bool
         Replace a file that exists.
     force : bool
-        Write although a gate is failed, and say so inside.
+        Write although a check failed, and say so inside.
     """
 
     name: str = "default"

@@ -68,8 +68,8 @@ class Settings:
     Attributes
     ----------
     token : str or None
-        Every request but the page's own files, ``/healthz`` and ``/readyz`` must carry
-        ``Authorization: Bearer <token>``. None: no token is required.
+        Requests below ``/v1/`` and for ``/metrics`` must carry ``Authorization: Bearer <token>``; the page's own
+        files, ``/reference``, ``/openapi.json``, ``/healthz`` and ``/readyz`` need none. None: no token is required.
     allowed_hosts : tuple of str
         Names that the ``Host`` header may carry. Empty: on loopback only loopback's names (so that no web page can
         reach the server by rebinding its own name), else any.

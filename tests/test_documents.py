@@ -6,14 +6,17 @@ import csv
 import re
 import runpy
 import shutil
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
 from gallery import run, shown
+from xraytransfer.cli.entry import cli
 from xraytransfer.constants import INTENDED_USE, NOT_INTENDED_USE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +25,7 @@ FILE = re.compile(
     r"`((?:xraytransfer|study|export|serve|tests|scripts|benchmarks|examples|docs)/[\w/.-]+\.(?:py|csv|json|c|mjs|html))[:`]"
 )
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
+COMMAND = re.compile(r"(?:\$ |    )?(?:.* (?:--|&&) )?(?:\.venv/bin/)?xraytransfer ([a-z].*)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -29,6 +33,25 @@ def test_files_and_links_of_a_page_exist(page):
     text = page.read_text("utf-8")
     assert not [name for name in FILE.findall(text) if not (ROOT / name).exists()]
     assert not [link for link in LINK.findall(text) if not (page.parent / link).exists()]
+
+
+def command_lines(page: Path) -> list[str]:
+    """Return the calls of the command line in a page's examples, without those that leave something out (...)."""
+    text = page.read_text("utf-8").replace("\\\n", " ")
+    fenced = "\n".join(text.split("\n```")[1::2]).splitlines()
+    indented = [line for line in text.splitlines() if line.startswith("    ")]
+    found = [match[1] for line in fenced + indented if (match := COMMAND.fullmatch(line))]
+    return [line.removesuffix(" &") for line in dict.fromkeys(found) if "..." not in line]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if command_lines(page)], ids=lambda page: page.stem)
+def test_commands_of_a_page_lack_no_option_and_name_none_that_is_not_there(page, monkeypatch):
+    monkeypatch.setattr(click.Path, "convert", lambda self, value, parameter, context: value)  # no such files here
+    for line in command_lines(page):
+        command, words = cli, shlex.split(line, comments=True)
+        while isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), words.pop(0))
+        command.make_context("xraytransfer", words)
 
 
 def test_the_limits_of_use_are_told_in_the_same_words():

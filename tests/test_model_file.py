@@ -84,6 +84,8 @@ def test_thresholds_that_contradict_each_other_are_refused(toy_model_writer, tmp
             {"operating_points": [{"name": "x", "observation": "edema", "threshold": 0.5, "flip_width": "wide"}]},
             "flip_width that is no number",
         ),
+        ({"calibration": {"parameters": {"a": [1] * 6, "b": [1] * 6}}}, "not the numbers a, b and c"),
+        ({"calibration": {"parameters": dict.fromkeys("abc", [1] * 5)}}, "not 6 numbers each"),
         ({"metrics": None}, "metrics is None"),
         ({"metrics": [{"metric": "auroc"}]}, "lacks data"),
         (

@@ -66,7 +66,9 @@ def load(
     ModelFileError
         No such file, not ours, damaged, or newer than this version reads.
     DeviceError
-        The device asked for does not run here.
+        The device asked for does not run here, or `threads` is below 1.
+    ValueError
+        `unintended_films` is another word.
     """
     return Classifier(model, device=device, threads=threads, unintended_films=unintended_films)
 
@@ -90,7 +92,12 @@ class Classifier:
     description : ModelDescription
         The model file's description.
     provider : str
-        The execution provider that runs.
+        The execution provider that runs, such as ``CPUExecutionProvider``.
+
+    Raises
+    ------
+    ModelFileError, DeviceError, ValueError
+        As for `load`.
     """
 
     def __init__(
@@ -153,10 +160,19 @@ class Classifier:
         threads : int
             Threads that may decode one film.
 
+        Returns
+        -------
+        Radiograph
+            The film's grey levels and what was done to them, as `predict` takes it.
+
         Raises
         ------
         RadiographError
-            The film is refused.
+            The film is refused, or is a `Radiograph` that was read with another intensity recipe.
+        TypeError
+            `source` is nothing that can be read.
+        ValueError
+            `decode` is another word.
         """
         from xraytransfer.radiograph import Radiograph, read_radiograph
 
@@ -232,6 +248,8 @@ class Classifier:
             The device fails, as for want of memory, or an answer is NaN or infinite.
         ModelFileError
             The model file contradicts itself: its description states another calibration than its graph holds.
+        TypeError, ValueError
+            As for `read`.
         """
         decode = "full" if keep_pixels else decode
         film = self.read(source, any_modality=any_modality, decode=decode, threads=self._threads)
@@ -244,6 +262,23 @@ class Classifier:
         """Score radiographs of any sizes as one batch; results in their order.
 
         Films that the model's quality gate refuses are scored too; `Prediction.acceptance` says so.
+
+        Parameters
+        ----------
+        radiographs : sequence of Radiograph
+            Films that were read with the model's intensity recipe, as by `read`; none gives an empty list.
+        keep_pixels : bool
+            Keep the films' pixels in `Prediction.pixels`, as they were read.
+
+        Returns
+        -------
+        list of Prediction
+            One for each film, in their order.
+
+        Raises
+        ------
+        RadiographError, DeviceError, ModelFileError
+            As for `predict`; a film that the quality gate refuses raises nothing.
         """
         films = [self.read(film) for film in radiographs]
         return self._score(self._session, films, keep_pixels) if films else []
@@ -284,6 +319,16 @@ class Classifier:
         -------
         iterator of (Prediction or Refusal)
             One for each source, in their order; a refused film never stops the rest.
+
+        Raises
+        ------
+        TypeError
+            `sources` is one film and no iterable of films. While the results are drawn also for a source that is
+            nothing that can be read.
+        ValueError
+            `decode` is another word, or `batch_size` or `workers` is below 1.
+        DeviceError, ModelFileError
+            As for `predict`, while the results are drawn.
         """
         if isinstance(sources, str | bytes | os.PathLike):
             raise TypeError(f"sources is one {type(sources).__name__}: pass a list of films, or call predict")

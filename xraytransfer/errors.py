@@ -127,7 +127,7 @@ class BusyError(StudyError):
 
 
 class ExportError(XrayTransferError):
-    """A model file cannot be written, or fails one of its gates."""
+    """A model file cannot be written, or fails one of the checks before it is written."""
 
 
 class ServeError(XrayTransferError):

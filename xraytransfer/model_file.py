@@ -230,7 +230,13 @@ def read(path: str | os.PathLike[str], *, verify: bool = False) -> tuple[ModelDe
 
 
 def parse(data: bytes, path: Path, *, verify: bool = False) -> ModelDescription:
-    """Read the description out of a model file's bytes; `path` only names the file in messages."""
+    """Read the description out of a model file's bytes; `path` only names the file in messages.
+
+    Raises
+    ------
+    ModelFileError
+        Not ours, damaged, or newer than this version reads; with `verify` also if graph or weights were changed.
+    """
     try:
         document = _metadata_document(data)
     except (ValueError, RecursionError) as error:

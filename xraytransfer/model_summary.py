@@ -82,12 +82,12 @@ def checksum_line(model: ModelDescription) -> str:
 
 
 def failed_gates(document: Mapping[str, Any]) -> list[str]:
-    """Return the gates that an exported file failed and was written in spite of, by its metadata document."""
+    """Return which checks an exported file failed and was written in spite of, by its metadata document."""
     parity, accuracy = document.get("parity") or {}, document.get("accuracy") or {}
-    checks = {"parity gate": parity, "parity check of its quality gate": parity.get("judge") or {}}
-    checks["accuracy gate"] = accuracy
+    checks = {"parity check": parity, "parity check of its quality gate": parity.get("judge") or {}}
+    checks["accuracy check"] = accuracy
     return [
-        f"the export's {check} was failed, and the file was written because it was forced"
+        f"the export's {check} failed, and the file was written because it was forced"
         for check, row in checks.items()
         if not row.get("passed", True)
     ]

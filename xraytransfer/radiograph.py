@@ -68,12 +68,19 @@ def read_radiograph(
         Threads that may decode one film. Only JPEG 2000 gains from more than one; where many films are read side by
         side, one for each is faster.
 
+    Returns
+    -------
+    Radiograph
+        Grey levels, uint8 of shape (rows, columns), and what was done to them.
+
     Raises
     ------
     RadiographError
         The film is refused; `reason` says why, in a word of `errors.REASONS`.
+    TypeError
+        `source` is nothing that can be read, or a file that was opened as text.
     ValueError
-        `intensity` is unknown, or `max_pixels` is not positive.
+        `intensity` is unknown, or `max_pixels` or `reduced_to` is below 1.
 
     Notes
     -----

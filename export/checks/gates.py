@@ -1,4 +1,4 @@
-"""The gates: parity with the trained networks, and the accuracy that a lower precision costs."""
+"""The checks before a file is written: parity with the trained networks, and what a lower precision costs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ difference must lie above minus this. 0.002 is a fifth of what another seed chan
 
 @dataclass(frozen=True)
 class Gate:
-    """How a failed gate is handled.
+    """How a failed check is handled.
 
     Attributes
     ----------
     force : bool
-        Write the file although a gate is failed; the file says so.
+        Write the file although a check failed; the file says so.
     log : callable
         Called with each line for the user.
     """
@@ -41,7 +41,7 @@ class Gate:
     log: Callable[[str], None]
 
     def requires(self, passed: bool, message: str) -> None:
-        """Raise ExportError where a gate is failed and not forced."""
+        """Raise `ExportError` where a check failed and the file is not forced."""
         if passed:
             return
         if not self.force:

@@ -1,4 +1,4 @@
-"""The parity gate: the file answers as the trained networks do, on real and on random films.
+"""The parity check: the file answers as the trained networks do, on real and on random films.
 
 Conventions
 -----------
@@ -30,7 +30,7 @@ __all__ = ["TOLERANCES", "Parity", "Resize", "measure_parity", "random_films"]
 TOLERANCES = {"float32": 1e-4, "float16-weights": 1e-2, "float16": 2e-2, "int8": 1e-1}
 """Largest difference of a probability that a precision may have. float32: rounding in another order moves
 probabilities by 1e-6; 1e-4 is far below any threshold's meaning. The others: float16 keeps 11 bits of a
-weight, int8 8 bits; what they cost in AUROC is gated apart."""
+weight, int8 8 bits; what they cost in AUROC is checked apart."""
 
 _MAP_TOLERANCE = 10.0
 """The activation map is on the logit's scale, of which the sigmoid takes at most a quarter, and is spread

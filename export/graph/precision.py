@@ -120,6 +120,11 @@ def float16_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     Returns
     -------
     onnx.ModelProto
+
+    Raises
+    ------
+    ExportError
+        A weight is outside float16's range.
     """
     half = copied(model)
     graph = half.graph

@@ -102,7 +102,13 @@ def structure(network: nn.Module) -> str:
 
 
 def with_weights(traced: onnx.ModelProto, network: nn.Module) -> onnx.ModelProto:
-    """Return the traced graph with this network's weights, constants folded, batch norms merged."""
+    """Return the traced graph with this network's weights, constants folded, batch norms merged.
+
+    Raises
+    ------
+    ExportError
+        A weight has another shape than in the trace.
+    """
     model = onnx.ModelProto()
     model.CopyFrom(traced)
     state = network.state_dict()

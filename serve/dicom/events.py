@@ -19,7 +19,7 @@ class DicomEvents:
         Associations that ended badly, by outcome: ``rejected``, ``aborted`` (by the peer), ``idle`` (ended by us),
         ``limit`` (an object or a PDU too large or too slow, a second command, no wait for an answer), ``tls_failed``.
     refusals
-        Objects refused, by reason: a key of `xraytransfer.errors.REASONS` for films that were scored, else one of
+        Objects refused, by reason: a key of `xraytransfer.errors.REASONS` for films that were received, else one of
         ``sop-class``, ``unreadable``, ``mismatch``, ``no-room``.
     dropped
         Objects of other SOP classes that were accepted and dropped.

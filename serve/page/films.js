@@ -13,14 +13,17 @@
  * @property {{turn: number, invert: boolean}} change by hand; turn in quarters, clockwise
  * @property {boolean} anyModality the header's refusal was overruled
  * @property {boolean} anyFilm the quality gate's refusal was overruled
+ * @property {Set<string>} unintended what its header says of a patient for whom models are not meant
  */
 
 export const NO_FINDING = "no_finding"; // "nothing reported": not a disease, so it stands apart
+const UNINTENDED = /: models are meant for (adults|humans)$/; // the notes of xraytransfer/reading/patient.py
 
 function film(file, name) {
   return {
     file, body: file, name: name || file.name || "film", state: "waiting", result: null, problem: null, picture: null, thumb: null,
     change: { turn: 0, invert: false }, anyModality: false, anyFilm: false, retryAt: 0, removed: false, stop: null, patient: undefined,
+    unintended: new Set(),
   };
 }
 
@@ -33,11 +36,16 @@ const FILTERS = {
   above: reaches,
   below: (film) => film.state === "scored" && !reaches(film),
   refused: (film) => film.state === "refused",
-  warned: (film) => film.state === "scored" && (film.anyModality || film.result.acceptance?.accepted === false || changed(film)),
+  warned: (film) => film.state === "scored" && (film.anyModality || film.result.acceptance?.accepted === false || film.unintended.size > 0 || changed(film)),
   open: (film) => !done(film),
 };
 
 export const changed = (film) => film.change.turn !== 0 || film.change.invert;
+
+/** Remember notes on the patient from an answer's record: a picture that was changed by hand has no header any more. */
+export function noteUnintended(film, record) {
+  for (const note of record?.notes ?? []) if (UNINTENDED.test(note)) film.unintended.add(note);
+}
 
 class Films extends EventTarget {
   all = [];

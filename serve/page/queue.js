@@ -2,7 +2,7 @@
 
 import { say } from "./announcer.js";
 import { score } from "./client.js";
-import { films } from "./films.js";
+import { films, noteUnintended } from "./films.js";
 import { keepPicture } from "./picture.js";
 import { summary } from "./summary.js";
 
@@ -44,6 +44,7 @@ async function send(film) {
   const answer = await answerTo(film, stop.signal);
   if (film.removed || film.stop !== stop) return work();
   film.stop = null;
+  noteUnintended(film, (answer.value ?? answer.problem)?.radiograph);
   if (answer.problem?.status === 401) lock(film, answer.problem);
   else Object.assign(film, outcome(answer));
   films.change();

@@ -26,6 +26,7 @@ export function warnings(film) {
   if (film.result && film.anyModality) {
     found.push("Scored against advice: its header does not describe a frontal chest radiograph. The numbers may mean nothing.");
   }
+  if (film.result) found.push(...[...film.unintended].map((note) => `Outside the intended use: ${note}.`));
   if (film.result && changed(film)) found.push(`Changed by hand before it was scored: ${changeWords(film.change)}.`);
   return found;
 }

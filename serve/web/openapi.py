@@ -105,12 +105,7 @@ def _predict() -> dict[str, Any]:
             },
             _query("any_modality", "`true`: score a film that its header does not describe as a chest radiograph."),
             _query("any_film", "`true`: score a film that the model's quality gate refuses."),
-            {
-                **_query(
-                    "decode", "Resolution of decoding; the server's setting where absent, full with map or picture."
-                ),
-                "schema": {"enum": list(DECODING)},
-            },
+            _decode("Resolution of decoding; the server's setting where absent, full with map or picture."),
         ],
         "requestBody": {
             "required": True,
@@ -142,13 +137,20 @@ def _query(name: str, description: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "description": description, "schema": {"type": "boolean"}}
 
 
+def _decode(description: str) -> dict[str, Any]:
+    return {**_query("decode", description), "schema": {"enum": list(DECODING)}}
+
+
 def _structured_report() -> dict[str, Any]:
     report = {"application/dicom": {"schema": {"type": "string", "format": "binary"}}}
     return {
         "summary": "Score one DICOM film and answer with a DICOM SR (TID 1500)",
         "operationId": "structuredReport",
         "security": [{"token": []}, {}],
-        "parameters": [_query(name, "As for `/v1/predict`.") for name in ("any_modality", "any_film")],
+        "parameters": [
+            *(_query(name, "As for `/v1/predict`.") for name in ("any_modality", "any_film")),
+            _decode("Resolution of decoding; the server's setting where absent."),
+        ],
         "requestBody": {"required": True, "content": report},
         "responses": {
             "200": {"description": "The report, a DICOM file", "content": report},

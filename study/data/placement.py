@@ -32,7 +32,13 @@ def placement_of(config: Mapping[str, Any]) -> str:
 
 
 def stored_shape(resolution: tuple[int, int], placement: str) -> tuple[int, int]:
-    """Return rows and columns that a cache keeps for each film."""
+    """Return rows and columns that a cache keeps for each film.
+
+    Raises
+    ------
+    ValueError
+        The placement is ``crop`` and the resolution no square.
+    """
     if placement == "stretch":
         return resolution
     side = resolution[0]

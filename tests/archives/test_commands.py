@@ -134,3 +134,12 @@ def test_stores_that_cannot_be_reached_are_named(tmp_path: Path, address: str, m
     assert done.returncode == 3
     assert address in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_service_needs_an_extra_of_its_own(tmp_path: Path):
+    call = ["manifest", "dicomweb+http://127.0.0.1:9/dicom-web", "-o", str(tmp_path / "films.manifest")]
+    absent = "import sys; sys.modules['dicomweb_client'] = None; from xraytransfer.cli.entry import main; "
+    done = subprocess.run([sys.executable, "-c", f"{absent}main({call})"], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "dicomweb_client is not installed" in done.stderr
+    assert "pip install 'xraytransfer[serve]'" in done.stderr

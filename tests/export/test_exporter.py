@@ -255,9 +255,9 @@ def test_a_failed_gate_writes_nothing_unless_forced(toy_runs, tmp_path, monkeypa
     card = (tmp_path / "yes.md").read_text()
     assert "forced" in card
     assert "Beyond its bound: a probability differs by" in card
-    assert "PROBLEM: the export's parity gate was failed" in summary(describe(tmp_path / "yes.onnx"))
+    assert "PROBLEM: the export's parity check failed" in summary(describe(tmp_path / "yes.onnx"))
     assert verified(tmp_path / "yes.onnx", "cpu").endswith(
-        "; but the export's parity gate was failed, and the file was written because it was forced"
+        "; but the export's parity check failed, and the file was written because it was forced"
     )
 
 

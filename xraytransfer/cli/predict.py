@@ -46,7 +46,8 @@ HEADINGS = {
 @click.command(
     cls=HeadedCommand,
     headings=HEADINGS,
-    epilog="Exit code: 0 all scored, 1 some refused, 2 wrong usage, 3 nothing could run, 130 interrupted.",
+    epilog="Exit code: 0 all scored, 1 some refused, 2 wrong usage, 3 nothing could run, 130 interrupted. "
+    "With --manifest and --status, 1 means that films or shards are left; films that are refused for good are results.",
 )
 @click.argument("paths", nargs=-1, metavar="PATH...")
 @click.option("--sample", is_flag=True, help="Score the real film that the extra `sample` installs.")

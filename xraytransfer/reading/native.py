@@ -61,7 +61,15 @@ class PixelData:
 
 
 def native_words(pixels: PixelData, fmt: PixelFormat, known: Syntax) -> tuple[Words, list[str]]:
-    """Return uncompressed pixels: shape (rows, columns), or (rows, columns, 3)."""
+    """Return uncompressed pixels, shape (rows, columns) or (rows, columns, 3), and notes on them.
+
+    Raises
+    ------
+    RadiographError
+        The pixel data are shorter than the header says (``truncated-pixels``), hold another frame (``multi-frame``) or
+        further rows (``invalid-attribute``), or are of a compressed transfer syntax and have another length
+        (``corrupt``).
+    """
     value, samples = pixels.value, pixels.samples
     size = fmt.bits_allocated // 8
     subsampled = samples == 3 and pixels.subsampled

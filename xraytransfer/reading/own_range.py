@@ -45,7 +45,13 @@ def extremes(words: Words, rule: Rule, low: float, high: float) -> tuple[float, 
 
 
 def own_range(words: Words, rule: Rule) -> OwnRange:
-    """Return the film's own range; refuse a film that has one value only, or is nothing but padding."""
+    """Return the film's own range.
+
+    Raises
+    ------
+    RadiographError
+        The film has one value only (``constant``), or is nothing but padding (``invalid-attribute``).
+    """
     whole = extremes(words, rule, -np.inf, np.inf)
     if whole is None:
         raise RadiographError("invalid-attribute", "Pixel Padding Value and its Range Limit cover every pixel")

@@ -91,7 +91,7 @@ def test_the_card_of_a_copy_says_with_which_calibration_robustness_was_measured(
 
 def test_a_forced_quality_gate_is_told(document):
     parity = {**document["parity"], "passed": True, "judge": {"films": 3, "passed": False}}
-    assert "parity check of its quality gate was failed" in markdown_card({**document, "parity": parity})
+    assert "parity check of its quality gate failed" in markdown_card({**document, "parity": parity})
 
 
 def test_the_card_says_whose_labels_corrected_the_films_and_who_learned_half(document):

@@ -20,6 +20,7 @@ from selenium.webdriver.common.keys import Keys
 
 from page_driver import choose, drop, press, saved_file, settled, text, texts, until
 from xraytransfer.constants import RESEARCH_NOTICE
+from xraytransfer.reading.patient import UNDER_18
 from xraytransfer.serve.web.readiness import phantom
 
 pytestmark = pytest.mark.peer
@@ -100,6 +101,20 @@ def test_two_hundred_films_in_a_folder(page, tmp_path):
     assert first == max(table, key=lambda row: float(row["edema"]))["source"]
 
 
+def test_a_film_of_a_child_says_so_everywhere(page, film):
+    child = pydicom.dcmread(film)
+    child.PatientAge = "012Y"
+    child.save_as(film)
+    choose(page, film)
+    until(page, lambda: settled(page) and len(texts(page, ".row")) == 6)
+    warning = f"Outside the intended use: {UNDER_18}."
+    assert text(page, "#warnings") == warning
+    click(page, "#save-json")
+    assert json.loads(saved_file(page, "phantom.xraytransfer.json").read_text())["warnings"] == [warning]
+    page.find_element(By.CSS_SELECTOR, "#filter option[value=warned]").click()
+    assert len(texts(page, ".films li")) == 1
+
+
 def test_a_film_scored_against_advice_says_so_everywhere(gated_page, bright_film):
     choose(gated_page, bright_film)
     until(gated_page, lambda: settled(gated_page))
@@ -124,6 +139,9 @@ def test_a_film_scored_against_advice_says_so_everywhere(gated_page, bright_film
 
 
 def test_a_film_that_is_inverted_by_hand_says_so(gated_page, bright_film):
+    child = pydicom.dcmread(bright_film)
+    child.PatientAge = "012Y"
+    child.save_as(bright_film)
     choose(gated_page, bright_film)
     until(gated_page, lambda: "Invert" in texts(gated_page, "#message button"))
     until(gated_page, lambda: gated_page.find_element(By.ID, "picture").get_property("naturalWidth") == 64)
@@ -136,6 +154,7 @@ def test_a_film_that_is_inverted_by_hand_says_so(gated_page, bright_film):
     click(gated_page, "#message button", "Score again")
     until(gated_page, lambda: len(texts(gated_page, ".row")) == 6)
     assert text(gated_page, "#warnings").endswith("turned a quarter clockwise, grey levels inverted.")
+    assert UNDER_18 in text(gated_page, "#warnings")  # of the film's header; the changed picture has none
     assert "changed by hand" in texts(gated_page, ".films .state")[0]
     assert not gated_page.find_element(By.ID, "save-sr").is_enabled()
     click(gated_page, "#undo-change")

@@ -186,6 +186,17 @@ def test_openapi_lists_what_is_served(serve_http):
     validator.validate(document)
 
 
+def test_openapi_names_each_query_that_an_answer_depends_on():
+    paths = openapi_document()["paths"]
+    named = {
+        path: {query["name"]: query["schema"] for query in paths[path]["post"]["parameters"]}
+        for path in ("/v1/predict", "/v1/sr")
+    }
+    assert set(named["/v1/predict"]) == {"map", "picture", "any_modality", "any_film", "decode"}
+    assert set(named["/v1/sr"]) == {"any_modality", "any_film", "decode"}
+    assert all(query["decode"] == {"enum": ["full", "reduced"]} for query in named.values())
+
+
 def test_the_reference_page_knows_every_problem(serve_http):
     page = httpx.get(f"{serve_http().url}/reference").text
     for reason in PROBLEMS:
