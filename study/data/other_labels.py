@@ -69,15 +69,17 @@ class OtherLabels:
     def _check_patients(self, films: FilmTable | LabelledFilms, found: NDArray[np.intp]) -> None:
         """Raise `StudyError` if the rows name patients and a film has another one."""
         listed = np.flatnonzero(found >= 0).tolist() if self.patients else []
-        pairs = [(film, str(films.patient[film]), self.patients[found[film]]) for film in listed]
-        others = [pair for pair in pairs if normalised_patient(pair[1]) != normalised_patient(pair[2])]
+        others = [
+            film
+            for film in listed
+            if normalised_patient(str(films.patient[film])) != normalised_patient(self.patients[found[film]])
+        ]
         if others:
-            film, ours, theirs = others[0]
             raise StudyError(
-                f"{self.source['mapping']}: {len(others)} of {counted(len(pairs), 'film')} with other labels have "
-                f"another patient there (first {films.image[film]}: {theirs} there, {ours} here): these are labels of "
-                "another data set with the same names of images; or, if its identifiers are of another kind, take "
-                '"patient" out of the mapping file'
+                f"{self.source['mapping']}: {len(others)} of {counted(len(listed), 'film')} with other labels have "
+                f"another patient there (first {films.image[others[0]]}): these are labels of another data set with "
+                'the same names of images; or, if its identifiers are of another kind, take "patient" out of the '
+                "mapping file"
             )
 
     def sha256(self) -> str:

@@ -96,7 +96,7 @@ def run_external_test(
     networks = _networks(run)
     with FolderLock(folder, wait=True):
         rows, columns = (int(side) for side in run.config["resolution"])
-        root = settings.cache or Path(run.config["data"]["cache"])
+        root = settings.cache or _cache_root(run)
         recipe = (rows, columns), str(run.config["intensity"]), placement_of(run.config)
         cache = build_cache(root, films.table, *recipe, workers=settings.workers)
         known = known_films(run.config, settings.own_folder)
@@ -117,6 +117,12 @@ def run_external_test(
         write_external(folder, settings.name, predictions, record)
         shutil.rmtree(_parts(folder, settings.name))
     return f"{run.name}: {auroc_text(predictions)}{_remarks(record, predictions)}"
+
+
+def _cache_root(run: Run) -> Path:
+    """Return the folder of caches of a run: where it was planned, or, if its results folder was moved, beside it."""
+    planned, beside = Path(run.config["data"]["cache"]), run.folder.resolve().parents[1] / "cache"
+    return beside if beside.is_dir() and not planned.is_dir() else planned
 
 
 def auroc_text(predictions: Predictions) -> str:
