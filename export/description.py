@@ -18,6 +18,7 @@ from xraytransfer.export.graph.model_writer import observation_rows
 from xraytransfer.export.operating_points import DEFAULT, operating_points
 from xraytransfer.export.options import ExportOptions
 from xraytransfer.model_file import ModelDescription
+from xraytransfer.study.data.datasets import data_set_name
 from xraytransfer.study.data.predictions import Predictions
 from xraytransfer.study.stats.auroc import macro_auroc
 from xraytransfer.study.stats.calibration_error import reliability_curve
@@ -80,7 +81,7 @@ def describe_model(ensemble: Ensemble, options: ExportOptions, measurements: Mea
     dict
         As the model file's schema has it.
     """
-    name = ensemble.config["data"]["name"]
+    name = data_set_name(ensemble.config["data"])
     held_out, test = f"{name} test patients", measurements.test
     probability = measurements.calibration.apply(test.ensemble())
     return {
@@ -101,7 +102,7 @@ def describe_model(ensemble: Ensemble, options: ExportOptions, measurements: Mea
 def _scoring(ensemble: Ensemble, options: ExportOptions, measurements: Measurements) -> dict[str, Any]:
     """Return the part of the description that decides about results."""
     config, validation = ensemble.config, measurements.validation
-    data = f"validation patients of {config['data']['name']}"
+    data = f"validation patients of {data_set_name(config['data'])}"
     thresholds = operating_points(
         validation.label, measurements.calibration.apply(validation.ensemble()), list(config["outputs"])
     )
@@ -242,7 +243,8 @@ def _curve(label: np.ndarray[Any, Any], probability: np.ndarray[Any, Any]) -> di
 
 def _training(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return how the members were trained, without this machine's paths."""
-    data = {key: value for key, value in config["data"].items() if key in ("name", "images", "refused", "views")}
+    data = {key: value for key, value in config["data"].items() if key in ("images", "refused", "views")}
+    data = {"name": data_set_name(config["data"]), **data}
     corrected = {
         key: value for key, value in (config["data"].get("corrected") or {}).items() if key not in ("folder", "mapping")
     }

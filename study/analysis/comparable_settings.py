@@ -13,8 +13,8 @@ _VARIED = ("architecture", "timm", "family", "row", "initialisation", "truncatio
 """Settings that a grid varies, or that name places on disk."""
 
 
-_NOT_COMPARED = ("folder", "cache", "mapping", "labels_sha256")
-"""Entries of ``data`` that name places, or that older versions did not write."""
+_NOT_COMPARED = ("folder", "cache", "mapping", "labels_sha256", "dataset")
+"""Entries of ``data`` that are names or places, or that older versions did not write."""
 
 NETWORK = ("timm", "body", "mean", "std", "variant")
 """Entries of the row of an architecture that decide what is trained."""

@@ -9,6 +9,7 @@ import numpy as np
 from xraytransfer.study.analysis.cells import Scores
 from xraytransfer.study.analysis.results_folder import judged_by
 from xraytransfer.study.analysis.table import Column, Row, Table, number_text, printed, span
+from xraytransfer.study.data.datasets import data_set_name
 from xraytransfer.study.data.missing_films import left_out_line
 from xraytransfer.study.phantoms.dataset import FOLDER
 
@@ -35,7 +36,7 @@ def headline(scores: Scores) -> tuple[str, str]:
 
 
 def _headline(scores: Scores) -> tuple[str, str]:
-    name = str(scores.results.config("data", "name") or "films")
+    name = data_set_name(scores.results.config("data") or {}) or "films"
     if is_synthetic(scores):
         return (
             "ImageNet models on drawn chest phantoms",
@@ -62,7 +63,8 @@ def limits(scores: Scores) -> tuple[str, ...]:
     by_examination = judged_by(results.runs[0].config) == "examination"
     unit = "examinations, each by the greatest probability of its films," if by_examination else "films"
     sentences = [
-        f"{runs} runs in {cells} cells of {len(trained)} architectures; seeds per cell: {span(seeds)}.",
+        f"{runs} runs in {cells} cells of {len(trained)} architectures; seeds per cell: {span(seeds)}. The runs "
+        "of a cell differ in their seed alone: one architecture, one initialisation, one number of stages removed.",
         f"Judged on {len(test.image)} {unit} of {len(np.unique(test.patient))} patients; fewest positives: "
         f"{fewest.replace('_', ' ')}, {positives[fewest]}.",
     ]

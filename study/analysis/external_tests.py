@@ -3,9 +3,9 @@
 Conventions
 -----------
 The files in ``predictions/external`` of the runs that are compared are read. Two runs have the same external test if
-the films and the labels are the same; the largest such set of runs is reported, and the other runs are named. Runs are
-compared by the ensemble of their checkpoints. Where a run of the test has predictions of its soup only, because it was
-thinned before the test, all runs of this test are compared by their soups.
+the films, their patients and the labels are the same; the largest such set of runs is reported, and the other runs are
+named. Runs are compared by the ensemble of their checkpoints. Where a run of the test has predictions of its soup only,
+because it was thinned before the test, all runs of this test are compared by their soups.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from xraytransfer.errors import StudyError
 from xraytransfer.plural import counted
 from xraytransfer.study.analysis.results_folder import Results, RunResult, judged_by, select_six
-from xraytransfer.study.data.external_predictions import external_names, read_external
+from xraytransfer.study.data.external_predictions import external_names, films_sha256, read_external
 from xraytransfer.study.data.predictions import LabelledFilms, Predictions
 
 __all__ = ["ExternalTest", "external_sentences", "read_external_tests"]
@@ -81,7 +81,7 @@ def read_external_tests(results: Results) -> list[ExternalTest]:
 
 def _read_test(runs: Sequence[RunResult], name: str) -> ExternalTest | None:
     """Return one test of the runs; None if no run has predictions of it that can be read."""
-    groups: dict[tuple[str, str], dict[str, tuple[Mapping[str, Any], LabelledFilms, Models]]] = {}
+    groups: dict[tuple[str, str, str], dict[str, tuple[Mapping[str, Any], LabelledFilms, Models]]] = {}
     absent: list[tuple[str, str]] = []
     for run in runs:
         if name not in external_names(run.folder):
@@ -93,14 +93,15 @@ def _read_test(runs: Sequence[RunResult], name: str) -> ExternalTest | None:
         except StudyError as error:
             absent.append((run.name, f"cannot be read: {error}".replace(str(run.folder), run.name)))
         else:
-            key = str(external.record["films_sha256"]), str(external.record["labels_sha256"])
+            record, patients = external.record, films_sha256(six.patient)
+            key = str(record["films_sha256"]), str(record["labels_sha256"]), patients
             tested = _tested(six, judged_by(run.config))
-            groups.setdefault(key, {})[run.name] = external.record, tested, _models(tested)
+            groups.setdefault(key, {})[run.name] = record, tested, _models(tested)
     if not groups:
         return None
     largest = max(groups.values(), key=len)
     others = [run_name for group in groups.values() if group is not largest for run_name in group]
-    absent += [(run_name, "other films or labels") for run_name in others]
+    absent += [(run_name, "other films, patients or labels") for run_name in others]
     model = "ensemble" if all("ensemble" in models for _, _, models in largest.values()) else "soup"
     absent += [(run_name, f"no {model} is stored") for run_name in largest if model not in largest[run_name][2]]
     models = {run_name: models for run_name, (_, _, models) in largest.items() if model in models}

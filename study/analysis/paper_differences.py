@@ -8,6 +8,7 @@ from typing import Any
 from xraytransfer.study.analysis.cells import Scores
 from xraytransfer.study.analysis.results_folder import judged_by
 from xraytransfer.study.analysis.table import Column, Row, Table
+from xraytransfer.study.data.datasets import data_set_name
 
 __all__ = ["differences_table"]
 
@@ -36,9 +37,8 @@ def _preset(key: str) -> Ours:
 
 
 def _data(config: Mapping[str, Any], scores: Scores) -> str:
-    return {"chexpert": "CheXpert", "nih": "NIH ChestX-ray14"}.get(
-        str((config.get("data") or {}).get("name")), str((config.get("data") or {}).get("name"))
-    )
+    name = data_set_name(config.get("data") or {})
+    return {"chexpert": "CheXpert", "nih": "NIH ChestX-ray14"}.get(name, name)
 
 
 def _architectures(config: Mapping[str, Any], scores: Scores) -> str:

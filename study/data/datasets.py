@@ -8,8 +8,9 @@ Wang et al., ChestX-ray8, CVPR 2017 (NIH Clinical Center).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from xraytransfer.study.data.film_table import (
 from xraytransfer.study.data.mapping_file import read_mapping
 from xraytransfer.study.data.row_filter import RowFilter, row_matches
 
-__all__ = ["CHEXPERT_OBSERVATIONS", "DATASETS", "NIH_OBSERVATIONS", "read_dataset"]
+__all__ = ["CHEXPERT_OBSERVATIONS", "DATASETS", "NIH_OBSERVATIONS", "data_set_name", "read_dataset"]
 
 NIH_OBSERVATIONS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
@@ -37,6 +38,14 @@ NIH_OBSERVATIONS = (
 """NIH's fourteen findings, and its label for films without any of them."""
 
 _NIH_NAMES = {"Effusion": "pleural_effusion"}
+
+
+def data_set_name(data: Mapping[str, Any]) -> str:
+    """Return the name of the data set that the ``data`` part of config.json describes.
+
+    That is the name in the mapping file; in runs of older versions, which did not note it, ``csv``.
+    """
+    return str(data.get("dataset") or data.get("name") or "")
 
 
 def read_dataset(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -240,7 +241,8 @@ def parse_view(text: str, where: str) -> str:
     word = " ".join(text.upper().split())
     if word and word not in _VIEW_OF_WORD:
         raise StudyError(
-            f'{where}: view {text!r} is unknown; translate it in the mapping file: "view_words": {{{text!r}: "PA"}} '
+            f"{where}: view {text!r} is unknown; translate it in the mapping file: "
+            f'"view_words": {json.dumps({text: "PA"})} '
             f"(or {', '.join(view for view in _VIEWS if view != 'PA')})"
         )
     return _VIEW_OF_WORD.get(word, "")

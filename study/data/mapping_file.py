@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import StudyError
-from xraytransfer.study.data.film_table import parse_label
+from xraytransfer.observations import OBSERVATIONS
+from xraytransfer.study.data.film_table import identifier, parse_label
 from xraytransfer.study.data.row_filter import RowFilter
 
 __all__ = ["LabelColumn", "MappingFile", "label_columns", "read_mapping"]
 
 REQUIRED = ("name", "table", "image", "patient", "labels")
+SIX = frozenset(one.identifier for one in OBSERVATIONS)
 DESCRIPTIONS = ("examination", "view", "sex", "age", "split")
 
 
@@ -161,8 +163,11 @@ def label_columns(path: Path, labels: Mapping[str, Any], values: Mapping[Any, An
     Raises
     ------
     StudyError
-        If an entry has another form.
+        If an entry has another form, or an observation of the six is written in another way than its identifier.
     """
+    for key in labels:
+        if key != identifier(key) and identifier(key) in SIX:
+            raise StudyError(f"{path}: labels names {key!r}; the identifier of this observation is {identifier(key)}")
     return {str(key): _label_column(path, key, label, values) for key, label in labels.items()}
 
 

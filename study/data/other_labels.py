@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import StudyError
+from xraytransfer.plural import counted
 from xraytransfer.study.data.external_predictions import comparable_names
 from xraytransfer.study.data.film_table import FilmTable, read_csv, sha256_of_labels
 from xraytransfer.study.data.mapping_file import read_mapping
+from xraytransfer.study.data.patient_names import normalised_patient
+from xraytransfer.study.data.predictions import LabelledFilms
 from xraytransfer.study.data.row_filter import RowFilter, row_matches
 
 __all__ = ["OtherLabels", "read_other_labels"]
@@ -31,6 +34,8 @@ class OtherLabels:
         Identifiers, one for each column of `label`.
     label : NDArray
         float32, shape (images, observations): 1, 0, -1 uncertain, NaN for an empty cell.
+    patients : list of str
+        The patient of each row, as the file writes it; empty if the mapping file names no column of patients.
     source : mapping
         Description of the file for records; with ``attribution`` where the mapping file has one.
     """
@@ -38,13 +43,44 @@ class OtherLabels:
     images: list[str]
     observations: list[str]
     label: NDArray[np.float32]
+    patients: list[str]
     source: Mapping[str, Any]
 
-    def rows_of(self, images: Sequence[str]) -> NDArray[np.intp]:
-        """Return for each film the row of its other labels, or -1: shape (films,)."""
-        label_names, film_names = comparable_names(self.images, images)
-        rows = {name: row for row, name in enumerate(label_names)}
-        return np.array([rows.get(name, -1) for name in film_names], np.intp)
+    def rows_of(self, films: FilmTable | LabelledFilms) -> NDArray[np.intp]:
+        """Return for each film the row of its other labels, or -1: shape (films,).
+
+        Raises
+        ------
+        StudyError
+            If two rows are of one image, or a row is of another patient than the film of this name.
+        """
+        label_names, film_names = comparable_names(self.images, films.image)
+        rows: dict[str, int] = {}
+        for row, name in enumerate(label_names):
+            if (first := rows.setdefault(name, row)) != row:
+                raise StudyError(
+                    f"{self.source['mapping']}: {self.images[first]} and {self.images[row]} differ in the ending "
+                    "alone, which is not compared; keep one of these rows"
+                )
+        found = np.array([rows.get(name, -1) for name in film_names], np.intp)
+        self._check_patients(films, found)
+        return found
+
+    def _check_patients(self, films: FilmTable | LabelledFilms, found: NDArray[np.intp]) -> None:
+        """Raise `StudyError` if the rows name patients and a film has another one."""
+        listed = np.flatnonzero(found >= 0).tolist() if self.patients else []
+        others = [
+            film
+            for film in listed
+            if normalised_patient(str(films.patient[film])) != normalised_patient(self.patients[found[film]])
+        ]
+        if others:
+            raise StudyError(
+                f"{self.source['mapping']}: {len(others)} of {counted(len(listed), 'film')} with other labels have "
+                f"another patient there (first {films.image[others[0]]}): these are labels of another data set with "
+                'the same names of images; or, if its identifiers are of another kind, take "patient" out of the '
+                "mapping file"
+            )
 
     def sha256(self) -> str:
         """Return the SHA-256 of images, observations and labels."""
@@ -68,10 +104,10 @@ class OtherLabels:
         Raises
         ------
         StudyError
-            If none of the observations, or none of the films, has other labels.
+            If none of the observations, or none of the films, has other labels; or as `rows_of`.
         """
         shared = [name for name in table.observations if name in self.observations]
-        row_of = self.rows_of(table.image.tolist())
+        row_of = self.rows_of(table)
         listed = rows[row_of[rows] >= 0]
         if not shared or not len(listed):
             what = "observations" if not shared else f"{len(rows)} films"
@@ -86,7 +122,7 @@ class OtherLabels:
 
 
 def read_other_labels(folder: Path, mapping: Path, row_filter: RowFilter) -> OtherLabels:
-    """Read labels through a mapping file, which needs no column of patients.
+    """Read labels through a mapping file. It needs no column of patients; if it names one, patients are compared.
 
     Parameters
     ----------
@@ -104,11 +140,12 @@ def read_other_labels(folder: Path, mapping: Path, row_filter: RowFilter) -> Oth
     """
     plan = read_mapping(mapping, required=("table", "image", "labels"))
     path = folder / plan.table
-    images, labels = [], []
+    images, labels, patients = [], [], []
     for line, row in enumerate(read_csv(path, [*plan.columns(), *row_filter]), start=2):
         if row_matches(row, plan.rows) and row_matches(row, row_filter):
             images.append(row[plan.image])
             labels.append(plan.label(row, f"{plan.table} line {line}"))
+            patients += [row[plan.patient]] if plan.patient else []
     if not images:
         raise StudyError(f"{path}: no row is left")
     if len(set(images)) < len(images):
@@ -120,4 +157,4 @@ def read_other_labels(folder: Path, mapping: Path, row_filter: RowFilter) -> Oth
         "rows": {column: sorted(values) for column, values in {**plan.rows, **row_filter}.items()},
         **({"attribution": plan.attribution} if plan.attribution else {}),
     }
-    return OtherLabels(images, list(plan.labels), np.stack(labels), source)
+    return OtherLabels(images, list(plan.labels), np.stack(labels), patients, source)

@@ -11,8 +11,13 @@ __all__ = ["normalised_patient", "one_spelling"]
 
 
 def normalised_patient(name: str) -> str:
-    """Return an identifier in a form in which ``00000211``, ``211`` and `` 211`` are the same."""
-    return re.sub(r"^0+(?=\d+$)", "", name.strip().casefold())
+    """Return an identifier in a form in which ``00000211``, ``211``, `` 211`` and ``211.0`` are the same.
+
+    Programs for tables write ``211.0`` if a cell of the column is empty.
+    """
+    name = name.strip().casefold()
+    number = re.fullmatch(r"0*(\d+?)(?:\.0+)?", name)
+    return number[1] if number else name
 
 
 def one_spelling(patients: NDArray[np.str_]) -> tuple[NDArray[np.str_], list[str]]:
@@ -26,6 +31,6 @@ def one_spelling(patients: NDArray[np.str_]) -> tuple[NDArray[np.str_], list[str
     if len(spelling) == len(names):
         return patients, []
     return np.array(kept, np.str_)[inverse.reshape(-1)], [
-        f"{len(names)} identifiers of patients are of {len(spelling)} patients, because some differ in case, spaces or "
-        "leading zeros alone"
+        f"{len(names)} identifiers of patients are of {len(spelling)} patients, because some differ in case, spaces, "
+        "leading zeros or a .0 at the end alone"
     ]

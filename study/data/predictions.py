@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,9 +17,30 @@ from xraytransfer.errors import StudyError
 from xraytransfer.files import write_with
 from xraytransfer.study.data.film_table import FilmTable
 
-__all__ = ["LabelledFilms", "Predictions", "combine", "predictions_of", "read_predictions", "write_predictions"]
+__all__ = [
+    "DAMAGED_NPZ",
+    "LabelledFilms",
+    "Predictions",
+    "combine",
+    "predictions_of",
+    "read_predictions",
+    "write_predictions",
+]
 
 Films = TypeVar("Films", bound="LabelledFilms")
+
+DAMAGED_NPZ = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    MemoryError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+)
+"""What numpy raises on an npz file that is absent or damaged; its reader parses the headers of arrays as Python."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +223,7 @@ def read_predictions(path: Path) -> Predictions:
             # runs that were trained before soups were stored have none
             names = [name for name in Predictions.__dataclass_fields__ if name != "soup" or name in file]
             predictions = Predictions(**{name: file[name] for name in names})
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except DAMAGED_NPZ as error:
         raise StudyError(f"{path}: cannot be read as predictions: {error}") from error
     films, k = len(predictions.image), len(predictions.observations)
     shape = (films, len(predictions.checkpoint_steps), k)

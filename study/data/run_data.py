@@ -162,6 +162,7 @@ def describe_data(
     reasons = dict(zip(*np.unique(list(cache.refused.values()), return_counts=True), strict=True))
     record = {
         **data,
+        **({"dataset": table.name} if data["name"] == "csv" else {}),
         "cache_key": cache.key,
         "labels_sha256": table.labels_sha256(),
         "images": len(table),

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xraytransfer.errors import StudyError
+from xraytransfer.plural import counted
 from xraytransfer.study.data.film_table import FilmTable
 
 __all__ = ["FRACTIONS", "SALT", "SPLITS", "Split", "check_fractions", "patient_halves", "split_films"]
@@ -148,9 +149,10 @@ def _check(table: FilmTable, of: NDArray[np.str_]) -> None:
     for first, second in ((0, 1), (0, 2), (1, 2)):
         both = np.intersect1d(table.patient[of == SPLITS[first]], table.patient[of == SPLITS[second]])
         if len(both):
+            one, two = (table.image[(of == SPLITS[part]) & (table.patient == both[0])][0] for part in (first, second))
             raise StudyError(
-                f"{table.name}: {len(both)} patients are in {SPLITS[first]} and in {SPLITS[second]}; "
-                "take the split patient-hash"
+                f"{table.name}: {counted(len(both), 'patient')} in both {SPLITS[first]} and {SPLITS[second]}, such as "
+                f"that of {one} and {two}; take the split patient-hash"
             )
     for name in SPLITS:
         if not (of == name).any():

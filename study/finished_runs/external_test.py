@@ -96,7 +96,7 @@ def run_external_test(
     networks = _networks(run)
     with FolderLock(folder, wait=True):
         rows, columns = (int(side) for side in run.config["resolution"])
-        root = settings.cache or Path(run.config["data"]["cache"])
+        root = settings.cache or _cache_root(run)
         recipe = (rows, columns), str(run.config["intensity"]), placement_of(run.config)
         cache = build_cache(root, films.table, *recipe, workers=settings.workers)
         known = known_films(run.config, settings.own_folder)
@@ -117,6 +117,12 @@ def run_external_test(
         write_external(folder, settings.name, predictions, record)
         shutil.rmtree(_parts(folder, settings.name))
     return f"{run.name}: {auroc_text(predictions)}{_remarks(record, predictions)}"
+
+
+def _cache_root(run: Run) -> Path:
+    """Return the folder of caches of a run: where it was planned, or, if its results folder was moved, beside it."""
+    planned, beside = Path(run.config["data"]["cache"]), run.folder.resolve().parents[1] / "cache"
+    return beside if beside.is_dir() and not planned.is_dir() else planned
 
 
 def auroc_text(predictions: Predictions) -> str:
@@ -177,9 +183,13 @@ def _select_films(
     patients = np.unique(table.patient[excluded])
     if len(patients) and not strangers_only:
         first = ", ".join(str(name) for name in table.image[excluded][:3])
+        by_name = ""
+        if films.name_space != known.name_space:
+            by_name = ". Only names of images were compared; if these are other films, give them other names"
         raise StudyError(
             f"{run.folder}: it was trained with {counted(len(patients), 'patient')} of these films "
             f"({counted(int(excluded.sum()), 'film')}, first {first}): no test; --strangers-only leaves them out"
+            f"{by_name}"
         )
     rows = np.flatnonzero(cache.done & ~excluded)
     if not len(rows):
@@ -225,14 +235,20 @@ def is_stored(folder: Path, name: str, films: Predictions) -> bool:
     """Return whether a run has stored this test; raise `StudyError` if it has stored another one of this name."""
     if name not in external_names(folder):
         return False
-    record = read_external(folder, name).record
-    same = (films_sha256(films.image), labels_sha256(films)) == (record["films_sha256"], record["labels_sha256"])
-    if not same:
-        raise StudyError(
-            f"{folder}: another test is called {name} ({record['films']} films of {record.get('data')}); take another "
-            "--name, or --again to replace it"
-        )
-    return True
+    external = read_external(folder, name)
+    record, stored = external.record, external.predictions
+    if films_sha256(films.image) != record["films_sha256"]:
+        other = "has other films"
+    elif labels_sha256(films) != record["labels_sha256"]:
+        other = "has other labels"
+    elif not (np.array_equal(films.patient, stored.patient) and np.array_equal(films.examination, stored.examination)):
+        other = "names other patients or examinations of the same films"
+    else:
+        return True
+    raise StudyError(
+        f"{folder}: another test is called {name} ({record['films']} films of {record.get('data')}): it {other}; take "
+        "another --name, or --again to replace it"
+    )
 
 
 def _predict(

@@ -111,13 +111,13 @@ def relabel(
     Raises
     ------
     StudyError
-        If no film is listed, or none of the six observations is labelled.
+        If no film is listed, none of the six observations is labelled, or a listed film is of another patient.
     """
     names = [str(name) for name in predictions.observations]
     shared = [name for name in names if name in labels.observations]
     if not observed_columns(shared):
         raise StudyError(f"{run.folder}: none of the six observations that it predicts has other labels")
-    row_of = labels.rows_of(predictions.image.tolist())
+    row_of = labels.rows_of(predictions)
     listed = row_of >= 0
     if not listed.any():
         raise StudyError(f"{run.folder}: none of its {len(listed)} films is among those with other labels")

@@ -192,7 +192,8 @@ METHODS = (
     "models that these are worth if those of a family are alike. The power is that of this test, by simulation.",
     "Size is tested within families: a slope on log parameters, each family with its own level. Over all models it "
     "would be claimed in one of five studies in which only families differ.",
-    "p values of a table are corrected by Holm where a column says so. Not significant never means equal.",
+    "p values of a table are corrected by Holm where a column says so: made larger, so that the probability of any "
+    "wrong claim among them is at most 5 %. Not significant never means equal.",
     "Published numbers are printed only where they were read at the source named beside them.",
 )
 

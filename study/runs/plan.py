@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from xraytransfer.observations import OBSERVATIONS
 from xraytransfer.plural import counted
 from xraytransfer.study.data.cache import cache_bytes, cache_folder, cached_films
 from xraytransfer.study.data.film_table import FilmTable
@@ -73,6 +74,8 @@ class Plan:
         Number of teachers whose probabilities each run computes first; the times do not include that.
     missing : str
         A line that counts the films that are not on the disk; empty if there are none.
+    unlabelled : str
+        A line that names those of the six observations that the data set does not label; empty if there are none.
     """
 
     runs: list[RunPlan]
@@ -82,6 +85,7 @@ class Plan:
     slots: int
     teachers: int = 0
     missing: str = ""
+    unlabelled: str = ""
 
     def table(self) -> str:
         """Return the plan as text."""
@@ -110,6 +114,8 @@ class Plan:
             )
         if self.missing:
             lines.append(f"{self.missing}; the counts above include them")
+        if self.unlabelled:
+            lines.append(self.unlabelled)
         return "\n".join(lines)
 
 
@@ -226,7 +232,19 @@ def make_plan(
         parameters, needed = measured[run.architecture.name, run.truncation]
         planned.append(RunPlan(run.name, parameters, 4 * parameters * (preset.keep + 1 + states), needed))
     cache = cache_bytes(len(table), (preset.resolution,) * 2, preset.placement)
-    return Plan(planned, films, patients, cache, slots, len(teachers.get("runs", [])), missing.line())
+    return Plan(
+        planned, films, patients, cache, slots, len(teachers.get("runs", [])), missing.line(), _unlabelled(table)
+    )
+
+
+def _unlabelled(table: FilmTable) -> str:
+    """Return a line on those of the six observations that a data set does not label, perhaps because of their names."""
+    six = [one.identifier for one in OBSERVATIONS]
+    absent, others = set(six) - set(table.observations), set(table.observations) - set(six)
+    if not absent:
+        return ""
+    rest = f"; the data set's other labels are {', '.join(sorted(others))}" if others else ""
+    return f"{table.name} has no labels for {', '.join(sorted(absent))}: not trained, not evaluated{rest}"
 
 
 def _measure(

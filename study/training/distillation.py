@@ -16,7 +16,6 @@ Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from xraytransfer.errors import StudyError
 from xraytransfer.files import write_with
+from xraytransfer.study.data.predictions import DAMAGED_NPZ
 from xraytransfer.study.data.run_data import RunData, load_data
 from xraytransfer.study.data.split import patient_halves
 from xraytransfer.study.training.run_folder import Run, load_run
@@ -198,7 +198,7 @@ def _read(path: Path, shape: tuple[int, int], checkpoints: Sequence[str]) -> Flo
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             probability, known = file["probability"], file["checkpoints"].tolist()
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except DAMAGED_NPZ as error:
         raise StudyError(f"{path}: damaged ({error}); delete it, and the teacher is asked again") from error
     right = probability.shape == shape and probability.dtype == np.float32 and known == list(checkpoints)
     if not right or not ((probability >= 0) & (probability <= 1)).all():

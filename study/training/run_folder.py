@@ -41,11 +41,12 @@ LOCATIONS = (
 """Settings that say where files are; a run that is not done takes them over from a new configuration."""
 MAY_DIFFER = (
     *LOCATIONS,
+    ("data", "dataset"),
     ("weights",),
     ("writer",),
     *(("row", name) for name in ("group", "imagenet_top1", "imagenet_resolution", "source", "note")),
 )
-"""Settings that may differ when a run is resumed: locations, and remarks on an architecture; neither is trained.
+"""Settings that may differ when a run is resumed: locations, names and remarks, which are not trained.
 
 What the file of weights holds is compared by `_other_weights`.
 """

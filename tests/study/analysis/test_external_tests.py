@@ -143,7 +143,7 @@ def test_other_films_and_damaged_files_are_named(results: Path) -> None:
     (test,) = read_external_tests(read_results(results))
     assert list(test.models) == [one.name]
     absent = dict(test.absent)
-    assert absent[two.name] == "other films or labels"
+    assert absent[two.name] == "other films, patients or labels"
     assert "cannot be read" in absent[three.name]
     assert str(results) not in absent[three.name]
 

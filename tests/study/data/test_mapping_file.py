@@ -60,6 +60,14 @@ def test_parts_of_another_form(tmp_path: Path, changes: dict[str, Any]) -> None:
         read_mapping(mapping(tmp_path, **changes))
 
 
+@pytest.mark.parametrize("name", ["Pleural Effusion", "Edema", "no-finding"])
+def test_an_observation_that_is_written_in_another_way(tmp_path: Path, name: str) -> None:
+    """It would be read as one that is none of the six, and neither trained nor evaluated."""
+    with pytest.raises(StudyError, match="the identifier of this observation is"):
+        read_mapping(mapping(tmp_path, labels={"edema": "E", name: "E"}))
+    assert "Rib fracture" in read_mapping(mapping(tmp_path, labels={"edema": "E", "Rib fracture": "E"})).labels
+
+
 def test_conditions() -> None:
     rows = parse_row_filter(["use=a", "use=b", "note="])
     assert rows == {"use": {"a", "b"}, "note": {""}}

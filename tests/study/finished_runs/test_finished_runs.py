@@ -205,11 +205,14 @@ def test_the_runs_own_films(run: Path, made_up_films: Path) -> None:
     np.testing.assert_allclose(stored.probability, test.probability, atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "same"), [("00000211", "211"), (" 211 ", "211"), ("0", "000"), ("P01", "p01")])
+@pytest.mark.parametrize(
+    ("name", "same"), [("00000211", "211"), (" 211 ", "211"), ("211.0", "0211"), ("0", "000"), ("P01", "p01")]
+)
 def test_normalised_patients(name: str, same: str) -> None:
     assert normalised_patient(name) == normalised_patient(same)
     assert normalised_patient("1") != normalised_patient("10")
     assert normalised_patient("p1") != normalised_patient("p01")
+    assert normalised_patient("1.2.0") != normalised_patient("1.2")
 
 
 def test_labels_without_any_of_the_six_are_refused(run: Path, films: Path) -> None:
@@ -241,6 +244,18 @@ def test_an_own_data_set_that_moved(run: Path, films: Path, made_up_films: Path)
     assert result.return_value == 1
     assert "--own-folder" in result.stderr
     assert test_on(films, run, "--own-folder", made_up_films).return_value == 0
+
+
+def test_a_results_folder_that_moved_takes_its_cache_along(run: Path, films: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    gone = run.parents[2] / "gone" / "cache"
+    config["data"]["cache"] = str(gone)
+    (run / "config.json").write_text(json.dumps(config))
+    beside = run.parents[1] / "cache"
+    beside.mkdir()
+    assert test_on(films, run).return_value == 0
+    assert not gone.parent.exists()
+    assert list(beside.glob("hospital*"))
 
 
 @pytest.mark.parametrize("name", ["test", "../up", ""])
@@ -480,6 +495,37 @@ def test_the_same_films_by_other_labels(run: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(stored.predictions.probability, test.probability[:10][:, :, columns])
     assert (stored.record["films_listed"], stored.record["films_relabelled"]) == (11, 10)
     assert "was done before" in relabel(folder, run, "--name", "panel").output
+
+
+def test_labels_of_another_data_set_with_the_same_names_are_refused(run: Path, tmp_path: Path) -> None:
+    folder, _ = other_labels(run, tmp_path / "panel")
+    test, lines = load_run(run).predictions("test"), (folder / "labels.csv").read_text().splitlines()
+    patients = ["patient", *test.patient[:10], "none"]
+    (folder / "labels.csv").write_text("".join(f"{a},{b}\n" for a, b in zip(lines, patients, strict=True)))
+    change_mapping(folder, patient="patient")
+    assert relabel(folder, run, "--name", "same").return_value == 0
+    patients[3] = "another"
+    (folder / "labels.csv").write_text("".join(f"{a},{b}\n" for a, b in zip(lines, patients, strict=True)))
+    refused = relabel(folder, run, "--name", "other")
+    assert refused.return_value == 1
+    assert "1 of 10 films with other labels have another patient there" in refused.stderr
+    assert f"first {test.image[2]}" in refused.stderr
+
+
+def test_two_rows_of_one_image_are_refused(run: Path, tmp_path: Path) -> None:
+    folder, names = other_labels(run, tmp_path / "panel")
+    with (folder / "labels.csv").open("a") as file:
+        file.write(f"{names[1]}.dcm,0\n")
+    assert "differ in the ending alone" in relabel(folder, run, "--name", "x").stderr
+
+
+def test_a_test_with_other_patients_is_another_test(run: Path, films: Path) -> None:
+    """Patients decide the intervals: a mapping file that named a wrong column was put right."""
+    change_mapping(films, patient="file")
+    assert test_on(films, run).return_value == 0
+    change_mapping(films, patient="person")
+    assert "names other patients" in test_on(films, run).stderr
+    assert "on 24 films of 12 patients" in test_on(films, run, "--again").output
 
 
 def test_corrected_labels(run: Path, tmp_path: Path) -> None:

@@ -178,6 +178,19 @@ def arguments(films: Path, results: Path, *more: str) -> list[str]:
     return [*common, "--architecture", "toy_efficientnet", "--initialisation", "random", *more]
 
 
+def test_the_plan_names_observations_without_labels(tmp_path: Path) -> None:
+    lines = ["file,who,edema,effusion", *(f"{n}.png,{n},{n % 2},{n % 3 // 2}" for n in range(60))]
+    (tmp_path / "films.csv").write_text("\n".join(lines) + "\n")
+    plan = {"name": "mine", "table": "films.csv", "image": "file", "patient": "who"}
+    (tmp_path / "mapping.json").write_text(json.dumps({**plan, "labels": {"edema": "edema", "effusion": "effusion"}}))
+    asked = [*arguments(tmp_path, tmp_path / "results"), "--data", "csv", "--mapping", str(tmp_path / "mapping.json")]
+    answer = CliRunner().invoke(study, ["plan", *asked, "--device", "cpu", "--probe", "0"], catch_exceptions=False)
+    assert (
+        "mine has no labels for atelectasis, cardiomegaly, consolidation, no_finding, pleural_effusion" in answer.output
+    )
+    assert "other labels are effusion" in answer.output
+
+
 def test_the_commands_plan_cache_and_status(tmp_path: Path, made_up_films: Path):
     runner, results = CliRunner(), tmp_path / "results"
     asked = arguments(made_up_films, results, "--seed", "0", "--seed", "1")
@@ -186,6 +199,7 @@ def test_the_commands_plan_cache_and_status(tmp_path: Path, made_up_films: Path)
     )
     assert answer.exit_code == 0
     assert "2 runs; films (patients): train " in answer.output
+    assert "has no labels" not in answer.output
     answer = runner.invoke(study, ["cache", *asked, "--workers", "1"], catch_exceptions=False)
     assert "300 of 300 films in the cache" in answer.output
     with pytest.raises(StudyError, match="holds no run"):
