@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import re
 import runpy
-import shutil
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
