@@ -25,7 +25,7 @@ import onnx
 import onnxruntime as ort
 
 from xraytransfer.export.checks.evaluation import auroc_difference
-from xraytransfer.export.checks.gates import MARGINS
+from xraytransfer.export.checks.release_checks import MARGINS
 from xraytransfer.export.graph.int8 import calibration_films
 from xraytransfer.export.graph.precision import lower
 from xraytransfer.export.graph.to_onnx import build_graph

@@ -1,4 +1,4 @@
-"""The export: finished runs become one model file, which has passed every gate."""
+"""The export: finished runs become one model file, which has passed every check."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import onnxruntime as ort
 from xraytransfer.errors import ExportError, StudyError
 from xraytransfer.export.calibration import Calibration, fit, identity
 from xraytransfer.export.card.files import write_cards
-from xraytransfer.export.checks.gates import Gate, accuracy_gate, parity_gate
 from xraytransfer.export.checks.quality_gate_parity import load_matching_quality_gate, quality_gate_parity
+from xraytransfer.export.checks.release_checks import ReleaseChecks, accuracy_check, parity_check
 from xraytransfer.export.checks.self_test import NOTICEABLE, measure_self_test
 from xraytransfer.export.description import Measurements, describe_model
 from xraytransfer.export.external import check_judges
@@ -74,12 +74,12 @@ def export_runs(
     Raises
     ------
     ExportError
-        Runs that do not fit together, a file that exists, one that would be too large, or a failed gate.
+        Runs that do not fit together, a file that exists, one that would be too large, or a failed check.
     StudyError
         Runs or data that cannot be read.
     """
     options.check(out)
-    gate, plan = Gate(options.force, log), TrialsPlan.read(options)
+    checks, plan = ReleaseChecks(options.force, log), TrialsPlan.read(options)
     ensemble, selection = _ensemble(folders, options, log)
     if options.chosen_by is not None:
         check_judges(plan.sets, ensemble.runs[0], options.chosen_by)
@@ -88,7 +88,7 @@ def export_runs(
     log(f"{counted(len(ensemble.members), 'member')}, about {size / 1e6:.0f} MB")
     unfused = _unfused_auroc(ensemble)
     data = _data(ensemble.config, options)
-    model, measurements = _build_and_measure(ensemble, options, data, float_members, gate)
+    model, measurements = _build_and_measure(ensemble, options, data, float_members, checks)
     log(f"calibration: {measurements.calibration.method}")
     if options.input == "fixed":
         model = with_fixed_input(model, ensemble.resolution, kind=options.input_type)
@@ -118,7 +118,7 @@ def _ensemble(
 
 
 def _build_and_measure(
-    ensemble: Ensemble, options: ExportOptions, data: RunData, float_members: Sequence[int], gate: Gate
+    ensemble: Ensemble, options: ExportOptions, data: RunData, float_members: Sequence[int], checks: ReleaseChecks
 ) -> tuple[onnx.ModelProto, Measurements]:
     """Return the calibrated graph in the precision that will be written, and its measurements."""
     config, films = ensemble.config, _whole_films(data, ensemble.config["intensity"])
@@ -126,25 +126,25 @@ def _build_and_measure(
     resolutions = ensemble.resolutions
     model = build_graph(ensemble.networks, ensemble.resolution, quality_gate, resolutions=resolutions)
     session, accuracy = _open(model, options.device), None
-    common: dict[str, Any] = {"resolution": ensemble.resolution, "gate": gate, "resolutions": resolutions}
+    common: dict[str, Any] = {"resolution": ensemble.resolution, "checks": checks, "resolutions": resolutions}
     common["resize_again"] = resized
-    parity = parity_gate(ensemble.networks, session, films, precision="float32", **common)
+    parity = parity_check(ensemble.networks, session, films, precision="float32", **common)
     validation = predict_split(session, data, "validation", config["outputs"])
     if options.precision != "float32":
         model = lower(model, options.precision, calibration_films(data), float_members=float_members)
         session = _open(model, options.device)
-        parity = parity_gate(ensemble.networks, session, films, precision=options.precision, **common)
+        parity = parity_check(ensemble.networks, session, films, precision=options.precision, **common)
         full, validation = validation, predict_split(session, data, "validation", config["outputs"])
-        accuracy = accuracy_gate(
+        accuracy = accuracy_check(
             full,
             validation.probability,
             full.probability,
             precision=options.precision,
-            gate=gate,
+            checks=checks,
             margin=options.margin,
         )
     if quality_gate is not None:
-        parity["judge"] = quality_gate_parity(quality_gate, session, films, ensemble.resolution, gate)
+        parity["judge"] = quality_gate_parity(quality_gate, session, films, ensemble.resolution, checks)
     test = predict_split(session, data, "test", config["outputs"])
     calibration = _fit_calibration(validation, options.calibration)
     set_calibration(model, calibration.initialisers())

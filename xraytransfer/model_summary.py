@@ -12,7 +12,7 @@ from xraytransfer import model_file, runtime
 from xraytransfer.errors import ModelFileError
 from xraytransfer.model_file import ModelDescription
 
-__all__ = ["card", "checksum_line", "failed_gates", "page", "summary", "verified"]
+__all__ = ["card", "checksum_line", "failed_checks", "page", "summary", "verified"]
 
 
 def card(model: ModelDescription) -> str:
@@ -73,7 +73,7 @@ def summary(model: ModelDescription) -> str:
         f"{row['metric']} {row['observation']} ({row['data']}, {row['subset']}): {_interval(row)}"
         for row in model.metrics
     ]
-    return "\n".join(lines + [f"PROBLEM: {problem}" for problem in failed_gates(model.document)])
+    return "\n".join(lines + [f"PROBLEM: {problem}" for problem in failed_checks(model.document)])
 
 
 def checksum_line(model: ModelDescription) -> str:
@@ -81,7 +81,7 @@ def checksum_line(model: ModelDescription) -> str:
     return f"checksum of the model (graph, calibration, thresholds, limits and input): {model.sha256}"
 
 
-def failed_gates(document: Mapping[str, Any]) -> list[str]:
+def failed_checks(document: Mapping[str, Any]) -> list[str]:
     """Return which checks an exported file failed and was written in spite of, by its metadata document."""
     parity, accuracy = document.get("parity") or {}, document.get("accuracy") or {}
     checks = {"parity check": parity, "parity check of its quality gate": parity.get("judge") or {}}
@@ -158,4 +158,4 @@ def verified(model: str | os.PathLike[str], device: str = "auto") -> str:
     else:
         difference = test.require(session, f"{description.path} on {provider}")
         line += f"; self-test: {difference:.1e} (allowed {test.tolerance})"
-    return "; but ".join([line, *failed_gates(description.document)])
+    return "; but ".join([line, *failed_checks(description.document)])

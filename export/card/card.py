@@ -20,7 +20,7 @@ from xraytransfer.export.card.operating_points import operating_points_section
 from xraytransfer.export.card.published_numbers import acknowledgement, published_section
 from xraytransfer.export.card.section import Section
 from xraytransfer.export.card.selection import selection_sections
-from xraytransfer.model_summary import failed_gates
+from xraytransfer.model_summary import failed_checks
 
 __all__ = ["markdown_card", "sections", "title"]
 
@@ -246,7 +246,7 @@ def _parity(document: Row) -> Section:
             f"{accuracy['macro_auroc_difference']:+.4f} [{accuracy['lower']:+.4f}, {accuracy['upper']:+.4f}], "
             f"{accuracy['margin']} may be lost."
         )
-    text += [f"{problem[0].upper()}{problem[1:]}." for problem in failed_gates(document)]
+    text += [f"{problem[0].upper()}{problem[1:]}." for problem in failed_checks(document)]
     return Section("Parity and precision", text or ["Not measured."])
 
 

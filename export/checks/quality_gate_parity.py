@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from xraytransfer.errors import ExportError
-from xraytransfer.export.checks.gates import Gate
+from xraytransfer.export.checks.release_checks import ReleaseChecks
 from xraytransfer.model_file import INPUT
 from xraytransfer.quality_gate import MIRRORED_OUTPUT, QUALITY_GATE_OUTPUTS
 from xraytransfer.resize import resize
@@ -60,7 +60,7 @@ def quality_gate_parity(
     session: ort.InferenceSession,
     films: Sequence[NDArray[np.uint8]],
     resolution: tuple[int, int],
-    gate: Gate,
+    checks: ReleaseChecks,
 ) -> dict[str, Any]:
     """Compare the quality gate in a graph with the trained one on whole films.
 
@@ -74,7 +74,7 @@ def quality_gate_parity(
         uint8, shape (rows, columns).
     resolution : tuple of int
         The model's; the quality gate takes the film at this resolution.
-    gate : Gate
+    checks : ReleaseChecks
         How strictly.
 
     Raises
@@ -94,12 +94,12 @@ def quality_gate_parity(
             distances.append(_difference(outputs[1], expected[1]))
             shares.append(distances[-1] / max(float(expected[1].max()), 1.0))
     found = {"a probability": float(np.max(kinds)), "a distance, as a share of itself,": float(np.max(shares))}
-    gate.log(
+    checks.log(
         f"parity of the quality gate: {len(films)} films, largest difference of a probability "
         f"{found['a probability']:.1e}"
     )
     beyond = [f"{what} differs by {value:.2g}" for what, value in found.items() if not value <= TOLERANCE]
-    gate.requires(
+    checks.requires(
         not beyond,
         f"the quality gate in the graph does not answer as the trained one does: {', '.join(beyond)} "
         f"(allowed {TOLERANCE})",

@@ -18,7 +18,7 @@ from PIL import Image
 
 import xraytransfer
 from xraytransfer.errors import DeviceError, ExportError, StudyError
-from xraytransfer.export.checks import gates
+from xraytransfer.export.checks import release_checks
 from xraytransfer.export.cli import export
 from xraytransfer.export.exporter import export_runs
 from xraytransfer.export.graph import model_writer
@@ -234,7 +234,7 @@ def test_other_precisions_run_and_keep_calibration_exact(toy_runs, tmp_path, pre
     description, data = read(path, verify=True)
     operators = {node.op_type for node in onnx.load_from_string(data).graph.node}
     assert ("QuantizeLinear" in operators) == (precision == "int8")
-    assert description.document["accuracy"]["margin"] == gates.MARGINS[precision]
+    assert description.document["accuracy"]["margin"] == release_checks.MARGINS[precision]
     session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
     image = np.random.default_rng(1).integers(0, 256, (2, 1, 90, 70), dtype=np.uint8)
     probability, members, _ = session.run(list(OUTPUTS), {INPUT: image})
@@ -244,7 +244,7 @@ def test_other_precisions_run_and_keep_calibration_exact(toy_runs, tmp_path, pre
 
 
 def test_a_failed_gate_writes_nothing_unless_forced(toy_runs, tmp_path, monkeypatch):
-    monkeypatch.setitem(gates.TOLERANCES, "float32", 1e-12)
+    monkeypatch.setitem(release_checks.TOLERANCES, "float32", 1e-12)
     options = ExportOptions(checkpoints="best", device="cpu", calibration="none")
     with pytest.raises(ExportError, match=r"do: a probability differs by \S+ \(allowed 1e-12\)"):
         export_runs(toy_runs[:1], tmp_path / "no.onnx", options)

@@ -21,10 +21,10 @@ from xraytransfer.cli.models import models  # noqa: E402
 from xraytransfer.errors import ExportError, ModelFileError  # noqa: E402
 from xraytransfer.export import trials  # noqa: E402
 from xraytransfer.export.checks import flip_widths  # noqa: E402
-from xraytransfer.export.checks.gates import Gate  # noqa: E402
 from xraytransfer.export.checks.metrics_check import verify_metrics  # noqa: E402
 from xraytransfer.export.checks.predictions_file import predictions_path, read_test_predictions  # noqa: E402
 from xraytransfer.export.checks.quality_gate_parity import quality_gate_parity  # noqa: E402
+from xraytransfer.export.checks.release_checks import ReleaseChecks  # noqa: E402
 from xraytransfer.export.checks.robustness import VARIANTS, measure_robustness  # noqa: E402
 from xraytransfer.export.exporter import export_runs  # noqa: E402
 from xraytransfer.export.options import ExportOptions  # noqa: E402
@@ -174,7 +174,7 @@ def test_a_graph_whose_quality_gate_answers_otherwise_is_refused(output, change)
             return [a.numpy() * (self._factor if i == output else 1) for i, a in enumerate(answers)]
 
     films = [np.random.default_rng(i).integers(0, 256, (90, 80), dtype=np.uint8) for i in range(2)]
-    gates = [Gate(force, lambda _: None) for force in (False, True)]
+    gates = [ReleaseChecks(force, lambda _: None) for force in (False, True)]
     assert quality_gate_parity(judge, Session(1), films, (64, 64), gates[0])["passed"]
     with pytest.raises(ExportError, match="quality gate in the graph does not answer as the trained one"):
         quality_gate_parity(judge, Session(change), films, (64, 64), gates[0])

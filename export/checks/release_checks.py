@@ -18,7 +18,7 @@ from xraytransfer.radiograph import Film
 from xraytransfer.resize import resize
 from xraytransfer.study.data.predictions import Predictions
 
-__all__ = ["MARGINS", "Gate", "accuracy_gate", "parity_gate"]
+__all__ = ["MARGINS", "ReleaseChecks", "accuracy_check", "parity_check"]
 
 MARGINS = {"float32": 0.0, "float16-weights": 0.002, "float16": 0.002, "int8": 0.005}
 """Macro AUROC that a precision may cost on the validation patients: the whole 95 % interval of the paired
@@ -26,8 +26,8 @@ difference must lie above minus this. 0.002 is a fifth of what another seed chan
 
 
 @dataclass(frozen=True)
-class Gate:
-    """How a failed check is handled.
+class ReleaseChecks:
+    """Refuses to write a file of which a check failed, unless it is forced.
 
     Attributes
     ----------
@@ -49,14 +49,14 @@ class Gate:
         self.log(f"forced: {message}")
 
 
-def parity_gate(
+def parity_check(
     networks: Sequence[nn.Module],
     session: ort.InferenceSession,
     films: Sequence[Film],
     *,
     resolution: tuple[int, int],
     precision: str,
-    gate: Gate,
+    checks: ReleaseChecks,
     resolutions: Sequence[tuple[int, int]] | None = None,
     resize_again: Resize = resize,
 ) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def parity_gate(
         The model's.
     precision : str
         Decides the tolerance.
-    gate : Gate
+    checks : ReleaseChecks
         How strictly.
     resolutions : sequence of tuple of int, optional
         Those of the members; the model's where absent.
@@ -97,21 +97,21 @@ def parity_gate(
         resolutions=resolutions,
         resize_again=resize_again,
     )
-    gate.log(
+    checks.log(
         f"parity {precision}: {parity.films} films, largest difference of a probability "
         f"{parity.probability:.1e} (allowed {parity.tolerance:.0e}), on {parity.provider}"
     )
-    gate.requires(parity.passed, _unlike(precision, parity))
+    checks.requires(parity.passed, _unlike(precision, parity))
     return {**parity.to_dict(), "passed": parity.passed}
 
 
-def accuracy_gate(
+def accuracy_check(
     validation: Predictions,
     lowered: NDArray[np.float32],
     full: NDArray[np.float32],
     *,
     precision: str,
-    gate: Gate,
+    checks: ReleaseChecks,
     margin: float | None = None,
 ) -> dict[str, Any]:
     """Compare a lower precision's AUROC with float32's on the same validation films.
@@ -124,7 +124,7 @@ def accuracy_gate(
         float32, shape (films, members, 6).
     precision : str
         Of `lowered`.
-    gate : Gate
+    checks : ReleaseChecks
         How strictly.
     margin : float, optional
         Allowed loss; `MARGINS` where absent.
@@ -144,8 +144,8 @@ def accuracy_gate(
     difference = auroc_difference(validation, ours, reference, np.random.default_rng(0))
     passed = bool(difference.lower >= -allowed)
     change = f"{difference.value:+.4f} [{difference.lower:+.4f}, {difference.upper:+.4f}]"
-    gate.log(f"accuracy {precision}: macro AUROC against float32 {change}, may fall by {allowed}")
-    gate.requires(passed, f"{precision} changes the macro AUROC by {change}, more than {allowed} may be lost")
+    checks.log(f"accuracy {precision}: macro AUROC against float32 {change}, may fall by {allowed}")
+    checks.requires(passed, f"{precision} changes the macro AUROC by {change}, more than {allowed} may be lost")
     return {
         "reference": "float32",
         "data": "validation patients",
