@@ -1,4 +1,7 @@
-"""The DICOM side's settings: every option in one frozen dataclass, and the destinations of results."""
+"""The DICOM side's settings: every option in one frozen dataclass, and the destinations of results.
+
+The file is over 300 lines long because each option stands here once, with its documentation, default and limits.
+"""
 
 # ruff: noqa: RUF009 - `option` makes a field, not a default
 

@@ -26,7 +26,7 @@ from xraytransfer.usage_errors import as_usage_error
 __all__ = ["study"]
 
 DEVICE = click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda, or cuda:N. auto takes all GPUs, else the CPU."
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N. auto: a GPU for each run, or the CPU."
 )
 
 
@@ -227,10 +227,8 @@ def tensorboard(results: Path, logs: Path) -> None:
 
 @study.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda, or cuda:N. auto takes a GPU, else the CPU."
-)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads on the CPU.")
+@DEVICE
+@THREADS
 @LOCAL_CACHE
 @click.option("--own-output", is_flag=True, hidden=True, help="Write the output to output.txt in FOLDER.")
 def train(folder: Path, device: str, threads: int, local_cache: Path | None, own_output: bool) -> int:

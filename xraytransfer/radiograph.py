@@ -1,4 +1,7 @@
-"""The door to reading: any supported file becomes a radiograph."""
+"""The one way to read: any supported file becomes a radiograph.
+
+`read_radiograph` is long by its documentation: its parameters and refusals are those of every form of `predict`.
+"""
 
 from __future__ import annotations
 

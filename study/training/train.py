@@ -1,4 +1,7 @@
-"""One run: train, evaluate, keep the best checkpoints, predict. The function reads from top to bottom.
+"""One run: train, evaluate, keep the best checkpoints, predict.
+
+`train` is one function of over 200 lines, in the order in which it runs: its steps share model, optimiser, moving
+average, data and resume state, and functions of their own would each take all of them.
 
 A run is a function of its configuration. All random numbers depend on (seed, step) or (seed, epoch) alone, so the
 resume state holds no generator: it holds weights, optimiser, moving average and the number of steps taken. On the
