@@ -45,12 +45,13 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
-from pynetdicom.transport import AssociationSocket
+from pynetdicom.transport import AssociationSocket, RequestHandler
 
 from peers import wait_for
 from xraytransfer.cli.entry import cli
 from xraytransfer.errors import REASONS, ServeError
 from xraytransfer.serve.dicom import drain, scp, worker
+from xraytransfer.serve.dicom.association_server import AssociationServer
 from xraytransfer.serve.dicom.service import DicomService, start_dicom
 from xraytransfer.serve.dicom_settings import Destination, DicomSettings
 from xraytransfer.serve.engine import Engine
@@ -803,11 +804,15 @@ def test_connections_that_ask_for_nothing_are_limited(
 def test_a_connection_that_fails_is_logged_without_its_message(
     start: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def failing(*_: Any) -> None:
-        raise RuntimeError(NAME)
+    handle = RequestHandler.handle
 
+    def failing(handler: RequestHandler) -> None:
+        if isinstance(handler.server, AssociationServer):  # else it is the archive's, which the sender greets
+            raise RuntimeError(NAME)
+        handle(handler)
+
+    monkeypatch.setattr(RequestHandler, "handle", failing)
     service = start()
-    monkeypatch.setattr("pynetdicom.transport.RequestHandler.handle", failing)
     socket.create_connection(("127.0.0.1", service.port)).close()
     wait_for(lambda: "DICOM: connection of 127.0.0.1 failed: RuntimeError at " in caplog.text)
     assert NAME not in caplog.text
