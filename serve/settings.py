@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ __all__ = ["MIB", "Settings", "check_at_least_one", "is_loopback", "read_token"]
 
 MIB = 1024 * 1024
 _COUNT = click.IntRange(1)
+_HOST_NAME = re.compile(r"\*|[^\s@/?#\\:\[\]]+|\[[0-9A-Fa-f:.]+\]")  # as in the Host header, without its port
+_ORIGIN = re.compile(r"null|(?!https:.*:443$|http:.*:80$)[a-z][a-z0-9+.-]*://[^\s@/?#\\A-Z*]*")  # RFC 6454, section 6.2
 
 
 def is_loopback(host: str) -> bool:
@@ -194,6 +197,22 @@ class Settings:
                 f"{self.host} can be reached from other machines and no token is set: "
                 "give --token-file, or --insecure if something in front of the server checks who calls"
             )
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Refuse names that no request can carry: they would refuse everybody without a word."""
+        for name in self.allowed_hosts:
+            if not _HOST_NAME.fullmatch(name):
+                raise ServeError(
+                    f"--allowed-host {name!r}: expected a name without scheme, port and path, such as films.example.org "
+                    "or [2001:db8::1], or * for any"
+                )
+        for origin in self.cors_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ServeError(
+                    f"--cors-origin {origin!r}: expected scheme and host as browsers send them, in lower case, "
+                    "without a slash at the end and without the scheme's usual port, such as https://viewer.example.org or http://localhost:8000"
+                )
 
     @property
     def on_loopback(self) -> bool:

@@ -13,7 +13,7 @@ from xraytransfer.study.data.datasets import data_set_name
 from xraytransfer.study.data.missing_films import left_out_line
 from xraytransfer.study.phantoms.dataset import FOLDER
 
-__all__ = ["data_section_tables", "headline", "is_demo", "is_synthetic", "limits", "settings_table"]
+__all__ = ["data_section_tables", "families_by_precision", "headline", "is_demo", "is_synthetic", "limits", "settings_table"]
 
 DATA_NAMES = {"nih": "NIH ChestX-ray14", "chexpert": "CheXpert"}
 
@@ -81,6 +81,7 @@ def limits(scores: Scores) -> tuple[str, ...]:
             "changes, so a seed can move all networks alike: a difference between cells of different seeds holds that "
             "too."
         )
+    sentences += _precision_limits(scores)
     if len(whole) < 16:
         sentences.append(
             f"{len(whole)} architectures where the paper had 16: correlations over models have little power."
@@ -88,6 +89,34 @@ def limits(scores: Scores) -> tuple[str, ...]:
     if results.left_out:
         sentences.append(f"{len(results.left_out)} runs in the folder are not compared; the table below says why.")
     return tuple(sentences)
+
+
+def families_by_precision(scores: Scores) -> dict[str, list[str]]:
+    """Return the families that were trained in each precision, both in alphabetical order."""
+    families: dict[str, set[str]] = {}
+    for cell in scores.cells:
+        for run in cell.runs:
+            families.setdefault(run.precision, set()).add(cell.family)
+    return {precision: sorted(families[precision]) for precision in sorted(families)}
+
+
+def _precision_limits(scores: Scores) -> list[str]:
+    """Return sentences on runs that were trained in different precisions, which `auto` chose for each machine."""
+    by_precision = families_by_precision(scores)
+    if len(by_precision) == 1:
+        return []
+    listed = "; ".join(f"{precision}: {', '.join(families)}" for precision, families in by_precision.items())
+    sentences = [
+        f"Not all runs were trained in the same precision ({listed}): a difference between networks holds that too. "
+        "--set precision=float32 trains all alike."
+    ]
+    mixed = [cell.label for cell in scores.cells if len({run.precision for run in cell.runs}) > 1]
+    if mixed:
+        sentences.append(
+            f"Runs that should differ in their seed alone differ in precision, too, because they were trained on "
+            f"different machines: {'; '.join(mixed)}."
+        )
+    return sentences
 
 
 def data_section_tables(scores: Scores) -> list[Table]:
@@ -152,6 +181,7 @@ def settings_table(scores: Scores) -> Table:
     rows += [
         {"setting": "hours of all runs together, each since it was last resumed", "value": number_text(hours, 2)},
         {"setting": "devices", "value": devices},
+        {"setting": "precision of training", "value": ", ".join(families_by_precision(scores))},
         {"setting": "torch", "value": ", ".join(sorted({str(one.get("torch") or "?") for one in done}))},
     ]
     columns = (Column("Setting", "setting", "words"), Column("Value", "value", "words"))

@@ -83,6 +83,11 @@ def _views(config: Mapping[str, Any], scores: Scores) -> str:
     return {"frontal": "frontal only", "all": "all"}.get(str((config.get("data") or {}).get("views")), "")
 
 
+def _precision(config: Mapping[str, Any], scores: Scores) -> str:
+    found = {run.precision for run in scores.results.runs} - {"not recorded"}
+    return ", ".join(sorted(found)) or _preset("precision")(config, scores)
+
+
 RESPECTS: tuple[tuple[str, str, Ours], ...] = (
     ("Films", "CheXpert", _data),
     ("Architectures", "16", _architectures),
@@ -99,7 +104,7 @@ RESPECTS: tuple[tuple[str, str, Ours], ...] = (
     ("Schedule", "constant", _preset("schedule")),
     ("Batch", "16", _preset("batch")),
     ("Epochs", "3", _preset("epochs")),
-    ("Precision", "float32", _preset("precision")),
+    ("Precision", "float32", _precision),
     ("Augmentation, rotation in degrees", "0.0", _preset("rotation")),
     ("Checkpoints kept", "10", _preset("keep")),
     ("Bootstrap draws", "examinations", lambda config, scores: "patients"),

@@ -83,6 +83,11 @@ class RunResult:
         """Architecture, initialisation and truncation, which the runs of all seeds share."""
         return self.config["architecture"], self.config["initialisation"], int(self.config["truncation"])
 
+    @property
+    def precision(self) -> str:
+        """What it was trained in: with ``auto``, each machine chooses. Two where it was resumed on another machine."""
+        return str(self.done.get("precision") or "not recorded")
+
 
 @dataclass(frozen=True, eq=False)
 class Results:

@@ -37,6 +37,8 @@ __all__ = [
 
 ENDING = r"\.(png|jpe?g|dcm|dicom)$"
 """The endings of image names. Anything else after a point belongs to the name, as in the identifiers of DICOM."""
+RESERVED = ("validation", "test", "auroc")
+"""Names that files of a run and columns of its report have already."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +61,11 @@ class ExternalPredictions:
 
 
 def check_name(name: str) -> None:
-    """Raise `StudyError` unless a test may have this name, which becomes the name of files."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name in ("validation", "test"):
+    """Raise `StudyError` unless a test may have this name, which becomes the name of files and of columns of tables."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name in RESERVED:
         raise StudyError(
             f"{name!r} cannot be the name of an external test: up to 64 letters, digits, points, hyphens and "
-            "underscores, not validation and not test; take another --name"
+            f"underscores, and none of {', '.join(RESERVED)}; take another --name"
         )
 
 
@@ -83,7 +85,8 @@ def read_external(run: Path, name: str) -> ExternalPredictions:
     Raises
     ------
     StudyError
-        If it is absent or damaged, or the two files do not belong together.
+        If it is absent or damaged, the two files do not belong together, or it holds other labels for predictions of
+        a test that was repeated since.
     """
     folder = external_folder(run)
     record = read_json(folder / f"{name}.json")
@@ -92,6 +95,12 @@ def read_external(run: Path, name: str) -> ExternalPredictions:
         raise StudyError(f"{folder / name}.json: damaged; repeat the test with --again")
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != record["predictions_sha256"]:
         raise StudyError(f"{path}: absent, or not what {name}.json describes; repeat the test with --again")
+    made_from, source = record.get("source_predictions_sha256"), folder / f"{record.get('source')}.json"
+    if made_from and source.is_file() and read_json(source).get("predictions_sha256") != made_from:
+        raise StudyError(
+            f"{path}: made from an earlier test {source.stem}, which was repeated since; repeat study relabel with "
+            "--again"
+        )
     return ExternalPredictions(name, record, read_predictions(path))
 
 

@@ -64,13 +64,15 @@ def relabel_run(
         raise StudyError(f"the test {name} would be replaced by its own films with other labels; take another --name")
     run = load_run(folder)
     with FolderLock(folder, wait=True):
-        relabelled, counts = relabel(run, _read_source(run, source), labels, correct=correct)
+        predictions, made_from = _read_source(run, source)
+        relabelled, counts = relabel(run, predictions, labels, correct=correct)
         if not again and is_stored(folder, name, relabelled):
             return f"{run.name}: {name} was done before"
         record = {
             "kind": "relabelled",
             **labels.source,
             "source": source,
+            **made_from,
             "correct": correct,
             "labels_absent": [output for output in run.config["outputs"] if output not in relabelled.observations],
             "label_policy": run.config["label_policy"],
@@ -81,17 +83,18 @@ def relabel_run(
     return f"{run.name}: {auroc_text(relabelled)} ({changes} changed)"
 
 
-def _read_source(run: Run, source: str) -> Predictions:
-    """Return the stored predictions that get other labels."""
+def _read_source(run: Run, source: str) -> tuple[Predictions, dict[str, Any]]:
+    """Return the stored predictions that get other labels, and their checksum if they can be replaced later."""
     if source == "test":
         if run.config.get("test") == "untouched":
             raise StudyError(
                 f"{run.folder}: kept its test patients untouched (--keep-test); there is nothing to relabel"
             )
-        return run.predictions("test")
+        return run.predictions("test"), {}
     if source not in external_names(run.folder):
         raise StudyError(f"{run.folder}: has no external test {source}; run study test first")
-    return read_external(run.folder, source).predictions
+    external = read_external(run.folder, source)
+    return external.predictions, {"source_predictions_sha256": external.record["predictions_sha256"]}
 
 
 def relabel(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import ssl
 import subprocess
@@ -120,6 +121,38 @@ def test_the_own_page_and_named_origins_may_call(serve_http):
     assert response.headers["access-control-allow-origin"] == "https://viewer.example"
     asking = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "POST"}
     assert httpx.options(f"{server.url}/v1/predict", headers=asking).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "right"),
+    [
+        ("allowed_hosts", "films.example:8000", False),
+        ("allowed_hosts", "https://films.example", False),
+        ("allowed_hosts", "films.example/", False),
+        ("allowed_hosts", "::1", False),
+        ("allowed_hosts", "", False),
+        ("allowed_hosts", "Films.example", True),
+        ("allowed_hosts", "[::1]", True),
+        ("allowed_hosts", "*", True),
+        ("cors_origins", "https://viewer.example/", False),
+        ("cors_origins", "https://Viewer.example", False),
+        ("cors_origins", "https://viewer.example:443", False),
+        ("cors_origins", "http://viewer.example:80", False),
+        ("cors_origins", "viewer.example", False),
+        ("cors_origins", "*", False),
+        ("cors_origins", "https://viewer.example:4430", True),
+        ("cors_origins", "http://localhost:443", True),
+        ("cors_origins", "capacitor://localhost", True),
+        ("cors_origins", "file://", True),
+        ("cors_origins", "null", True),
+    ],
+)
+def test_names_that_no_request_can_carry_are_refused(option, name, right):
+    if right:
+        Settings(**{option: (name,)})
+        return
+    with pytest.raises(ServeError, match=re.escape(repr(name))):
+        Settings(**{option: (name,)})
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/model", "/nowhere", "/healthz", "/page.js"])

@@ -258,7 +258,7 @@ def test_a_results_folder_that_moved_takes_its_cache_along(run: Path, films: Pat
     assert list(beside.glob("hospital*"))
 
 
-@pytest.mark.parametrize("name", ["test", "../up", ""])
+@pytest.mark.parametrize("name", ["test", "auroc", "../up", ""])
 def test_names_that_cannot_be(run: Path, films: Path, name: str) -> None:
     if name:
         assert test_on(films, run, "--name", name).return_value == 1
@@ -562,6 +562,19 @@ def test_an_external_test_by_other_labels(run: Path, films: Path) -> None:
     swapped, stored = read_external(run, "swapped").predictions, read_external(run, "hospital").predictions
     np.testing.assert_array_equal(swapped.label[:, 0], stored.label[:, 0])
     np.testing.assert_array_equal(swapped.soup[:, 0], stored.soup[:, 1])
+
+
+def test_other_labels_of_a_test_that_was_repeated_since(run: Path, films: Path) -> None:
+    assert test_on(films, run).return_value == 0
+    assert relabel(films, run, "--name", "panel", "--source", "hospital").return_value == 0
+    assert test_on(films, run, "--again").return_value == 0
+    assert len(read_external(run, "panel").predictions.image) == 24  # the same films give the same predictions
+    assert test_on(films, run, "--rows", "use=a", "--again").return_value == 0
+    with pytest.raises(StudyError, match="made from an earlier test hospital, which was repeated since"):
+        read_external(run, "panel")
+    assert "--again" in relabel(films, run, "--name", "panel", "--source", "hospital").stderr
+    assert relabel(films, run, "--name", "panel", "--source", "hospital", "--again").return_value == 0
+    assert len(read_external(run, "panel").predictions.image) == 12
 
 
 def test_a_run_of_the_first_version_is_read(run: Path, films: Path) -> None:
