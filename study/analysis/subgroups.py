@@ -82,7 +82,8 @@ def reference_table(scores: Scores) -> Table:
         "brier",
     )
     note = (
-        "The whole network with the best validation AUROC; AUROC and AUPRC are means over its seeds, calibration is of "
+        "The whole network with the best validation AUROC; AUROC and AUPRC are means over its seeds. The intervals of "
+        "AUPRC are over patients alone, those of AUROC over patients and trainings. Calibration is of "
         "the mean probability, uncalibrated. ECE over 15 bins of equally many films. \N{EN DASH}: a class is absent."
     )
     if undefined := sum(row["left_out"] for row in rows):
