@@ -13,7 +13,15 @@ from xraytransfer.study.data.datasets import data_set_name
 from xraytransfer.study.data.missing_films import left_out_line
 from xraytransfer.study.phantoms.dataset import FOLDER
 
-__all__ = ["data_section_tables", "families_by_precision", "headline", "is_demo", "is_synthetic", "limits", "settings_table"]
+__all__ = [
+    "data_section_tables",
+    "families_by_precision",
+    "headline",
+    "is_demo",
+    "is_synthetic",
+    "limits",
+    "settings_table",
+]
 
 DATA_NAMES = {"nih": "NIH ChestX-ray14", "chexpert": "CheXpert"}
 

@@ -4,8 +4,9 @@
 average, data and resume state, and functions of their own would each take all of them.
 
 A run is a function of its configuration. All random numbers depend on (seed, step) or (seed, epoch) alone, so the
-resume state holds no generator: it holds weights, optimiser, moving average and the number of steps taken. On the
-CPU, with the same number of threads, a run that was killed at any moment and resumed ends with the same bits.
+resume state holds no generator: it holds weights, optimiser, moving average and the number of steps taken. On
+CPUs of the same kind, with the same number of threads, a run that was killed at any moment and resumed ends with the
+same bits.
 """
 
 from __future__ import annotations

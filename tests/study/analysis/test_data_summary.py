@@ -57,7 +57,9 @@ def test_precisions_that_machines_chose_are_said(tmp_path: Path, write_study_run
     assert value == "bfloat16, float32"
 
     write("float32", "alpha1", seed=1)
-    assert "seed alone differ in precision, too, because they were trained on different machines: alpha1, pre" in said()[0]
+    assert (
+        "seed alone differ in precision, too, because they were trained on different machines: alpha1, pre" in said()[0]
+    )
 
     write(None, "gamma1", family="Gamma", seed=1)
     assert said()[1] == "bfloat16, float32, not recorded"
