@@ -204,14 +204,15 @@ class Settings:
         for name in self.allowed_hosts:
             if not _HOST_NAME.fullmatch(name):
                 raise ServeError(
-                    f"--allowed-host {name!r}: expected a name without scheme, port and path, such as films.example.org "
-                    "or [2001:db8::1], or * for any"
+                    f"--allowed-host {name!r}: expected a name without scheme, port and path, such as "
+                    "films.example.org or [2001:db8::1], or * for any"
                 )
         for origin in self.cors_origins:
             if not _ORIGIN.fullmatch(origin):
                 raise ServeError(
-                    f"--cors-origin {origin!r}: expected scheme and host as browsers send them, in lower case, "
-                    "without a slash at the end and without the scheme's usual port, such as https://viewer.example.org or http://localhost:8000"
+                    f"--cors-origin {origin!r}: expected scheme and host as browsers send them, in lower case, without a "
+                    "slash at the end and without the scheme's usual port, such as https://viewer.example.org or "
+                    "http://localhost:8000"
                 )
 
     @property
