@@ -211,8 +211,8 @@ class Settings:
             if not _ORIGIN.fullmatch(origin):
                 raise ServeError(
                     f"--cors-origin {origin!r}: expected scheme and host as browsers send them, in lower case, "
-                    "without a slash at the end and without the scheme's usual port, such as https://viewer.example.org or "
-                    "http://localhost:8000"
+                    "without a slash at the end and without the scheme's usual port, such as "
+                    "https://viewer.example.org or http://localhost:8000"
                 )
 
     @property
