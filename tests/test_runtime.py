@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnxruntime as ort
 import pytest
 
 from xraytransfer import runtime
@@ -72,6 +74,31 @@ def test_foreign_graphs_are_refused(toy_model_writer, tmp_path):
         runtime.open_session(path, "cpu")
     with pytest.raises(ModelFileError, match="cannot load the graph"):
         runtime.open_session(b"\x08\x0a\x12\x03abc", "cpu")
+
+
+def test_int8_products_do_not_overflow():
+    """On x86 processors without VNNI, ONNX Runtime adds two products in 16 bits: 2 * 255 * 127 does not fit."""
+    onnx = pytest.importorskip("onnx")
+    made = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 17]>
+        int8 (uint8[1, 1, 8, 8] image) => (float[1, 4, 6, 6] sum)
+        <float scale = {1.0}, uint8 zero = {0}, int8 none = {0}, float coarse = {2000.0},
+         int8[4, 1, 3, 3] weight = {WEIGHT}>
+        {
+            grey = DequantizeLinear(image, scale, zero)
+            kernel = DequantizeLinear(weight, scale, none)
+            exact = Conv(grey, kernel)
+            rounded = QuantizeLinear(exact, coarse, zero)
+            sum = DequantizeLinear(rounded, coarse, zero)
+        }
+        """.replace("WEIGHT", ", ".join(["127"] * 36))
+    )
+    session = ort.InferenceSession(
+        made.SerializeToString(), runtime.session_options(threads=1), providers=[runtime.CPU]
+    )
+    (found,) = session.run(None, {"image": np.full((1, 1, 8, 8), 255, np.uint8)})
+    np.testing.assert_array_equal(found, round(9 * 255 * 127 / 2000) * 2000)
 
 
 def test_onnx_runtime_tells_nobody_and_leaves_no_identifier(toy_model, tmp_path):

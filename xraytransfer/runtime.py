@@ -28,7 +28,7 @@ from xraytransfer.model_file import INPUT, OUTPUTS, ModelDescription
 from xraytransfer.quality_gate import QUALITY_GATE_OUTPUTS
 from xraytransfer.usable_cores import cpu_limit
 
-__all__ = ["check_device", "check_outputs", "film_sizes", "gpu_problem", "open_session", "ramp"]
+__all__ = ["check_device", "check_outputs", "film_sizes", "gpu_problem", "open_session", "ramp", "session_options"]
 
 _RAMP_SIZE = (300, 200)
 _CURE = (
@@ -181,15 +181,32 @@ def _create(model: bytes | str | os.PathLike[str], providers: list[Any], threads
 
 
 def _new(model: bytes | str | os.PathLike[str], providers: list[Any], threads: int | None) -> ort.InferenceSession:
+    source = model if isinstance(model, bytes) else os.fspath(model)
+    # its own fallback prints to standard output, among our results, and changes the provider unasked
+    return ort.InferenceSession(source, session_options(threads), providers=providers, enable_fallback=0)
+
+
+def session_options(threads: int | None = None) -> ort.SessionOptions:
+    """Return the options of a session, without the execution provider.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Threads within one call on the CPU; `cpu_limit()` where absent.
+
+    Returns
+    -------
+    onnxruntime.SessionOptions
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or cpu_limit()
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # refusals are raised and worded by us, not printed by the library
     # idle threads that spin take the cores from decoding and from neighbours
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    source = model if isinstance(model, bytes) else os.fspath(model)
-    # its own fallback prints to standard output, among our results, and changes the provider unasked
-    return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
+    # x86 processors without VNNI add two int8 products in 16 bits, where they can overflow; others ignore this
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
 
 
 def _checked(session: ort.InferenceSession) -> ort.InferenceSession:

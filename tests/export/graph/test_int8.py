@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from xraytransfer.export.graph.int8 import calibration_films, int8_graph
+from xraytransfer.runtime import session_options
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,9 @@ def lowered(model, films):
 
 
 def answers(model, films):
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        model.SerializeToString(), session_options(threads=1), providers=["CPUExecutionProvider"]
+    )
     return session.run(None, {"image": np.stack(films)[:, None]})[0]
 
 
