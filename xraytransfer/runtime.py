@@ -182,8 +182,18 @@ def _create(model: bytes | str | os.PathLike[str], providers: list[Any], threads
 
 def _new(model: bytes | str | os.PathLike[str], providers: list[Any], threads: int | None) -> ort.InferenceSession:
     source = model if isinstance(model, bytes) else os.fspath(model)
+    options = session_options(threads)
     # its own fallback prints to standard output, among our results, and changes the provider unasked
-    return ort.InferenceSession(source, session_options(threads), providers=providers, enable_fallback=0)
+    try:
+        return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        # its change of int8 weights for processors without VNNI fails where two nodes share them, as after onnxslim
+        if "AddInitializerWithOrtValue" not in str(error):
+            raise
+    options.add_session_config_entry("session.x64quantprecision", "0")
+    session = ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
+    _log.warning("nodes of this int8 model share weights: on this processor, without VNNI, its sums may overflow")
+    return session
 
 
 def session_options(threads: int | None = None) -> ort.SessionOptions:
