@@ -19,7 +19,12 @@ from numpy.typing import NDArray
 from xraytransfer.errors import ExportError, ModelFileError
 from xraytransfer.export.checks.self_test import measure_self_test
 from xraytransfer.export.graph.model_writer import serialise
-from xraytransfer.export.graph.rewriting import with_fixed_input, with_float32_weights, without_resize
+from xraytransfer.export.graph.rewriting import (
+    with_fixed_input,
+    with_float32_weights,
+    with_unshared_int8,
+    without_resize,
+)
 from xraytransfer.export.options import check_output
 from xraytransfer.files import write_bytes
 from xraytransfer.model_file import INPUT, ModelDescription, describe, parse, read, shipped_models
@@ -136,7 +141,7 @@ def seal(
     if out is not None:
         check_output(out, overwrite=overwrite)
     try:
-        graph = onnx.load_model_from_string(file.read_bytes())
+        graph = with_unshared_int8(onnx.load_model_from_string(file.read_bytes()))
     except (OSError, DecodeError) as error:
         raise ExportError(f"{file}: is no ONNX file that can be read: {error}") from error
     known, data = read(_original(file, original), verify=True)

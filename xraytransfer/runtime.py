@@ -5,6 +5,7 @@ Conventions
 ``onnxruntime.get_available_providers()`` lists what was compiled in, not what works: on a machine
 without a GPU the CUDA build still lists CUDA and silently scores on the CPU. Therefore the provider is
 taken from a session that has scored once.
+The file is over 300 lines long because each way in which a device can fail has a message that says what to do.
 """
 
 from __future__ import annotations
@@ -187,13 +188,13 @@ def _new(model: bytes | str | os.PathLike[str], providers: list[Any], threads: i
     try:
         return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        # its change of int8 weights for processors without VNNI fails where two nodes share them, as after onnxslim
+        # what it does to int8 weights for processors without VNNI fails where two nodes share them or their zero
+        # points, as in files of onnxslim
         if "AddInitializerWithOrtValue" not in str(error):
             raise
-    options.add_session_config_entry("session.x64quantprecision", "0")
-    session = ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
-    _log.warning("nodes of this int8 model share weights: on this processor, without VNNI, its sums may overflow")
-    return session
+    _log.info("int8 is computed in float32: on this processor ONNX Runtime cannot change what its nodes share")
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
 
 
 def session_options(threads: int | None = None) -> ort.SessionOptions:

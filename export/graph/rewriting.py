@@ -23,7 +23,7 @@ from xraytransfer.export.graph.resizing import (
 )
 from xraytransfer.model_file import INPUT
 
-__all__ = ["with_fixed_input", "with_float32_weights", "without_resize"]
+__all__ = ["with_fixed_input", "with_float32_weights", "with_unshared_int8", "without_resize"]
 
 
 def without_resize(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -159,3 +159,32 @@ def _pair(sizes: dict[str, Any], name: str) -> tuple[int, int]:
     if len(found) != 2 or not all(found):
         raise ExportError(f"the graph has a Resize node that xraytransfer did not write: the size of {name} is unknown")
     return int(found[0]), int(found[1])
+
+
+def with_unshared_int8(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a graph in which no two nodes share an int8 weight or zero point.
+
+    Graph tools let nodes share what is equal. ONNX Runtime cannot open such graphs with the session option that keeps
+    int8 from overflowing on x86 processors without VNNI (`xraytransfer.runtime.session_options`).
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Left as it is.
+
+    Returns
+    -------
+    onnx.ModelProto
+    """
+    new = copied(model)
+    int8 = {tensor.name: tensor for tensor in new.graph.initializer if tensor.data_type == TensorProto.INT8}
+    used: set[str] = set()
+    for number, node in enumerate(new.graph.node):
+        for place, name in enumerate(node.input):
+            if name in used:
+                node.input[place] = add_constant(
+                    new.graph, f"{name}/{number}/{place}", numpy_helper.to_array(int8[name])
+                )
+            elif name in int8:
+                used.add(name)
+    return new

@@ -13,15 +13,7 @@ from xraytransfer.study.data.datasets import data_set_name
 from xraytransfer.study.data.missing_films import left_out_line
 from xraytransfer.study.phantoms.dataset import FOLDER
 
-__all__ = [
-    "data_section_tables",
-    "families_by_precision",
-    "headline",
-    "is_demo",
-    "is_synthetic",
-    "limits",
-    "settings_table",
-]
+__all__ = ["data_section_tables", "headline", "is_demo", "is_synthetic", "limits", "settings_table"]
 
 DATA_NAMES = {"nih": "NIH ChestX-ray14", "chexpert": "CheXpert"}
 
@@ -99,7 +91,7 @@ def limits(scores: Scores) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def families_by_precision(scores: Scores) -> dict[str, list[str]]:
+def _families_by_precision(scores: Scores) -> dict[str, list[str]]:
     """Return the families that were trained in each precision, both in alphabetical order."""
     families: dict[str, set[str]] = {}
     for cell in scores.cells:
@@ -110,7 +102,7 @@ def families_by_precision(scores: Scores) -> dict[str, list[str]]:
 
 def _precision_limits(scores: Scores) -> list[str]:
     """Return sentences on runs that were trained in different precisions, which `auto` chose for each machine."""
-    by_precision = families_by_precision(scores)
+    by_precision = _families_by_precision(scores)
     if len(by_precision) == 1:
         return []
     listed = "; ".join(f"{precision}: {', '.join(families)}" for precision, families in by_precision.items())
@@ -121,7 +113,7 @@ def _precision_limits(scores: Scores) -> list[str]:
     mixed = [cell.label for cell in scores.cells if len({run.precision for run in cell.runs}) > 1]
     if mixed:
         sentences.append(
-            f"Runs that should differ in their seed alone differ in precision, too, because they were trained on "
+            "Runs that should differ in their seed alone differ in precision, too, because they were trained on "
             f"different machines: {'; '.join(mixed)}."
         )
     return sentences
@@ -189,7 +181,7 @@ def settings_table(scores: Scores) -> Table:
     rows += [
         {"setting": "hours of all runs together, each since it was last resumed", "value": number_text(hours, 2)},
         {"setting": "devices", "value": devices},
-        {"setting": "precision of training", "value": ", ".join(families_by_precision(scores))},
+        {"setting": "precision of training", "value": ", ".join(_families_by_precision(scores))},
         {"setting": "torch", "value": ", ".join(sorted({str(one.get("torch") or "?") for one in done}))},
     ]
     columns = (Column("Setting", "setting", "words"), Column("Value", "value", "words"))

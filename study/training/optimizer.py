@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xraytransfer.study.training.presets import Preset
+from xraytransfer.study.training.presets import BFLOAT16_FAMILIES, Preset
 
 __all__ = ["learning_rate", "make_optimizer", "masked_loss", "resolve_precision", "update_average"]
 
@@ -77,7 +77,7 @@ def resolve_precision(preset: Preset, family: str, device: torch.device) -> torc
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     flags = Path("/proc/cpuinfo")
     native = flags.is_file() and any(word in flags.read_text() for word in ("avx512_bf16", "amx_bf16", " bf16 "))
-    return torch.bfloat16 if native and family in ("ResNet", "DenseNet", "Inception") else torch.float32
+    return torch.bfloat16 if native and family in BFLOAT16_FAMILIES else torch.float32
 
 
 def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:

@@ -15,7 +15,10 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from xraytransfer.errors import StudyError
 
-__all__ = ["GRID_DEFAULTS", "PRESETS", "Preset", "change_preset", "parse_changes"]
+__all__ = ["BFLOAT16_FAMILIES", "GRID_DEFAULTS", "PRESETS", "Preset", "change_preset", "parse_changes"]
+
+BFLOAT16_FAMILIES = ("ResNet", "DenseNet", "Inception")
+"""Families that precision ``auto`` trains in bfloat16 on a CPU that has instructions for it: full convolutions."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from xraytransfer.export.graph.int8 import calibration_films, int8_graph
+from xraytransfer.export.graph.rewriting import with_unshared_int8
 from xraytransfer.runtime import session_options
 
 
@@ -233,3 +234,25 @@ def test_calibration_films_are_training_films_evenly_spread(count, expected):
     assert len(films) == expected
     np.testing.assert_array_equal(films[0], pixels[count])
     np.testing.assert_array_equal(films[-1], pixels[2 * count - 1])
+
+
+def test_nodes_that_share_weights_get_their_own(lowered, films):
+    """As graph tools leave them: ONNX Runtime cannot open such a graph with `session_options` on some processors."""
+    shared = onnx.ModelProto()
+    shared.CopyFrom(lowered)
+    first: dict[tuple[int, bytes], str] = {}
+    same = {
+        t.name: first.setdefault((t.data_type, t.SerializeToString().replace(t.name.encode(), b"")), t.name)
+        for t in shared.graph.initializer
+    }
+    for node in shared.graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+    assert len(int8_inputs(shared)) > len(set(int8_inputs(shared)))
+    own = with_unshared_int8(shared)
+    assert len(int8_inputs(own)) == len(set(int8_inputs(own))) == len(int8_inputs(shared))
+    np.testing.assert_array_equal(answers(own, films), answers(lowered, films))
+
+
+def int8_inputs(model):
+    int8 = {tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.INT8}
+    return [name for node in model.graph.node for name in node.input if name in int8]
